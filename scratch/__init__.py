@@ -1,0 +1,27 @@
+"""DDPM in plain PyTorch, every line of it.
+
+Read it in this order, the paper beside you (Ho et al. 2020, arXiv:2006.11239). The first ten
+minutes:
+
+1. `scratch/schedule.py`: how fast the noise grows (Section 2).
+2. `scratch/forward.py`: from an image to noise, in one jump (equation 4).
+3. `scratch/reverse.py`: from noise back to an image, one step at a time (equations 7, 11, 15).
+4. `docs/examples/train_scratch.py`: both put to work in thirty lines (Algorithms 1 and 2).
+
+The first hour:
+
+5. `scratch/timesteps.py`: which timesteps a shorter chain visits.
+6. `scratch/scheduler.py` and `scratch/ddpm.py`: tables, checks, and `step` built from the formulas.
+7. `scratch/ddim.py`: the other reverse step.
+8. `scratch/unet.py`: the network (Appendix B).
+9. `scratch/pipeline.py`: the sampling loop (Algorithm 2).
+10. `scratch/saving.py`: configs and folders that Diffusers reads too.
+11. `compare/oracle.py`: the same formulas a third time, straight from the papers, as the judge.
+"""
+
+from scratch.ddim import DDIMScheduler
+from scratch.ddpm import DDPMScheduler
+from scratch.pipeline import DDPMPipeline
+from scratch.unet import UNet2DModel
+
+__all__ = ["DDIMScheduler", "DDPMPipeline", "DDPMScheduler", "UNet2DModel"]

@@ -1,0 +1,230 @@
+"""DDIM's scheduler: the same training, another reverse step, good with few steps."""
+
+from collections.abc import Sequence
+
+import torch
+
+from scratch import saving
+from scratch.reverse import eps_from_v, eps_from_x_0, posterior_variance
+from scratch.scheduler import (
+    BetaSchedule,
+    Generators,
+    PredictionType,
+    Scheduler,
+    SchedulerOutput,
+    Spacing,
+    check_same_shape,
+    clip_x_0,
+    draw_noise_like,
+    predict_x_0,
+)
+
+
+# region: ddim_sigma
+def ddim_sigma(
+    eta: float,
+    alpha_bar: float,
+    alpha_bar_prev: float,
+) -> float:
+    """sigma = eta sqrt((1 - alpha_bar_prev) / (1 - alpha_bar))
+                 sqrt(1 - alpha_bar / alpha_bar_prev).
+
+    `eta` times the std of DDPM's `fixed_small` step.
+
+    Source: Song et al. 2020 (arXiv:2010.02502), equation 16.
+
+    Args:
+        eta: 0 for DDIM, 1 for DDPM.
+        alpha_bar: in [0, 1), at this timestep.
+        alpha_bar_prev: in (0, 1], at the previous one.
+
+    Returns:
+        sigma: std of this step's noise.
+
+    >>> round(ddim_sigma(1.0, 0.36, 0.72) ** 2, 6)
+    0.21875
+    """
+    return eta * posterior_variance(alpha_bar, alpha_bar_prev) ** 0.5
+
+
+# endregion: ddim_sigma
+
+
+# region: ddim_mean
+def ddim_mean(
+    x_0: torch.Tensor,
+    eps: torch.Tensor,
+    alpha_bar_prev: float,
+    sigma: float,
+) -> torch.Tensor:
+    """x_prev without its noise: the predicted x_0, noised again with eps.
+
+    mean = sqrt(alpha_bar_prev) x_0
+           + sqrt(1 - alpha_bar_prev - sigma^2) eps
+
+    Source: Song et al. 2020 (arXiv:2010.02502), equation 12.
+
+    Args:
+        x_0: the (clipped) prediction, any shape and float dtype.
+        eps: the noise that belongs to it, like `x_0`.
+        alpha_bar_prev: in (0, 1], at the previous timestep.
+        sigma: std of this step's noise, in [0, sqrt(1 - alpha_bar_prev)].
+
+    Returns:
+        mean: like `x_0`.
+
+    >>> ddim_mean(torch.ones(1), torch.ones(1), 0.36, sigma=0.0)
+    tensor([1.4000])
+    """
+    # At the largest sigma, rounding can leave -1e-17 under the root.
+    toward_x_t = max(1 - alpha_bar_prev - sigma**2, 0.0) ** 0.5
+    return alpha_bar_prev**0.5 * x_0 + toward_x_t * eps
+
+
+# endregion: ddim_mean
+
+
+class DDIMScheduler(Scheduler):
+    """The noise schedule and DDIM's reverse step (Song et al. 2020, arXiv:2010.02502).
+
+    `eta=0` draws no noise: the start decides the picture. `eta=1` is DDPM with `fixed_small`,
+    exactly so where x_0 is not clipped or `use_clipped_model_output=True`.
+
+    Differs from Diffusers 0.42.1 in the previous timestep of a step: the next one of the list.
+    Diffusers takes `t - T // n`, which is off the list for most `linspace` and `trailing` counts.
+
+    Args:
+        set_alpha_to_one: whether the step after the last timestep ends at alpha_bar = 1, or at the
+            alpha_bar of t = 0 (pictures that keep a little noise).
+        others: as in `DDPMScheduler`.
+
+    Raises:
+        ValueError: an argument is out of range, or two contradict each other.
+
+    >>> scheduler = DDIMScheduler(num_train_timesteps=1000)
+    >>> scheduler.set_timesteps(num_inference_steps=50)
+    >>> scheduler.previous_timestep(980)
+    960
+    """
+
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.0001,
+        beta_end: float = 0.02,
+        beta_schedule: BetaSchedule = "linear",
+        trained_betas: Sequence[float] | torch.Tensor | None = None,
+        clip_sample: bool = True,
+        set_alpha_to_one: bool = True,
+        steps_offset: int = 0,
+        prediction_type: PredictionType = "epsilon",
+        thresholding: bool = False,
+        dynamic_thresholding_ratio: float = 0.995,
+        clip_sample_range: float = 1.0,
+        sample_max_value: float = 1.0,
+        timestep_spacing: Spacing = "leading",
+        rescale_betas_zero_snr: bool = False,
+    ) -> None:
+        if trained_betas is not None:
+            trained_betas = torch.as_tensor(trained_betas, dtype=torch.float64).tolist()
+        super().__init__(saving.config_from_arguments(DDIMScheduler, locals()))
+        self.final_alpha_bar = 1.0 if set_alpha_to_one else float(self.alpha_bar[0])
+
+    def step(
+        self,
+        model_output: torch.Tensor,
+        timestep: int | torch.Tensor,
+        sample: torch.Tensor,
+        eta: float = 0.0,
+        use_clipped_model_output: bool = False,
+        generator: Generators = None,
+        variance_noise: torch.Tensor | None = None,
+        return_dict: bool = True,
+    ) -> SchedulerOutput | tuple[torch.Tensor, torch.Tensor]:
+        """One reverse step, x_t -> x_prev (Song et al. 2020, equations 12 and 16).
+
+        Args:
+            model_output: eps, x_0 or v by `prediction_type`, (b, c, h, w) float.
+            timestep: t, one of `self.timesteps`.
+            sample: x_t, like `model_output`.
+            eta: how much noise a step draws, in [0, 1].
+            use_clipped_model_output: compute eps anew from the clipped x_0, so that the two belong
+                together; otherwise the network's own eps is kept.
+            generator: where the noise comes from: one, or one for each image.
+            variance_noise: the noise itself, like `sample`, instead of `generator`.
+            return_dict: False returns the tuple (prev_sample, pred_original_sample).
+
+        Raises:
+            ValueError: the shapes differ, eta is outside [0, 1], both `generator` and
+                `variance_noise` are given, or `timestep` was not chosen by `set_timesteps`.
+        """
+        check_same_shape("sample", sample, model_output)
+        _check_noise_arguments(eta, generator, variance_noise, sample)
+        # region: ddim_step
+        # 1. alpha_bar here and at the previous timestep
+        alpha_bar, alpha_bar_prev = self._alpha_bar_pair(timestep)
+
+        # 2. what the model says x_0 and eps are
+        x_0 = predict_x_0(self.config, model_output, sample, alpha_bar)
+        eps = predict_eps(self.config, model_output, sample, alpha_bar)
+
+        # 3. clip or threshold x_0; eps follows only if asked to
+        x_0 = clip_x_0(self.config, x_0)
+        if use_clipped_model_output:
+            eps = eps_from_x_0(sample, x_0, alpha_bar)
+
+        # 4. sigma, equation 16; the last step draws nothing
+        sigma = 0.0
+        if self.previous_timestep(timestep) >= 0:
+            sigma = ddim_sigma(eta, alpha_bar, alpha_bar_prev)
+
+        # 5. the mean, equation 12, and the noise
+        x_prev = ddim_mean(x_0, eps, alpha_bar_prev, sigma)
+        if sigma > 0:
+            z = variance_noise
+            if z is None:
+                z = draw_noise_like(model_output, generator)
+            x_prev = x_prev + sigma * z
+        # endregion: ddim_step
+        return SchedulerOutput(x_prev, x_0) if return_dict else (x_prev, x_0)
+
+    def _alpha_bar_pair(self, timestep: int | torch.Tensor) -> tuple[float, float]:
+        """As in DDPM, but the chain may end at the alpha_bar of t = 0 (`set_alpha_to_one`)."""
+        alpha_bar, alpha_bar_prev = super()._alpha_bar_pair(timestep)
+        ends = self.previous_timestep(timestep) < 0
+        return alpha_bar, self.final_alpha_bar if ends else alpha_bar_prev
+
+
+def predict_eps(
+    config: saving.Config,
+    model_output: torch.Tensor,
+    x_t: torch.Tensor,
+    alpha_bar: float,
+) -> torch.Tensor:
+    """The noise in x_t, from what the network was trained to predict.
+
+    Args:
+        config: its `prediction_type` says what `model_output` is.
+        model_output: eps, x_0 or v, (b, c, h, w).
+        x_t: noisy image, like `model_output`.
+        alpha_bar: at this timestep.
+
+    Returns:
+        eps: like `x_t`.
+    """
+    if config.prediction_type == "sample":
+        return eps_from_x_0(x_t, model_output, alpha_bar)
+    if config.prediction_type == "v_prediction":
+        return eps_from_v(x_t, model_output, alpha_bar)
+    return model_output
+
+
+def _check_noise_arguments(
+    eta: float, generator: Generators, variance_noise: torch.Tensor | None, sample: torch.Tensor
+) -> None:
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta must lie in [0, 1] (0 draws no noise, 1 is DDPM), got {eta}")
+    if variance_noise is not None:
+        if generator is not None:
+            raise ValueError("give either generator or variance_noise, and not both")
+        check_same_shape("variance_noise", variance_noise, sample)
