@@ -1,0 +1,37 @@
+"""The one door to the two backends."""
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+Backend = Literal["scratch", "diffusers"]
+PACKAGES = {"scratch": "scratch", "diffusers": "with_diffusers"}
+
+
+def load(name: str) -> ModuleType:
+    """The backend called `name`: a module with the four classes of `scratch.__all__`.
+
+    Args:
+        name: `scratch` or `diffusers`. Diffusers is imported only when it is asked for.
+
+    Raises:
+        ValueError: the name is another one, or a module of yours hides ours.
+
+    >>> load("scratch").DDPMScheduler.__name__
+    'DDPMScheduler'
+    """
+    if name not in PACKAGES:
+        raise ValueError(f"unknown backend {name!r}; choose one of {', '.join(PACKAGES)}")
+    return _ours(import_module(PACKAGES[name]))
+
+
+def _ours(module: ModuleType) -> ModuleType:
+    """`module`, unless a file of the same name elsewhere on the path was imported instead."""
+    found = Path(module.__file__ or ".").resolve()
+    if found.parent.parent != Path(__file__).resolve().parent.parent:
+        raise ValueError(
+            f"{found} hides this project's package {module.__name__!r}; rename it, or run from "
+            "another folder"
+        )
+    return module

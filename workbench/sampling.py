@@ -1,0 +1,178 @@
+"""Drawing pictures: the loop of either backend's pipeline, with wrappers round its parts.
+
+Guidance wraps the UNet; eta and recording wrap the scheduler. The pipeline itself is untouched, so
+whatever it is, ours or Diffusers', it does the sampling.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from workbench import backends
+from workbench.draws import seed_of
+
+
+@dataclass
+class Frame:
+    """One moment of a reverse trajectory.
+
+    Attributes:
+        timestep: t of the step that made it.
+        x_prev: the picture after the step, (b, c, h, w) on the CPU.
+        x_0: what the model then believed the picture to be, like `x_prev`.
+    """
+
+    timestep: int
+    x_prev: torch.Tensor
+    x_0: torch.Tensor
+
+
+class Wrapped:
+    """A scheduler that passes everything on to another one, and `step` options with it.
+
+    Args:
+        scheduler: either backend's.
+        record_every: keep each so many-th step, and the last, in `frames`; 0 keeps none.
+        options: more keyword arguments for its `step`, such as `eta=0.5`.
+    """
+
+    def __init__(self, scheduler: Any, record_every: int = 0, **options: Any) -> None:
+        self.scheduler = scheduler
+        self.record_every = record_every
+        self.options = options
+        self.frames: list[Frame] = []
+        self._steps = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.scheduler, name)
+
+    def step(self, model_output: torch.Tensor, timestep: Any, sample: Any, **given: Any) -> Any:
+        """The scheduler's own step, recorded."""
+        output = self.scheduler.step(model_output, timestep, sample, **given, **self.options)
+        self._steps += 1
+        last = self._steps == len(self.scheduler.timesteps)
+        if self.record_every and (last or self._steps % self.record_every == 0):
+            pictures = (output.prev_sample, output.pred_original_sample)
+            self.frames.append(Frame(int(timestep), *(p.detach().cpu() for p in pictures)))
+        return output
+
+
+class Guided(torch.nn.Module):
+    """A class-conditional UNet told its labels, with classifier-free guidance.
+
+    eps = (1 + w) eps(x_t, label) - w eps(x_t, no label), with w + 1 = `scale`.
+
+    Source: Ho & Salimans 2022 (arXiv:2207.12598), equation 6.
+
+    Args:
+        unet: trained with labels; its last class means "no label".
+        labels: (b,) int64, one for each picture.
+        scale: 1 for no guidance, 0 for no label at all, above 1 for more typical pictures.
+    """
+
+    def __init__(self, unet: Any, labels: torch.Tensor, scale: float = 1.0) -> None:
+        super().__init__()
+        self.unet = unet
+        self.labels = labels
+        self.scale = scale
+        self.config, self.dtype, self.device = unet.config, unet.dtype, unet.device
+
+    def forward(self, sample: torch.Tensor, timestep: Any) -> SimpleNamespace:
+        """The guided prediction for `sample` (b, c, h, w), as an object with `.sample`."""
+        no_label = torch.full_like(self.labels, self.config.num_class_embeds - 1)
+        if self.scale == 1:
+            return self.unet(sample, timestep, class_labels=self.labels)
+        both = torch.cat([sample, sample]), torch.cat([self.labels, no_label])
+        told, untold = self.unet(both[0], timestep, class_labels=both[1]).sample.chunk(2)
+        return SimpleNamespace(sample=untold + self.scale * (told - untold))
+
+
+@dataclass
+class Samples:
+    """What `sample` returns.
+
+    Attributes:
+        images: (n, c, h, w) float32 in [0, 1], on the CPU.
+        frames: the recorded trajectory of the first batch, oldest first.
+    """
+
+    images: torch.Tensor
+    frames: list[Frame] = field(default_factory=list)
+
+
+def sample(
+    backend: str,
+    unet: Any,
+    scheduler: Any,
+    count: int,
+    *,
+    seed: int,
+    steps: int,
+    batch_size: int = 64,
+    labels: Sequence[int] | None = None,
+    guidance: float = 1.0,
+    eta: float | None = None,
+    record_every: int = 0,
+    progress: bool = True,
+) -> Samples:
+    """Draw `count` pictures with a backend's pipeline.
+
+    Picture i depends on (seed, i) alone, not on how many are drawn or in which batches.
+
+    Args:
+        backend: whose pipeline runs: `scratch` or `diffusers`.
+        unet, scheduler: of either backend.
+        count: how many pictures, at least 1.
+        seed: of the pictures.
+        steps: n in 1..T.
+        batch_size: how many at a time.
+        labels: one for each picture, or one for all; for a UNet trained with labels.
+        guidance: see `Guided`.
+        eta: DDIM's; None for a scheduler that has none.
+        record_every: see `Wrapped`.
+        progress: whether to show a bar.
+
+    Raises:
+        ValueError: an argument is out of range or does not fit the UNet.
+    """
+    if count < 1 or batch_size < 1:
+        raise ValueError(f"count and batch_size must be at least 1, got {count} and {batch_size}")
+    classes = unet.config.num_class_embeds
+    chosen = _labels(labels, count, classes).to(unet.device)
+    options = {} if eta is None else {"eta": eta}
+    images, frames = [], []
+    for start in range(0, count, batch_size):
+        part = range(start, min(start + batch_size, count))
+        generators = [torch.Generator().manual_seed(seed_of(seed, i)) for i in part]
+        net = unet if classes is None else Guided(unet, chosen[part.start : part.stop], guidance)
+        wrapped = Wrapped(scheduler, record_every if start == 0 else 0, **options)
+        net.eval()
+        pipeline = backends.load(backend).DDPMPipeline(net, wrapped)
+        pipeline.set_progress_bar_config(disable=not progress, desc=f"sampling with {backend}")
+        output = pipeline(
+            batch_size=len(part),
+            generator=generators,
+            num_inference_steps=steps,
+            output_type="pt",
+        )
+        images.append(output.images.float().cpu())
+        frames += wrapped.frames
+    return Samples(torch.cat(images), frames)
+
+
+def _labels(labels: Sequence[int] | None, count: int, classes: int | None) -> torch.Tensor:
+    """(count,) int64 labels; without any, "no label" for a UNet that has labels."""
+    if labels is None:
+        return torch.full((count,), (classes or 1) - 1)
+    if classes is None:
+        raise ValueError("this model was trained without labels; leave them out")
+    if len(labels) not in (1, count):
+        raise ValueError(
+            f"give one label, or one for each of the {count} pictures, not {len(labels)}"
+        )
+    if not all(0 <= label < classes - 1 for label in labels):
+        raise ValueError(f"labels must lie in 0..{classes - 2}, got {list(labels)}")
+    return torch.tensor(list(labels) * (count // len(labels)))

@@ -1,0 +1,331 @@
+"""One trainer for both backends: Algorithm 1 of Ho et al. 2020 (arXiv:2006.11239).
+
+`training_steps` is the algorithm, a generator that any loop can drive; `train` is the loop that the
+command line runs, with a progress bar, checkpoints and sample grids around it.
+"""
+
+import math
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import mse_loss
+
+from workbench import backends, runs
+from workbench.config import RunConfig, TrainConfig
+from workbench.data import Dataset
+from workbench.draws import MODEL, batch_draws, seed_of
+from workbench.ema import EMA
+
+FLUSH_EVERY = 20  # steps between two readings of the losses, which make a GPU wait
+
+
+@dataclass
+class TrainingState:
+    """What changes while training, and what a checkpoint holds.
+
+    Attributes:
+        unet: either backend's, on its device, with the raw weights.
+        optimizer: of its parameters.
+        ema: the averaged weights, or None.
+        step: how many steps are done.
+    """
+
+    unet: Any
+    optimizer: torch.optim.Optimizer
+    ema: EMA | None
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One finished training step.
+
+    Attributes:
+        k: 0, 1, ...
+        loss: 0-dim float32 on the device; reading its value waits for the device.
+        learning_rate: that was used.
+    """
+
+    index: int
+    loss: torch.Tensor
+    learning_rate: float
+
+
+def new_state(unet: Any, config: TrainConfig) -> TrainingState:
+    """The state before the first step."""
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    optimizer = kinds[config.optimizer](
+        unet.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    ema = None if config.ema_decay is None else EMA(unet, config.ema_decay)
+    return TrainingState(unet, optimizer, ema)
+
+
+def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
+    """The rate of step k: a linear rise over `warmup_steps`, then constant or half a cosine."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / (config.warmup_steps + 1)
+    if config.lr_schedule == "constant":
+        return config.learning_rate
+    done = (step - config.warmup_steps) / max(total_steps - config.warmup_steps, 1)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def training_steps(
+    state: TrainingState, scheduler: Any, dataset: Dataset, config: TrainConfig, seed: int
+) -> Iterator[Step]:
+    """Train from `state.step` to the end, one step each time the next one is asked for.
+
+    Args:
+        state: changed in place.
+        scheduler: either backend's; its `set_timesteps` is never called.
+        dataset: images (n, c, h, w) in [-1, 1], on the device of the UNet.
+        config: how to learn.
+        seed: with the step's index, decides every random number.
+    """
+    unet, device = state.unet, state.unet.device
+    total_steps = config.total_steps(len(dataset.images))
+    shape, T = tuple(dataset.images.shape[1:]), scheduler.config.num_train_timesteps
+    draw_on = device if config.draw_on == "device" else torch.device("cpu")
+
+    def draw(step: int) -> Any:
+        size = config.batch_size
+        return batch_draws(seed, step, size, len(dataset.images), T, shape, draw_on).to(device)
+
+    unet.train()
+    draws = draw(state.step)
+    while (k := state.step) < total_steps:
+        # region: training_step
+        # 1. images, and the noise that is added to them
+        x_0 = dataset.images[draws.indices]
+        if config.flip:
+            x_0 = flip_some(x_0, draws.uniform[0])
+        eps, t = draws.noise, draws.timesteps
+        x_t = scheduler.add_noise(x_0, eps, t)
+
+        # 2. what the network should say, and what it says
+        target = target_of(scheduler, x_0, eps, t)
+        labels = labels_of(dataset, draws, config)
+        torch.manual_seed(seed_of(seed, MODEL, k + 1))  # dropout
+        with torch.autocast(device.type, torch.bfloat16, config.bf16):
+            prediction = unet(x_t, t, class_labels=labels).sample
+        loss = mse_loss(prediction.float(), target)
+
+        # 3. one step down the gradient
+        rate = learning_rate(config, k, total_steps)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        state.optimizer.zero_grad()
+        loss.backward()
+        if config.gradient_clip is not None:
+            torch.nn.utils.clip_grad_norm_(unet.parameters(), config.gradient_clip)
+        state.optimizer.step()
+        if state.ema is not None:
+            state.ema.update(unet)
+        # endregion: training_step
+        state.step += 1
+        draws = draw(state.step)  # while the device still computes
+        yield Step(k, loss.detach(), rate)
+
+
+def target_of(
+    scheduler: Any, x_0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor
+) -> torch.Tensor:
+    """What the network is to predict, by the scheduler's `prediction_type`: eps, x_0 or v."""
+    if scheduler.config.prediction_type == "v_prediction":
+        return scheduler.get_velocity(x_0, eps, t)
+    return x_0 if scheduler.config.prediction_type == "sample" else eps
+
+
+def flip_some(images: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Mirror an image (c, h, w) left to right where its number in [0, 1) is below one half."""
+    chosen = (uniform < 0.5).reshape(-1, 1, 1, 1)  # (b, 1, 1, 1)
+    return torch.where(chosen, images.flip(-1), images)
+
+
+def labels_of(dataset: Dataset, draws: Any, config: TrainConfig) -> torch.Tensor | None:
+    """The labels (b,) of a step, some replaced by "no label" (the number of classes), or None."""
+    if not config.class_conditional or dataset.labels is None:
+        return None
+    dropped = draws.uniform[1] < config.label_dropout
+    return dataset.labels[draws.indices].masked_fill(dropped, dataset.num_classes)
+
+
+@dataclass
+class TrainResult:
+    """What `train` returns.
+
+    Attributes:
+        folder: the run.
+        losses: one for each step from the first of the run on.
+        epoch_losses: their mean over each whole pass through the data.
+        finished: False if it was interrupted.
+    """
+
+    folder: Path
+    losses: list[float]
+    epoch_losses: list[float]
+    finished: bool
+
+
+@dataclass
+class Metrics:
+    """Losses and learning rates, step by step; unread losses stay on the device."""
+
+    batch_size: int
+    num_images: int
+    losses: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    _unread: list[torch.Tensor] = field(default_factory=list)
+
+    def add(self, step: Step) -> None:
+        self.rates.append(step.learning_rate)
+        self._unread.append(step.loss)
+
+    def read(self) -> None:
+        """Fetch the unread losses in one go."""
+        if self._unread:
+            self.losses += torch.stack(self._unread).tolist()
+            self._unread = []
+
+    def epoch_losses(self) -> list[float]:
+        """The mean loss of each whole epoch."""
+        per_epoch = self.num_images / self.batch_size
+        ends = [round(e * per_epoch) for e in range(1 + int(len(self.losses) / per_epoch))]
+        parts = [self.losses[a:b] for a, b in pairwise(ends) if b > a]
+        return [sum(part) / len(part) for part in parts]
+
+    def rows(self) -> list[dict[str, float]]:
+        """One row for each step, then one for each epoch, as `metrics.jsonl` holds them."""
+        steps = zip(self.losses, self.rates, strict=True)
+        rows: list[dict[str, float]] = [
+            {"step": k, "loss": loss, "learning_rate": rate} for k, (loss, rate) in enumerate(steps)
+        ]
+        return rows + [{"epoch": e, "mean_loss": m} for e, m in enumerate(self.epoch_losses())]
+
+
+def train(
+    config: RunConfig,
+    folder: Path,
+    dataset: Dataset,
+    *,
+    device: torch.device,
+    resume: bool = False,
+    progress: bool = True,
+    draw_grid: Callable[[Any, Any, Path], None] | None = None,
+) -> TrainResult:
+    """Train a run from its config, with a progress bar, checkpoints and sample grids.
+
+    Ctrl-C lets the running step end, saves, and returns.
+
+    Args:
+        config: the run's.
+        folder: an empty run folder, or with `resume` one that holds a checkpoint.
+        dataset: the images that `config.data` names.
+        device: where to train.
+        resume: go on from the folder's checkpoint.
+        progress: whether to show the bar.
+        draw_grid: called as `draw_grid(unet, scheduler, path)` with the weights to sample with.
+
+    Raises:
+        ValueError: the data do not fit the model, or the checkpoint cannot be read.
+    """
+    from tqdm.auto import tqdm
+
+    unet, scheduler = new_parts(config, dataset)
+    state = new_state(unet.to(device), config.train)
+    metrics = Metrics(config.train.batch_size, len(dataset.images))
+    if resume:
+        rows = runs.load_checkpoint(folder, state)
+        metrics.losses = [row["loss"] for row in rows if "step" in row][: state.step]
+        metrics.rates = [row["learning_rate"] for row in rows if "step" in row][: state.step]
+    dataset = dataset.to(device)
+    total = config.train.total_steps(len(dataset.images))
+
+    def checkpoint(grid: bool) -> None:
+        metrics.read()
+        runs.save_checkpoint(folder, config, state, scheduler, metrics.rows())
+        if grid and draw_grid is not None:
+            with sampling_weights(state) as sampled:
+                draw_grid(sampled, scheduler, folder / "samples" / f"step_{state.step:06d}.png")
+
+    steps = training_steps(state, scheduler, dataset, config.train, config.seed)
+    bar = tqdm(total=total, initial=state.step, disable=not progress, desc=config.backend)
+    with bar, interrupt_asked() as asked:
+        for step in steps:
+            metrics.add(step)
+            bar.update()
+            done = state.step
+            if done % FLUSH_EVERY == 0:
+                metrics.read()
+                rate = bar.format_dict["rate"] or 0
+                bar.set_postfix(
+                    {
+                        "loss": f"{sum(metrics.losses[-FLUSH_EVERY:]) / FLUSH_EVERY:.4f}",
+                        "images/s": f"{rate * config.train.batch_size:.0f}",
+                    },
+                    refresh=False,
+                )
+            every = config.train.sample_every
+            if asked():
+                checkpoint(grid=False)
+                break
+            grid_due = every is not None and done % every == 0
+            if done % config.train.save_every == 0 or grid_due or done == total:
+                checkpoint(grid=grid_due or done == total)
+    return TrainResult(folder, metrics.losses, metrics.epoch_losses(), state.step == total)
+
+
+def new_parts(config: RunConfig, dataset: Dataset) -> tuple[Any, Any]:
+    """A fresh UNet and scheduler for a run; the weights depend on `config.seed` alone.
+
+    Raises:
+        ValueError: the pictures cannot be halved as often as the UNet does, or labels are missing.
+    """
+    if config.train.class_conditional and dataset.labels is None:
+        raise ValueError(
+            f"class_conditional needs labels, and {config.data!r} has none; see --labels"
+        )
+    backend = backends.load(config.backend)
+    classes = dataset.num_classes if config.train.class_conditional else None
+    arguments = config.model.unet_arguments(tuple(dataset.images.shape[1:]), classes)
+    torch.manual_seed(seed_of(config.seed, MODEL, 0))
+    unet = backend.UNet2DModel(**arguments)
+    return unet, backend.DDPMScheduler(**config.diffusion.scheduler_arguments())
+
+
+@contextmanager
+def sampling_weights(state: TrainingState) -> Iterator[Any]:
+    """The UNet with the weights to sample with: the averaged ones, if there are any."""
+    if state.ema is None:
+        yield state.unet
+    else:
+        with state.ema.applied_to(state.unet):
+            yield state.unet
+
+
+@contextmanager
+def interrupt_asked() -> Iterator[Callable[[], bool]]:
+    """Within the block the first Ctrl-C is only noted; the second one interrupts at once."""
+    noted = False
+
+    def note(number: int, frame: Any) -> None:
+        nonlocal noted
+        noted = True
+        signal.signal(signal.SIGINT, before)
+
+    try:
+        before = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not the main thread: Ctrl-C does not come here
+        yield lambda: False
+        return
+    try:
+        yield lambda: noted
+    finally:
+        signal.signal(signal.SIGINT, before)
