@@ -57,11 +57,13 @@ class Scheduler:
         _check_config(config)
         betas = _betas(config)
         self.config = config
+        # region: tables
         self.alpha_bar = (1 - betas).cumprod(0)  # (T,) float64
-        self._alpha_bars: list[float] = self.alpha_bar.tolist()
         self.betas = betas.float()
         self.alphas = (1 - betas).float()
         self.alphas_cumprod = self.alpha_bar.float()
+        # endregion: tables
+        self._alpha_bars: list[float] = self.alpha_bar.tolist()
         self.num_inference_steps: int | None = None
         self._visit(list(reversed(range(len(betas)))))
 
