@@ -1,0 +1,145 @@
+"""What `UNet2DModel` refuses, and says so before torch does it in its own words.
+
+Nothing here reads a value that lies on an accelerator: that would wait for it, at every step.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+
+from scratch.saving import Config
+
+CHOICES: dict[str, tuple] = {
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+    "mid_block_type": ("UNetMidBlock2D", None),
+    "up_block_types": ("UpBlock2D", "AttnUpBlock2D"),
+    "downsample_padding": (0, 1),
+    "resnet_time_scale_shift": ("default", "scale_shift"),
+}
+COUNTS = ("in_channels", "out_channels", "layers_per_block", "norm_num_groups")
+COUNTS_OR_NONE = ("attention_head_dim", "attn_norm_num_groups", "num_class_embeds")
+
+
+def check_arguments(config: Config) -> None:
+    """Refuse arguments that are out of range or do not fit together.
+
+    Raises:
+        ValueError: with the argument's name, what came and what was expected.
+    """
+    widths, groups = config.block_out_channels, config.norm_num_groups
+    for name, choices in CHOICES.items():
+        given = config[name] if name.endswith("_types") else [config[name]]
+        _require(set(given) <= set(choices), f"{name} must be of {choices}, got {config[name]!r}")
+    for name in COUNTS + COUNTS_OR_NONE:
+        value, may_be_none = config[name], name in COUNTS_OR_NONE
+        _require(
+            may_be_none if value is None else value >= 1,
+            f"{name} must be at least 1{' or None' if may_be_none else ''}, got {value!r}",
+        )
+    _require(
+        len(config.down_block_types) == len(config.up_block_types) == len(widths) > 0,
+        "down_block_types, up_block_types and block_out_channels must have one entry per level, "
+        f"got {len(config.down_block_types)}, {len(config.up_block_types)} and {len(widths)}",
+    )
+    _require(
+        all(width > 0 and width % groups == 0 for width in widths),
+        f"block_out_channels must be multiples of norm_num_groups={groups}, got {tuple(widths)}",
+    )
+    _require(
+        widths[-1] % (config.attn_norm_num_groups or 1) == 0,
+        f"attn_norm_num_groups must divide the last of block_out_channels, {widths[-1]}, "
+        f"got {config.attn_norm_num_groups}",
+    )
+    _require(
+        config.mid_block_scale_factor > 0,
+        f"mid_block_scale_factor must be above 0, got {config.mid_block_scale_factor!r}",
+    )
+    if config.sample_size is not None:
+        size = config.sample_size
+        _check_size("sample_size", 2 * (size,) if isinstance(size, int) else size, len(widths))
+
+
+def warn_where_time_is_erased(config: Config) -> None:
+    """Warn of a level with one channel per group.
+
+    A residual block adds one number per channel for the time, and GroupNorm then subtracts the
+    mean of each group: of one channel, that number goes with it. With "scale_shift" the time comes
+    after GroupNorm and stays.
+    """
+    widths, groups = tuple(config.block_out_channels), config.norm_num_groups
+    if groups not in widths or config.resnet_time_scale_shift == "scale_shift":
+        return
+    fewer = max(g for g in range(1, groups // 4 + 2) if all(width % g == 0 for width in widths))
+    warnings.warn(
+        f"level {widths.index(groups)} of block_out_channels={widths} has one channel for each of "
+        f"norm_num_groups={groups} groups, and GroupNorm erases the time embedding there: set "
+        f"norm_num_groups={fewer}, or resnet_time_scale_shift='scale_shift'",
+        stacklevel=3,
+    )
+
+
+def check_images(sample: torch.Tensor, config: Config) -> None:
+    """Refuse images of other channels, or of a size that the levels cannot halve.
+
+    Raises:
+        ValueError: `sample` is not (b, in_channels, h, w), or h or w does not fit.
+    """
+    _require(
+        sample.ndim == 4 and sample.shape[1] == config.in_channels,
+        f"sample must be (b, {config.in_channels}, h, w), got {tuple(sample.shape)}; the network's "
+        "in_channels must be the channels of the images",
+    )
+    _check_size("sample", sample.shape[2:], len(config.block_out_channels))
+
+
+def one_per_image(
+    name: str,
+    value: torch.Tensor | float | None,
+    sample: torch.Tensor,
+    limit: int | None = None,
+) -> torch.Tensor:
+    """Give every image its timestep or its label.
+
+    Args:
+        name: what to call it in an error.
+        value: a number, or a tensor of shape (), (1,) or (b,).
+        sample: (b, c, h, w).
+        limit: values on the CPU must lie in 0..limit-1.
+
+    Returns:
+        (b,) on the device of `sample`.
+
+    Raises:
+        ValueError: there is none, or not one per image, or one is out of range.
+
+    >>> one_per_image("timestep", 7, torch.zeros(2, 3, 8, 8))
+    tensor([7, 7])
+    """
+    batch = sample.shape[0]
+    if value is None:
+        raise ValueError(f"{name} must have one entry for each of {batch} images, got None")
+    if limit is not None and not (isinstance(value, torch.Tensor) and value.device.type != "cpu"):
+        low, high = (bound.item() for bound in torch.as_tensor(value).aminmax())
+        _require(0 <= low <= high < limit, f"{name} must be in 0..{limit - 1}, got {low}..{high}")
+    if not isinstance(value, torch.Tensor):
+        return torch.full((batch,), value, device=sample.device)
+    _require(
+        value.shape in ((), (1,), (batch,)),
+        f"{name} must have one entry, or one for each of {batch} images, got {tuple(value.shape)}",
+    )
+    return value.to(sample.device).expand(batch)
+
+
+def _check_size(name: str, size: Sequence[int], levels: int) -> None:
+    factor = 2 ** (levels - 1)
+    _require(
+        len(size) == 2 and all(n > 0 and n % factor == 0 for n in size),
+        f"{name} must have h and w in multiples of {factor} for {levels} levels, "
+        f"got {tuple(size)}: pad or resize the images, or take fewer levels",
+    )
+
+
+def _require(fine: bool, message: str) -> None:
+    if not fine:
+        raise ValueError(message)
