@@ -3,7 +3,10 @@
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
 
 Backend = Literal["scratch", "diffusers"]
 PACKAGES = {"scratch": "scratch", "diffusers": "with_diffusers"}
@@ -35,3 +38,21 @@ def _ours(module: ModuleType) -> ModuleType:
             "another folder"
         )
     return module
+
+
+def choose_device(name: str | None = None) -> "torch.device":
+    """The device called `name`, or the best one here: cuda, then mps, then cpu.
+
+    Raises:
+        ValueError: this machine does not have it.
+    """
+    import torch
+
+    here = ["cpu"]
+    if torch.backends.mps.is_available():
+        here.insert(0, "mps")
+    if torch.cuda.is_available():
+        here.insert(0, "cuda")
+    if name is not None and name.split(":")[0] not in here:
+        raise ValueError(f"no device {name!r} on this machine; there is {', '.join(here)}")
+    return torch.device(name or here[0])

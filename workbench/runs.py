@@ -176,13 +176,19 @@ def load_checkpoint(folder: Path, state: "TrainingState") -> list[dict[str, floa
     return load_metrics(folder)
 
 
-def load_parts(folder: Path, backend: str, scheduler: str = "DDPMScheduler") -> tuple[Any, Any]:
+def load_parts(
+    folder: Path,
+    backend: str,
+    scheduler: str = "DDPMScheduler",
+    changes: Mapping[str, Any] | None = None,
+) -> tuple[Any, Any]:
     """The UNet and a scheduler of a pipeline folder, by either backend, whoever trained it.
 
     Args:
         folder: a run, or any folder that `DDPMPipeline.save_pretrained` wrote.
         backend: `scratch` or `diffusers`.
         scheduler: the class to sample with; it takes the schedule from the folder.
+        changes: entries of the scheduler's config to change.
 
     Raises:
         ValueError: a file is missing, truncated or foreign.
@@ -200,7 +206,7 @@ def load_parts(folder: Path, backend: str, scheduler: str = "DDPMScheduler") -> 
     except Exception as error:  # Diffusers raises many kinds for a damaged file
         detail = " ".join(str(error).split())[:200]
         raise ValueError(f"{folder / 'unet'} cannot be loaded: {detail}") from None
-    return unet.eval(), getattr(package, scheduler).from_config(config)
+    return unet.eval(), getattr(package, scheduler).from_config({**config, **(changes or {})})
 
 
 def _read_text(path: Path) -> str:

@@ -1,0 +1,178 @@
+"""The house itself: who imports whom, what is packed, what reading order and examples promise."""
+
+import ast
+import difflib
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("scratch", "with_diffusers", "compare", "workbench")
+SCRATCH_MAY_INSIDE = {
+    "saving.py": {"safetensors", "huggingface_hub"},
+    "pipeline.py": {"PIL", "tqdm"},
+}
+
+
+def imports(path: Path) -> list[tuple[str, str, bool]]:
+    """(top-level package, full name, is inside a function) of every import in a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
+    found = []
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        found += [(name.split(".")[0], name, id(node) in inside) for name in names]
+    return found
+
+
+def files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", files("scratch"), ids=lambda p: p.name)
+def test_scratch_imports_torch_and_the_standard_library_only(path: Path) -> None:
+    allowed = {"torch", "scratch", *sys.stdlib_module_names}
+    for top, name, inside in imports(path):
+        extra = SCRATCH_MAY_INSIDE.get(path.name, set()) if inside else set()
+        assert top in allowed | extra, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", files("with_diffusers"), ids=lambda p: p.name)
+def test_with_diffusers_imports_diffusers_and_torch_only(path: Path) -> None:
+    allowed = {"torch", "diffusers", "with_diffusers", *sys.stdlib_module_names}
+    assert {top for top, _, _ in imports(path)} <= allowed
+
+
+@pytest.mark.parametrize("path", files("workbench"), ids=lambda p: p.name)
+def test_workbench_reaches_backends_and_compare_through_one_door(path: Path) -> None:
+    for top, name, inside in imports(path):
+        assert top not in ("scratch", "with_diffusers", "diffusers"), f"{path.name} imports {name}"
+        if top == "compare":
+            assert path.name in ("cli.py", "tour.py"), f"{path.name} imports {name}"
+            assert inside, f"{path.name} imports {name} at its top"
+
+
+def test_the_oracle_stands_apart_from_both_backends() -> None:
+    tops = {top for top, _, _ in imports(ROOT / "compare" / "oracle.py")}
+    assert tops <= {"torch", *sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_pickle_is_read(package: str) -> None:
+    for path in files(package):
+        source = path.read_text(encoding="utf-8")
+        assert not re.search(r"torch\.load\(|import pickle|allow_pickle=True", source), path
+        for call in re.findall(r"np\.load\([^)]*\)", source):
+            assert "allow_pickle=False" in call, f"{path}: {call}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_function_and_class_says_what_it_does(package: str) -> None:
+    for path in files(package):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert ast.get_docstring(tree) is not None or path.name == "__main__.py", path
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"
+
+
+def test_help_needs_no_heavy_import() -> None:
+    script = (
+        "import sys; from workbench.cli import build_parser; build_parser().format_help();"
+        "heavy = ('torch', 'numpy', 'matplotlib', 'diffusers', 'PIL');"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == "[]"
+
+
+def test_scratch_does_not_import_diffusers() -> None:
+    script = "import sys, scratch; print('diffusers' in sys.modules)"
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == "False"
+
+
+def reading_order(text: str) -> list[str]:
+    return re.findall(r"^\d+\. `([^`]+)`", text, flags=re.MULTILINE)
+
+
+def test_the_reading_order_names_files_that_exist() -> None:
+    order = reading_order((ROOT / "scratch" / "__init__.py").read_text(encoding="utf-8"))
+    assert len(order) >= 10
+    for name in order:
+        assert (ROOT / name).is_file(), name
+
+
+def test_readme_and_scratch_give_the_same_reading_order() -> None:
+    ours = reading_order((ROOT / "scratch" / "__init__.py").read_text(encoding="utf-8"))
+    assert reading_order((ROOT / "README.md").read_text(encoding="utf-8")) == ours
+
+
+def test_the_wheel_holds_the_four_packages_and_nothing_else(tmp_path: Path) -> None:
+    script = f"from hatchling.build import build_wheel; print(build_wheel({str(tmp_path)!r}))"
+    made = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    packed = set(zipfile.ZipFile(tmp_path / made.stdout.split()[-1]).namelist())
+    expected = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix in (".py", ".typed", ".txt", ".json", ".css", ".js")
+    }
+    assert {name for name in packed if ".dist-info/" not in name} == expected
+    assert any(name.endswith("licenses/LICENSE") for name in packed)
+    assert any(name.endswith("entry_points.txt") for name in packed)
+
+
+EXAMPLES = [ROOT / "docs" / "examples" / f"train_{name}.py" for name in ("scratch", "diffusers")]
+
+
+def test_the_two_scripts_differ_in_the_import_alone() -> None:
+    ours, theirs = (path.read_text(encoding="utf-8").splitlines() for path in EXAMPLES)
+    changed = [line for line in difflib.ndiff(ours, theirs) if line[0] in "+-"]
+    assert sorted(changed) == [
+        "+ from with_diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel",
+        "- from scratch import DDPMPipeline, DDPMScheduler, UNet2DModel",
+    ]
+
+
+def test_the_two_scripts_give_the_same_losses(tmp_path: Path) -> None:
+    """Six steps and a chain of three: the scripts themselves, with smaller numbers put in."""
+    printed = []
+    for path in EXAMPLES:
+        source = path.read_text(encoding="utf-8")
+        for long, short in (
+            ("range(1, 601)", "range(1, 7)"),
+            ("% 50", "% 1"),
+            ("=500).im", "=3).im"),
+        ):
+            assert long in source
+            source = source.replace(long, short)
+        run = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", source],
+            cwd=tmp_path, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        printed.append([float(line.split()[-1]) for line in run.stdout.splitlines()])
+        assert (tmp_path / "digits.png").stat().st_size > 1000
+        (tmp_path / "digits.png").unlink()
+    assert len(printed[0]) == 6
+    # Printed with four decimals: two losses that agree to 1e-6 may still round apart by one.
+    assert printed[0] == pytest.approx(printed[1], abs=1.5e-4)

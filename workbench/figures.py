@@ -1,0 +1,152 @@
+"""The figures of `ddpm plot`: each reads its arguments, gathers its data and returns a figure."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.backends import PACKAGES
+from workbench.options import from_zero, whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def data(args: argparse.Namespace) -> "Figure":
+    """The first images of a data set, with their labels."""
+    from workbench import data, plotting
+
+    dataset = data.load(args.data, args.labels)
+    images = dataset.images[: args.count]
+    titles = (
+        None if dataset.labels is None else [str(n) for n in dataset.labels[: args.count].tolist()]
+    )
+    return plotting.image_grid(images, titles=titles)
+
+
+def losses(args: argparse.Namespace) -> "Figure":
+    """The loss curves of one run or more."""
+    from workbench import plotting, runs
+
+    curves = {}
+    for name in args.runs:
+        rows = runs.load_metrics(Path(name))
+        curves[Path(name).name] = [row["loss"] for row in rows if "step" in row]
+    return plotting.loss_curves(curves)
+
+
+def schedules(args: argparse.Namespace) -> "Figure":
+    """beta, alpha-bar and SNR of every family of schedules."""
+    from typing import get_args
+
+    from workbench import backends, plotting
+    from workbench.config import BetaSchedule
+
+    make = backends.load(args.backend).DDPMScheduler
+    T = args.num_train_timesteps
+    return plotting.schedule_curves(
+        {name: make(num_train_timesteps=T, beta_schedule=name) for name in get_args(BetaSchedule)}
+    )
+
+
+def noising(args: argparse.Namespace) -> "Figure":
+    """A few images at growing t."""
+    import torch
+
+    from workbench import backends, data, plotting
+
+    images = data.load(args.data, args.labels).images[: args.count]
+    T = args.num_train_timesteps
+    scheduler = backends.load(args.backend).DDPMScheduler(num_train_timesteps=T)
+    generator = torch.Generator().manual_seed(args.seed)
+    return plotting.noising_strip(images, scheduler, generator=generator)
+
+
+def trajectory(args: argparse.Namespace) -> "Figure":
+    """A few pictures on their way from noise, and what the model believes them to be."""
+    from workbench import plotting
+
+    drawn = _draw(args, args.backend, record=10)
+    return plotting.trajectory_strip(
+        [frame.x_prev for frame in drawn.frames],
+        [frame.x_0 for frame in drawn.frames],
+        [frame.timestep for frame in drawn.frames],
+    )
+
+
+def difference(args: argparse.Namespace) -> "Figure":
+    """The pictures of one run by both backends, and how they differ."""
+    from workbench import plotting
+
+    ours, theirs = (_draw(args, name).images for name in PACKAGES)
+    return plotting.side_by_side(ours, theirs, tuple(PACKAGES))
+
+
+def histograms(args: argparse.Namespace) -> "Figure":
+    """The pixels of a run's data and of pictures drawn from it."""
+    from workbench import data, plotting, runs
+
+    config = runs.load_config(Path(args.run))
+    drawn = _draw(args, args.backend).images
+    real = data.load(config.data, config.labels).images / 2 + 0.5
+    return plotting.histograms({config.data: real, "drawn": drawn})
+
+
+def _draw(args: argparse.Namespace, backend: str, record: int = 0) -> Any:
+    """Pictures of the run `args.run`; with `record`, about so many frames on the way."""
+    from workbench import runs, sampling
+
+    unet, scheduler = runs.load_parts(Path(args.run), backend)
+    steps = args.steps or scheduler.config.num_train_timesteps
+    return sampling.sample(
+        backend,
+        unet,
+        scheduler,
+        args.count,
+        seed=args.seed,
+        steps=steps,
+        record_every=max(steps // record, 1) if record else 0,
+    )
+
+
+FIGURES = {
+    "data": data,
+    "losses": losses,
+    "schedules": schedules,
+    "noising": noising,
+    "trajectory": trajectory,
+    "difference": difference,
+    "histograms": histograms,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One sub-command for each figure."""
+    figures = parser.add_subparsers(title="figures", dest="figure", required=True, metavar="FIGURE")
+    for name, draw in FIGURES.items():
+        text = (draw.__doc__ or "").rstrip(".")
+        one = figures.add_parser(name, help=text, description=text)
+        if name in ("data", "noising"):
+            one.add_argument("--data", default="sprites", help="default: %(default)s")
+            one.add_argument("--labels", help="a .npy file of labels for --data")
+        if name == "losses":
+            one.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
+        if name in ("trajectory", "difference", "histograms"):
+            one.add_argument("run", metavar="RUN", help="a run folder")
+            one.add_argument("--steps", type=whole, help="timesteps to visit (default: all)")
+        if name in ("schedules", "noising"):
+            one.add_argument(
+                "--num-train-timesteps", type=whole, default=500, help="T (default: 500)"
+            )
+        if name in ("schedules", "noising", "trajectory", "histograms"):
+            one.add_argument(
+                "--backend", choices=PACKAGES, default="scratch", help="default: scratch"
+            )
+        if name not in ("losses", "schedules"):
+            count = {"data": 48, "histograms": 64}.get(name, 4)
+            one.add_argument(
+                "--count", type=whole, default=count, help="pictures (default: %(default)s)"
+            )
+        if name not in ("data", "losses", "schedules"):
+            one.add_argument("--seed", type=from_zero, default=0, help="default: %(default)s")
+        one.add_argument("--output", help=f"a .png, .svg or .pdf (default: {name}.png)")
+        one.add_argument("--force", action="store_true", help="replace what exists")

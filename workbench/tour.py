@@ -1,0 +1,158 @@
+"""The tour: both backends from one start, one model drawn from by both, a verdict, a page."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from workbench import data, plotting, runs, trainer
+from workbench.config import DIGITS, RunConfig
+
+SHARED_STEPS = 150  # trained by both backends, to lay the loss curves over each other
+COUNT = 16  # pictures in a grid
+SEED = 0
+
+
+def run(folder: Path) -> Path:
+    """Run the whole tour on the digits and write `index.html`.
+
+    Args:
+        folder: made anew; what an earlier tour left there is replaced.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: `folder` holds something that no tour wrote.
+    """
+    prepare(folder)
+    dataset = data.load(DIGITS.data)
+    print(
+        f"[1/4] {SHARED_STEPS} steps by both backends, from one start, on the same random numbers"
+    )
+    theirs, _ = losses_of(replace(DIGITS, backend="diffusers"), dataset, SHARED_STEPS)
+    ours, model = losses_of(DIGITS, dataset, DIGITS.train.total_steps(len(dataset.images)), folder)
+    apart = max(abs(a - b) for a, b in zip(ours, theirs, strict=False))
+    print(f"      largest difference of the two losses: {apart:.1e}")
+
+    print(f"[2/4] {COUNT} digits from the trained run, drawn by both backends")
+    drawn = {name: draw(model, name) for name in ("scratch", "diffusers")}
+    difference = (drawn["scratch"].images - drawn["diffusers"].images).abs().max().item()
+    print(f"      largest difference of a pixel, of 1: {difference:.1e}")
+
+    print("[3/4] ddpm compare")
+    import compare
+
+    report = compare.run()
+    print(report)
+
+    print("[4/4] the page")
+    frames = drawn["scratch"].frames
+    figures = {
+        "losses": plotting.loss_curves(
+            {"scratch": ours[:SHARED_STEPS], "Diffusers": theirs[:SHARED_STEPS]}
+        ),
+        "whole_run": plotting.loss_curves({"scratch": ours}),
+        "digits": plotting.side_by_side(
+            drawn["scratch"].images, drawn["diffusers"].images, ("scratch", "Diffusers")
+        ),
+        "trajectory": plotting.trajectory_strip(*columns(frames[:: len(frames) // 8], 4)),
+    }
+    for name, figure in figures.items():
+        plotting.save(figure, folder / f"{name}.png")
+    plotting.save_gif([frame.x_prev for frame in frames], folder / "denoising.gif")
+    index = folder / "index.html"
+    html = write_page(apart, difference, report, folder)
+    runs.write_whole(index, lambda path: path.write_text(html, encoding="utf-8"))
+    return index
+
+
+def prepare(folder: Path) -> None:
+    """Empty the folder of an earlier tour, or make it."""
+    if folder.exists():
+        if any(folder.iterdir()) and not (folder / "model" / runs.CONFIG).exists():
+            raise ValueError(f"{folder} exists and holds no tour; choose another --output")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+
+
+def losses_of(
+    config: RunConfig, dataset: data.Dataset, steps: int, folder: Path | None = None
+) -> tuple[list[float], Path | None]:
+    """Train for `steps` steps; with a folder, save the run into its `model/`."""
+    from tqdm.auto import tqdm
+
+    unet, scheduler = trainer.new_parts(config, dataset)
+    state = trainer.new_state(unet, config.train)
+    metrics = trainer.Metrics(config.train.batch_size, len(dataset.images))
+    training = trainer.training_steps(state, scheduler, dataset, config.train, config.seed)
+    for _ in tqdm(range(steps), desc=config.backend):
+        metrics.add(next(training))
+    metrics.read()
+    if folder is not None:
+        folder = folder / "model"
+        runs.save_checkpoint(folder, config, state, scheduler, metrics.rows())
+    return metrics.losses, folder
+
+
+def draw(run_folder: Path, backend: str) -> Samples:
+    """`COUNT` pictures of a run by one backend, with the way they took."""
+    unet, scheduler = runs.load_parts(run_folder, backend)
+    steps = scheduler.config.num_train_timesteps
+    return sample(
+        backend, unet, scheduler, COUNT, seed=SEED, steps=steps, record_every=steps // 50
+    )
+
+
+def write_page(apart: float, difference: float, report: Any, folder: Path) -> str:
+    """The page of the tour, with the pictures that lie in `folder`."""
+    verdict = "They are the same model." if report.passed else "They are not the same: see below."
+    return page.page(
+        "DDPM, side by side: the tour",
+        f"One diffusion model, written twice: in plain PyTorch and with Diffusers. {verdict}",
+        [
+            page.section(
+                "Two trainers, one curve",
+                page.text(
+                    f"Both backends started from the same weights and saw the same images, "
+                    f"timesteps and noise for {SHARED_STEPS} steps. The largest difference of "
+                    f"their losses is {apart:.1e}."
+                ),
+                page.picture(
+                    folder / "losses.png", "Loss curves of both backends, one hiding the other"
+                ),
+            ),
+            page.section(
+                "One trained model, two samplers",
+                page.text(
+                    "The model that scratch trained, saved once, loaded and sampled by both "
+                    f"backends with the same seed. The largest difference of a pixel is "
+                    f"{difference:.1e}, where black is 0 and white is 1."
+                ),
+                page.picture(
+                    folder / "digits.png",
+                    "Two equal grids of sixteen drawn digits, and their difference",
+                ),
+                page.picture(folder / "whole_run.png", "The loss over the whole training run"),
+            ),
+            page.section(
+                "From noise to digits",
+                page.picture(
+                    folder / "trajectory.png",
+                    "Digits coming out of noise, and what the model believed them to be",
+                    "Above: x at growing steps. Below: the x_0 that the model saw in it.",
+                ),
+                page.picture(folder / "denoising.gif", "The same as a moving picture"),
+            ),
+            page.section("The verdict", page.code(str(report))),
+            page.section(
+                "Go on from here",
+                page.code(
+                    f"ddpm sample {folder / 'model'} --backend diffusers\n"
+                    f"ddpm sample {folder / 'model'} --sampler ddim --steps 50\n"
+                    "ddpm train --data sprites --preset sprites\n"
+                    "ddpm compare --template > mine.py\n"
+                    "ddpm compare --candidate mine.py:MyScheduler"
+                ),
+            ),
+        ],
+    )
