@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DOCS := docs/_build/html
 
-.PHONY: setup tour test test-long test-lowest check fix docs bench clean
+.PHONY: setup tour test test-long test-lowest check fix docs docs-check bench clean
 
 setup: $(READY)  ## Make .venv and install the project into it, with its extras
 
@@ -35,11 +36,21 @@ fix: setup  ## Let ruff mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: setup  ## The book
-	@echo "not yet: docs/ is read as it is"
+$(BIN)/.docs-ready: $(READY)
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[docs]"
+	@touch $@
+
+docs: $(BIN)/.docs-ready  ## The book, executed and checked: docs/_build/html/index.html
+	$(BIN)/python -m sphinx -E -a -W -n --keep-going -q -b html docs $(DOCS)
+	$(BIN)/python docs/check_built.py $(DOCS)
+	@echo "the book is at $(DOCS)/index.html"
+
+docs-check: docs  ## The book in a browser (Debian's chromium): requests, accessibility, screenshots
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[docs-check]"
+	$(BIN)/python docs/check_browser.py $(DOCS)
 
 bench: setup  ## Both backends side by side in one run: ratios of times
 	$(BIN)/python -m workbench.bench
 
 clean:  ## Remove what the other targets made, except runs/
-	rm -rf .venv .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache docs/_build docs/_gen
