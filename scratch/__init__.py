@@ -11,12 +11,14 @@ minutes:
 The first hour:
 
 5. `scratch/timesteps.py`: which timesteps a shorter chain visits.
-6. `scratch/scheduler.py` and `scratch/ddpm.py`: tables, checks, and `step` built from the formulas.
-7. `scratch/ddim.py`: the other reverse step.
-8. `scratch/unet.py`: the network (Appendix B).
-9. `scratch/pipeline.py`: the sampling loop (Algorithm 2).
-10. `scratch/saving.py`: configs and folders that Diffusers reads too.
-11. `compare/oracle.py`: the same formulas a third time, straight from the papers, as the judge.
+6. `scratch/scheduler.py`: the tables of a schedule; the checks are in `scratch/scheduler_checks.py`.
+7. `scratch/ddpm.py`: `step`, built from the formulas, with `scratch/prediction.py` (what the
+   network's output means) and `scratch/noise.py` (who draws).
+8. `scratch/ddim.py`: the other reverse step.
+9. `scratch/unet.py`: the network (Appendix B); its checks are in `scratch/unet_checks.py`.
+10. `scratch/pipeline.py`: the sampling loop (Algorithm 2).
+11. `scratch/config.py` and `scratch/saving.py`: configs and folders that Diffusers reads too.
+12. `compare/oracle.py`: the same formulas a third time, straight from the papers, as the judge.
 """
 
 from scratch.ddim import DDIMScheduler

@@ -4,20 +4,12 @@ from collections.abc import Sequence
 
 import torch
 
-from scratch import saving
-from scratch.reverse import eps_from_v, eps_from_x_0, posterior_variance
-from scratch.scheduler import (
-    BetaSchedule,
-    Generators,
-    PredictionType,
-    Scheduler,
-    SchedulerOutput,
-    Spacing,
-    check_same_shape,
-    clip_x_0,
-    draw_noise_like,
-    predict_x_0,
-)
+from scratch.config import config_from_arguments
+from scratch.noise import Generators, draw_noise_like
+from scratch.prediction import clip_x_0, predict_eps, predict_x_0
+from scratch.reverse import eps_from_x_0, posterior_variance
+from scratch.scheduler import BetaSchedule, PredictionType, Scheduler, SchedulerOutput, Spacing
+from scratch.scheduler_checks import check_same_shape, require
 
 
 # region: ddim_sigma
@@ -44,7 +36,8 @@ def ddim_sigma(
     >>> round(ddim_sigma(1.0, 0.36, 0.72) ** 2, 6)
     0.21875
     """
-    return eta * posterior_variance(alpha_bar, alpha_bar_prev) ** 0.5
+    variance = posterior_variance(alpha_bar, alpha_bar_prev)
+    return eta * variance**0.5
 
 
 # endregion: ddim_sigma
@@ -57,7 +50,7 @@ def ddim_mean(
     alpha_bar_prev: float,
     sigma: float,
 ) -> torch.Tensor:
-    """x_prev without its noise: the predicted x_0, noised again with eps.
+    """x_prev without its noise: x_0, noised again with eps.
 
     mean = sqrt(alpha_bar_prev) x_0
            + sqrt(1 - alpha_bar_prev - sigma^2) eps
@@ -65,10 +58,11 @@ def ddim_mean(
     Source: Song et al. 2020 (arXiv:2010.02502), equation 12.
 
     Args:
-        x_0: the (clipped) prediction, any shape and float dtype.
+        x_0: the (clipped) prediction, any shape, float.
         eps: the noise that belongs to it, like `x_0`.
         alpha_bar_prev: in (0, 1], at the previous timestep.
-        sigma: std of this step's noise, in [0, sqrt(1 - alpha_bar_prev)].
+        sigma: std of this step's noise, at least 0 and at most
+            sqrt(1 - alpha_bar_prev).
 
     Returns:
         mean: like `x_0`.
@@ -76,9 +70,9 @@ def ddim_mean(
     >>> ddim_mean(torch.ones(1), torch.ones(1), 0.36, sigma=0.0)
     tensor([1.4000])
     """
-    # At the largest sigma, rounding can leave -1e-17 under the root.
-    toward_x_t = max(1 - alpha_bar_prev - sigma**2, 0.0) ** 0.5
-    return alpha_bar_prev**0.5 * x_0 + toward_x_t * eps
+    # Rounding can leave -1e-17 where the right value is 0.
+    left = max(1 - alpha_bar_prev - sigma**2, 0.0)
+    return alpha_bar_prev**0.5 * x_0 + left**0.5 * eps
 
 
 # endregion: ddim_mean
@@ -125,9 +119,7 @@ class DDIMScheduler(Scheduler):
         timestep_spacing: Spacing = "leading",
         rescale_betas_zero_snr: bool = False,
     ) -> None:
-        if trained_betas is not None:
-            trained_betas = torch.as_tensor(trained_betas, dtype=torch.float64).tolist()
-        super().__init__(saving.config_from_arguments(DDIMScheduler, locals()))
+        super().__init__(config_from_arguments(DDIMScheduler, locals()))
         self.final_alpha_bar = 1.0 if set_alpha_to_one else float(self.alpha_bar[0])
 
     def step(
@@ -158,11 +150,13 @@ class DDIMScheduler(Scheduler):
             ValueError: the shapes differ, eta is outside [0, 1], both `generator` and
                 `variance_noise` are given, or `timestep` was not chosen by `set_timesteps`.
         """
-        check_same_shape("sample", sample, model_output)
+        check_same_shape("model_output", model_output, sample)
         _check_noise_arguments(eta, generator, variance_noise, sample)
         # region: ddim_step
-        # 1. alpha_bar here and at the previous timestep
-        alpha_bar, alpha_bar_prev = self._alpha_bar_pair(timestep)
+        # 1. the previous timestep, and alpha_bar here and there
+        t_prev = self.previous_timestep(timestep)
+        alpha_bar = self._alpha_bar_at(int(timestep))
+        alpha_bar_prev = self._alpha_bar_at(t_prev)
 
         # 2. what the model says x_0 and eps are
         x_0 = predict_x_0(self.config, model_output, sample, alpha_bar)
@@ -175,7 +169,7 @@ class DDIMScheduler(Scheduler):
 
         # 4. sigma, equation 16; the last step draws nothing
         sigma = 0.0
-        if self.previous_timestep(timestep) >= 0:
+        if t_prev >= 0:
             sigma = ddim_sigma(eta, alpha_bar, alpha_bar_prev)
 
         # 5. the mean, equation 12, and the noise
@@ -188,43 +182,11 @@ class DDIMScheduler(Scheduler):
         # endregion: ddim_step
         return SchedulerOutput(x_prev, x_0) if return_dict else (x_prev, x_0)
 
-    def _alpha_bar_pair(self, timestep: int | torch.Tensor) -> tuple[float, float]:
-        """As in DDPM, but the chain may end at the alpha_bar of t = 0 (`set_alpha_to_one`)."""
-        alpha_bar, alpha_bar_prev = super()._alpha_bar_pair(timestep)
-        ends = self.previous_timestep(timestep) < 0
-        return alpha_bar, self.final_alpha_bar if ends else alpha_bar_prev
-
-
-def predict_eps(
-    config: saving.Config,
-    model_output: torch.Tensor,
-    x_t: torch.Tensor,
-    alpha_bar: float,
-) -> torch.Tensor:
-    """The noise in x_t, from what the network was trained to predict.
-
-    Args:
-        config: its `prediction_type` says what `model_output` is.
-        model_output: eps, x_0 or v, (b, c, h, w).
-        x_t: noisy image, like `model_output`.
-        alpha_bar: at this timestep.
-
-    Returns:
-        eps: like `x_t`.
-    """
-    if config.prediction_type == "sample":
-        return eps_from_x_0(x_t, model_output, alpha_bar)
-    if config.prediction_type == "v_prediction":
-        return eps_from_v(x_t, model_output, alpha_bar)
-    return model_output
-
 
 def _check_noise_arguments(
     eta: float, generator: Generators, variance_noise: torch.Tensor | None, sample: torch.Tensor
 ) -> None:
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta must lie in [0, 1] (0 draws no noise, 1 is DDPM), got {eta}")
+    require(0 <= eta <= 1, f"eta must lie in [0, 1] (0 draws no noise, 1 is DDPM), got {eta!r}")
     if variance_noise is not None:
-        if generator is not None:
-            raise ValueError("give either generator or variance_noise, and not both")
+        require(generator is None, "give either generator or variance_noise, and not both")
         check_same_shape("variance_noise", variance_noise, sample)

@@ -5,21 +5,12 @@ from typing import Literal
 
 import torch
 
-from scratch import saving
+from scratch.config import config_from_arguments
+from scratch.noise import Generators, draw_noise_like
+from scratch.prediction import clip_x_0, predict_x_0
 from scratch.reverse import posterior_mean, posterior_variance
-from scratch.scheduler import (
-    BetaSchedule,
-    Generators,
-    PredictionType,
-    Scheduler,
-    SchedulerOutput,
-    Spacing,
-    check_choice,
-    check_same_shape,
-    clip_x_0,
-    draw_noise_like,
-    predict_x_0,
-)
+from scratch.scheduler import BetaSchedule, PredictionType, Scheduler, SchedulerOutput, Spacing
+from scratch.scheduler_checks import check_choice, check_same_shape
 
 VarianceType = Literal["fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"]
 
@@ -69,10 +60,8 @@ class DDPMScheduler(Scheduler):
         steps_offset: int = 0,
         rescale_betas_zero_snr: bool = False,
     ) -> None:
-        if trained_betas is not None:
-            trained_betas = torch.as_tensor(trained_betas, dtype=torch.float64).tolist()
         check_choice("variance_type", variance_type, VarianceType)
-        super().__init__(saving.config_from_arguments(DDPMScheduler, locals()))
+        super().__init__(config_from_arguments(DDPMScheduler, locals()))
 
     def step(
         self,
@@ -94,10 +83,12 @@ class DDPMScheduler(Scheduler):
         Raises:
             ValueError: the shapes differ, or `timestep` was not chosen by `set_timesteps`.
         """
-        check_same_shape("sample", sample, model_output)
+        check_same_shape("model_output", model_output, sample)
         # region: step
-        # 1. alpha_bar here and at the previous timestep
-        alpha_bar, alpha_bar_prev = self._alpha_bar_pair(timestep)
+        # 1. the previous timestep, and alpha_bar here and there
+        t_prev = self.previous_timestep(timestep)
+        alpha_bar = self._alpha_bar_at(int(timestep))
+        alpha_bar_prev = self._alpha_bar_at(t_prev)
 
         # 2. what the model says x_0 is
         x_0 = predict_x_0(self.config, model_output, sample, alpha_bar)
@@ -109,7 +100,7 @@ class DDPMScheduler(Scheduler):
         x_prev = posterior_mean(x_0, sample, alpha_bar, alpha_bar_prev)
 
         # 5. noise, while a previous step exists
-        if self.previous_timestep(timestep) >= 0:
+        if t_prev >= 0:
             variance = self._variance(alpha_bar, alpha_bar_prev)
             z = draw_noise_like(model_output, generator)
             x_prev = x_prev + variance**0.5 * z

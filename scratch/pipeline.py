@@ -1,28 +1,31 @@
 """The sampling loop: Algorithm 2 of Ho et al. 2020 (arXiv:2006.11239)."""
 
 import os
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 
 from scratch import saving
 from scratch.ddim import DDIMScheduler
 from scratch.ddpm import DDPMScheduler
-from scratch.scheduler import Generators, draw_noise
+from scratch.noise import Generators, draw_noise
+from scratch.scheduler import Scheduler
+from scratch.scheduler_checks import check_choice, require, whole_number
 from scratch.unet import UNet2DModel
 
-SCHEDULERS = {"DDPMScheduler": DDPMScheduler, "DDIMScheduler": DDIMScheduler}
+SCHEDULERS: dict[str, type[Scheduler]] = {
+    "DDPMScheduler": DDPMScheduler,
+    "DDIMScheduler": DDIMScheduler,
+}
 OutputType = Literal["pil", "np", "pt"]
 
 
-@dataclass
-class ImagePipelineOutput:
+class ImagePipelineOutput(NamedTuple):
     """What a pipeline returns.
 
     Attributes:
-        images: a list of b PIL images, an array (b, h, w, c) float32 or a tensor (b, c, h, w), both
-            in [0, 1].
+        images: a list of b PIL images, an array (b, h, w, c) float32, or a tensor (b, c, h, w) of
+            the UNet's dtype; the last two in [0, 1].
     """
 
     images: Any
@@ -33,7 +36,14 @@ class DDPMPipeline:
 
     Args:
         unet: ours or Diffusers'; its config gives the size and the channels of a picture.
-        scheduler: ours or Diffusers'.
+        scheduler: ours or Diffusers', DDPM or DDIM.
+
+    >>> levels = dict(down_block_types=["DownBlock2D"], up_block_types=["UpBlock2D"])
+    >>> unet = UNet2DModel(sample_size=8, **levels, block_out_channels=[8], norm_num_groups=2)
+    >>> pipeline = DDPMPipeline(unet, DDPMScheduler(num_train_timesteps=500))
+    >>> pipeline.set_progress_bar_config(disable=True)
+    >>> pipeline(batch_size=3, num_inference_steps=2, output_type="np").images.shape
+    (3, 8, 8, 3)
     """
 
     def __init__(self, unet: Any, scheduler: Any) -> None:
@@ -53,47 +63,56 @@ class DDPMPipeline:
 
         Args:
             batch_size: b, how many pictures.
-            generator: where x_T and the noise of each step come from: one, or one a picture.
+            generator: where x_T and the noise of each step come from: one, or one for each picture.
             num_inference_steps: n in 1..T.
             output_type: `pil`, `np` or `pt`; see `ImagePipelineOutput`.
             return_dict: False returns the tuple (images,).
 
         Raises:
-            ValueError: b or n is out of range, or `output_type` is unknown.
+            ValueError: b or n is out of range, `output_type` is unknown, or the UNet's config does
+                not give the size of a picture, or one that PIL cannot show.
         """
-        if not isinstance(batch_size, int) or batch_size < 1:
+        b, config = whole_number(batch_size), self.unet.config
+        if b is None or b < 1:
             raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
-        if output_type not in get_args(OutputType):
-            raise ValueError(f"output_type must be one of pil, np, pt, got {output_type!r}")
+        check_choice("output_type", output_type, OutputType)
+        require(
+            output_type != "pil" or config.in_channels in (1, 3, 4),
+            f"PIL shows 1, 3 or 4 channels, not {config.in_channels}; take output_type='np'",
+        )
+        require(
+            config.sample_size is not None,
+            "the UNet's config has no sample_size; build it with the height of a picture",
+        )
         self.scheduler.set_timesteps(num_inference_steps)
-        training = self.unet.training
+        training = [module for module in self.unet.modules() if module.training]
         self.unet.eval()
         try:
-            images = self._sample(batch_size, generator)
+            images = self._sample(b, generator)
         finally:
-            self.unet.train(training)
-        images = (images / 2 + 0.5).clamp(0, 1)  # [-1, 1] -> [0, 1]
-        output = _convert(images, output_type)
+            for module in training:
+                module.training = True
+        output = _convert((images / 2 + 0.5).clamp(0, 1), output_type)  # [-1, 1] -> [0, 1]
         return ImagePipelineOutput(output) if return_dict else (output,)
 
     @torch.no_grad()
-    def _sample(self, batch_size: int, generator: Generators) -> torch.Tensor:
+    def _sample(self, b: int, generator: Generators) -> torch.Tensor:
         from tqdm.auto import tqdm
 
-        config, device, dtype = self.unet.config, self.unet.device, self.unet.dtype
+        unet, scheduler, config = self.unet, self.scheduler, self.unet.config
         size = config.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
-        shape = (batch_size, config.in_channels, height, width)
+        h, w = (size, size) if isinstance(size, int) else size
+        shape = (b, config.in_channels, h, w)
         # region: sample
-        x = draw_noise(shape, generator, device, dtype)  # x_T
-        for t in tqdm(self.scheduler.timesteps, **self._progress_bar):
-            model_output = self.unet(x, t).sample
-            output = self.scheduler.step(model_output, t, x, generator=generator)
-            x = output.prev_sample
+        x = draw_noise(shape, generator, unet.device, unet.dtype)  # x_T
+        for t in tqdm(scheduler.timesteps, **self._progress_bar):
+            output = unet(x, t).sample
+            step = scheduler.step(output, t, x, generator=generator)
+            x = step.prev_sample
         # endregion: sample
         return x
 
-    def to(self, device: str | torch.device) -> "DDPMPipeline":
+    def to(self, device: str | torch.device) -> Self:
         """Move the UNet; returns the pipeline."""
         self.unet.to(device)
         return self
@@ -102,18 +121,22 @@ class DDPMPipeline:
         """Options for tqdm, such as `disable=True`."""
         self._progress_bar = options
 
-    def save_pretrained(self, folder: str | os.PathLike) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike) -> None:
         """Write a folder that Diffusers' `DDPMPipeline.from_pretrained` reads too."""
-        saving.save_pipeline(self, folder)
+        saving.save_pipeline(self, save_directory)
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike) -> "DDPMPipeline":
-        """A pipeline from a folder, ours or Diffusers', or from a Hub repository by name."""
-        unet, scheduler, kind = saving.pipeline_parts(name_or_path)
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike) -> Self:
+        """A pipeline from a folder, ours or Diffusers', or from a Hub repository by name.
+
+        Raises:
+            ValueError: a file is missing, cannot be read, or holds something else.
+        """
+        unet, scheduler, kind = saving.pipeline_parts(pretrained_model_name_or_path)
         if kind not in SCHEDULERS:
             raise ValueError(
-                f"{scheduler} holds a {kind}; here there are {', '.join(SCHEDULERS)}: sample it "
-                "with Diffusers, or with from_config of one of these"
+                f"{scheduler} holds a {kind}, expected one of {', '.join(SCHEDULERS)}; sample it "
+                "with Diffusers"
             )
         return cls(UNet2DModel.from_pretrained(unet), SCHEDULERS[kind].from_pretrained(scheduler))
 

@@ -58,12 +58,13 @@ def x_0_from_v(
     Args:
         x_t: noisy image, any shape and float dtype.
         v: the velocity that the network predicts, like `x_t`.
-        alpha_bar: float64 in [0, 1]; 0 is allowed, v stays finite.
+        alpha_bar: float64 in [0, 1]; finite at 0, unlike eps.
 
     Returns:
         x_0: like `x_t`, not clipped.
 
-    >>> x_0_from_v(torch.tensor([1.4]), torch.tensor([-0.2]), 0.36)
+    >>> x_t, v = torch.tensor([1.4]), torch.tensor([-0.2])
+    >>> x_0_from_v(x_t, v, 0.36)
     tensor([1.])
     """
     signal, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
@@ -81,7 +82,7 @@ def eps_from_x_0(
 ) -> torch.Tensor:
     """eps = (x_t - sqrt(alpha_bar) x_0) / sqrt(1 - alpha_bar).
 
-    Source: Ho et al. 2020 (arXiv:2006.11239), equation 4 solved for eps.
+    Source: Ho et al. 2020 (arXiv:2006.11239), equation 4.
 
     Args:
         x_t: noisy image, any shape and float dtype.
@@ -119,7 +120,8 @@ def eps_from_v(
     Returns:
         eps: like `x_t`.
 
-    >>> eps_from_v(torch.tensor([1.4]), torch.tensor([-0.2]), 0.36)
+    >>> x_t, v = torch.tensor([1.4]), torch.tensor([-0.2])
+    >>> eps_from_v(x_t, v, 0.36)
     tensor([1.])
     """
     signal, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
@@ -135,14 +137,15 @@ def dynamic_threshold(
     ratio: float,
     max_value: float,
 ) -> torch.Tensor:
-    """x_0 <- clamp(x_0, -s, s) / s, s = the `ratio` quantile of |x_0| of each image.
+    """x_0 <- clamp(x_0, -s, s) / s, with an s for each image.
 
-    s is kept in [1, max_value]: with s = 1 this is plain clipping to [-1, 1].
+    s is the `ratio` quantile of |x_0|, kept in [1, max_value];
+    with s = 1 this is plain clipping to [-1, 1].
 
     Source: Saharia et al. 2022 (arXiv:2205.11487), Section 2.3.
 
     Args:
-        x_0: (b, ...) any float dtype; images are judged one by one.
+        x_0: (b, ...) float; images are judged one by one.
         ratio: the quantile, in [0, 1].
         max_value: the largest s, at least 1.
 
@@ -174,24 +177,26 @@ def posterior_mean(
     """The mean of q(x_prev | x_t, x_0).
 
     beta = 1 - alpha_bar / alpha_bar_prev, alpha = 1 - beta
-    mean = sqrt(alpha_bar_prev) beta / (1 - alpha_bar) x_0
-           + sqrt(alpha) (1 - alpha_bar_prev) / (1 - alpha_bar) x_t
+    of_x_0 = sqrt(alpha_bar_prev) beta / (1 - alpha_bar)
+    of_x_t = sqrt(alpha) (1 - alpha_bar_prev) / (1 - alpha_bar)
+    mean = of_x_0 x_0 + of_x_t x_t
 
-    With x_0 from eps and no clipping this is the printed epsilon form (equation 11); clipping
-    x_0 first is what makes the two differ.
+    With x_0 from eps this is the epsilon form (equation 11);
+    clipping x_0 first is what makes the two differ.
 
     Source: Ho et al. 2020 (arXiv:2006.11239), equation 7.
 
     Args:
-        x_0: the (clipped) prediction, any shape and float dtype.
+        x_0: the (clipped) prediction, any shape, float.
         x_t: noisy image, like `x_0`.
         alpha_bar: float64 in [0, 1), at this timestep.
-        alpha_bar_prev: float64 in (0, 1], at the previous one; 1 at the last step.
+        alpha_bar_prev: float64 in (0, 1], at the previous one.
 
     Returns:
         mean: like `x_t`.
 
-    >>> posterior_mean(torch.ones(1), torch.tensor([1.4]), 0.36, 1.0)
+    >>> x_0, x_t = torch.ones(1), torch.tensor([1.4])
+    >>> posterior_mean(x_0, x_t, 0.36, alpha_bar_prev=1.0)
     tensor([1.])
     """
     alpha = alpha_bar / alpha_bar_prev
@@ -211,19 +216,23 @@ def posterior_variance(
 ) -> Level:
     """The variance of q(x_prev | x_t, x_0), called beta-tilde.
 
-    beta-tilde = (1 - alpha_bar_prev) / (1 - alpha_bar) (1 - alpha_bar / alpha_bar_prev)
+    beta = 1 - alpha_bar / alpha_bar_prev
+    variance = (1 - alpha_bar_prev) / (1 - alpha_bar) beta
 
-    The paper's other choice, sigma^2 = beta (`fixed_large`), is larger: the two are the right
-    variance for data that are one point and for data that are N(0, I).
+    It is the right variance for data that are a single point.
+    The paper's other choice, beta itself (`fixed_large`), is
+    the right one for data that are N(0, I), and larger.
 
-    Source: Ho et al. 2020 (arXiv:2006.11239), equation 7 and Section 3.2.
+    Source: Ho et al. 2020 (arXiv:2006.11239), equation 7; the
+    two choices: Section 3.2.
 
     Args:
         alpha_bar: float64 in [0, 1), at this timestep.
         alpha_bar_prev: float64 in (0, 1], at the previous one.
 
     Returns:
-        variance: a float or a float64 tensor, as the arguments are; 0 at the last step.
+        variance: float64, as the arguments are; 0 at the last
+            step, where alpha_bar_prev is 1.
 
     >>> round(posterior_variance(0.36, 0.72), 6)
     0.21875

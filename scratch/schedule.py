@@ -13,6 +13,10 @@ import torch
 def linear(num_train_timesteps: int, beta_start: float, beta_end: float) -> torch.Tensor:
     """beta_t on a straight line from `beta_start` to `beta_end` (Ho et al. 2020, Section 4).
 
+    Args:
+        num_train_timesteps: T, at least 1.
+        beta_start, beta_end: beta at t = 0 and at t = T-1, in (0, 1).
+
     Returns:
         betas: (T,) float64.
 
@@ -26,6 +30,10 @@ def scaled_linear(num_train_timesteps: int, beta_start: float, beta_end: float) 
     """sqrt(beta_t) on a straight line: the schedule of latent diffusion.
 
     Source: the code of Rombach et al. 2022 (arXiv:2112.10752); the paper has no equation for it.
+
+    Args:
+        num_train_timesteps: T, at least 1.
+        beta_start, beta_end: beta at t = 0 and at t = T-1, in (0, 1).
 
     Returns:
         betas: (T,) float64.
@@ -43,6 +51,10 @@ def cosine(num_train_timesteps: int, max_beta: float = 0.999) -> torch.Tensor:
     and x_0 would be divided by zero.
 
     Source: Nichol & Dhariwal 2021 (arXiv:2102.09672), equation 17 and the text below it.
+
+    Args:
+        num_train_timesteps: T, at least 1.
+        max_beta: the cap, below 1.
 
     Returns:
         betas: (T,) float64.
@@ -65,6 +77,10 @@ def sigmoid(num_train_timesteps: int, beta_start: float, beta_end: float) -> tor
 
     Source: the code of GeoDiff (Xu et al. 2022, arXiv:2203.02923). Other projects call a schedule
     "sigmoid" whose *alpha_bar* follows the logistic curve: not the same thing.
+
+    Args:
+        num_train_timesteps: T, at least 1.
+        beta_start, beta_end: the ends that the curve comes near, in (0, 1).
 
     Returns:
         betas: (T,) float64.

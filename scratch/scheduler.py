@@ -7,27 +7,20 @@ that either library's parts fit into the other; the formulas they call speak the
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 
-from scratch import forward, reverse, saving, schedule, timesteps
+from scratch import forward, saving, schedule, timesteps
+from scratch import scheduler_checks as checks
+from scratch.config import Config, build_from_config
 
-Generators = torch.Generator | list[torch.Generator] | None
 BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"]
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
 Spacing = Literal["linspace", "leading", "trailing"]
-BETA_CURVES = {
-    "linear": schedule.linear,
-    "scaled_linear": schedule.scaled_linear,
-    "sigmoid": schedule.sigmoid,
-}
 
 
-@dataclass
-class SchedulerOutput:
+class SchedulerOutput(NamedTuple):
     """What one reverse step returns.
 
     Attributes:
@@ -44,18 +37,20 @@ class Scheduler:
 
     Attributes:
         config: every constructor argument, read-only.
-        alpha_bar: (T,) float64, what every step computes with.
+        alpha_bar: (T,) float64, what everything here computes with.
+        final_alpha_bar: alpha_bar after the last step: 1, an image without noise.
         betas, alphas, alphas_cumprod: (T,) float32, as Diffusers keeps them.
         timesteps: (n,) int64, falling; all T of them until `set_timesteps` is called.
         num_inference_steps: n, or None until then.
+        order, init_noise_sigma: 1; Diffusers' pipelines ask for them.
     """
 
     order = 1
     init_noise_sigma = 1.0
+    final_alpha_bar = 1.0
 
-    def __init__(self, config: saving.Config) -> None:
-        _check_config(config)
-        betas = _betas(config)
+    def __init__(self, config: Config) -> None:
+        betas = betas_of(config)
         self.config = config
         # region: tables
         self.alpha_bar = (1 - betas).cumprod(0)  # (T,) float64
@@ -65,30 +60,40 @@ class Scheduler:
         # endregion: tables
         self._alpha_bars: list[float] = self.alpha_bar.tolist()
         self.num_inference_steps: int | None = None
-        self._visit(list(reversed(range(len(betas)))))
+        self._visit(list(reversed(range(len(self)))))
 
     def __len__(self) -> int:
         return self.config.num_train_timesteps
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **changes: Any) -> Self:
-        """A scheduler from a config, ours or Diffusers', with some entries changed."""
-        return saving.build_from_config(cls, config, changes)
+        """A scheduler from a config, ours or Diffusers', with some entries changed.
+
+        Raises:
+            ValueError: an entry is unknown, out of range, or not built here.
+        """
+        return build_from_config(cls, config, changes)
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike, subfolder: str | None = None) -> Self:
-        """A scheduler from a folder, or from a Hub repository by name."""
-        return saving.load_scheduler(cls, name_or_path, subfolder)
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike, subfolder: str | None = None
+    ) -> Self:
+        """A scheduler from a folder, or from a Hub repository by name.
 
-    def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Write `scheduler_config.json` into `folder`, as Diffusers does."""
-        saving.save_scheduler(self.config, folder)
+        Raises:
+            ValueError: a file is missing, cannot be read, or holds something else.
+        """
+        return saving.load_scheduler(cls, pretrained_model_name_or_path, subfolder)
+
+    def save_pretrained(self, save_directory: str | os.PathLike) -> None:
+        """Write `scheduler_config.json` into a folder, as Diffusers does."""
+        saving.save_scheduler(self.config, save_directory)
 
     def set_timesteps(
         self,
         num_inference_steps: int | None = None,
         device: str | torch.device | None = None,
-        timesteps: Sequence[int] | None = None,
+        timesteps: Sequence[int] | torch.Tensor | None = None,
     ) -> None:
         """Choose the timesteps of the chain: `num_inference_steps` by the spacing, or a list.
 
@@ -102,17 +107,19 @@ class Scheduler:
         """
         if (num_inference_steps is None) == (timesteps is None):
             raise ValueError("give either num_inference_steps or timesteps, and not both")
-        if timesteps is not None:
-            visited = [int(t) for t in timesteps]
-            falling = all(a > b for a, b in pairwise(visited))
-            if not visited or not falling or visited[0] >= len(self) or visited[-1] < 0:
-                raise ValueError(
-                    f"timesteps must fall from at most {len(self) - 1} to at least 0, got {visited}"
-                )
+        if timesteps is None:
+            visited = self._spaced(checks.check_step_count(num_inference_steps, len(self)))
         else:
-            visited = _spaced(self.config, num_inference_steps)
+            visited = checks.check_visited(timesteps, len(self))
         self.num_inference_steps = len(visited)
         self._visit(visited, device)
+
+    def _spaced(self, n: int) -> list[int]:
+        if self.config.timestep_spacing == "leading":
+            return timesteps.leading(len(self), n, self.config.steps_offset)
+        if self.config.timestep_spacing == "trailing":
+            return timesteps.trailing(len(self), n)
+        return timesteps.linspace(len(self), n)
 
     def _visit(self, visited: list[int], device: str | torch.device | None = None) -> None:
         self._previous = dict(zip(visited, [*visited[1:], -1], strict=True))
@@ -124,7 +131,7 @@ class Scheduler:
         Raises:
             ValueError: `timestep` is not one of `self.timesteps`.
         """
-        t = _one_timestep(timestep)
+        t = checks.check_one_timestep(timestep)
         if t not in self._previous:
             raise ValueError(
                 f"timestep {t} is not one of the {len(self._previous)} that set_timesteps chose; "
@@ -152,194 +159,64 @@ class Scheduler:
             x_t: like x_0.
 
         Raises:
-            ValueError: an integer image, noise of another shape, a t outside 0..T-1 or of a length
-                that is not the batch's.
+            ValueError: integer images, noise of another shape or dtype, t that are no integers in
+                0..T-1 (not checked on an accelerator, which would wait) or not one for each image.
         """
-        alpha_bar = self._alpha_bar_at(timesteps, original_samples, noise)
+        alpha_bar = self._alpha_bar_of_images(timesteps, original_samples, noise)
         return forward.add_noise(original_samples, noise, alpha_bar)
 
     def get_velocity(
         self, sample: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
     ) -> torch.Tensor:
-        """v of the clean image `sample`: `scratch.forward.velocity`; arguments as `add_noise`."""
-        alpha_bar = self._alpha_bar_at(timesteps, sample, noise)
+        """v of clean images: `scratch.forward.velocity`; arguments and errors as `add_noise`."""
+        alpha_bar = self._alpha_bar_of_images(timesteps, sample, noise)
         return forward.velocity(sample, noise, alpha_bar)
 
-    def _alpha_bar_at(
+    def _alpha_bar_of_images(
         self, timesteps: torch.Tensor, x_0: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor:
-        _check_images(x_0, noise)
+        checks.check_images(x_0, noise)
         t = torch.as_tensor(timesteps)
-        if t.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8):
-            raise ValueError(f"timesteps must be integers, got {t.dtype}")
-        t = t.flatten()
-        if len(t) not in (1, len(x_0)):
-            raise ValueError(f"timesteps must be one, or one per image ({len(x_0)}), got {len(t)}")
-        if t.device.type == "cpu" and not (t.min() >= 0 and t.max() < len(self)):
-            raise ValueError(f"timesteps must lie in 0..{len(self) - 1}, got {t.tolist()}")
+        checks.check_timesteps(t, len(x_0), len(self))
         # The table follows t, so that a training loop copies it once. MPS has no float64.
         device = torch.device("cpu") if t.device.type == "mps" else t.device
         if self.alpha_bar.device != device:
             self.alpha_bar = self.alpha_bar.to(device)
-        alpha_bar = self.alpha_bar[t.to(device, torch.int64)]
+        alpha_bar = self.alpha_bar[t.flatten().to(device, torch.int64)]
         return alpha_bar.reshape(-1, *[1] * (x_0.ndim - 1))  # (b, 1, 1, 1)
 
-    def _alpha_bar_pair(self, timestep: int | torch.Tensor) -> tuple[float, float]:
-        """alpha_bar at `timestep` and at the previous one, which is 1 after the last."""
-        previous = self.previous_timestep(timestep)
-        alpha_bar = self._alpha_bars[int(timestep)]
-        return alpha_bar, self._alpha_bars[previous] if previous >= 0 else 1.0
+    def _alpha_bar_at(self, t: int) -> float:
+        """alpha_bar at a visited timestep, or after the last one (t = -1)."""
+        return self._alpha_bars[t] if t >= 0 else self.final_alpha_bar
 
 
-def predict_x_0(
-    config: saving.Config,
-    model_output: torch.Tensor,
-    x_t: torch.Tensor,
-    alpha_bar: float,
-) -> torch.Tensor:
-    """The x_0 behind x_t, from what the network was trained to predict.
-
-    Args:
-        config: its `prediction_type` says what `model_output` is.
-        model_output: eps, x_0 or v, (b, c, h, w).
-        x_t: noisy image, like `model_output`.
-        alpha_bar: at this timestep.
-
-    Returns:
-        x_0: like `x_t`, not clipped.
-    """
-    if config.prediction_type == "epsilon":
-        return reverse.x_0_from_eps(x_t, model_output, alpha_bar)
-    if config.prediction_type == "v_prediction":
-        return reverse.x_0_from_v(x_t, model_output, alpha_bar)
-    return model_output
-
-
-def clip_x_0(config: saving.Config, x_0: torch.Tensor) -> torch.Tensor:
-    """Keep the prediction of x_0 in the range of images, as the scheduler's config says."""
-    if config.thresholding:
-        return reverse.dynamic_threshold(
-            x_0, config.dynamic_thresholding_ratio, config.sample_max_value
-        )
-    if config.clip_sample:
-        return x_0.clamp(-config.clip_sample_range, config.clip_sample_range)
-    return x_0
-
-
-def draw_noise(
-    shape: Sequence[int], generator: Generators, device: torch.device, dtype: torch.dtype
-) -> torch.Tensor:
-    """Noise from N(0, I), from one generator or from one for each image.
-
-    A CPU generator draws on the CPU whatever `device` is, so that a seed gives one picture.
-
-    Args:
-        shape: (b, c, h, w).
-        generator: None draws from the device's global generator.
-        device, dtype: of the result.
+def betas_of(config: Config) -> torch.Tensor:
+    """(T,) float64 betas of a scheduler's config, in (0, 1); the last is 1 if rescaled.
 
     Raises:
-        ValueError: a list of generators whose length is not b.
+        ValueError: an argument is out of range, or two contradict each other.
     """
-    if isinstance(generator, list):
-        if len(generator) != shape[0]:
-            raise ValueError(
-                f"{len(generator)} generators for {shape[0]} images; give one for each"
-            )
-        one = [draw_noise((1, *shape[1:]), each, device, dtype) for each in generator]
-        return torch.cat(one)
-    source = generator.device if generator is not None else device
-    return torch.randn(shape, generator=generator, device=source, dtype=dtype).to(device)
-
-
-def draw_noise_like(x: torch.Tensor, generator: Generators) -> torch.Tensor:
-    """`draw_noise` with the shape, device and dtype of `x`."""
-    return draw_noise(x.shape, generator, x.device, x.dtype)
-
-
-def _betas(config: saving.Config) -> torch.Tensor:
-    """(T,) float64 betas of a config, checked."""
+    checks.check_choice("beta_schedule", config.beta_schedule, BetaSchedule)
+    checks.check_choice("prediction_type", config.prediction_type, PredictionType)
+    checks.check_choice("timestep_spacing", config.timestep_spacing, Spacing)
+    checks.check_arguments(config)
     T, start, end = config.num_train_timesteps, config.beta_start, config.beta_end
-    if not isinstance(T, int) or T < 1:
-        raise ValueError(f"num_train_timesteps must be a whole number of at least 1, got {T!r}")
-    check_choice("beta_schedule", config.beta_schedule, BetaSchedule)
     if config.trained_betas is not None:
+        checks.check_trained_betas(config.trained_betas, T)
         betas = torch.tensor(config.trained_betas, dtype=torch.float64)
-        if betas.shape != (T,):
-            raise ValueError(
-                f"trained_betas must hold num_train_timesteps={T} betas, got {betas.numel()}"
-            )
     elif config.beta_schedule == "squaredcos_cap_v2":
         betas = schedule.cosine(T)
     else:
-        if not (0 < start < 1 and 0 < end < 1):
-            raise ValueError(
-                f"beta_start and beta_end must lie between 0 and 1, got {start} and {end}"
-            )
-        betas = BETA_CURVES[config.beta_schedule](T, start, end)
-    if not ((betas > 0) & (betas < 1)).all():
-        t = int((~((betas > 0) & (betas < 1))).nonzero()[0])
-        raise ValueError(f"every beta must lie between 0 and 1, got {betas[t]:g} at t={t}")
+        checks.check_beta_ends(start, end)
+        curves = {
+            "linear": schedule.linear,
+            "scaled_linear": schedule.scaled_linear,
+            "sigmoid": schedule.sigmoid,
+        }
+        betas = curves[config.beta_schedule](T, start, end)
+    checks.require(
+        float((1 - betas).prod()) > 0,
+        "alpha_bar underflows to 0 before the last timestep: the betas are too large for "
+        f"num_train_timesteps={T}",
+    )
     return schedule.zero_terminal_snr(betas) if config.rescale_betas_zero_snr else betas
-
-
-def _check_config(config: saving.Config) -> None:
-    check_choice("prediction_type", config.prediction_type, PredictionType)
-    check_choice("timestep_spacing", config.timestep_spacing, Spacing)
-    if config.rescale_betas_zero_snr and config.prediction_type == "epsilon":
-        raise ValueError(
-            "rescale_betas_zero_snr=True leaves no signal at the last timestep, and x_0 cannot be "
-            "found from eps there; use prediction_type='v_prediction' or 'sample'"
-        )
-    if config.rescale_betas_zero_snr and config.num_train_timesteps < 2:
-        raise ValueError(
-            "rescale_betas_zero_snr=True needs num_train_timesteps of at least 2, got 1"
-        )
-    for name in ("clip_sample_range", "sample_max_value"):
-        least = 1 if name == "sample_max_value" else 0
-        if not config[name] >= least or config[name] == 0:
-            raise ValueError(f"{name} must be positive and at least {least}, got {config[name]}")
-    if not 0 <= config.dynamic_thresholding_ratio <= 1:
-        raise ValueError(
-            "dynamic_thresholding_ratio must lie in [0, 1], got "
-            f"{config.dynamic_thresholding_ratio}"
-        )
-
-
-def check_choice(name: str, value: Any, choices: Any) -> None:
-    if value not in get_args(choices):
-        raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, got {value!r}")
-
-
-def _spaced(config: saving.Config, num_inference_steps: Any) -> list[int]:
-    T, n = config.num_train_timesteps, num_inference_steps
-    if not isinstance(n, int) or not 1 <= n <= T:
-        raise ValueError(
-            f"num_inference_steps must be a whole number in 1..{T}, the number of timesteps the "
-            f"model was trained on, got {n!r}"
-        )
-    if config.timestep_spacing == "leading":
-        return timesteps.leading(T, n, config.steps_offset)
-    if config.timestep_spacing == "trailing":
-        return timesteps.trailing(T, n)
-    return timesteps.linspace(T, n)
-
-
-def _one_timestep(timestep: int | torch.Tensor) -> int:
-    if isinstance(timestep, torch.Tensor) and timestep.numel() != 1:
-        raise ValueError(
-            f"step takes one timestep for the whole batch, got {timestep.numel()}; "
-            "images at different timesteps need a step each"
-        )
-    return int(timestep)
-
-
-def _check_images(x_0: torch.Tensor, noise: torch.Tensor) -> None:
-    if not x_0.dtype.is_floating_point:
-        raise ValueError(f"images must be floats in [-1, 1], got {x_0.dtype}; scale them first")
-    check_same_shape("noise", noise, x_0)
-
-
-def check_same_shape(name: str, x: torch.Tensor, like: torch.Tensor) -> None:
-    if x.shape != like.shape:
-        raise ValueError(f"{name} has shape {tuple(x.shape)}, expected {tuple(like.shape)}")

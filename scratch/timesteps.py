@@ -8,7 +8,12 @@ between two timesteps, rounding errors may pick either, and either is right.
 
 
 def leading(num_train_timesteps: int, num_inference_steps: int, offset: int = 0) -> list[int]:
-    """i * (T // n) + offset, i = n-1..0. Ends at `offset`; starts below T-1 when n > 1.
+    """i * (T // n) + offset, i = n-1..0. Ends at `offset`; starts below T-1 unless n = T.
+
+    Args:
+        num_train_timesteps: T, at least 1.
+        num_inference_steps: n in 1..T.
+        offset: moves the whole list up.
 
     Raises:
         ValueError: `offset` is negative or pushes the first timestep past T-1.
@@ -31,6 +36,10 @@ def leading(num_train_timesteps: int, num_inference_steps: int, offset: int = 0)
 def linspace(num_train_timesteps: int, num_inference_steps: int) -> list[int]:
     """i * (T-1) / (n-1), i = n-1..0: both ends are visited. One step alone is t = 0.
 
+    Args:
+        num_train_timesteps: T, at least 1.
+        num_inference_steps: n in 1..T.
+
     >>> linspace(1000, 4)
     [999, 666, 333, 0]
     """
@@ -40,7 +49,11 @@ def linspace(num_train_timesteps: int, num_inference_steps: int) -> list[int]:
 
 
 def trailing(num_train_timesteps: int, num_inference_steps: int) -> list[int]:
-    """T - i * T / n, minus 1, i = 0..n-1. Starts at T-1; ends above 0 when T/n > 1.
+    """T - i * T / n, minus 1, i = 0..n-1. Starts at T-1; ends near T/n - 1.
+
+    Args:
+        num_train_timesteps: T, at least 1.
+        num_inference_steps: n in 1..T.
 
     >>> trailing(1000, 4)
     [999, 749, 499, 249]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scratch import saving, unet_checks
-from scratch.saving import Config
+from scratch.config import Config, build_from_config, config_from_arguments
 
 DownType = Literal["DownBlock2D", "AttnDownBlock2D"]
 UpType = Literal["UpBlock2D", "AttnUpBlock2D"]
@@ -396,7 +396,7 @@ class UNet2DModel(nn.Module):
         add_attention: bool = True,
         num_class_embeds: int | None = None,
     ) -> None:
-        config = saving.config_from_arguments(type(self), locals())
+        config = config_from_arguments(type(self), locals())
         unet_checks.check_arguments(config)
         unet_checks.warn_where_time_is_erased(config)
         super().__init__()
@@ -494,15 +494,15 @@ class UNet2DModel(nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **changes: Any) -> "UNet2DModel":
         """A network with fresh weights from a config, ours or Diffusers', with some changes."""
-        return saving.build_from_config(cls, config, changes)
+        return build_from_config(cls, config, changes)
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | os.PathLike, subfolder: str | None = None
+        cls, pretrained_model_name_or_path: str | os.PathLike, subfolder: str | None = None
     ) -> "UNet2DModel":
         """A network in eval mode from a folder, or from a Hub repository by name."""
-        return saving.load_model(cls, name_or_path, subfolder)
+        return saving.load_model(cls, pretrained_model_name_or_path, subfolder)
 
-    def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Write `config.json` and the weights into `folder`, as Diffusers does."""
-        saving.save_model(self, folder)
+    def save_pretrained(self, save_directory: str | os.PathLike) -> None:
+        """Write `config.json` and the weights into a folder, as Diffusers does."""
+        saving.save_model(self, save_directory)

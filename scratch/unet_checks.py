@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from scratch.saving import Config
+from scratch.config import Config
 
 CHOICES: dict[str, tuple] = {
     "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
@@ -119,15 +119,19 @@ def one_per_image(
     batch = sample.shape[0]
     if value is None:
         raise ValueError(f"{name} must have one entry for each of {batch} images, got None")
+    if isinstance(value, torch.Tensor):
+        _require(
+            value.shape in ((), (1,), (batch,)),
+            f"{name} must have one entry, or one for each of {batch} images, "
+            f"got {tuple(value.shape)}",
+        )
+        if value.numel() == 1 and value.device.type == "cpu" != sample.device.type:
+            value = value.item()  # filled in below: a copy would wait for the accelerator
     if limit is not None and not (isinstance(value, torch.Tensor) and value.device.type != "cpu"):
         low, high = (bound.item() for bound in torch.as_tensor(value).aminmax())
         _require(0 <= low <= high < limit, f"{name} must be in 0..{limit - 1}, got {low}..{high}")
     if not isinstance(value, torch.Tensor):
         return torch.full((batch,), value, device=sample.device)
-    _require(
-        value.shape in ((), (1,), (batch,)),
-        f"{name} must have one entry, or one for each of {batch} images, got {tuple(value.shape)}",
-    )
     return value.to(sample.device).expand(batch)
 
 

@@ -1,0 +1,172 @@
+"""What a scheduler refuses, and says so before a wrong picture does.
+
+Nothing here reads a value that lies on an accelerator: that would wait for it, at every step.
+"""
+
+import math
+import operator
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, get_args
+
+import torch
+
+from scratch.config import Config
+
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+SWITCHES = ("clip_sample", "thresholding", "rescale_betas_zero_snr", "set_alpha_to_one")
+
+
+def check_arguments(config: Config) -> None:
+    """Refuse arguments that are out of range or contradict each other.
+
+    Raises:
+        ValueError: with the argument's name, what came and what was expected.
+    """
+    T = config.num_train_timesteps
+    require(
+        whole_number(T) is not None and T >= 1,
+        f"num_train_timesteps must be a whole number of at least 1, got {T!r}",
+    )
+    require(
+        whole_number(config.steps_offset) is not None,
+        f"steps_offset must be a whole number, got {config.steps_offset!r}",
+    )
+    for name in SWITCHES:
+        switch = config.get(name, False)
+        require(isinstance(switch, bool), f"{name} must be True or False, got {switch!r}")
+    for name in ("clip_sample_range", "sample_max_value", "dynamic_thresholding_ratio"):
+        require(_is_number(config[name]), f"{name} must be a number, got {config[name]!r}")
+    require(
+        config.clip_sample_range > 0,
+        f"clip_sample_range must be above 0, got {config.clip_sample_range}",
+    )
+    require(
+        config.sample_max_value >= 1,
+        f"sample_max_value must be at least 1, got {config.sample_max_value}",
+    )
+    ratio = config.dynamic_thresholding_ratio
+    require(0 <= ratio <= 1, f"dynamic_thresholding_ratio must lie in [0, 1], got {ratio}")
+    if config.rescale_betas_zero_snr:
+        require(T >= 2, "rescale_betas_zero_snr=True needs num_train_timesteps of at least 2")
+        require(
+            config.prediction_type != "epsilon",
+            "rescale_betas_zero_snr=True leaves no signal at the last timestep, and x_0 cannot be "
+            "found from eps there; use prediction_type='v_prediction' or 'sample'",
+        )
+
+
+def check_choice(name: str, value: Any, choices: Any) -> None:
+    """Refuse a `value` that is not in the `Literal` called `choices`."""
+    known = get_args(choices)
+    require(value in known, f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def check_beta_ends(start: Any, end: Any) -> None:
+    """Refuse ends of a beta curve outside (0, 1)."""
+    require(
+        _is_number(start) and _is_number(end) and 0 < start < 1 and 0 < end < 1,
+        f"beta_start and beta_end must lie between 0 and 1, got {start!r} and {end!r}",
+    )
+
+
+def check_trained_betas(betas: Any, T: int) -> None:
+    """Refuse given betas that are not T numbers in (0, 1)."""
+    count = len(betas) if isinstance(betas, tuple) else 0
+    require(
+        count == T, f"trained_betas must hold num_train_timesteps={T} betas in a row, got {count}"
+    )
+    for t, beta in enumerate(betas):
+        require(
+            _is_number(beta) and 0 < beta < 1,
+            f"every beta must lie between 0 and 1, got {beta!r} at t={t}",
+        )
+
+
+def check_step_count(num_inference_steps: Any, T: int) -> int:
+    """`num_inference_steps` as an int in 1..T."""
+    n = whole_number(num_inference_steps)
+    if n is None or not 1 <= n <= T:
+        raise ValueError(
+            f"num_inference_steps must be a whole number in 1..{T}, since the scheduler has "
+            f"{T} timesteps, got {num_inference_steps!r}; say num_inference_steps={T} or fewer"
+        )
+    return n
+
+
+def check_visited(timesteps: Sequence[int] | torch.Tensor, T: int) -> list[int]:
+    """`timesteps` as a list that falls within 0..T-1."""
+    visited = [whole_number(t) for t in timesteps]
+    whole = [t for t in visited if t is not None]
+    falling = whole == visited and all(a > b for a, b in pairwise(whole))
+    if not whole or not falling or whole[0] >= T or whole[-1] < 0:
+        raise ValueError(
+            f"timesteps must be whole numbers that fall from at most {T - 1} to at least 0, "
+            f"got {list(timesteps)}"
+        )
+    return whole
+
+
+def check_one_timestep(timestep: Any) -> int:
+    """`timestep` as an int."""
+    count = timestep.numel() if isinstance(timestep, torch.Tensor) else 1
+    if count != 1:
+        raise ValueError(
+            f"step takes one timestep for the whole batch, got {count}; "
+            "images at different timesteps need a step each"
+        )
+    t = whole_number(timestep)
+    if t is None:
+        raise ValueError(f"timestep must be a whole number, got {timestep!r}")
+    return t
+
+
+def check_timesteps(timesteps: torch.Tensor, batch: int, T: int) -> None:
+    """Refuse t that are no integers in 0..T-1, or not one for each image."""
+    t = timesteps
+    require(t.dtype in INTEGERS, f"timesteps must be integers, got {t.dtype}")
+    require(
+        t.shape in ((), (1,), (batch,), (batch, 1)),
+        f"timesteps must be one, or one for each of {batch} images, got shape {tuple(t.shape)}",
+    )
+    if t.device.type == "cpu":
+        inside = (t >= 0) & (t < T)
+        require(bool(inside.all()), f"timesteps must lie in 0..{T - 1}, got {t.tolist()}")
+
+
+def check_images(x_0: torch.Tensor, noise: torch.Tensor) -> None:
+    """Refuse images that are no floats, and noise that is not like them."""
+    require(
+        x_0.dtype.is_floating_point and x_0.ndim > 0,
+        f"images must be (b, c, h, w) floats in [-1, 1], got {tuple(x_0.shape)} {x_0.dtype}; "
+        "scale them first",
+    )
+    check_same_shape("noise", noise, x_0)
+    require(
+        noise.dtype == x_0.dtype, f"noise is {noise.dtype}, expected {x_0.dtype}, as the images"
+    )
+
+
+def check_same_shape(name: str, x: torch.Tensor, other: torch.Tensor) -> None:
+    """Refuse two tensors that would be broadcast together."""
+    require(
+        x.shape == other.shape, f"{name} has shape {tuple(x.shape)}, expected {tuple(other.shape)}"
+    )
+
+
+def whole_number(value: Any) -> int | None:
+    """`value` as an int if it is a whole number, NumPy's and torch's too; None if it is not."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def require(fine: bool, message: str) -> None:
+    """Raise a ValueError with `message` unless `fine`."""
+    if not fine:
+        raise ValueError(message)
