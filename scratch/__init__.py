@@ -11,7 +11,8 @@ minutes:
 The first hour:
 
 5. `scratch/timesteps.py`: which timesteps a shorter chain visits.
-6. `scratch/scheduler.py`: the tables of a schedule; the checks are in `scratch/scheduler_checks.py`.
+6. `scratch/scheduler.py`: the tables of a schedule, and what a scheduler refuses
+   (`scratch/scheduler_checks.py`).
 7. `scratch/ddpm.py`: `step`, built from the formulas, with `scratch/prediction.py` (what the
    network's output means) and `scratch/noise.py` (who draws).
 8. `scratch/ddim.py`: the other reverse step.
