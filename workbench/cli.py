@@ -201,7 +201,7 @@ def build_parser() -> Parser:
 
     _add_train(verb("train", train, "train a model into a run folder"))
     _add_sample(verb("sample", sample, "draw pictures from a run, by either backend"))
-    from compare.arguments import add_arguments
+    from compare.cli import add_arguments
 
     add_arguments(verb("compare", compare, "check a DDPM and name the formula that is wrong"))
     _add_plot(verb("plot", plot, "draw one figure into a file"))
