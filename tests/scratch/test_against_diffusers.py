@@ -47,18 +47,50 @@ class At(NamedTuple):
     prev: int
 
 
-def float64_tables(scheduler: Any, steps: list[At]) -> list[torch.Tensor]:
-    """alpha_bar, alpha_bar_prev and their perturbed pairs, (k, 1, 1, 1, 1) each, for k steps."""
-    betas = (
-        1 - scheduler.alpha_bar / torch.cat([torch.ones(1), scheduler.alpha_bar[:-1]])
-    ).double()
+def alpha_roundings(scheduler: Any) -> torch.Tensor:
+    """The square of what float32 may change of each alpha, relative, (T,)."""
+    alphas = scheduler.alpha_bar / torch.cat([torch.ones(1), scheduler.alpha_bar[:-1]])
     # beta and 1 - beta are rounded: U in all, which is U / alpha of alpha.
-    squares = (U / (1 - betas).clamp(min=U)) ** 2
+    squares = (U / alphas.clamp(min=U)) ** 2
     if scheduler.config.rescale_betas_zero_snr:
         # sqrt(alpha_bar) minus its last value: one rounding of the larger is more of the rest.
         plain = type(scheduler).from_config(scheduler.config, rescale_betas_zero_snr=False)
         root = plain.alpha_bar.sqrt()
         squares = squares + (2 * U * root / (root - root[-1]).clamp(min=U)) ** 2
+    return squares
+
+
+@pytest.mark.parametrize("train_steps", [2, 10, 500, 1000])
+@pytest.mark.parametrize(
+    ("schedule", "rescale"), [*product(SCHEDULES, [False]), *RESCALED], ids=lambda value: str(value)
+)
+def test_tables(schedule: str, rescale: bool, train_steps: int) -> None:
+    options = {
+        "num_train_timesteps": train_steps,
+        "beta_schedule": schedule,
+        "rescale_betas_zero_snr": rescale,
+        "prediction_type": "v_prediction",
+    }
+    ours, theirs = scratch.DDPMScheduler(**options), diffusers.DDPMScheduler(**options)
+    for name in ("betas", "alphas", "alphas_cumprod"):
+        assert getattr(ours, name).dtype == getattr(theirs, name).dtype == torch.float32
+    if rescale:
+        assert ours.alphas_cumprod[-1] == theirs.alphas_cumprod[-1] == 0
+    allowed = FACTOR * (alpha_roundings(ours).cumsum(0).sqrt() + U) * ours.alpha_bar
+    excess = (theirs.alphas_cumprod.double() - ours.alpha_bar).abs() - allowed
+    assert (excess <= 0).all(), f"alpha_bar differs first at t={int((excess > 0).nonzero()[0])}"
+    assert torch.equal(ours.alphas_cumprod, ours.alpha_bar.float())
+    # An alpha is a quotient of two alpha_bar, beta what is left to 1.
+    both = alpha_roundings(ours) + alpha_roundings(ours).roll(1)
+    for name in ("betas", "alphas"):
+        off = (getattr(ours, name).double() - getattr(theirs, name).double()).abs()
+        excess = off - FACTOR * both.sqrt() * (1 - ours.betas.double()) - U
+        assert (excess <= 0).all(), f"{name} differ first at t={int((excess > 0).nonzero()[0])}"
+
+
+def float64_tables(scheduler: Any, steps: list[At]) -> list[torch.Tensor]:
+    """alpha_bar, alpha_bar_prev and their perturbed pairs, (k, 1, 1, 1, 1) each, for k steps."""
+    squares = alpha_roundings(scheduler)
     total = torch.cat([squares.cumsum(0), torch.zeros(1)])  # [-1]: nothing before the first step
     t, prev = torch.tensor([s.t for s in steps]), torch.tensor([s.prev for s in steps])
     final = torch.full((1,), scheduler.final_alpha_bar, dtype=torch.float64)
