@@ -1,8 +1,9 @@
 """Figures of images, losses, schedules and trajectories; every function returns the figure.
 
 Images come in as (n, c, h, w) tensors in [-1, 1], the range of the data and of the model; as
-(n, h, w, c) arrays in [0, 1] or of uint8, which pipelines give as `"np"`; or as lists of PIL
-pictures. Figures are made without pyplot: nothing opens a window, nothing is kept.
+(n, h, w, c) arrays in [0, 1] or of uint8; or as lists of PIL pictures. So of a pipeline's output
+types `"np"` and `"pil"` can be drawn as they are; `"pt"`, a tensor in [0, 1], would look washed
+out. Figures are made without pyplot: nothing opens a window, nothing is kept.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
