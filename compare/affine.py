@@ -1,0 +1,267 @@
+"""What the oracle expects of a probed step, given the candidate's own earlier stages."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from compare.ledger import Expected, deviation
+from compare.oracle import F64, Level, Oracle, Setting
+from compare.probe import PIXELS, SEED, SHAPE, Probe, alpha_bars, probe
+from compare.subject import Subject
+from compare.tolerances import FACTOR, UNIT, propagated
+
+STRIDES = (1, 2, 4, 10, 50)
+MORE_STRIDES = (61, 250)
+SPACINGS = ("leading", "trailing", "linspace")
+
+
+def where_t(probe: Probe, rows: int = 1) -> "Where":
+    """Names the t of a row; the rows of `rows` inputs follow each other."""
+    return Where(probe.t.flatten().tolist(), rows)
+
+
+@dataclass(frozen=True)
+class Where:
+    """Turns an index into words."""
+
+    ts: list[int]
+    rows: int
+
+    def __call__(self, index: tuple[int, ...]) -> str:
+        return f"t={self.ts[index[0] % len(self.ts)]}"
+
+
+def level_of(oracle: Oracle, table: Tensor, probe: Probe, setting: Setting) -> Level:
+    """The levels of a probe's steps, each with the next of the candidate's own list."""
+    prev = oracle.previous(probe.prev, probe.t, probe.n, setting)
+    return oracle.level(table, probe.t, prev, setting)
+
+
+def replayed_noise(subject: Subject, oracle: Oracle) -> Tensor | None:
+    """(1, 8) the z that a step draws when every source is set to the probe's seed, if known."""
+    for generator in (torch.Generator().manual_seed(SEED), None):
+        for dtype in (torch.float32, torch.float64):
+            if generator is not None:
+                generator.manual_seed(SEED)
+            else:
+                torch.default_generator.manual_seed(SEED)
+            z = oracle.draw(SHAPE, generator, dtype).reshape(1, PIXELS).to(F64)
+            if subject.answers.get("noise") is not None and _parallel(subject.answers["noise"], z):
+                return z
+    return None
+
+
+def _parallel(row: Tensor, z: Tensor) -> bool:
+    scale = (row * z).sum() / (z * z).sum()
+    return bool((row - scale * z).abs().max() <= 1e-4 * row.abs().max()) and bool(scale.abs() > 0)
+
+
+def noise_row(subject: Subject, oracle: Oracle, setting: Setting, table: Tensor) -> Tensor:
+    """(1, 8) the z behind the probe's seed: replayed, or else read off a step in mid-chain."""
+    if "noise" not in subject.answers:
+        rows = probe(subject, setting)
+        strongest = rows.zero.abs().amax(dim=1).argmax()
+        middle = len(rows.t) // 2
+        chosen = middle if bool(rows.zero[middle].abs().max() > 0) else int(strongest)
+        subject.answers["noise"] = rows.zero[chosen : chosen + 1]
+        subject.answers["noise at"] = chosen
+    replayed = replayed_noise(subject, oracle)
+    if replayed is not None:
+        return replayed
+    rows, chosen = probe(subject, setting), subject.answers["noise at"]
+    sigma = oracle.sigma(level_of(oracle, table, rows, setting), setting)[chosen]
+    noise = subject.answers["noise"]
+    return noise / sigma if bool(sigma > 0) else torch.ones_like(noise)
+
+
+def rows_of_mean(probe: Probe) -> Tensor:
+    """(2k, 8): what x alone, then the model output alone, add to a step."""
+    assert probe.at_x is not None and probe.at_out is not None
+    return torch.cat([probe.at_x - probe.zero, probe.at_out - probe.zero])
+
+
+def twice(level: Level) -> Level:
+    """The levels of the two halves of `rows_of_mean`."""
+    names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
+    return replace(level, **{name: getattr(level, name).repeat(2, 1) for name in names})
+
+
+def inputs(probe: Probe) -> tuple[Tensor, Tensor]:
+    """Model outputs and samples of the two halves of `rows_of_mean`."""
+    return (
+        torch.cat([torch.zeros_like(probe.out), probe.out]),
+        torch.cat([probe.x, torch.zeros_like(probe.x)]),
+    )
+
+
+def own_x_0(probe: Probe) -> tuple[Tensor, Tensor] | None:
+    """The candidate's own x0-hat of both halves, and of zeros, if it returns them."""
+    if probe.x_0_zero is None or probe.x_0_x is None or probe.x_0_out is None:
+        return None
+    return torch.cat([probe.x_0_x, probe.x_0_out]), probe.x_0_zero.repeat(2, 1)
+
+
+def expected_mean(oracle: Oracle, probe: Probe, level: Level, setting: Setting) -> Expected:
+    """What the two halves should be, given the candidate's own x0-hat where it shows it."""
+
+    def ask() -> tuple[Tensor, Tensor]:
+        out, x = inputs(probe)
+        zero = torch.zeros_like(x)
+        there, here = own_x_0(probe) or (None, None)
+        both = twice(level)
+        still = oracle.step_mean(zero, zero, both, setting, here)
+        noise = oracle.sigma(both, setting) * oracle.noise_of(zero, out)
+        right = oracle.step_mean(out, x, both, setting, there) + noise - still
+        size = torch.cat([probe.zero, probe.zero]).abs() + right.abs()
+        return right, mean_bound(oracle, out, x, there, both, setting) + rounding(size)
+
+    return ask
+
+
+def mean_bound(
+    oracle: Oracle, out: Tensor, x: Tensor, given: Tensor | None, level: Level, setting: Setting
+) -> Tensor:
+    """Allowed deviation of a mean; its terms are rounded one by one, so errors do not cancel."""
+    zero = torch.zeros_like(x)
+
+    def x_0(at: Level) -> Tensor:
+        return oracle.x_0(setting.prediction_type, out, x, at) if given is None else given
+
+    def from_x_0(at: Level) -> Tensor:
+        if setting.eta is None:
+            return oracle.mean(x_0(at), zero, at)
+        return oracle.ddim_mean(x_0(at), zero, at, setting.eta * oracle.std("fixed_small", at))
+
+    def from_x_t(at: Level) -> Tensor:
+        if setting.eta is None:
+            return oracle.mean(zero, x, at)
+        eps = oracle.ddim_eps(out, x, x_0(at), at, setting)
+        return oracle.ddim_mean(zero, eps, at, setting.eta * oracle.std("fixed_small", at))
+
+    bound = torch.zeros_like(x)
+    for part in (from_x_0, from_x_t):
+        bound = bound + propagated(part, level, part(level).abs())
+    if given is None or setting.eta is not None:
+        noise, signal = (1 - level.alpha_bar).sqrt(), level.alpha_bar.sqrt()
+        raw = rounding(x.abs() + noise * out.abs()) / signal.clamp(min=1e-12)
+        eps = rounding(x.abs() + signal * x_0(level).abs()) / noise
+        if setting.eta is None:
+            bound = bound + oracle.mean(raw, zero, level).abs()
+        else:
+            sigma = setting.eta * oracle.std("fixed_small", level)
+            if setting.use_clipped_model_output:  # x_t - signal x_0 cancels: round each by itself
+                for a, b in ((x, zero), (zero, x_0(level))):
+                    eps = eps + propagated(partial(_rederived, oracle, a, b), level, zero)
+            bound = bound + oracle.ddim_mean(raw * (given is None), eps, level, sigma).abs()
+    return bound
+
+
+def _rederived(oracle: Oracle, x: Tensor, x_0: Tensor, at: Level) -> Tensor:
+    return 0 * x if oracle.rederived is None else oracle.rederived(x, x_0, at)
+
+
+def strided(subject: Subject) -> list[tuple[str, int]]:
+    """The chains shorter than T that are probed: (spacing, n)."""
+    T, spacing = subject.setting.num_train_timesteps, subject.setting.timestep_spacing
+    if not subject.has("set_timesteps"):
+        return []
+    offered = [s for s in SPACINGS if subject.offers(timestep_spacing=s) is not None]
+    chains = [(s, n) for s in offered for n in STRIDES]
+    longer = offered if subject.level == "full" else [spacing]
+    return [(s, n) for s, n in chains + [(s, n) for s in longer for n in MORE_STRIDES] if n < T]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A probed chain shorter than T, and the previous steps that the candidate's step uses."""
+
+    name: str
+    setting: Setting
+    rows: Probe
+    prev: Tensor
+    fits_list: bool
+    fits_other: bool
+
+
+def chain(subject: Subject, oracle: Oracle, spacing: str, n: int) -> Chain:
+    """Probes a strided chain and finds out which previous steps its means belong to."""
+    setting = replace(subject.setting, timestep_spacing=spacing)
+    key = ("chain", oracle, setting, n)
+    return subject.remember(key, lambda: _chain(subject, oracle, setting, n))
+
+
+def _chain(subject: Subject, oracle: Oracle, setting: Setting, n: int) -> Chain:
+    name = f"{setting.timestep_spacing}-{n}"
+    rows = probe(subject, setting, n)
+    table = alpha_bars(subject, oracle, setting)
+    prev = oracle.previous(rows.prev, rows.t, rows.n, setting)
+    level = oracle.level(table, rows.t, prev, setting)
+    measured = rows_of_mean(rows)
+    if deviation(measured, *expected_mean(oracle, rows, level, setting)())[0] != "differs":
+        return Chain(name, setting, rows, prev, True, False)
+    if oracle == Oracle() and full_chain_fits(subject, oracle):
+        other = _fitting_previous(oracle, rows, table, setting, measured)
+        if other is not None:
+            return Chain(name, setting, rows, other, False, True)
+    return Chain(name, setting, rows, prev, False, False)
+
+
+def full_chain_fits(subject: Subject, oracle: Oracle) -> bool:
+    """True if the means of the chain of all T steps are right."""
+    setting = subject.setting
+    rows = probe(subject, setting)
+    level = level_of(oracle, alpha_bars(subject, oracle, setting), rows, setting)
+    expected = expected_mean(oracle, rows, level, setting)()
+    return deviation(rows_of_mean(rows), *expected)[0] != "differs"
+
+
+def _fitting_previous(
+    oracle: Oracle, rows: Probe, table: Tensor, setting: Setting, measured: Tensor
+) -> Tensor | None:
+    """(k, 1) previous steps that explain both mean coefficients of every step, or None."""
+    found = torch.full(rows.t.shape, -2)
+    k = len(rows.t)
+    for i, t in enumerate(rows.t.flatten().tolist()):
+        candidates = torch.arange(-1, t).reshape(-1, 1)
+        if t == 0:
+            candidates = torch.tensor([[-1]])
+        m = len(candidates)
+        many = Probe(
+            rows.n,
+            torch.full((m, 1), t),
+            candidates,
+            *[None if v is None else v[i : i + 1].expand(m, -1) for v in _values(rows)],
+        )
+        level = oracle.level(table, many.t, candidates, setting)
+        right, allowed = expected_mean(oracle, many, level, setting)()
+        both = torch.cat(
+            [measured[i : i + 1].expand(m, -1), measured[i + k : i + k + 1].expand(m, -1)]
+        )
+        excess = (
+            ((both - right).abs() / allowed.clamp(min=1e-300)).amax(dim=1).reshape(2, m).amax(0)
+        )
+        best = int(excess.argmin())
+        if float(excess[best]) > 1:
+            return None
+        found[i] = candidates[best]
+    return found
+
+
+def _values(rows: Probe) -> list[Tensor | None]:
+    return [
+        rows.x,
+        rows.out,
+        rows.zero,
+        rows.at_x,
+        rows.at_out,
+        rows.x_0_zero,
+        rows.x_0_x,
+        rows.x_0_out,
+    ]
+
+
+def rounding(*sizes: Tensor) -> Tensor:
+    """Allowed for values that pass through float32 once each."""
+    return FACTOR * UNIT * sum((s.abs() for s in sizes[1:]), sizes[0].abs())

@@ -1,0 +1,140 @@
+"""Turns failing checks into the name of the formula that is wrong: root cause first."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from compare.findings import Finding, shared
+from compare.ledger import Stop
+from compare.mistakes import MISTAKES, Mistake
+from compare.oracle import Oracle
+from compare.report import STAGES, Check, Diagnosis
+from compare.subject import Broken, Subject
+
+Stage = Callable[[Subject, Oracle], list[Check]]
+FORMULAS = {
+    "schedule": "alpha_bar_t = product of 1 - beta_s for s = 0..t (Ho et al., below eq. 3)",
+    "forward": "x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise (Ho et al. eq. 4)",
+    "timesteps": "the list of Lin et al. table 2; each step goes to the next of the list",
+    "prediction": "x0-hat = (x_t - sqrt(1-ab) eps) / sqrt(ab), then clip (Ho et al. eq. 15)",
+    "mean": "sqrt(ab_prev) beta/(1-ab) x0-hat + sqrt(alpha) (1-ab_prev)/(1-ab) x_t (Ho et al. eq. 7)",
+    "variance": "sigma z with sigma^2 = beta or (1-ab_prev)/(1-ab) beta, z ~ N(0, 1) fresh, none at "
+    "the last step (Ho et al. eq. 7, algorithm 2)",
+    "sampling": "algorithm 2 of Ho et al.: t from T-1 down to 0, the model told the same t",
+    "loss": "mean of (noise - model(x_t, t))^2, t uniform in 0..T-1 per image (Ho et al. eq. 14)",
+}
+
+
+def kind_of(subject: Subject) -> str:
+    """`"ddim"` or `"ddpm"`."""
+    return "ddpm" if subject.setting.eta is None else "ddim"
+
+
+def mark_known(subject: Subject, stages: dict[str, Stage], checks: list[Check]) -> list[Finding]:
+    """Gives `known` to failing checks that fit Diffusers' own formula; returns what is shared."""
+    found: dict[str, Finding] = {}
+    findings = shared(kind_of(subject))
+    for name, stage in stages.items():
+        failing = {c.id for c in checks if c.stage == name and c.status == "differs"}
+        trials: list[tuple[Finding, ...]] = [(f,) for f in findings]
+        trials += [(a, b) for i, a in enumerate(findings) for b in findings[i + 1 :]]
+        for trial in trials:
+            if not failing:
+                break
+            oracle = Oracle()
+            for finding in trial:
+                oracle = finding.oracle(oracle)
+            explained = {c.id for c in stage(subject, oracle) if c.passed} & failing
+            if explained:
+                found |= {f.id: f for f in trial}
+                failing -= explained
+                _mark(checks, explained, trial)
+    return list(found.values())
+
+
+def _mark(checks: list[Check], ids: set[str], trial: tuple[Finding, ...]) -> None:
+    title = " and ".join(f"{f.id}: {f.title}" for f in trial)
+    for i, check in enumerate(checks):
+        if check.id in ids:
+            checks[i] = replace(check, status="known", message=f"as in Diffusers ({title})")
+
+
+def readings(subject: Subject) -> Iterator[Subject]:
+    """The candidate with each reading of a variance that it does not name."""
+    yield subject
+    named = "variance_type" in subject.named
+    if not named and subject.setting.eta is None:
+        for kind in ("fixed_small", "fixed_large"):
+            if kind != subject.setting.variance_type:
+                yield subject.reading(variance_type=kind)
+
+
+def diagnose(
+    subject: Subject, stages: dict[str, Stage], checks: list[Check], mistakes: tuple[Mistake, ...]
+) -> list[Diagnosis]:
+    """The mistakes that explain the failing checks, one for each fault that stands by itself."""
+    tolerated = frozenset(c.id for c in checks if c.status == "known")
+    failing = [c for c in checks if c.status in ("differs", "error")]
+    left = [name for name in STAGES if name in stages and any(c.stage == name for c in failing)]
+    base, diagnoses = Oracle(), []
+    while left:
+        best = _best(subject, stages, left, base, tolerated, mistakes)
+        if best is None:
+            diagnoses.append(_unnamed(left[0], failing))
+            left = left[1:]
+            continue
+        mistake, base, left = best
+        diagnoses.append(Diagnosis(mistake.id, mistake.stage, mistake.words, mistake.fix))
+    return diagnoses
+
+
+def _unnamed(stage: str, failing: list[Check]) -> Diagnosis:
+    check = next(c for c in failing if c.stage == stage)
+    words = f"{check.id.partition('/')[2]}: {check.message}"
+    if check.status == "error":
+        return Diagnosis(None, stage, words, "make it run, then compare again")
+    return Diagnosis(None, stage, words, f"should be {FORMULAS.get(stage, 'as the oracle says')}")
+
+
+def _best(
+    subject: Subject,
+    stages: dict[str, Stage],
+    left: list[str],
+    base: Oracle,
+    tolerated: frozenset[str],
+    mistakes: tuple[Mistake, ...],
+) -> tuple[Mistake, Oracle, list[str]] | None:
+    """The mistake that explains the first failing stage and most of the others, and what is left."""
+    best: tuple[Mistake, Oracle, list[str]] | None = None
+    for mistake in mistakes:
+        if mistake.only == "ddim" and kind_of(subject) == "ddpm":
+            continue
+        oracle = mistake.oracle(base)
+        for reading in readings(subject):
+            if not _holds(reading, stages[left[0]], oracle, tolerated):
+                continue
+            others = {n: _holds(reading, s, oracle, tolerated) for n, s in stages.items()}
+            if not all(ok for name, ok in others.items() if name not in left):
+                continue
+            rest = [name for name in left if not others[name]]
+            if best is None or len(rest) < len(best[2]):
+                best = mistake, oracle, rest
+            if not rest:
+                return best
+    return best
+
+
+def _holds(
+    subject: Subject, stage: Stage, oracle: Oracle, tolerated: frozenset[str]
+) -> bool:
+    trial = subject.reading()
+    trial.strict = tolerated
+    try:
+        stage(trial, oracle)
+    except (Stop, Broken):
+        return False
+    except (RuntimeError, IndexError, ValueError):
+        return False  # the wrong formula itself cannot be computed on these inputs
+    return True
+
+
+__all__ = ["MISTAKES", "diagnose", "mark_known"]

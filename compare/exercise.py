@@ -1,0 +1,254 @@
+"""Exercises: a reader's formula takes the place of ours, and `compare` says what is wrong with it.
+
+An exercise is one formula function of `scratch` with its signature. The stubs are in
+`docs/exercises/`; `ddpm exercise 6a` runs the stage of `compare` that judges the formula, and its
+hints are the diagnoses. The answers are `scratch` itself, so they cannot go stale.
+"""
+
+import argparse
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from compare.candidate import Unloadable, brief, load
+from compare.report import Report
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "exercises"
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One formula to write.
+
+    Attributes:
+        id: page of the book and a letter.
+        module: the file of `scratch` that holds our answer.
+        function: its name, and the name of the reader's.
+        stage: the stage of `compare` that judges it.
+        scheduler: the class of `scratch` that uses it.
+    """
+
+    id: str
+    module: str
+    function: str
+    stage: str
+    scheduler: str = "DDPMScheduler"
+
+    @property
+    def ours(self) -> Callable[..., Any]:
+        """The function of `scratch`."""
+        found: Callable[..., Any] = getattr(importlib.import_module(self.module), self.function)
+        return found
+
+    @property
+    def stub(self) -> Path:
+        """The file that the reader edits."""
+        return FOLDER / f"ex_{self.id}.py"
+
+    @property
+    def solution(self) -> str:
+        """Our function, as it stands in the file."""
+        return inspect.getsource(self.ours)
+
+
+EXERCISES = (
+    Exercise("2a", "scratch.schedule", "linear", "schedule"),
+    Exercise("2b", "scratch.schedule", "cosine", "schedule"),
+    Exercise("2c", "scratch.schedule", "zero_terminal_snr", "schedule"),
+    Exercise("2d", "scratch.schedule", "scaled_linear", "schedule"),
+    Exercise("2e", "scratch.schedule", "sigmoid", "schedule"),
+    Exercise("3a", "scratch.forward", "add_noise", "forward"),
+    Exercise("4a", "scratch.reverse", "x_0_from_eps", "prediction"),
+    Exercise("4b", "scratch.reverse", "x_0_from_v", "prediction"),
+    Exercise("4c", "scratch.reverse", "eps_from_x_0", "prediction", "DDIMScheduler"),
+    Exercise("4d", "scratch.forward", "velocity", "forward"),
+    Exercise("4e", "scratch.reverse", "eps_from_v", "mean", "DDIMScheduler"),
+    Exercise("6a", "scratch.reverse", "posterior_mean", "mean"),
+    Exercise("6b", "scratch.reverse", "dynamic_threshold", "prediction"),
+    Exercise("7a", "scratch.reverse", "posterior_variance", "variance"),
+    Exercise("11a", "scratch.timesteps", "leading", "timesteps"),
+    Exercise("11b", "scratch.timesteps", "linspace", "timesteps"),
+    Exercise("11c", "scratch.timesteps", "trailing", "timesteps"),
+    Exercise("11d", "scratch.ddim", "ddim_sigma", "variance", "DDIMScheduler"),
+    Exercise("11e", "scratch.ddim", "ddim_mean", "mean", "DDIMScheduler"),
+)
+BY_ID = {exercise.id: exercise for exercise in EXERCISES}
+
+
+@dataclass
+class Outcome:
+    """What became of an answer.
+
+    Attributes:
+        report: what the stage said.
+        unfinished: the answer raised NotImplementedError, as the stubs do.
+        called: whether the stage reached the answer at all.
+    """
+
+    report: Report | None = None
+    unfinished: bool = False
+    called: bool = False
+
+    @property
+    def right(self) -> bool:
+        """True if the stage ran the answer and every check holds."""
+        return self.called and not self.unfinished and bool(self.report and self.report.passed)
+
+
+def judge_answer(exercise: Exercise, answer: Callable[..., Any]) -> Outcome:
+    """Put an answer in the place of our formula and run the exercise's stage on the scheduler.
+
+    Args:
+        exercise: which formula.
+        answer: a function with the signature of ours.
+
+    Returns:
+        The outcome; what the answer does wrong, or raises, is in it.
+
+    >>> judge_answer(BY_ID["11b"], BY_ID["11b"].ours).right
+    True
+    """
+    from compare.judge import judge
+
+    outcome = Outcome()
+
+    @functools.wraps(answer)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        outcome.called = True
+        try:
+            return answer(*args, **kwargs)
+        except NotImplementedError:
+            outcome.unfinished = True
+            raise
+
+    with scratch_with(exercise, watched) as scratch:
+        candidate = getattr(scratch, exercise.scheduler)
+        outcome.report = judge(candidate, "quick", 0, only=exercise.stage, beside=False)
+    return outcome
+
+
+@contextmanager
+def scratch_with(exercise: Exercise, answer: Callable[..., Any]) -> Iterator[ModuleType]:
+    """A second copy of `scratch` that calls `answer` where ours calls the exercise's formula.
+
+    Our own copy is untouched; inside the context, imports find the second one.
+    """
+    ours = _take_out()
+    try:
+        package = importlib.import_module("scratch")
+        home = importlib.import_module(exercise.module)
+        original = getattr(home, exercise.function)
+        replaced = {original: answer} | _kept_apart(home, original)
+        for module in [m for name, m in sys.modules.items() if _is_scratch(name)]:
+            for name, value in vars(module).items():
+                if isinstance(value, FunctionType) and value in replaced:
+                    setattr(module, name, replaced[value])
+        yield package
+    finally:
+        _take_out()
+        sys.modules.update(ours)
+
+
+def _kept_apart(home: ModuleType, original: Callable[..., Any]) -> dict[Callable[..., Any], Any]:
+    """The other functions of the file, still calling ours: `scaled_linear` is made of `linear`."""
+    names = dict(vars(home))
+    kept: dict[Callable[..., Any], Any] = {}
+    for value in names.values():
+        if isinstance(value, FunctionType) and value.__module__ == home.__name__:
+            if value is not original:
+                code, closure = value.__code__, value.__closure__
+                kept[value] = FunctionType(code, names, value.__name__, value.__defaults__, closure)
+                kept[value].__kwdefaults__ = value.__kwdefaults__
+    return kept
+
+
+def _take_out() -> dict[str, ModuleType]:
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if _is_scratch(name)}
+
+
+def _is_scratch(name: str) -> bool:
+    return name.split(".")[0] == "scratch"
+
+
+def read_answer(exercise: Exercise, file: Path) -> Callable[..., Any]:
+    """The reader's function.
+
+    Raises:
+        ValueError: the file is missing or cannot be run, or the function is missing or takes other
+            arguments than ours.
+    """
+    if not file.is_file():
+        raise ValueError(
+            f"no such file: {file}; give yours with --file, it must define {exercise.function}"
+        )
+    try:
+        answer, _ = load(f"{file}:{exercise.function}")
+    except Unloadable as error:
+        raise ValueError(brief(error)) from None
+    wanted = list(inspect.signature(exercise.ours).parameters)
+    given = list(inspect.signature(answer).parameters) if callable(answer) else []
+    if given != wanted:
+        raise ValueError(
+            f"{exercise.function} must take ({', '.join(wanted)}), got ({', '.join(given)})"
+        )
+    found: Callable[..., Any] = answer
+    return found
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `ddpm exercise`."""
+    parser.add_argument("id", nargs="?", help="such as 6a; without it, a list of all")
+    parser.add_argument("--file", type=Path, help="your answer (default: docs/exercises/ex_ID.py)")
+    parser.add_argument("--solution", action="store_true", help="show ours instead of judging yours")
+
+
+def main(args: argparse.Namespace) -> int:
+    """`ddpm exercise`: 0 the answer is right, 1 it is wrong, 2 it could not be judged."""
+    if args.id is None:
+        print("\n".join(f"{e.id:4} {e.module}.{e.function}" for e in EXERCISES))
+        return 0
+    if args.id not in BY_ID:
+        known = ", ".join(BY_ID)
+        print(f"ddpm exercise: there is no exercise {args.id!r}; there are {known}", file=sys.stderr)
+        return 2
+    exercise = BY_ID[args.id]
+    if args.solution:
+        print(exercise.solution, end="")
+        return 0
+    file = args.file or exercise.stub
+    try:
+        answer = read_answer(exercise, file)
+    except ValueError as error:
+        print(f"ddpm exercise: {error}", file=sys.stderr)
+        return 2
+    outcome = judge_answer(exercise, answer)
+    if outcome.unfinished:
+        print(f"{exercise.function} is still empty: write it in {file}", file=sys.stderr)
+        return 2
+    print("\n".join(verdict(exercise, outcome)))
+    return 0 if outcome.right else 1
+
+
+def verdict(exercise: Exercise, outcome: Outcome) -> Iterator[str]:
+    """What the reader is told: right, or the hint, the first deviation and where to read on."""
+    assert outcome.report is not None
+    checks = outcome.report.checks
+    if outcome.right:
+        judged = sum(check.status != "note" for check in checks)
+        yield f"{exercise.id} {exercise.function}: right, {judged} checks of {exercise.stage} hold."
+        return
+    yield f"{exercise.id} {exercise.function}: not yet."
+    if not outcome.called:
+        yield "  it was never called: an earlier formula failed, or the file defines it twice"
+    for diagnosis in outcome.report.diagnoses:
+        yield f"  hint: {diagnosis.explanation}"
+    for check in [c for c in checks if not c.passed][:3]:
+        yield f"  {check.line()}"
+    yield f"  ours: ddpm exercise {exercise.id} --solution"

@@ -1,0 +1,153 @@
+"""Stage forward: add_noise and get_velocity, given the candidate's own alpha-bar table."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from compare.ledger import Expected, Ledger
+from compare.oracle import F64, Oracle, Setting
+from compare.probe import alpha_bars
+from compare.report import Check
+from compare.subject import Broken, Built, Subject
+from compare.tolerances import FACTOR, HALF_UNIT, propagated_table
+
+Formula = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+CATCHES = "mistakes 5, 6, 17, 21, 22"
+
+
+def checks(subject: Subject, oracle: Oracle) -> list[Check]:
+    """Coefficients at every t, images of several shapes, every shape of t, half precision."""
+    ledger = Ledger("forward", subject.strict)
+    if not subject.has("add_noise"):
+        if subject.adapter is None:
+            ledger.add("add_noise", "error", "has no method add_noise(x_0, noise, t)")
+        return ledger.checks
+    for method in ("add_noise", "get_velocity"):
+        if subject.has(method):
+            formula = oracle.add_noise if method == "add_noise" else oracle.velocity
+            _method(ledger, method, subject, oracle, formula)
+    for dtype in (torch.float16, torch.bfloat16):
+        name = str(dtype).removeprefix("torch.")
+        with ledger.guard(name, quiet=True):
+            _half(ledger, name, subject, oracle, dtype)
+    return ledger.checks
+
+
+def _method(
+    ledger: Ledger, method: str, subject: Subject, oracle: Oracle, formula: Formula
+) -> None:
+    setting = subject.setting
+    built = subject.build(setting)
+    assert built is not None
+    tables = alpha_bars(subject, oracle, setting), oracle.alpha_bar(setting)
+    generator = torch.Generator().manual_seed(subject.seed + 7)
+    T = setting.num_train_timesteps
+
+    def look(name: str, shape: tuple[int, ...], t: Tensor, dtype: torch.dtype, odd: bool) -> None:
+        x_0, noise = torch.randn(2, *shape, generator=generator, dtype=dtype)
+        if name == "coefficients":  # noise alone, then the image alone: both visible at every t
+            x_0[: len(x_0) // 2], noise[len(x_0) // 2 :] = 0, 0
+        with ledger.guard(f"{method}/{name}", quiet=odd):
+            _images(ledger, f"{method}/{name}", built, formula, tables, x_0, noise, t, odd)
+
+    every = torch.arange(T).repeat(2)
+    look("coefficients", (2 * T, 1, 2, 3), every, torch.float32, False)
+    look("float64", (2 * T, 1, 2, 3), every, torch.float64, False)
+    some = torch.tensor([0, T // 3, T - 1, T // 2, 1])
+    look("per-image", (5, 3, 4, 6), some, torch.float32, False)
+    look("batch-is-width", (4, 3, 4, 4), some[:4], torch.float32, False)
+    look("t-scalar", (3, 3, 4, 5), torch.tensor(T // 3), torch.float32, True)
+    look("t-(1,)", (3, 3, 4, 5), torch.tensor([T // 3]), torch.float32, True)
+    look("t-(b,1)", (3, 3, 4, 3), some[:3].reshape(3, 1), torch.float32, True)
+    look("t-(1,b)", (3, 3, 4, 3), some[:3].reshape(1, 3), torch.float32, True)
+
+
+def _images(
+    ledger: Ledger,
+    name: str,
+    built: Built,
+    formula: Formula,
+    tables: tuple[Tensor, Tensor],
+    x_0: Tensor,
+    noise: Tensor,
+    t: Tensor,
+    odd: bool,
+) -> None:
+    key = (built.key, name)
+    try:
+        got = built.subject.remember(key, lambda: built.add_noise(x_0, noise, t, _name_of(name)))
+    except Broken as broken:
+        if _also_raises(formula, x_0, noise, tables[0], t):
+            message = f"{broken}, as the formula looked for does"
+            ledger.add(name, "close", message)
+            return
+        if odd:
+            broken.raised = True  # a wrong shape for an unusual t is as loud as a refusal
+        raise
+    both = x_0.to(F64), noise.to(F64)
+
+    def expected(table: Tensor) -> Expected:
+        def at(table: Tensor) -> Tensor:
+            torch.default_generator.manual_seed(0)
+            return formula(*both, table, t)
+
+        terms = at_terms(formula, both, table, t)
+        return lambda: (at(table), propagated_table(at, table, terms))
+
+    ts = t.flatten().tolist()
+    ledger.values(
+        name,
+        _name_of(name),
+        got,
+        expected(tables[0]),
+        expected(tables[1]),
+        where=lambda at: f"t={ts[min(at[0], len(ts) - 1)]}, image {at[0]}",
+        input=f"images {tuple(x_0.shape)} {x_0.dtype}, t of shape {tuple(t.shape)}",
+        catches=CATCHES,
+    )
+
+
+def at_terms(formula: Formula, both: tuple[Tensor, Tensor], table: Tensor, t: Tensor) -> Tensor:
+    """|signal term| + |noise term|."""
+    x_0, noise = both
+    return formula(x_0, 0 * noise, table, t).abs() + formula(0 * x_0, noise, table, t).abs()
+
+
+def _name_of(name: str) -> str:
+    return name.split("/")[0]
+
+
+def _also_raises(formula: Formula, x_0: Tensor, noise: Tensor, table: Tensor, t: Tensor) -> bool:
+    try:
+        return formula(x_0.to(F64), noise.to(F64), table, t).shape != x_0.shape
+    except (RuntimeError, IndexError):
+        return True
+
+
+def _half(ledger: Ledger, name: str, subject: Subject, oracle: Oracle, dtype: torch.dtype) -> None:
+    """Noise alone and image alone at t = 0..10, where 1 - alpha_bar is smallest."""
+    setting: Setting = subject.setting
+    built = subject.build(setting)
+    assert built is not None
+    upto = min(11, setting.num_train_timesteps)
+    got = torch.cat(built.coefficients(dtype, upto))
+    t = torch.arange(upto)
+    one = torch.ones(upto, 1, 1, 1, dtype=dtype)
+    table = alpha_bars(subject, oracle, setting)
+
+    def expected() -> tuple[Tensor, Tensor]:
+        pair = [oracle.add_noise(one, 0 * one, table, t), oracle.add_noise(0 * one, one, table, t)]
+        right = torch.cat(pair).flatten().to(F64)
+        return right, FACTOR * HALF_UNIT[dtype] * right.abs()
+
+    ledger.values(
+        name,
+        "a coefficient of add_noise",
+        got,
+        expected,
+        where=lambda at: f"t={at[0] % upto}",
+        tolerance="half",
+        input=f"{name} images, t = 0..{upto - 1}",
+        catches="mistake 31",
+    )

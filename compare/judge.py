@@ -1,0 +1,175 @@
+"""One comparison from candidate to report: read the conventions, run the stages, name the fault."""
+
+import contextlib
+import io
+import platform
+import random
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import torch
+
+from compare import (
+    conventions,
+    forward,
+    mean,
+    prediction,
+    schedule,
+    timesteps,
+    variance,
+)
+from compare.candidate import Namesakes, Unloadable, brief, load
+from compare.diagnose import Stage, diagnose, kind_of, mark_known
+from compare.mistakes import MISTAKES
+from compare.oracle import Oracle
+from compare.report import Check, Report
+from compare.subject import Broken, Subject
+
+STEPS: dict[str, Stage] = {
+    "schedule": schedule.checks,
+    "forward": forward.checks,
+    "timesteps": timesteps.checks,
+    "prediction": prediction.checks,
+    "mean": mean.checks,
+    "variance": variance.checks,
+}
+Progress = Callable[[str, list[Check]], None]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps the caller's random state, and a candidate's prints and warnings off the screen."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    threads = torch.get_num_threads()
+    try:
+        with (
+            torch.random.fork_rng(devices=[]),
+            torch.no_grad(),
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            torch.set_num_threads(1)  # the probes are tiny: more threads only get in each other's way
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+def versions() -> dict[str, str]:
+    """Versions that a report states."""
+    found = {"python": platform.python_version(), "torch": torch.__version__}
+    with contextlib.suppress(PackageNotFoundError):
+        found["diffusers"] = version("diffusers")
+    return found
+
+
+def judge(
+    candidate: Any,
+    level: str,
+    seed: int,
+    only: str | None = None,
+    progress: Progress | None = None,
+    beside: bool = True,
+) -> Report:
+    """The report on one candidate; never raises for what the candidate does."""
+    began = time.perf_counter()
+    own: Namesakes | None = None
+    name = candidate if isinstance(candidate, str) else _name_of(candidate)
+    report = Report(name, [], level=level, seed=seed, versions=versions())
+    with quiet():
+        try:
+            if isinstance(candidate, str):
+                candidate, own = load(candidate)
+            subject = Subject(candidate, name, level, seed, own)
+            conventions.read(subject)
+        except (Unloadable, Broken) as error:
+            report.checks = [Check("load", "schedule", "error", str(error))]
+        except Exception as error:
+            report.checks = [Check("load", "schedule", "error", f"cannot be read: {brief(error)}")]
+        else:
+            _stages(report, subject, only, progress)
+            if beside and candidate is not None:
+                _beside(report, subject)
+    report.seconds = time.perf_counter() - began
+    return report
+
+
+def _name_of(candidate: Any) -> str:
+    return getattr(candidate, "name", None) or getattr(candidate, "__name__", None) or "candidate"
+
+
+def _stages(
+    report: Report, subject: Subject, only: str | None, progress: Progress | None
+) -> None:
+    stages = {n: s for n, s in STEPS.items() if only in (None, n)}
+    oracle, judged = Oracle(), {}
+    finite = True
+    for name, stage in stages.items():
+        if not finite:
+            break
+        checks = _run(name, stage, subject, oracle)
+        report.checks += checks
+        judged[name] = stage
+        if progress is not None:
+            progress(name, checks)
+        if name == "schedule" and not _usable(subject):
+            text = "alpha-bar is not finite or 1 - alpha-bar is 0: later stages are not judged"
+            report.checks.append(Check("schedule/usable", name, "note", text))
+            finite = False
+    shared = []
+    if any(c.status == "differs" for c in report.checks):
+        shared = mark_known(subject, judged, report.checks)
+    if not all(c.passed for c in report.checks):
+        report.diagnoses = diagnose(subject, judged, report.checks, MISTAKES)
+    report.findings = [f.plain() for f in shared]
+    report.conventions = subject.conventions
+    report.not_offered = sorted(set(subject.not_offered))
+
+
+def _run(name: str, stage: Stage, subject: Subject, oracle: Oracle) -> list[Check]:
+    try:
+        return stage(subject, oracle)
+    except Broken as broken:
+        return [Check(f"{name}/run", name, "error", str(broken))]
+    except Exception as error:
+        return [Check(f"{name}/run", name, "error", f"cannot be judged: {brief(error)}")]
+
+
+def _usable(subject: Subject) -> bool:
+    """Later stages need a finite table with some noise at every t."""
+    try:
+        built = subject.build(subject.setting)
+        own = None if built is None else built.table()
+    except Broken:
+        return True
+    return own is None or bool((own.isfinite() & (own < 1) & (own > 0)).all())
+
+
+@lru_cache
+def _measured(name: str, kind: str, level: str, seed: int) -> dict[str, float | None]:
+    """What a backend measures in every check."""
+    spec = {"scratch": "scratch", "diffusers": "diffusers"}[name]
+    spec += ":DDIMScheduler" if kind == "ddim" else ":DDPMScheduler"
+    report = judge(spec, level, seed, beside=False)
+    return {c.id: c.measured for c in report.checks}
+
+
+def _beside(report: Report, subject: Subject) -> None:
+    """Puts what scratch and Diffusers measure in the same check beside it."""
+    columns = {
+        name: _measured(name, kind_of(subject), report.level, report.seed)
+        for name in ("scratch", "diffusers")
+    }
+    report.checks = [
+        replace(c, beside={name: found.get(c.id) for name, found in columns.items()})
+        for c in report.checks
+    ]

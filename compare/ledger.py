@@ -1,0 +1,116 @@
+"""How a stage writes down what it measured: one place that turns deviations into statuses."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compare.oracle import F64
+from compare.report import Check, Status
+from compare.subject import Broken
+from compare.tolerances import TOLERANCES
+
+Expected = Callable[[], tuple[Tensor, Tensor]]  # the values, and how far from them is allowed
+
+
+class Stop(Exception):
+    """Raised in place of a failing check while a mistake is tried on."""
+
+
+class Ledger:
+    """The checks of one stage, in the order in which they were made."""
+
+    def __init__(self, stage: str, strict: frozenset[str] | None = None):
+        self.stage = stage
+        self.strict = strict  # the failing checks that are tolerated while a mistake is tried on
+        self.checks: list[Check] = []
+
+    def add(self, name: str, status: Status, message: str, **more: Any) -> None:
+        """Writes a check down as it is."""
+        more.setdefault("reason", TOLERANCES["exact"].reason)
+        self.checks.append(Check(f"{self.stage}/{name}", self.stage, status, message, **more))
+        last = self.checks[-1]
+        if self.strict is not None and not last.passed and last.id not in self.strict:
+            raise Stop(name)
+
+    def judge(self, name: str, ok: bool, right: str, wrong: str, **more: Any) -> None:
+        """A yes-or-no check."""
+        self.add(name, "equal" if ok else "differs", right if ok else wrong, **more)
+
+    def values(
+        self,
+        name: str,
+        what: str,
+        measured: Tensor,
+        expected: Expected,
+        pure: Expected | None = None,
+        where: Callable[[tuple[int, ...]], str] | None = None,
+        tolerance: str = "coefficient",
+        **more: Any,
+    ) -> None:
+        """Elementwise: `measured` against `expected`, and against `pure`, the oracle's own chain.
+
+        What holds given the candidate's earlier stages but not against the pure oracle `follows`.
+        """
+        more.setdefault("reason", f"{TOLERANCES[tolerance].bound}: {TOLERANCES[tolerance].reason}")
+        right, allowed = expected()
+        status, at, got, may = deviation(measured, right, allowed)
+        place = f" at {where(at)}" if where else ""
+        if status == "differs":
+            have, want = _at(measured, at), _at(right, at)
+            message = f"{what} is {have:.6g}{place}, should be {want:.6g}"
+            self.add(name, status, message, measured=got, allowed=may, **more)
+            return
+        message = f"{what} agrees"
+        if pure is not None and self.strict is None:
+            other, other_at, _, _ = deviation(measured, *pure())
+            if other == "differs":
+                place = f" (first seen at {where(other_at)})" if where else ""
+                message = f"{what} is right for the candidate's own table and list{place}"
+                status = "follows"
+        self.add(name, status, message, measured=got, allowed=may, **more)
+
+    @contextmanager
+    def guard(self, name: str, quiet: bool = False) -> Iterator[None]:
+        """Turns what a candidate did instead of answering into a check; `quiet`: into a note."""
+        try:
+            yield
+        except Broken as broken:
+            status: Status = "note" if quiet else "error" if broken.raised else "differs"
+            self.add(name, status, str(broken))
+
+
+def deviation(
+    measured: Tensor, right: Tensor, allowed: Tensor
+) -> tuple[Status, tuple[int, ...], float, float]:
+    """Status, index of the worst element, its deviation and what is allowed there.
+
+    The worst is the first element that is out of bounds, or else the one nearest to its bound.
+
+    >>> deviation(torch.ones(2), torch.tensor([1.0, 2.0]), torch.full((2,), 0.1))
+    ('differs', (1,), 1.0, 0.10000000149011612)
+    """
+    measured, right, allowed = torch.broadcast_tensors(measured, right, allowed)
+    gap = (measured.to(F64) - right.to(F64)).abs()
+    gap = torch.where(measured == right, torch.zeros_like(gap), gap)  # equal infinities
+    both_nan = measured.isnan() & right.isnan()
+    gap = torch.where(both_nan, torch.zeros_like(gap), gap).nan_to_num(torch.inf, torch.inf)
+    bound = allowed.to(F64).nan_to_num(0.0, posinf=0.0)
+    out = gap > bound
+    if not gap.numel():
+        return "equal", (), 0.0, 0.0
+    if bool(out.any()):
+        flat = int(out.flatten().nonzero()[0])
+    else:
+        flat = int((gap / bound.clamp(min=1e-300)).flatten().argmax())
+    index = tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), gap.shape))
+    status: Status = "differs" if bool(out.any()) else "equal" if not gap.any() else "close"
+    return status, index, float(gap.flatten()[flat]), float(bound.flatten()[flat])
+
+
+def _at(values: Tensor, index: tuple[int, ...]) -> float:
+    shape = torch.broadcast_shapes(values.shape, (1,) * len(index))
+    values = values.reshape(shape)
+    return float(values[tuple(min(i, n - 1) for i, n in zip(index, shape, strict=True))])

@@ -1,0 +1,148 @@
+"""Stage mean: the linear part of a step in (x0-hat, x_t), given the candidate's own x0-hat."""
+
+import torch
+from torch import Tensor
+
+from compare.affine import (
+    chain,
+    expected_mean,
+    level_of,
+    mean_bound,
+    rounding,
+    rows_of_mean,
+    strided,
+    where_t,
+)
+from compare.ledger import Expected, Ledger
+from compare.oracle import F64, Oracle, Setting
+from compare.prediction import FAR_OUT, FAR_X, kinds, replace_shape
+from compare.probe import Probe, alpha_bars, probe, single, some_steps
+from compare.report import Check
+from compare.subject import Subject
+
+CATCHES = "mistakes 37-48, 82-84"
+
+
+def checks(subject: Subject, oracle: Oracle) -> list[Check]:
+    """Full chains of every prediction type and schedule, short chains, and steps that clip."""
+    ledger = Ledger("mean", subject.strict)
+    if not subject.has("step"):
+        if subject.adapter is None:
+            ledger.add("step", "error", "has no method step(model_output, t, x_t)")
+        return ledger.checks
+    for name, setting, steps in _full(subject):
+        with ledger.guard(name):
+            rows = probe(subject, setting, None, steps)
+            _linear(ledger, name, subject, oracle, setting, rows)
+    for spacing, n in strided(subject):
+        with ledger.guard(f"{spacing}-{n}"):
+            found = chain(subject, oracle, spacing, n)
+            _linear(ledger, found.name, subject, oracle, found.setting, found.rows, found.prev)
+    for name, setting in _limited(subject).items():
+        with ledger.guard(name):
+            _whole(ledger, name, subject, oracle, setting)
+    return ledger.checks
+
+
+def _full(subject: Subject) -> list[tuple[str, Setting, list[int] | None]]:
+    """(name, setting, steps) of the chains of all T steps."""
+    T = subject.setting.num_train_timesteps
+    found = kinds(subject)
+    base = subject.setting
+    others: dict[str, dict] = {
+        "cosine": {"beta_schedule": "squaredcos_cap_v2"},
+        "sigmoid": {"beta_schedule": "sigmoid"},
+        "last-alpha": {"set_alpha_to_one": False},
+    }
+    if base.eta is not None:
+        for kind, _, _ in kinds(subject):
+            for eta in (0.5, 1.0):
+                others[f"eta={eta}-{kind}"] = {"eta": eta, "prediction_type": kind}
+        others["last-alpha-eta=1"] = {"set_alpha_to_one": False, "eta": 1.0}
+    for name, changes in others.items():
+        setting = subject.offers(**changes)
+        if setting is not None and setting != base:
+            found.append((name, setting, some_steps(T, 16)))
+    return found
+
+
+def _linear(
+    ledger: Ledger,
+    name: str,
+    subject: Subject,
+    oracle: Oracle,
+    setting: Setting,
+    rows: Probe,
+    prev: Tensor | None = None,
+) -> None:
+    def expected(table: Tensor, own: bool) -> Expected:
+        level = level_of(oracle, table, rows, setting)
+        if own and prev is not None:
+            level = oracle.level(table, rows.t, prev, setting)
+        return expected_mean(oracle, rows, level, setting)
+
+    k = len(rows.t)
+    where = where_t(rows)
+    ledger.values(
+        name,
+        "the linear part of the step",
+        rows_of_mean(rows),
+        expected(alpha_bars(subject, oracle, setting), True),
+        expected(oracle.alpha_bar(setting), False),
+        where=lambda at: f"{where(at)}, for {'x_t' if at[0] < k else 'the model output'} alone",
+        input=f"{len(rows.t)} steps of a chain of {rows.n}, prediction {setting.prediction_type}",
+        catches=CATCHES,
+    )
+
+
+def _limited(subject: Subject) -> dict[str, Setting]:
+    """Settings in which x0-hat is clipped on the way to x_{t-1}."""
+    wanted: dict[str, dict] = {"clipped": {"clip_sample": True}}
+    wanted["clipped-large"] = {"clip_sample": True, "variance_type": "fixed_large"}
+    for kind in ("sample", "v_prediction"):
+        wanted[f"clipped-{kind}"] = {"clip_sample": True, "prediction_type": kind}
+    if subject.setting.eta is not None:
+        for clip, eta in ((True, 0.0), (True, 1.0), (False, 0.5)):
+            wanted[f"rederived-{clip}-{eta}"] = {
+                "use_clipped_model_output": True,
+                "clip_sample": clip,
+                "eta": eta,
+            }
+    found = {name: subject.offers(**changes) for name, changes in wanted.items()}
+    return {name: setting for name, setting in found.items() if setting is not None}
+
+
+def _whole(ledger: Ledger, name: str, subject: Subject, oracle: Oracle, setting: Setting) -> None:
+    """Whole steps on inputs far outside the range, less the noise of the same random state."""
+    T = setting.num_train_timesteps
+    ts = sorted({T - 1, T // 2, T // 20, 1, 0}, reverse=True)
+    measured, right, allowed = [], [], []
+    table = alpha_bars(subject, oracle, setting)
+    nothing = torch.zeros_like(FAR_X)
+    for t in ts:
+        seen = single(subject, setting, None, t, FAR_X, FAR_OUT)
+        still = single(subject, setting, None, t, nothing, nothing)
+        at, before = torch.tensor([[t]]), torch.tensor([[t - 1]])
+        prev = oracle.previous(before, at, T, setting)
+        level = replace_shape(oracle.level(table, at, prev, setting))
+        x, out, zero = (v.to(F64).reshape(1, 2, 4) for v in (FAR_X, FAR_OUT, nothing))
+        own = seen.x_0 if seen.x_0 is None else seen.x_0.reshape(1, 2, 4)
+        noise = still.prev.reshape(1, 2, 4)
+
+        mean = oracle.step_mean(out, x, level, setting, own)
+        extra = oracle.sigma(level, setting) * oracle.noise_of(zero, out)
+        raw = oracle.x_0(setting.prediction_type, out, x, level) if own is None else own
+        raw = raw.abs() + x.abs() + out.abs()
+        measured.append(seen.prev)
+        right.append(oracle.finish(mean + noise + extra, setting).reshape(1, 8))
+        bound = mean_bound(oracle, out, x, own, level, setting) + rounding(raw + noise.abs())
+        allowed.append(bound.reshape(1, 8))
+    ledger.values(
+        name,
+        "the step with x0-hat limited",
+        torch.cat(measured),
+        lambda: (torch.cat(right), torch.cat(allowed)),
+        where=lambda at: f"t={ts[at[0]]}",
+        input="inputs far outside the range, the noise of the same random state taken off",
+        catches="mistakes 64, 67",
+    )

@@ -1,0 +1,201 @@
+"""What a comparison found: checks, diagnoses, shared findings, conventions; printed verdict first.
+
+The JSON written by `ddpm compare --json` is `Report.to_dict()`:
+
+- `schema`: 1; `candidate`, `level`, `seed`, `seconds`, `versions` {python, torch, diffusers};
+- `passed`: bool; `exit_status`: 0 right, 1 differs, 2 could not be run; `verdict`: one sentence;
+- `checks`: list of {`id`, `stage`, `status` (equal, close, differs, known, follows, note, error),
+  `passed`, `measured` and `allowed` (numbers or null; the largest deviation and what is allowed at
+  that element), `message`, `input`, `reason` (why that much is allowed), `catches` (the mistakes it
+  finds), `beside` {name: measured} for scratch and Diffusers, `repro` (a command)};
+- `diagnoses`: list of {`bug` (id in the catalogue or null), `stage`, `explanation`, `fix`},
+  root cause first;
+- `findings`: list of {`id`, `title`, `effect`, `versions`, `command`} shared with Diffusers;
+- `conventions`: {name: value read off}; `not_offered`: list of strings;
+- `curves`: {name: {series: list of numbers}} for the pictures of the page.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+Status = Literal["equal", "close", "differs", "known", "follows", "note", "error"]
+STAGES = (
+    "schedule",
+    "forward",
+    "timesteps",
+    "prediction",
+    "mean",
+    "variance",
+    "sampling",
+    "loss",
+    "unet",
+    "training",
+    "pipeline",
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; `measured` and `allowed` are those of the worst element."""
+
+    id: str
+    stage: str
+    status: Status
+    message: str
+    measured: float | None = None
+    allowed: float | None = None
+    input: str = ""
+    reason: str = ""
+    catches: str = ""
+    beside: dict[str, float | None] = field(default_factory=dict)
+    repro: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """False for `differs` and `error`."""
+        return self.status not in ("differs", "error")
+
+    def line(self) -> str:
+        """The check in one line."""
+        figures = ""
+        if self.measured is not None and self.allowed is not None:
+            figures = f" (measured {self.measured:.3g}, allowed {self.allowed:.3g})"
+        return f"{self.status:7} {self.id}: {self.message}{figures}"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The formula that is wrong: an entry of the catalogue, or only the stage if `bug` is None."""
+
+    bug: str | None
+    stage: str
+    explanation: str
+    fix: str
+
+
+@dataclass
+class Report:
+    """The outcome of `compare.run`."""
+
+    candidate: str
+    checks: list[Check]
+    diagnoses: list[Diagnosis] = field(default_factory=list)
+    findings: list[dict[str, str]] = field(default_factory=list)
+    conventions: dict[str, str] = field(default_factory=dict)
+    not_offered: list[str] = field(default_factory=list)
+    curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    level: str = "quick"
+    seed: int = 0
+    seconds: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """True if something was judged and nothing differs and nothing failed to run."""
+        judged = any(c.status != "note" for c in self.checks)
+        return judged and all(c.passed for c in self.checks)
+
+    @property
+    def exit_status(self) -> int:
+        """0 right, 1 differs, 2 could not be run."""
+        if any(c.status == "differs" for c in self.checks):
+            return 1
+        return 0 if self.passed else 2
+
+    @property
+    def verdict(self) -> str:
+        """One sentence that a student understands."""
+        if self.exit_status == 0:
+            judged = sum(c.status not in ("note", "follows") for c in self.checks)
+            shared = f"; it shares {len(self.findings)} known finding(s)" if self.findings else ""
+            return f"{self.candidate} is right: {judged} checks agree with the papers{shared}."
+        if self.exit_status == 2:
+            error = next((c for c in self.checks if c.status == "error"), None)
+            why = error.message if error else "there is nothing in it that could be judged"
+            return f"{self.candidate} could not be run: {why}"
+        stage, what = first_fault(self)
+        return f"{self.candidate} differs from the papers in {stage}: {what}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON: numbers that JSON lacks become null."""
+        return _plain(
+            {
+                "schema": 1,
+                "candidate": self.candidate,
+                "level": self.level,
+                "seed": self.seed,
+                "seconds": round(self.seconds, 3),
+                "versions": self.versions,
+                "passed": self.passed,
+                "exit_status": self.exit_status,
+                "verdict": self.verdict,
+                "checks": [{**asdict(c), "passed": c.passed} for c in self.checks],
+                "diagnoses": [asdict(d) for d in self.diagnoses],
+                "findings": self.findings,
+                "conventions": self.conventions,
+                "not_offered": self.not_offered,
+                "curves": self.curves,
+            }
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+def first_fault(report: Report) -> tuple[str, str]:
+    """Stage and words of the root cause."""
+    if report.diagnoses:
+        return report.diagnoses[0].stage, report.diagnoses[0].explanation
+    check = next(c for c in report.checks if c.status == "differs")
+    return check.stage, f"{check.id}: {check.message}"
+
+
+def stage_line(stage: str, checks: Iterable[Check]) -> str:
+    """A stage folded to one line."""
+    counts: dict[str, int] = {}
+    for check in checks:
+        counts[check.status] = counts.get(check.status, 0) + 1
+    bad = counts.get("differs", 0) + counts.get("error", 0)
+    said = ", ".join(f"{n} {status}" for status, n in counts.items())
+    return f"{'FAIL' if bad else 'ok':4} {stage:10} {said}"
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield report.verdict
+    for diagnosis in report.diagnoses:
+        name = f"mistake {diagnosis.bug}" if diagnosis.bug else "not in the catalogue"
+        yield f"\n{diagnosis.stage}: {diagnosis.explanation} [{name}]\n  fix: {diagnosis.fix}"
+    yield ""
+    for stage in STAGES:
+        checks = [c for c in report.checks if c.stage == stage]
+        if not checks:
+            continue
+        yield stage_line(stage, checks)
+        for check in checks:
+            if not check.passed or check.status == "note":
+                yield f"       {check.line()}"
+    if report.findings:
+        yield "\nfindings shared with Diffusers:"
+        yield from (f"  {f['id']}: {f['title']}" for f in report.findings)
+    if report.conventions:
+        yield "\nconventions, read off and not judged:"
+        yield from (f"  {name:14} {value}" for name, value in report.conventions.items())
+    if report.not_offered:
+        yield "\nnot offered: " + "; ".join(report.not_offered)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def with_command(check: Check, command: str) -> Check:
+    """The check with the command that runs it alone."""
+    return replace(check, repro=command)

@@ -1,0 +1,360 @@
+"""A candidate as the checks see it: built with named keywords, called positionally, remembered.
+
+What a candidate answers never depends on the oracle, so every answer is kept: the checks can be
+asked again with another oracle (a mistake of the catalogue) without calling the candidate again.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compare.candidate import REFUSALS, Adapter, Namesakes, apart, brief, named_keywords
+from compare.oracle import F64, Setting
+
+STEP_ONLY = ("eta", "use_clipped_model_output")
+NAMES = tuple(f.name for f in fields(Setting) if f.name not in STEP_ONLY)
+
+
+class Broken(Exception):
+    """What a candidate did instead of answering, in one line; a wrong shape is not `raised`."""
+
+    def __init__(self, text: str, raised: bool = True):
+        super().__init__(text)
+        self.raised = raised
+
+
+class _FromAdapter:
+    """An adapter with the methods of a scheduler; a role that is not filled is not there."""
+
+    def __init__(self, adapter: Adapter):
+        if adapter.alpha_bar is not None:
+            self.alphas_cumprod = adapter.alpha_bar()
+        if adapter.add_noise is not None:
+            self.add_noise = adapter.add_noise
+        if adapter.step is not None:
+            run = adapter.step
+
+            def step(model_output: Any, timestep: Any, sample: Any, generator: Any = None) -> Any:
+                return run(model_output, int(timestep), sample, generator)
+
+            self.step = step
+
+
+class Subject:
+    """One candidate: what it offers, the conventions read off it, and all its answers.
+
+    Args:
+        candidate: a class, a factory, an object with `step`, or an `Adapter`.
+        name: shown in the report.
+        level: `"quick"` or `"full"`.
+        seed: of the probes.
+        own: the candidate's own modules of our names.
+    """
+
+    def __init__(
+        self,
+        candidate: Any,
+        name: str,
+        level: str = "quick",
+        seed: int = 0,
+        own: Namesakes | None = None,
+    ):
+        self.name, self.level, self.seed = name, level, seed
+        self.own = own or Namesakes(None, {})
+        self.adapter: Adapter | None = None
+        self.answers: dict[Any, Any] = {}
+        self.not_offered: list[str] = []
+        self.conventions: dict[str, str] = {}
+        self.t_base = 0
+        self.strict: frozenset[str] | None = None
+        self.global_state = True
+        self._factory = self._door(candidate)
+        self.named = set(named_keywords(self._factory)) & set(NAMES)
+        self.setting = Setting()
+        self._find_base()
+
+    def _door(self, candidate: Any) -> Callable[..., Any]:
+        if isinstance(candidate, Adapter):
+            self.adapter = candidate
+            return lambda: _FromAdapter(candidate)
+        if not callable(candidate):
+            return lambda: candidate
+        return candidate
+
+    def _find_base(self) -> None:
+        """Builds it once, without the keywords whose plain values it refuses."""
+        for name in sorted(self.named):
+            try:
+                self._make({name: getattr(self.setting, name)})
+            except REFUSALS as error:
+                self.named.discard(name)
+                self.not_offered.append(f"{name}={getattr(self.setting, name)!r} ({brief(error)})")
+        try:
+            thing = self._make(self._keywords(self.setting))
+        except Exception as error:
+            raise Broken(f"cannot be built: {brief(error)}") from None
+        if isinstance(thing, Adapter):
+            self.adapter = thing
+        self.first = self._wrap(thing)
+        self.step_named = named_keywords(getattr(self.first, "step", None))
+        self.set_named = named_keywords(getattr(self.first, "set_timesteps", None))
+        if "eta" in self.step_named:
+            self.setting = replace(self.setting, eta=0.0)
+
+    def _make(self, keywords: dict[str, Any]) -> Any:
+        try:
+            with apart(self.own):
+                return self._factory(**{k: v for k, v in keywords.items() if v is not None})
+        except SystemExit as error:
+            raise Broken(brief(error)) from None
+
+    def _wrap(self, thing: Any) -> Any:
+        return _FromAdapter(thing) if isinstance(thing, Adapter) else thing
+
+    def _keywords(self, setting: Setting) -> dict[str, Any]:
+        chosen = {name: getattr(setting, name) for name in NAMES if name in self.named}
+        if chosen.get("trained_betas") is not None:
+            chosen["trained_betas"] = list(chosen["trained_betas"])
+        return chosen
+
+    def has(self, method: str) -> bool:
+        """True if the built candidate has this method or table."""
+        return getattr(self.first, method, None) is not None
+
+    def offers(self, **changes: Any) -> Setting | None:
+        """The base setting with some values changed, or None if the candidate does not offer it.
+
+        A value that it does not name is offered only where it is what the candidate does anyway.
+        """
+        setting = replace(self.setting, **changes)
+        for name, value in changes.items():
+            named = name in (self.step_named if name in STEP_ONLY else self.named)
+            if not named and value != getattr(self.setting, name):
+                return None
+        return setting if self.build(setting) is not None else None
+
+    def build(self, setting: Setting) -> "Built | None":
+        """A scheduler of this setting, or None if the candidate refuses it."""
+        keywords = self._keywords(setting)
+        at_step = (setting.eta, setting.use_clipped_model_output)
+        key = ("build", repr((sorted(keywords.items()), at_step)))
+        if key not in self.answers:
+            try:
+                self.answers[key] = Built(self, self._wrap(self._make(keywords)), setting, key[1])
+            except REFUSALS as error:
+                base = self._keywords(self.setting)
+                changed = {k: v for k, v in keywords.items() if v != base[k]}
+                said = ", ".join(f"{k}={v!r}"[:60] for k, v in changed.items())
+                self.not_offered.append(f"{said} ({brief(error)})"[:200])
+                self.answers[key] = None
+            except Exception as error:
+                raise Broken(f"cannot be built: {brief(error)}") from None
+        return self.answers[key]
+
+    def reading(self, **changes: Any) -> "Subject":
+        """The same candidate and answers, its unnamed conventions read otherwise."""
+        other = object.__new__(Subject)
+        other.__dict__.update(self.__dict__)
+        other.setting = replace(self.setting, **changes)
+        return other
+
+    def remember(self, key: Any, ask: Callable[[], Any]) -> Any:
+        """The answer under this key, asked for once; a `Broken` answer is remembered too."""
+        if key not in self.answers:
+            try:
+                self.answers[key] = ask()
+            except Broken as broken:
+                self.answers[key] = broken
+        if isinstance(self.answers[key], Broken):
+            raise self.answers[key]
+        return self.answers[key]
+
+
+@dataclass
+class Answer:
+    """What one step returned, in float64, and the dtype it came in."""
+
+    prev: Tensor
+    x_0: Tensor | None
+    dtype: torch.dtype
+
+
+@dataclass
+class Built:
+    """One scheduler of a candidate, made with one setting."""
+
+    subject: Subject
+    thing: Any
+    setting: Setting
+    key: str
+    visited: list[int] = field(default_factory=list)
+    _by_t: dict[int, Any] = field(default_factory=dict)
+    _n: int | None = None
+
+    def _call(self, what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            with apart(self.subject.own):
+                return function(*args, **kwargs)
+        except (Exception, SystemExit) as error:
+            refused = isinstance(error, REFUSALS)
+            broken = Broken(f"{what} raises {brief(error)}")
+            broken.refused = refused  # type: ignore[attr-defined]
+            raise broken from None
+
+    def raw_table(self) -> Tensor | None:
+        """`alphas_cumprod` as float64, whatever its length, or None."""
+        value = getattr(self.thing, "alphas_cumprod", None)
+        return None if value is None else self._tensor("alphas_cumprod", value)
+
+    def betas(self) -> Tensor | None:
+        """`betas` as float64, or None."""
+        value = getattr(self.thing, "betas", None)
+        return None if value is None or callable(value) else self._tensor("betas", value)
+
+    def _tensor(self, what: str, value: Any) -> Tensor:
+        if callable(value):
+            value = self._call(what, value)
+        return self._call(what, lambda: torch.as_tensor(value).detach().to("cpu", F64).flatten())
+
+    def table(self) -> Tensor | None:
+        """(T,) alpha-bar_t from t = 0, from the table or from add_noise where c0^2 + c1^2 = 1."""
+
+        def ask() -> Tensor | None:
+            raw = self.raw_table()
+            if raw is not None:
+                return raw[self.subject.t_base :]
+            if not self.subject.has("add_noise"):
+                return None
+            c0, c1 = self.coefficients(torch.float32)
+            whole = c0**2 + c1**2
+            if not bool(((whole - 1).abs() < 1e-5).all()):
+                return None
+            return torch.where(c1**2 < 0.5, 1 - c1**2, c0**2)
+
+        return self.subject.remember((self.key, "table"), ask)
+
+    def coefficients(self, dtype: torch.dtype, upto: int | None = None) -> tuple[Tensor, Tensor]:
+        """What add_noise multiplies x_0 and the noise by, for t = 0, 1, ..., each (T,) float64."""
+
+        def ask() -> tuple[Tensor, Tensor]:
+            t = torch.arange(upto or self.setting.num_train_timesteps)
+            one = torch.ones(len(t), 1, 2, 3, dtype=dtype)
+            c0 = self.add_noise(one, 0 * one, t)[:, 0, 0, 0]
+            return c0, self.add_noise(0 * one, one, t)[:, 0, 0, 0]
+
+        return self.subject.remember((self.key, "coefficients", dtype, upto), ask)
+
+    def add_noise(self, x_0: Tensor, noise: Tensor, t: Tensor, method: str = "add_noise") -> Tensor:
+        """`add_noise` (or `get_velocity`) of images, as float64."""
+        self._seed(0)
+        function = getattr(self.thing, method, None)
+        if function is None:
+            raise Broken(f"has no method {method}(x_0, noise, t)")
+        result = self._call(method, function, x_0.clone(), noise.clone(), t + self.subject.t_base)
+        if not isinstance(result, Tensor):
+            raise Broken(f"{method} returned {type(result).__name__}, not a tensor", raised=False)
+        if result.shape != x_0.shape:
+            shapes = f"{tuple(result.shape)} for images of shape {tuple(x_0.shape)}"
+            raise Broken(f"{method} returned shape {shapes}", raised=False)
+        return result.detach().to(F64)
+
+    def timesteps(self, n: int) -> Tensor:
+        """The list that `set_timesteps(n)` leaves, counted from 0, float64."""
+
+        def ask() -> Tensor:
+            self._n = None  # step() must set its own chain again
+            return self._floats(self._listed(n))
+
+        return self.subject.remember((self.key, "timesteps", n), ask)
+
+    def given_timesteps(self, chosen: list[int]) -> list[float]:
+        """The list that `set_timesteps(timesteps=chosen)` leaves."""
+        self._n = None
+        self._call("set_timesteps", self.thing.set_timesteps, timesteps=chosen)
+        return self._floats(self.thing.timesteps).tolist()
+
+    def visit(self, n: int | None) -> list[int]:
+        """Sets the chain of n steps (None: all) and returns its steps that exist, from the top."""
+        self._visit(n or self.setting.num_train_timesteps)
+        return self.visited
+
+    @property
+    def length(self) -> int:
+        """n of the chain that is set."""
+        return self._n or self.setting.num_train_timesteps
+
+    def _listed(self, n: int) -> Any:
+        if self.subject.has("set_timesteps"):
+            self._call("set_timesteps", self.thing.set_timesteps, n)
+            listed = getattr(self.thing, "timesteps", None)
+            if listed is None:
+                raise Broken("set_timesteps leaves no `timesteps`", raised=False)
+            return listed
+        if n == self.setting.num_train_timesteps:
+            return [t + self.subject.t_base for t in reversed(range(n))]
+        raise Broken("has no method set_timesteps(n)")
+
+    def _floats(self, listed: Any) -> Tensor:
+        if not isinstance(listed, Tensor):
+            listed = torch.tensor([float(t) for t in listed], dtype=F64)
+        return listed.detach().to("cpu", F64) - self.subject.t_base
+
+    def _visit(self, n: int) -> None:
+        if n == self._n:
+            return
+        T, base = self.setting.num_train_timesteps, self.subject.t_base
+        elements = list(self._listed(n))
+        inside = [e for e in elements if 0 <= float(e) - base < T]
+        self._n = n
+        self.visited = [int(e) - base for e in inside]
+        self._by_t = dict(zip(self.visited, inside, strict=True))
+
+    def step(self, out: Tensor, t: int, x_t: Tensor, seed: int, generator: Any = None) -> Answer:
+        """One reverse step from `t`, every source of randomness set to `seed`."""
+        self._seed(seed)
+        kwargs: dict[str, Any] = {}
+        named = self.subject.step_named
+        if "generator" in named:
+            kwargs["generator"] = generator or torch.Generator().manual_seed(seed)
+        if "eta" in named:
+            kwargs["eta"] = self.setting.eta
+        if "use_clipped_model_output" in named:
+            kwargs["use_clipped_model_output"] = self.setting.use_clipped_model_output
+        element = self._by_t.get(t, t + self.subject.t_base)
+        function = getattr(self.thing, "step", None)
+        if function is None:
+            raise Broken("has no method step(model_output, t, x_t)")
+        result = self._call("step", function, out.clone(), element, x_t.clone(), **kwargs)
+        prev, x_0 = _parts(result)
+        if not isinstance(prev, Tensor):
+            raise Broken(f"step returned {type(result).__name__}, not a tensor", raised=False)
+        if prev.shape != x_t.shape:
+            shapes = f"{tuple(prev.shape)} for a sample of shape {tuple(x_t.shape)}"
+            raise Broken(f"step returned shape {shapes}", raised=False)
+        if not isinstance(x_0, Tensor) or x_0.shape != x_t.shape:
+            x_0 = None
+        return Answer(
+            prev.detach().to(F64), None if x_0 is None else x_0.detach().to(F64), prev.dtype
+        )
+
+    def _seed(self, seed: int) -> None:
+        if self.subject.global_state:
+            torch.default_generator.manual_seed(seed)
+            np.random.seed(seed)
+            random.seed(seed)
+
+
+def _parts(result: Any) -> tuple[Any, Any]:
+    if isinstance(result, dict):
+        return result.get("prev_sample"), result.get("pred_original_sample")
+    if hasattr(result, "prev_sample"):
+        return result.prev_sample, getattr(result, "pred_original_sample", None)
+    if isinstance(result, tuple):
+        return (result[0] if result else None), None
+    return result, None
+

@@ -1,0 +1,91 @@
+"""How far a right implementation may be from the oracle, and why: one table for every check.
+
+A float32 implementation rounds each alpha, each alpha-bar and each product once, by at most
+u = 2^-24 of its size. What such a rounding does to a result depends on t: near t = 0 the noise
+level 1 - alpha_bar is 1e-4, and one rounding of alpha_bar moves it by 6e-4 of itself. So the bounds
+are propagated, in float64, through the very formula that is checked, and multiplied by `FACTOR`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from compare.oracle import Level
+
+UNIT = 2.0**-24  # half the distance between float32 neighbours, relative
+HALF_UNIT = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
+FACTOR = 4.0  # a result passes through a handful of operations, each rounding once
+
+
+class Tolerance(NamedTuple):
+    """A quantity, its bound in words, and the reason for the bound."""
+
+    quantity: str
+    bound: str
+    reason: str
+
+
+TOLERANCES = {
+    name: Tolerance(*row)
+    for name, row in {
+        "table": (
+            "log-SNR of alpha_bar_t",
+            "4 sum_{s<=t} (1 + 1/alpha_s) 2^-24, divided by 1 - alpha_bar_t",
+            "one float32 rounding of each alpha and of each product up to t",
+        ),
+        "coefficient": (
+            "a result elementwise",
+            "4 (|change under one rounding of each alpha-bar| + 2^-24 sum of |terms|)",
+            "one float32 rounding of each alpha-bar and of each operation, propagated at that t",
+        ),
+        "half": (
+            "add_noise in float16, bfloat16",
+            "4 times the unit roundoff of the dtype times the sum of |terms|",
+            "coefficients are rounded to the dtype once, and so is the result",
+        ),
+        "exact": ("integers, masks", "0", "nothing is rounded"),
+        "count": ("a count or a fraction of draws", "see the check", "binomial, 1e-9 two-sided"),
+        "law": (
+            "a statistic of random draws",
+            "the quantile at 1e-9 of its law under the right formula",
+            "fewer than 1,000 such tests a run: family-wise false alarms at most 1e-6",
+        ),
+        "unet": (
+            "outputs of two networks with the same weights",
+            "1e-5 of the largest entry; gradients 1e-3",
+            "float32 sums of up to 10^4 products in another order",
+        ),
+        "training": (
+            "losses and weights after 50 steps",
+            "1e-4 relative",
+            "Adam divides by the root of tiny second moments, which amplifies rounding of gradients",
+        ),
+        "pictures": (
+            "whole chains",
+            "1e-4 in [0, 1] and one grey level",
+            "float64 tables against float32 ones cost 3.6e-5 over 500 steps",
+        ),
+    }.items()
+}
+
+
+def table_bound(alpha_bar: Tensor) -> Tensor:
+    """Allowed relative error of alpha_bar_t, (T,)."""
+    alpha = alpha_bar / torch.cat([torch.ones(1, dtype=alpha_bar.dtype), alpha_bar[:-1]])
+    return FACTOR * UNIT * torch.cumsum(1 + 1 / alpha.clamp(min=1e-12), dim=0)
+
+
+def propagated(formula: Callable[[Level], Tensor], level: Level, terms: Tensor) -> Tensor:
+    """Allowed deviation of `formula(level)`, elementwise; `terms` is the sum of |terms| added up."""
+    value = formula(level)
+    moved = [formula(level.nudged(name, 2 * UNIT)) for name in ("alpha_bar", "alpha_bar_prev")]
+    change = sum(((m - value).abs() for m in moved), torch.zeros_like(value))
+    return FACTOR * (change + UNIT * terms)
+
+
+def propagated_table(formula: Callable[[Tensor], Tensor], table: Tensor, terms: Tensor) -> Tensor:
+    """The same for a formula of the whole alpha-bar table."""
+    moved = torch.minimum(table * (1 + 2 * UNIT), table.clamp(min=1 - 1e-16))
+    return FACTOR * ((formula(moved) - formula(table)).abs() + UNIT * terms)
