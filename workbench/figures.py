@@ -16,10 +16,9 @@ def data(args: argparse.Namespace) -> "Figure":
     from workbench import data, plotting
 
     dataset = data.load(args.data, args.labels)
-    images = dataset.images[: args.count]
-    titles = (
-        None if dataset.labels is None else [str(n) for n in dataset.labels[: args.count].tolist()]
-    )
+    images, titles = dataset.images[: args.count], None
+    if dataset.labels is not None:
+        titles = [dataset.class_names[label] for label in dataset.labels[: args.count].tolist()]
     return plotting.image_grid(images, titles=titles)
 
 
@@ -77,8 +76,8 @@ def difference(args: argparse.Namespace) -> "Figure":
     """The pictures of one run by both backends, and how they differ."""
     from workbench import plotting
 
-    ours, theirs = (_draw(args, name).images for name in PACKAGES)
-    return plotting.side_by_side(ours, theirs, tuple(PACKAGES))
+    ours, theirs = _draw(args, "scratch").images, _draw(args, "diffusers").images
+    return plotting.side_by_side(ours, theirs, ("scratch", "Diffusers"))
 
 
 def histograms(args: argparse.Namespace) -> "Figure":
@@ -87,7 +86,7 @@ def histograms(args: argparse.Namespace) -> "Figure":
 
     config = runs.load_config(Path(args.run))
     drawn = _draw(args, args.backend).images
-    real = data.load(config.data, config.labels).images / 2 + 0.5
+    real = data.load(config.data, config.labels).images
     return plotting.histograms({config.data: real, "drawn": drawn})
 
 

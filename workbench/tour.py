@@ -3,9 +3,11 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from workbench import data, plotting, runs, trainer
+from workbench import data, page, plotting, runs, trainer
 from workbench.config import DIGITS, RunConfig
+from workbench.sampling import Samples, sample
 
 SHARED_STEPS = 150  # trained by both backends, to lay the loss curves over each other
 COUNT = 16  # pictures in a grid
@@ -29,14 +31,17 @@ def run(folder: Path) -> Path:
     print(
         f"[1/4] {SHARED_STEPS} steps by both backends, from one start, on the same random numbers"
     )
-    theirs, _ = losses_of(replace(DIGITS, backend="diffusers"), dataset, SHARED_STEPS)
-    ours, model = losses_of(DIGITS, dataset, DIGITS.train.total_steps(len(dataset.images)), folder)
+    theirs = losses_of(replace(DIGITS, backend="diffusers"), dataset, SHARED_STEPS)
+    model = folder / "model"
+    total_steps = DIGITS.train.total_steps(len(dataset.images))
+    ours = losses_of(DIGITS, dataset, total_steps, model)
     apart = max(abs(a - b) for a, b in zip(ours, theirs, strict=False))
     print(f"      largest difference of the two losses: {apart:.1e}")
 
     print(f"[2/4] {COUNT} digits from the trained run, drawn by both backends")
     drawn = {name: draw(model, name) for name in ("scratch", "diffusers")}
-    difference = (drawn["scratch"].images - drawn["diffusers"].images).abs().max().item()
+    apart_x = (drawn["scratch"].images - drawn["diffusers"].images).abs().max().item()
+    difference = apart_x / 2  # of images in [0, 1]
     print(f"      largest difference of a pixel, of 1: {difference:.1e}")
 
     print("[3/4] ddpm compare")
@@ -47,6 +52,7 @@ def run(folder: Path) -> Path:
 
     print("[4/4] the page")
     frames = drawn["scratch"].frames
+    shown = [frames[round(i * (len(frames) - 1) / 7)] for i in range(8)]
     figures = {
         "losses": plotting.loss_curves(
             {"scratch": ours[:SHARED_STEPS], "Diffusers": theirs[:SHARED_STEPS]}
@@ -55,7 +61,11 @@ def run(folder: Path) -> Path:
         "digits": plotting.side_by_side(
             drawn["scratch"].images, drawn["diffusers"].images, ("scratch", "Diffusers")
         ),
-        "trajectory": plotting.trajectory_strip(*columns(frames[:: len(frames) // 8], 4)),
+        "trajectory": plotting.trajectory_strip(
+            [frame.x_prev[:4] for frame in shown],
+            [frame.x_0[:4] for frame in shown],
+            [frame.timestep for frame in shown],
+        ),
     }
     for name, figure in figures.items():
         plotting.save(figure, folder / f"{name}.png")
@@ -77,8 +87,8 @@ def prepare(folder: Path) -> None:
 
 def losses_of(
     config: RunConfig, dataset: data.Dataset, steps: int, folder: Path | None = None
-) -> tuple[list[float], Path | None]:
-    """Train for `steps` steps; with a folder, save the run into its `model/`."""
+) -> list[float]:
+    """The losses of the first `steps` steps of a run; with a folder, save it there."""
     from tqdm.auto import tqdm
 
     unet, scheduler = trainer.new_parts(config, dataset)
@@ -89,18 +99,15 @@ def losses_of(
         metrics.add(next(training))
     metrics.read()
     if folder is not None:
-        folder = folder / "model"
         runs.save_checkpoint(folder, config, state, scheduler, metrics.rows())
-    return metrics.losses, folder
+    return metrics.losses
 
 
 def draw(run_folder: Path, backend: str) -> Samples:
     """`COUNT` pictures of a run by one backend, with the way they took."""
     unet, scheduler = runs.load_parts(run_folder, backend)
     steps = scheduler.config.num_train_timesteps
-    return sample(
-        backend, unet, scheduler, COUNT, seed=SEED, steps=steps, record_every=steps // 50
-    )
+    return sample(backend, unet, scheduler, COUNT, seed=SEED, steps=steps, record_every=steps // 50)
 
 
 def write_page(apart: float, difference: float, report: Any, folder: Path) -> str:
