@@ -396,7 +396,7 @@ class UNet2DModel(nn.Module):
         add_attention: bool = True,
         num_class_embeds: int | None = None,
     ) -> None:
-        config = config_from_arguments(type(self), locals())
+        config = config_from_arguments(UNet2DModel, locals())
         unet_checks.check_arguments(config)
         unet_checks.warn_where_time_is_erased(config)
         super().__init__()

@@ -3,12 +3,14 @@
 Nothing here reads a value that lies on an accelerator: that would wait for it, at every step.
 """
 
+import math
 import warnings
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from scratch.config import Config
+from scratch.scheduler_checks import require, whole_number
 
 CHOICES: dict[str, tuple] = {
     "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
@@ -17,6 +19,7 @@ CHOICES: dict[str, tuple] = {
     "downsample_padding": (0, 1),
     "resnet_time_scale_shift": ("default", "scale_shift"),
 }
+SWITCHES = ("center_input_sample", "flip_sin_to_cos", "add_attention")
 COUNTS = ("in_channels", "out_channels", "layers_per_block", "norm_num_groups")
 COUNTS_OR_NONE = ("attention_head_dim", "attn_norm_num_groups", "num_class_embeds")
 
@@ -30,34 +33,39 @@ def check_arguments(config: Config) -> None:
     widths, groups = config.block_out_channels, config.norm_num_groups
     for name, choices in CHOICES.items():
         given = config[name] if name.endswith("_types") else [config[name]]
-        _require(set(given) <= set(choices), f"{name} must be of {choices}, got {config[name]!r}")
-    for name in COUNTS + COUNTS_OR_NONE:
-        value, may_be_none = config[name], name in COUNTS_OR_NONE
-        _require(
-            may_be_none if value is None else value >= 1,
-            f"{name} must be at least 1{' or None' if may_be_none else ''}, got {value!r}",
+        require(set(given) <= set(choices), f"{name} must be of {choices}, got {config[name]!r}")
+    for name in SWITCHES:
+        require(
+            isinstance(config[name], bool), f"{name} must be True or False, got {config[name]!r}"
         )
-    _require(
+    for name in COUNTS + COUNTS_OR_NONE:
+        kind = "a whole number of at least 1" + (" or None" if name in COUNTS_OR_NONE else "")
+        may_be_none = name in COUNTS_OR_NONE and config[name] is None
+        require(
+            may_be_none or _at_least_1(config[name]), f"{name} must be {kind}, got {config[name]!r}"
+        )
+    for name in ("mid_block_scale_factor", "norm_eps"):
+        require(
+            isinstance(config[name], int | float) and 0 < config[name] < math.inf,
+            f"{name} must be above 0, got {config[name]!r}",
+        )
+    require(
         len(config.down_block_types) == len(config.up_block_types) == len(widths) > 0,
         "down_block_types, up_block_types and block_out_channels must have one entry per level, "
         f"got {len(config.down_block_types)}, {len(config.up_block_types)} and {len(widths)}",
     )
-    _require(
-        all(width > 0 and width % groups == 0 for width in widths),
-        f"block_out_channels must be multiples of norm_num_groups={groups}, got {tuple(widths)}",
+    require(
+        all(_at_least_1(width) and width % groups == 0 for width in widths),
+        f"block_out_channels must be multiples of norm_num_groups={groups}, got {widths}",
     )
-    _require(
+    require(
         widths[-1] % (config.attn_norm_num_groups or 1) == 0,
         f"attn_norm_num_groups must divide the last of block_out_channels, {widths[-1]}, "
         f"got {config.attn_norm_num_groups}",
     )
-    _require(
-        config.mid_block_scale_factor > 0,
-        f"mid_block_scale_factor must be above 0, got {config.mid_block_scale_factor!r}",
-    )
     if config.sample_size is not None:
         size = config.sample_size
-        _check_size("sample_size", 2 * (size,) if isinstance(size, int) else size, len(widths))
+        _check_size("sample_size", size if isinstance(size, tuple) else (size, size), len(widths))
 
 
 def warn_where_time_is_erased(config: Config) -> None:
@@ -67,7 +75,7 @@ def warn_where_time_is_erased(config: Config) -> None:
     mean of each group: of one channel, that number goes with it. With "scale_shift" the time comes
     after GroupNorm and stays.
     """
-    widths, groups = tuple(config.block_out_channels), config.norm_num_groups
+    widths, groups = config.block_out_channels, config.norm_num_groups
     if groups not in widths or config.resnet_time_scale_shift == "scale_shift":
         return
     fewer = max(g for g in range(1, groups // 4 + 2) if all(width % g == 0 for width in widths))
@@ -85,7 +93,7 @@ def check_images(sample: torch.Tensor, config: Config) -> None:
     Raises:
         ValueError: `sample` is not (b, in_channels, h, w), or h or w does not fit.
     """
-    _require(
+    require(
         sample.ndim == 4 and sample.shape[1] == config.in_channels,
         f"sample must be (b, {config.in_channels}, h, w), got {tuple(sample.shape)}; the network's "
         "in_channels must be the channels of the images",
@@ -120,7 +128,7 @@ def one_per_image(
     if value is None:
         raise ValueError(f"{name} must have one entry for each of {batch} images, got None")
     if isinstance(value, torch.Tensor):
-        _require(
+        require(
             value.shape in ((), (1,), (batch,)),
             f"{name} must have one entry, or one for each of {batch} images, "
             f"got {tuple(value.shape)}",
@@ -129,21 +137,21 @@ def one_per_image(
             value = value.item()  # filled in below: a copy would wait for the accelerator
     if limit is not None and not (isinstance(value, torch.Tensor) and value.device.type != "cpu"):
         low, high = (bound.item() for bound in torch.as_tensor(value).aminmax())
-        _require(0 <= low <= high < limit, f"{name} must be in 0..{limit - 1}, got {low}..{high}")
+        require(0 <= low <= high < limit, f"{name} must be in 0..{limit - 1}, got {low}..{high}")
     if not isinstance(value, torch.Tensor):
         return torch.full((batch,), value, device=sample.device)
     return value.to(sample.device).expand(batch)
 
 
-def _check_size(name: str, size: Sequence[int], levels: int) -> None:
+def _check_size(name: str, size: tuple[Any, ...], levels: int) -> None:
     factor = 2 ** (levels - 1)
-    _require(
-        len(size) == 2 and all(n > 0 and n % factor == 0 for n in size),
+    require(
+        len(size) == 2 and all(_at_least_1(n) and n % factor == 0 for n in size),
         f"{name} must have h and w in multiples of {factor} for {levels} levels, "
         f"got {tuple(size)}: pad or resize the images, or take fewer levels",
     )
 
 
-def _require(fine: bool, message: str) -> None:
-    if not fine:
-        raise ValueError(message)
+def _at_least_1(value: Any) -> bool:
+    n = whole_number(value)
+    return n is not None and n >= 1
