@@ -1,6 +1,8 @@
 """The one door to the two backends."""
 
+import os
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
@@ -26,25 +28,39 @@ def load(name: str) -> ModuleType:
     """
     if name not in PACKAGES:
         raise ValueError(f"unknown backend {name!r}; choose one of {', '.join(PACKAGES)}")
-    return _ours(import_module(PACKAGES[name]))
+    return _import_ours(PACKAGES[name])
 
 
-def _ours(module: ModuleType) -> ModuleType:
-    """`module`, unless a file of the same name elsewhere on the path was imported instead."""
-    found = Path(module.__file__ or ".").resolve()
+def gaps() -> ModuleType:
+    """What Diffusers lacks or gets wrong: `with_diffusers.gaps`."""
+    load("diffusers")
+    return import_module("with_diffusers.gaps")
+
+
+def _import_ours(name: str) -> ModuleType:
+    """Import a package of this project, unless the path leads to another of that name first."""
+    spec = find_spec(name)
+    found = Path((spec and spec.origin) or name).resolve()
     if found.parent.parent != Path(__file__).resolve().parent.parent:
         raise ValueError(
-            f"{found} hides this project's package {module.__name__!r}; rename it, or run from "
-            "another folder"
+            f"{found} hides this project's package {name!r}; rename it, or run from another folder"
         )
-    return module
+    return import_module(name)
 
 
 def choose_device(name: str | None = None) -> "torch.device":
     """The device called `name`, or the best one here: cuda, then mps, then cpu.
 
+    Of several GPUs, each process that `torchrun` starts takes its own.
+
+    Args:
+        name: such as `cpu`, `cuda` or `cuda:1`.
+
     Raises:
         ValueError: this machine does not have it.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
     """
     import torch
 
@@ -52,7 +68,10 @@ def choose_device(name: str | None = None) -> "torch.device":
     if torch.backends.mps.is_available():
         here.insert(0, "mps")
     if torch.cuda.is_available():
-        here.insert(0, "cuda")
-    if name is not None and name.split(":")[0] not in here:
-        raise ValueError(f"no device {name!r} on this machine; there is {', '.join(here)}")
-    return torch.device(name or here[0])
+        here[:0] = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    chosen = here[0] if name is None else name
+    if chosen == "cuda" and "LOCAL_RANK" in os.environ:
+        chosen = f"cuda:{os.environ['LOCAL_RANK']}"
+    if chosen not in here:
+        raise ValueError(f"no device {chosen!r} on this machine; there is {', '.join(here)}")
+    return torch.device(chosen)

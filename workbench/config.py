@@ -4,7 +4,9 @@
 folder is its JSON.
 """
 
+import math
 from dataclasses import asdict, dataclass, field, fields
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from workbench.backends import Backend
@@ -18,13 +20,37 @@ LearningRateSchedule = Literal["constant", "cosine"]
 DrawOn = Literal["cpu", "device"]
 
 
-def check_choices(config: Any) -> None:
-    """Refuse a field whose annotation is a Literal that does not hold its value."""
+def check_types(config: Any) -> None:
+    """Refuse a field that is not what its annotation says, such as a number given as text."""
     for name, annotation in get_type_hints(type(config)).items():
         value = getattr(config, name)
-        if get_origin(annotation) is Literal and value not in get_args(annotation):
-            choices = ", ".join(get_args(annotation))
-            raise ValueError(f"{name} must be one of {choices}, got {value!r}")
+        if not _is_a(annotation, value):
+            raise ValueError(f"{name} must be {_in_words(annotation)}, got {value!r}")
+
+
+def _is_a(annotation: Any, value: Any) -> bool:
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return isinstance(value, str) and value in parts
+    if get_origin(annotation) is UnionType:
+        return any(_is_a(part, value) for part in parts)
+    if get_origin(annotation) is tuple:
+        return isinstance(value, tuple) and all(_is_a(parts[0], item) for item in value)
+    if annotation in (int, float):
+        kinds = int if annotation is int else int | float
+        return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, annotation)
+
+
+def _in_words(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return f"one of {', '.join(get_args(annotation))}"
+    if get_origin(annotation) is UnionType:
+        return " or ".join(map(_in_words, get_args(annotation)))
+    if get_origin(annotation) is tuple:
+        return f"a tuple, each {_in_words(get_args(annotation)[0])}"
+    words = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
+    return words.get(annotation) or annotation.__name__.replace("NoneType", "None")
 
 
 def check_range(config: Any, least: float, *names: str, below: float = float("inf")) -> None:
@@ -47,11 +73,12 @@ class ModelConfig:
     attention: tuple[bool, ...] = (False, True)
     """Which levels have self-attention."""
     norm_num_groups: int = 8
-    """Groups of each GroupNorm; must divide every width, and leave two channels a group."""
+    """Groups of each GroupNorm; must divide every width (where it equals one, t is lost there)."""
     dropout: float = 0.0
     """Probability of dropping an activation inside a residual block, in [0, 1)."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_range(self, 1, "layers_per_block", "norm_num_groups")
         check_range(self, 0, "dropout", below=1)
         if not self.channels or len(self.channels) != len(self.attention):
@@ -62,7 +89,7 @@ class ModelConfig:
         for width in self.channels:
             if width < 1 or width % self.norm_num_groups:
                 raise ValueError(
-                    f"norm_num_groups={self.norm_num_groups} must divide every width, got {width}"
+                    f"channels must be multiples of norm_num_groups={self.norm_num_groups}, got {width}"
                 )
 
     def unet_arguments(
@@ -127,7 +154,7 @@ class DiffusionConfig:
     """Whether the last noise level is pure noise."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_types(self)
         check_range(self, 1, "num_train_timesteps")
 
     def scheduler_arguments(self) -> dict[str, Any]:
@@ -175,7 +202,7 @@ class TrainConfig:
     """Steps between grids drawn into samples/; None for one at the end."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_types(self)
         check_range(self, 1, "batch_size", "save_every")
         check_range(self, 0, "warmup_steps", "weight_decay")
         check_range(self, 0, "label_dropout", below=1 + 1e-12)
@@ -189,11 +216,11 @@ class TrainConfig:
             check_range(self, 0, "ema_decay", below=1)
 
     def total_steps(self, num_images: int) -> int:
-        """Optimizer steps of the whole run on `num_images` images."""
+        """Optimizer steps of the whole run on `num_images` images; the last epoch is whole."""
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None  # by __post_init__
-        return max(1, round(self.epochs * num_images / self.batch_size))
+        return math.ceil(round(self.epochs * num_images / self.batch_size, 6))
 
 
 @dataclass(frozen=True)
@@ -213,7 +240,8 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_types(self)
+        check_range(self, 0, "seed")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, nested like the dataclasses."""
@@ -221,27 +249,30 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
-        """The inverse of `to_dict`.
+        """The inverse of `to_dict`; what a run of an older version does not say has its default.
 
         Raises:
-            ValueError: an entry is unknown or has a bad value.
+            ValueError: an entry is unknown or has a bad value, or a whole part is missing.
         """
         parts = {"model": ModelConfig, "diffusion": DiffusionConfig, "train": TrainConfig}
-        built = {name: _build(part, values.get(name, {})) for name, part in parts.items()}
+        missing = [f.name for f in fields(cls) if f.name not in values]
+        if missing:
+            raise ValueError(f"this is no config of a run: it has no {', '.join(missing)}")
+        built = {name: _build(part, values[name]) for name, part in parts.items()}
         return _build(cls, {**values, **built})
 
 
 def _build(cls: type, values: Any) -> Any:
+    """A config from JSON: an object with entries of `cls`; lists become tuples."""
     known = {f.name for f in fields(cls)}
-    if not isinstance(values, dict) or not values.keys() <= known:
-        unknown = ", ".join(sorted(values.keys() - known)) if isinstance(values, dict) else values
+    if not isinstance(values, dict):
+        raise ValueError(f"{cls.__name__} must be an object with entries, got {values!r}")
+    unknown = sorted(values.keys() - known)
+    if unknown:
         raise ValueError(
-            f"{cls.__name__} has no entry {unknown!r}; it has {', '.join(sorted(known))}"
+            f"{cls.__name__} has no entry {', '.join(unknown)}; it has {', '.join(sorted(known))}"
         )
-    try:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-    except TypeError as error:
-        raise ValueError(f"{cls.__name__}: a value has the wrong type ({error})") from None
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 DIGITS = RunConfig()

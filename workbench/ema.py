@@ -30,7 +30,7 @@ class EMA:
     def update(self, model: torch.nn.Module) -> None:
         """average <- decay * average + (1 - decay) * weights."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        weights = [p.detach() for p in model.parameters()]
+        weights: list[torch.Tensor] = list(model.parameters())
         torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
         self.updates += 1
 

@@ -11,9 +11,11 @@ or not there. `diffusers.DDPMPipeline.from_pretrained` reads the folder whicheve
 """
 
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +23,23 @@ from workbench import backends
 from workbench.config import RunConfig
 
 if TYPE_CHECKING:
+    import torch
+
     from workbench.trainer import TrainingState
 
 CONFIG = Path("training", "config.json")
 STATE = Path("training", "state.safetensors")
 METRICS = Path("training", "metrics.jsonl")
+PARTS = ("model_index.json", "unet", "scheduler", "samples", "training")
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 INDEX = {
     "_class_name": "DDPMPipeline",
     "_diffusers_version": "0.42.1",
     "scheduler": ["diffusers", "DDPMScheduler"],
     "unet": ["diffusers", "UNet2DModel"],
 }
+PIPELINES = ("DDPMPipeline", "DDIMPipeline")  # a UNet and a scheduler, and nothing else
+MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what Adam keeps for each parameter
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
@@ -52,7 +60,9 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def prepare(folder: Path, force: bool) -> None:
-    """Make sure that a new run can be written to `folder`.
+    """Make sure that a new run can be written to `folder`, which need not exist.
+
+    With `force`, the run in it is removed; a file that no run has is left alone.
 
     Raises:
         ValueError: the folder holds something, and it is not a run that may be replaced.
@@ -61,11 +71,21 @@ def prepare(folder: Path, force: bool) -> None:
         raise ValueError(f"{folder} is a file; give the name of a folder for the run")
     if not folder.exists() or not any(folder.iterdir()):
         return
-    if not (folder / CONFIG).exists():
-        raise ValueError(f"{folder} exists and is no run; nothing was written: choose another name")
+    try:
+        load_config(folder)
+    except ValueError as error:
+        raise ValueError(
+            f"{folder} exists and is no run that could be replaced, so nothing was written: choose "
+            f"another name ({error})"
+        ) from None
     if not force:
         raise ValueError(f"{folder} holds a run; go on with --resume, or replace it with --force")
-    shutil.rmtree(folder)
+    for name in PARTS:
+        part = folder / name
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part)
+        else:
+            part.unlink(missing_ok=True)
 
 
 def save_checkpoint(
@@ -75,7 +95,17 @@ def save_checkpoint(
     scheduler: Any,
     metrics: list[dict[str, float]],
 ) -> None:
-    """Write everything that sampling and resuming need; each file whole."""
+    """Write everything that sampling and resuming need; each file whole.
+
+    The metrics come before the state: whatever interrupts this, they reach at least as far.
+
+    Args:
+        folder: made if it is not there.
+        config: the run's.
+        state: after any step.
+        scheduler: the one that trained; only its config is written.
+        metrics: rows of `metrics.jsonl`, such as `trainer.Metrics.rows()`.
+    """
     from safetensors.torch import save_file
 
     from workbench.trainer import sampling_weights
@@ -84,10 +114,8 @@ def save_checkpoint(
     lines = "".join(json.dumps(row) + "\n" for row in metrics)
     write_whole(folder / METRICS, lambda path: path.write_text(lines, encoding="utf-8"))
     tensors = {name: t.detach().contiguous() for name, t in _tensors(state).items()}
-    metadata = {"step": str(state.step)}
-    if state.ema is not None:
-        metadata["ema_updates"] = str(state.ema.updates)
-    write_whole(folder / STATE, lambda path: save_file(tensors, path, metadata))
+    step = {"step": str(state.step)}
+    write_whole(folder / STATE, lambda path: save_file(tensors, path, metadata=step))
     with sampling_weights(state) as unet:
         _save_part(folder / "unet", unet)
     _save_part(folder / "scheduler", scheduler)
@@ -106,8 +134,8 @@ def _save_part(folder: Path, part: Any) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _tensors(state: "TrainingState") -> dict[str, Any]:
-    """Every tensor of a training state by a flat name; loading copies into the same tensors."""
+def _tensors(state: "TrainingState") -> dict[str, "torch.Tensor"]:
+    """Every tensor of a training state by a flat name."""
     tensors = {f"weights.{name}": p for name, p in state.unet.named_parameters()}
     if state.ema is not None:
         tensors |= {f"ema.{name}": average for name, average in state.ema.average.items()}
@@ -122,58 +150,74 @@ def load_config(folder: Path) -> RunConfig:
     Raises:
         ValueError: the folder is missing or no run, or the file cannot be read.
     """
-    if not folder.is_dir():
-        raise ValueError(f"no run {str(folder)!r} here; `ddpm train` makes one")
-    return RunConfig.from_dict(_read_json(folder / CONFIG))
+    _check_folder(folder)
+    content = _read_json(folder / CONFIG)
+    try:
+        return RunConfig.from_dict(content)
+    except ValueError as error:
+        raise ValueError(f"{folder / CONFIG}: {error}") from None
 
 
 def load_metrics(folder: Path) -> list[dict[str, float]]:
-    """The rows of `metrics.jsonl`.
+    """The rows of `metrics.jsonl`: `step, loss, learning_rate`, or `epoch, mean_loss`.
 
     Raises:
-        ValueError: the file is missing or truncated.
+        ValueError: the file is missing, truncated or foreign.
     """
-    text = _read_text(folder / METRICS)
-    try:
-        return [json.loads(line) for line in text.splitlines()]
-    except ValueError as error:
-        raise ValueError(f"{folder / METRICS} is damaged ({error})") from None
+    _check_folder(folder)
+    path = folder / METRICS
+    kinds = ({"step", "loss", "learning_rate"}, {"epoch", "mean_loss"})
+    rows = []
+    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            row = None
+        if not isinstance(row, dict) or row.keys() not in kinds:
+            raise ValueError(f"line {number} of {path} is damaged: {line[:60]!r}")
+        rows.append(row)
+    return rows
 
 
 def load_checkpoint(folder: Path, state: "TrainingState") -> list[dict[str, float]]:
-    """Put a checkpoint into `state`, a fresh state of the same config; returns the metrics.
+    """Put a checkpoint into `state`, and return its metrics: one row for each step done.
+
+    Args:
+        folder: a run.
+        state: a fresh one of the run's config; changed only if the whole checkpoint is sound.
 
     Raises:
         ValueError: the checkpoint is missing, truncated, or of another model.
     """
     import torch
-    from safetensors import SafetensorError, safe_open
 
     path = folder / STATE
     if not path.exists():
         raise ValueError(f"{folder} holds no checkpoint to resume from; train it anew")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); it may be truncated") from None
-    own = {name for name in _tensors(state) if not name.startswith("optimizer.")}
-    if own != {name for name in tensors if not name.startswith("optimizer.")}:
+    tensors, metadata = _read_tensors(path)
+    if not metadata.get("step", "").isdecimal():
+        raise ValueError(f"{path} does not say at which step it was saved; it is no checkpoint")
+    step = int(metadata["step"])
+    optimized = {name: t for name, t in tensors.items() if name.startswith("optimizer.")}
+    own = {name: t.shape for name, t in _tensors(state).items()}
+    if own != {name: t.shape for name, t in tensors.items() if name not in optimized}:
         raise ValueError(f"{path} is the checkpoint of another model than {folder / CONFIG} says")
+    count = len(list(state.unet.parameters())) if step else 0
+    if optimized.keys() != {f"optimizer.{i}.{name}" for i in range(count) for name in MOMENTS}:
+        raise ValueError(f"{path} does not hold the whole state of the optimizer")
+    rows = [row for row in load_metrics(folder) if "step" in row][:step]
+    if len(rows) != step:
+        raise ValueError(f"{folder / METRICS} has {len(rows)} steps, but {path} is at step {step}")
+
     with torch.no_grad():
         for name, target in _tensors(state).items():
             target.copy_(tensors[name])
-    moments: dict[int, dict[str, Any]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, moment = name.split(".")
-            moments.setdefault(int(index), {})[moment] = value
+    moments = {i: {m: optimized[f"optimizer.{i}.{m}"] for m in MOMENTS} for i in range(count)}
     state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
-    state.step = int(metadata["step"])
+    state.step = step
     if state.ema is not None:
-        state.ema.updates = int(metadata["ema_updates"])
-    return load_metrics(folder)
+        state.ema.updates = step  # one a step
+    return rows
 
 
 def load_parts(
@@ -185,28 +229,70 @@ def load_parts(
     """The UNet and a scheduler of a pipeline folder, by either backend, whoever trained it.
 
     Args:
-        folder: a run, or any folder that `DDPMPipeline.save_pretrained` wrote.
+        folder: a run, or any folder that `DDPMPipeline.save_pretrained` wrote; the oldest of those
+            have everything at their root.
         backend: `scratch` or `diffusers`.
         scheduler: the class to sample with; it takes the schedule from the folder.
         changes: entries of the scheduler's config to change.
 
     Raises:
-        ValueError: a file is missing, truncated or foreign.
+        ValueError: a file is missing, truncated or foreign, or the backend does not have that.
     """
+    _check_folder(folder)
+    kind = _read_json(folder / "model_index.json").get("_class_name")
+    if kind not in PIPELINES:
+        raise ValueError(f"{folder} is a {kind}; expected one of {', '.join(PIPELINES)}")
+    nested = (folder / "unet").is_dir()
+    of_unet, of_scheduler = (folder / "unet", folder / "scheduler") if nested else (folder, folder)
+    config = _read_json(of_scheduler / "scheduler_config.json")
+    _read_json(of_unet / "config.json")
+    if not (of_unet / WEIGHTS).exists():
+        raise ValueError(f"{of_unet / WEIGHTS} is missing, and other kinds are never read")
+    package = backends.load(backend)
+    with _refused_as_value_error(of_unet):
+        unet = package.UNet2DModel.from_pretrained(of_unet)
+    # Diffusers fills in what a file lacks with fresh weights, and only logs it. (The names of
+    # attention's weights were others in 2022; both backends read them.)
+    stored, own = set(_read_tensors(of_unet / WEIGHTS)[0]), set(unet.state_dict())
+    if len(stored) != len(own) or any(".attentions." not in name for name in stored ^ own):
+        raise ValueError(
+            f"{of_unet / WEIGHTS} does not hold the model that its config.json describes"
+        )
+    with _refused_as_value_error(of_scheduler):
+        made = getattr(package, scheduler).from_config({**config, **(changes or {})})
+    return unet.eval(), made
+
+
+@contextmanager
+def _refused_as_value_error(folder: Path) -> Iterator[None]:
+    """Turn what a library raises for a bad file into one line, and keep its log out of sight."""
+    logger = logging.getLogger("diffusers")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except Exception as error:  # Diffusers raises many kinds for a damaged file
+        detail = " ".join(str(error).split())[:300]
+        raise ValueError(f"{folder} cannot be used: {detail}") from None
+    finally:
+        logger.setLevel(level)
+
+
+def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise ValueError(f"no run {str(folder)!r} here; `ddpm train` makes one")
-    _read_json(folder / "model_index.json")
-    config = _read_json(folder / "scheduler" / "scheduler_config.json")
-    for name in ("config.json", "diffusion_pytorch_model.safetensors"):
-        if not (folder / "unet" / name).exists():
-            raise ValueError(f"{folder / 'unet' / name} is missing; the run is not whole")
-    package = backends.load(backend)
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, "torch.Tensor"], dict[str, str]]:
+    """The tensors of a safetensors file, and the text entries that go with them."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        unet = package.UNet2DModel.from_pretrained(folder / "unet")
-    except Exception as error:  # Diffusers raises many kinds for a damaged file
-        detail = " ".join(str(error).split())[:200]
-        raise ValueError(f"{folder / 'unet'} cannot be loaded: {detail}") from None
-    return unet.eval(), getattr(package, scheduler).from_config({**config, **(changes or {})})
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); it may be truncated") from None
 
 
 def _read_text(path: Path) -> str:
@@ -223,6 +309,6 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(_read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is no JSON ({error}); it may be truncated") from None
-    if not isinstance(content, Mapping):
+    if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a JSON object, got {type(content).__name__}")
-    return dict(content)
+    return content

@@ -4,7 +4,8 @@ Guidance wraps the UNet; eta and recording wrap the scheduler. The pipeline itse
 whatever it is, ours or Diffusers', it does the sampling.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from workbench import backends
-from workbench.draws import seed_of
+from workbench.draws import PICTURES, seed_of
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Wrapped:
 class Guided(torch.nn.Module):
     """A class-conditional UNet told its labels, with classifier-free guidance.
 
-    eps = (1 + w) eps(x_t, label) - w eps(x_t, no label), with w + 1 = `scale`.
+    eps = (1 + w) eps(x_t, label) - w eps(x_t, no label), with 1 + w = `scale`; x_0 and v likewise.
 
     Source: Ho & Salimans 2022 (arXiv:2207.12598), equation 6.
 
@@ -73,20 +74,34 @@ class Guided(torch.nn.Module):
         scale: 1 for no guidance, 0 for no label at all, above 1 for more typical pictures.
     """
 
+    labels: torch.Tensor
+
     def __init__(self, unet: Any, labels: torch.Tensor, scale: float = 1.0) -> None:
         super().__init__()
         self.unet = unet
-        self.labels = labels
         self.scale = scale
-        self.config, self.dtype, self.device = unet.config, unet.dtype, unet.device
+        self.config = unet.config
+        self.register_buffer("labels", labels.to(unet.device), persistent=False)
+        self.train(unet.training)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet is."""
+        return self.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the UNet."""
+        return self.unet.dtype
 
     def forward(self, sample: torch.Tensor, timestep: Any) -> SimpleNamespace:
         """The guided prediction for `sample` (b, c, h, w), as an object with `.sample`."""
-        no_label = torch.full_like(self.labels, self.config.num_class_embeds - 1)
         if self.scale == 1:
             return self.unet(sample, timestep, class_labels=self.labels)
-        both = torch.cat([sample, sample]), torch.cat([self.labels, no_label])
-        told, untold = self.unet(both[0], timestep, class_labels=both[1]).sample.chunk(2)
+        no_label = torch.full_like(self.labels, self.config.num_class_embeds - 1)
+        labels = torch.cat([self.labels, no_label])
+        both = self.unet(torch.cat([sample, sample]), timestep, class_labels=labels).sample
+        told, untold = both.chunk(2)  # (b, c, h, w) each
         return SimpleNamespace(sample=untold + self.scale * (told - untold))
 
 
@@ -95,7 +110,7 @@ class Samples:
     """What `sample` returns.
 
     Attributes:
-        images: (n, c, h, w) float32 in [0, 1], on the CPU.
+        images: (n, c, h, w) float32 in [-1, 1], as all images here, on the CPU.
         frames: the recorded trajectory of the first batch, oldest first.
     """
 
@@ -120,7 +135,8 @@ def sample(
 ) -> Samples:
     """Draw `count` pictures with a backend's pipeline.
 
-    Picture i depends on (seed, i) alone, not on how many are drawn or in which batches.
+    Picture i depends on (seed, i) alone, up to rounding, not on how many are drawn or in which
+    batches. The UNet is put into eval mode and back; the timesteps of `scheduler` are set.
 
     Args:
         backend: whose pipeline runs: `scratch` or `diffusers`.
@@ -131,36 +147,77 @@ def sample(
         batch_size: how many at a time.
         labels: one for each picture, or one for all; for a UNet trained with labels.
         guidance: see `Guided`.
-        eta: DDIM's; None for a scheduler that has none.
+        eta: DDIM's, in [0, 1]; None for a scheduler that has none.
         record_every: see `Wrapped`.
         progress: whether to show a bar.
 
     Raises:
         ValueError: an argument is out of range or does not fit the UNet.
     """
-    if count < 1 or batch_size < 1:
-        raise ValueError(f"count and batch_size must be at least 1, got {count} and {batch_size}")
-    classes = unet.config.num_class_embeds
-    chosen = _labels(labels, count, classes).to(unet.device)
+    classes, T = unet.config.num_class_embeds, scheduler.config.num_train_timesteps
+    _check(count, batch_size, steps, T, eta)
+    if guidance != 1 and labels is None:
+        raise ValueError(f"guidance leads towards a label: give labels, or leave out {guidance}")
+    chosen = _labels(labels, count, classes)
     options = {} if eta is None else {"eta": eta}
     images, frames = [], []
     for start in range(0, count, batch_size):
         part = range(start, min(start + batch_size, count))
-        generators = [torch.Generator().manual_seed(seed_of(seed, i)) for i in part]
-        net = unet if classes is None else Guided(unet, chosen[part.start : part.stop], guidance)
+        generators = [torch.Generator().manual_seed(seed_of(seed, PICTURES, i)) for i in part]
         wrapped = Wrapped(scheduler, record_every if start == 0 else 0, **options)
-        net.eval()
-        pipeline = backends.load(backend).DDPMPipeline(net, wrapped)
-        pipeline.set_progress_bar_config(disable=not progress, desc=f"sampling with {backend}")
-        output = pipeline(
-            batch_size=len(part),
-            generator=generators,
-            num_inference_steps=steps,
-            output_type="pt",
-        )
+        with in_eval_mode(unet):
+            guided = classes is not None
+            net = Guided(unet, chosen[part.start : part.stop], guidance) if guided else unet
+            pipeline = backends.load(backend).DDPMPipeline(net, wrapped)
+            pipeline.set_progress_bar_config(disable=not progress, desc=f"sampling with {backend}")
+            output = pipeline(
+                batch_size=len(part),
+                generator=generators,
+                num_inference_steps=steps,
+                output_type="pt",
+            )
         images.append(output.images.float().cpu())
         frames += wrapped.frames
     return Samples(torch.cat(images), frames)
+
+
+@contextmanager
+def in_eval_mode(model: torch.nn.Module) -> Iterator[None]:
+    """`model` without dropout inside the block, in its own mode again afterwards."""
+    mode = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(mode)
+
+
+def refuse_wrong_steps(backend: str, scheduler: Any, steps: int) -> None:
+    """Refuse a chain that the backend's scheduler gets wrong, with the reason.
+
+    Args:
+        backend: `scratch` refuses nothing.
+        scheduler: the backend's.
+        steps: n in 1..T.
+
+    Raises:
+        ValueError: the library's list of timesteps, or the step it takes from one of them to the
+            next, is wrong for this spacing and count.
+    """
+    if backend == "scratch":
+        return
+    problem = backends.gaps().chain_problem(scheduler, steps)
+    if problem is not None:
+        raise ValueError(f"{problem}; use the scratch backend, other steps or `leading` spacing")
+
+
+def _check(count: int, batch_size: int, steps: int, T: int, eta: float | None) -> None:
+    if count < 1 or batch_size < 1:
+        raise ValueError(f"count and batch_size must be at least 1, got {count} and {batch_size}")
+    if not 1 <= steps <= T:
+        raise ValueError(f"steps must lie in 1..{T}, as the model has {T} timesteps, got {steps}")
+    if eta is not None and not 0 <= eta <= 1:
+        raise ValueError(f"eta must lie in [0, 1] (0 draws no noise, 1 is DDPM), got {eta}")
 
 
 def _labels(labels: Sequence[int] | None, count: int, classes: int | None) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """One trainer for both backends: Algorithm 1 of Ho et al. 2020 (arXiv:2006.11239).
 
 `training_steps` is the algorithm, a generator that any loop can drive; `train` is the loop that the
-command line runs, with a progress bar, checkpoints and sample grids around it.
+command line runs, with a progress bar, checkpoints and sample grids around it. Both also run in
+several processes under `torchrun`, which share out each batch and learn the same weights as one.
 """
 
 import math
@@ -9,18 +10,19 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import mse_loss
 
-from workbench import backends, runs
+from workbench import backends, processes, runs
 from workbench.config import RunConfig, TrainConfig
-from workbench.data import Dataset
-from workbench.draws import MODEL, batch_draws, seed_of
+from workbench.draws import DROPOUT, WEIGHTS, Draws, batch_draws, global_generator_at, seed_of
 from workbench.ema import EMA
+
+if TYPE_CHECKING:
+    from workbench.data import Dataset
 
 FLUSH_EVERY = 20  # steps between two readings of the losses, which make a GPU wait
 
@@ -47,8 +49,8 @@ class Step:
     """One finished training step.
 
     Attributes:
-        k: 0, 1, ...
-        loss: 0-dim float32 on the device; reading its value waits for the device.
+        index: k = 0, 1, ...
+        loss: of the whole batch, 0-dim float32 on the device; reading it waits for the device.
         learning_rate: that was used.
     """
 
@@ -78,7 +80,7 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
 
 
 def training_steps(
-    state: TrainingState, scheduler: Any, dataset: Dataset, config: TrainConfig, seed: int
+    state: TrainingState, scheduler: Any, dataset: "Dataset", config: TrainConfig, seed: int
 ) -> Iterator[Step]:
     """Train from `state.step` to the end, one step each time the next one is asked for.
 
@@ -87,18 +89,22 @@ def training_steps(
         scheduler: either backend's; its `set_timesteps` is never called.
         dataset: images (n, c, h, w) in [-1, 1], on the device of the UNet.
         config: how to learn.
-        seed: with the step's index, decides every random number.
+        seed: with the step's index, decides every random number; the global generators are left as
+            they were.
+
+    Raises:
+        ValueError: several processes cannot share out the batch evenly.
     """
     unet, device = state.unet, state.unet.device
     total_steps = config.total_steps(len(dataset.images))
     shape, T = tuple(dataset.images.shape[1:]), scheduler.config.num_train_timesteps
+    rank, count = processes.rank(), processes.count()
     draw_on = device if config.draw_on == "device" else torch.device("cpu")
 
-    def draw(step: int) -> Any:
-        size = config.batch_size
-        return batch_draws(seed, step, size, len(dataset.images), T, shape, draw_on).to(device)
+    def draw(step: int) -> Draws:
+        size, n = config.batch_size, len(dataset.images)
+        return batch_draws(seed, step, size, n, T, shape, draw_on).share(rank, count).to(device)
 
-    unet.train()
     draws = draw(state.step)
     while (k := state.step) < total_steps:
         # region: training_step
@@ -112,8 +118,11 @@ def training_steps(
         # 2. what the network should say, and what it says
         target = target_of(scheduler, x_0, eps, t)
         labels = labels_of(dataset, draws, config)
-        torch.manual_seed(seed_of(seed, MODEL, k + 1))  # dropout
-        with torch.autocast(device.type, torch.bfloat16, config.bf16):
+        unet.train()  # whoever drives this loop may have drawn pictures since the last step
+        with (
+            global_generator_at(device, seed_of(seed, DROPOUT, k, rank)),
+            torch.autocast(device.type, torch.bfloat16, config.bf16),
+        ):
             prediction = unet(x_t, t, class_labels=labels).sample
         loss = mse_loss(prediction.float(), target)
 
@@ -123,6 +132,7 @@ def training_steps(
             group["lr"] = rate
         state.optimizer.zero_grad()
         loss.backward()
+        processes.average_gradients(unet)
         if config.gradient_clip is not None:
             torch.nn.utils.clip_grad_norm_(unet.parameters(), config.gradient_clip)
         state.optimizer.step()
@@ -131,7 +141,7 @@ def training_steps(
         # endregion: training_step
         state.step += 1
         draws = draw(state.step)  # while the device still computes
-        yield Step(k, loss.detach(), rate)
+        yield Step(k, processes.average(loss.detach()), rate)
 
 
 def target_of(
@@ -149,10 +159,11 @@ def flip_some(images: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     return torch.where(chosen, images.flip(-1), images)
 
 
-def labels_of(dataset: Dataset, draws: Any, config: TrainConfig) -> torch.Tensor | None:
+def labels_of(dataset: "Dataset", draws: Draws, config: TrainConfig) -> torch.Tensor | None:
     """The labels (b,) of a step, some replaced by "no label" (the number of classes), or None."""
-    if not config.class_conditional or dataset.labels is None:
+    if not config.class_conditional:
         return None
+    assert dataset.labels is not None  # by new_parts
     dropped = draws.uniform[1] < config.label_dropout
     return dataset.labels[draws.indices].masked_fill(dropped, dataset.num_classes)
 
@@ -189,31 +200,53 @@ class Metrics:
         self._unread.append(step.loss)
 
     def read(self) -> None:
-        """Fetch the unread losses in one go."""
-        if self._unread:
-            self.losses += torch.stack(self._unread).tolist()
-            self._unread = []
+        """Fetch the unread losses in one go.
+
+        Raises:
+            ValueError: one is not finite: the run has diverged.
+        """
+        new = torch.stack(self._unread).tolist() if self._unread else []
+        for k, loss in enumerate(new, start=len(self.losses)):
+            if not math.isfinite(loss):
+                raise ValueError(
+                    f"the loss of step {k} is {loss}: the run has diverged; "
+                    "try a lower learning_rate, or a gradient_clip"
+                )
+        self.losses += new
+        self._unread = []
+
+    def in_words(self, steps_per_second: float | None) -> dict[str, str]:
+        """What the progress bar shows: the mean of the last losses, and images per second."""
+        recent = self.losses[-FLUSH_EVERY:]
+        speed = (steps_per_second or 0) * self.batch_size
+        return {"loss": f"{sum(recent) / len(recent):.4f}", "images/s": f"{speed:.0f}"}
+
+    def rows(self) -> list[dict[str, float]]:
+        """One row for each step, and after its last step one for each epoch.
+
+        A step belongs to the epoch of its first image. Later rows never change earlier ones, so
+        the file that holds them only grows.
+        """
+        rows: list[dict[str, float]] = []
+        epoch: list[float] = []
+        for k, (loss, rate) in enumerate(zip(self.losses, self.rates, strict=True)):
+            rows.append({"step": k, "loss": loss, "learning_rate": rate})
+            epoch.append(loss)
+            number = k * self.batch_size // self.num_images
+            if (k + 1) * self.batch_size >= (number + 1) * self.num_images:
+                rows.append({"epoch": number, "mean_loss": sum(epoch) / len(epoch)})
+                epoch = []
+        return rows
 
     def epoch_losses(self) -> list[float]:
         """The mean loss of each whole epoch."""
-        per_epoch = self.num_images / self.batch_size
-        ends = [round(e * per_epoch) for e in range(1 + int(len(self.losses) / per_epoch))]
-        parts = [self.losses[a:b] for a, b in pairwise(ends) if b > a]
-        return [sum(part) / len(part) for part in parts]
-
-    def rows(self) -> list[dict[str, float]]:
-        """One row for each step, then one for each epoch, as `metrics.jsonl` holds them."""
-        steps = zip(self.losses, self.rates, strict=True)
-        rows: list[dict[str, float]] = [
-            {"step": k, "loss": loss, "learning_rate": rate} for k, (loss, rate) in enumerate(steps)
-        ]
-        return rows + [{"epoch": e, "mean_loss": m} for e, m in enumerate(self.epoch_losses())]
+        return [row["mean_loss"] for row in self.rows() if "epoch" in row]
 
 
 def train(
     config: RunConfig,
     folder: Path,
-    dataset: Dataset,
+    dataset: "Dataset",
     *,
     device: torch.device,
     resume: bool = False,
@@ -222,7 +255,8 @@ def train(
 ) -> TrainResult:
     """Train a run from its config, with a progress bar, checkpoints and sample grids.
 
-    Ctrl-C lets the running step end, saves, and returns.
+    Ctrl-C lets the running step end, saves, and returns. Under `torchrun` every process calls this,
+    and the first one writes.
 
     Args:
         config: the run's.
@@ -234,7 +268,8 @@ def train(
         draw_grid: called as `draw_grid(unet, scheduler, path)` with the weights to sample with.
 
     Raises:
-        ValueError: the data do not fit the model, or the checkpoint cannot be read.
+        ValueError: the data do not fit the model, the checkpoint cannot be read, or the loss is no
+            longer a number (the checkpoint before that is kept).
     """
     from tqdm.auto import tqdm
 
@@ -243,61 +278,71 @@ def train(
     metrics = Metrics(config.train.batch_size, len(dataset.images))
     if resume:
         rows = runs.load_checkpoint(folder, state)
-        metrics.losses = [row["loss"] for row in rows if "step" in row][: state.step]
-        metrics.rates = [row["learning_rate"] for row in rows if "step" in row][: state.step]
-    dataset = dataset.to(device)
+        metrics.losses = [row["loss"] for row in rows]
+        metrics.rates = [row["learning_rate"] for row in rows]
     total = config.train.total_steps(len(dataset.images))
+    save_every, grid_every = config.train.save_every, config.train.sample_every or total
 
     def checkpoint(grid: bool) -> None:
         metrics.read()
+        if not processes.is_first():
+            return
         runs.save_checkpoint(folder, config, state, scheduler, metrics.rows())
         if grid and draw_grid is not None:
             with sampling_weights(state) as sampled:
                 draw_grid(sampled, scheduler, folder / "samples" / f"step_{state.step:06d}.png")
 
-    steps = training_steps(state, scheduler, dataset, config.train, config.seed)
-    bar = tqdm(total=total, initial=state.step, disable=not progress, desc=config.backend)
-    with bar, interrupt_asked() as asked:
-        for step in steps:
+    shown = progress and processes.is_first()
+    bar = tqdm(total=total, initial=state.step, disable=not shown, desc=config.backend)
+    with processes.joined(device), interrupt_asked() as asked, bar:
+        on_device = dataset.to(device)
+        for step in training_steps(state, scheduler, on_device, config.train, config.seed):
             metrics.add(step)
             bar.update()
-            done = state.step
+            done = step.index + 1
             if done % FLUSH_EVERY == 0:
                 metrics.read()
-                rate = bar.format_dict["rate"] or 0
-                bar.set_postfix(
-                    {
-                        "loss": f"{sum(metrics.losses[-FLUSH_EVERY:]) / FLUSH_EVERY:.4f}",
-                        "images/s": f"{rate * config.train.batch_size:.0f}",
-                    },
-                    refresh=False,
-                )
-            every = config.train.sample_every
-            if asked():
+                bar.set_postfix(metrics.in_words(bar.format_dict["rate"]), refresh=False)
+            if stop_now(asked(), done, device):
                 checkpoint(grid=False)
                 break
-            grid_due = every is not None and done % every == 0
-            if done % config.train.save_every == 0 or grid_due or done == total:
-                checkpoint(grid=grid_due or done == total)
+            grid = done % grid_every == 0 or done == total
+            if grid or done % save_every == 0:
+                checkpoint(grid)
     return TrainResult(folder, metrics.losses, metrics.epoch_losses(), state.step == total)
 
 
-def new_parts(config: RunConfig, dataset: Dataset) -> tuple[Any, Any]:
-    """A fresh UNet and scheduler for a run; the weights depend on `config.seed` alone.
+def stop_now(asked: bool, done: int, device: torch.device) -> bool:
+    """Whether all processes stop after this step; several agree on it every `FLUSH_EVERY` steps."""
+    if processes.count() == 1:
+        return asked
+    return done % FLUSH_EVERY == 0 and processes.any_of_us(asked, device)
+
+
+def new_parts(config: RunConfig, dataset: "Dataset") -> tuple[Any, Any]:
+    """A fresh UNet and scheduler for a run, on the CPU; the weights depend on `config.seed` alone.
 
     Raises:
-        ValueError: the pictures cannot be halved as often as the UNet does, or labels are missing.
+        ValueError: the pictures cannot be halved as often as the UNet does, labels are missing, or
+            two settings contradict each other.
     """
     if config.train.class_conditional and dataset.labels is None:
         raise ValueError(
             f"class_conditional needs labels, and {config.data!r} has none; see --labels"
         )
-    backend = backends.load(config.backend)
     classes = dataset.num_classes if config.train.class_conditional else None
-    arguments = config.model.unet_arguments(tuple(dataset.images.shape[1:]), classes)
-    torch.manual_seed(seed_of(config.seed, MODEL, 0))
-    unet = backend.UNet2DModel(**arguments)
-    return unet, backend.DDPMScheduler(**config.diffusion.scheduler_arguments())
+    _, c, h, w = dataset.images.shape
+    of_unet = config.model.unet_arguments((c, h, w), classes)
+    of_scheduler = config.diffusion.scheduler_arguments()
+    # Diffusers takes in silence, or breaks on, what ours refuses with a reason.
+    judge = backends.load("scratch")
+    judge.DDPMScheduler(**of_scheduler)
+    with torch.device("meta"):
+        judge.UNet2DModel(**of_unet)
+
+    backend = backends.load(config.backend)
+    with global_generator_at(torch.device("cpu"), seed_of(config.seed, WEIGHTS)):
+        return backend.UNet2DModel(**of_unet), backend.DDPMScheduler(**of_scheduler)
 
 
 @contextmanager

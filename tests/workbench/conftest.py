@@ -1,0 +1,45 @@
+"""Runs so small that a step takes milliseconds."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from workbench.config import DiffusionConfig, ModelConfig, RunConfig, TrainConfig
+from workbench.data import Dataset
+
+
+@pytest.fixture
+def tiny() -> Callable[..., RunConfig]:
+    """A run of four steps on pictures of 8x8; keywords change the part that knows them."""
+    base = RunConfig(
+        model=ModelConfig(channels=(8, 16), layers_per_block=1, norm_num_groups=4),
+        diffusion=DiffusionConfig(num_train_timesteps=20),
+        train=TrainConfig(batch_size=4, steps=4),
+    )
+
+    def make(**changes: object) -> RunConfig:
+        made = base
+        if changes.get("epochs"):
+            changes["steps"] = None
+        for name, value in changes.items():
+            for part in ("model", "diffusion", "train"):
+                if hasattr(getattr(base, part), name):
+                    given = {name: value}
+                    if name == "steps" and value is None:
+                        given["epochs"] = changes["epochs"]
+                    made = replace(made, **{part: replace(getattr(made, part), **given)})
+                    break
+            else:
+                made = replace(made, **{name: value})
+        return made
+
+    return make
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    """Ten labelled noise pictures (10, 1, 8, 8)."""
+    images = torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    return Dataset(images, torch.arange(10) % 3)

@@ -1,0 +1,469 @@
+"""Run folders: both libraries read them, damaged ones are refused, and what is written is whole."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import safetensors.torch
+import torch
+
+import scratch
+from workbench import backends, runs, trainer
+from workbench.config import RunConfig
+from workbench.data import Dataset
+
+CPU = torch.device("cpu")
+BACKENDS = ("scratch", "diffusers")
+Make = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def trained(tiny: Make, dataset: Dataset, tmp_path: Path) -> Callable[..., Path]:
+    """Train a tiny run into a folder."""
+
+    def train(name: str = "run", **changes: Any) -> Path:
+        config = tiny(**{"steps": 2, **changes})
+        trainer.train(config, tmp_path / name, dataset, device=CPU, progress=False)
+        return tmp_path / name
+
+    return train
+
+
+def drawn(pipeline: Any) -> torch.Tensor:
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(3)
+    return pipeline(2, generator, num_inference_steps=5, output_type="pt").images
+
+
+# Both libraries read them
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_either_librarys_pipeline_loads_a_run_whoever_trained_it(
+    backend: str, trained: Callable[..., Path]
+) -> None:
+    """All three ways of loading draw the same pictures, up to float32 rounding in five steps."""
+    run = trained(backend=backend, class_conditional=False)
+    theirs = diffusers.DDPMPipeline.from_pretrained(run)
+    ours = scratch.DDPMPipeline.from_pretrained(run)
+    assert type(theirs.unet) is diffusers.UNet2DModel
+    assert type(ours.unet) is scratch.UNet2DModel
+    assert dict(theirs.scheduler.config)["num_train_timesteps"] == 20
+    by_parts = backends.load(backend).DDPMPipeline(*runs.load_parts(run, backend))
+    torch.testing.assert_close(drawn(ours), drawn(theirs), rtol=0, atol=1e-5)
+    torch.testing.assert_close(drawn(by_parts), drawn(theirs), rtol=0, atol=1e-5)
+
+
+def test_the_index_names_diffusers_classes_whoever_trained(trained: Callable[..., Path]) -> None:
+    indices = [
+        json.loads((trained(backend, backend=backend) / "model_index.json").read_text())
+        for backend in BACKENDS
+    ]
+    assert indices[0] == indices[1]
+    assert indices[0]["unet"] == ["diffusers", "UNet2DModel"]
+    assert indices[0]["scheduler"] == ["diffusers", "DDPMScheduler"]
+
+
+def test_what_a_run_holds(trained: Callable[..., Path]) -> None:
+    run = trained()
+    files = sorted(p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file())
+    assert files == [
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "training/config.json",
+        "training/metrics.jsonl",
+        "training/state.safetensors",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("decay", [None, 0.9])
+def test_the_unet_is_the_average_and_training_holds_the_raw_weights(
+    decay: float | None, tiny: Make, dataset: Dataset, tmp_path: Path
+) -> None:
+    config = tiny(ema_decay=decay)
+    unet, scheduler = trainer.new_parts(config, dataset)
+    state = trainer.new_state(unet, config.train)
+    for _ in trainer.training_steps(state, scheduler, dataset, config.train, 0):
+        pass
+    raw = {name: value.clone() for name, value in unet.state_dict().items()}
+    runs.save_checkpoint(tmp_path, config, state, scheduler, [])
+    torch.testing.assert_close(unet.state_dict(), raw, rtol=0, atol=0)
+    saved = safetensors.torch.load_file(tmp_path / "unet" / runs.WEIGHTS)
+    expected = raw if state.ema is None else state.ema.average
+    torch.testing.assert_close(saved, dict(expected), rtol=0, atol=0)
+    if state.ema is not None:
+        assert not torch.equal(saved["conv_in.weight"], raw["conv_in.weight"])
+    training = safetensors.torch.load_file(tmp_path / runs.STATE)
+    for name, value in raw.items():
+        assert torch.equal(training[f"weights.{name}"], value)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_loading_is_quiet_and_changes_no_logging(
+    backend: str, trained: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(backend="scratch")
+    capfd.readouterr()
+    level = logging.getLogger("diffusers").level
+    for scheduler in ("DDPMScheduler", "DDIMScheduler"):
+        unet, made = runs.load_parts(run, backend, scheduler)
+        assert type(made).__name__ == scheduler
+        assert not unet.training
+    shown = capfd.readouterr()
+    assert shown.out == shown.err == ""
+    assert logging.getLogger("diffusers").level == level
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_changes_to_the_scheduler(backend: str, trained: Callable[..., Path]) -> None:
+    _, made = runs.load_parts(trained(), backend, changes={"timestep_spacing": "trailing"})
+    made.set_timesteps(4)
+    assert made.timesteps.tolist() == [19, 14, 9, 4]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_oldest_folders_are_read_too(backend: str, trained: Callable[..., Path]) -> None:
+    """Everything at the root, and attention's weights by their names of 2022."""
+    run = trained()
+    expected = runs.load_parts(run, backend)[0].state_dict()
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    weights = {}
+    for name, value in safetensors.torch.load_file(run / "unet" / runs.WEIGHTS).items():
+        for new, before in old.items():
+            name = name.replace(f".{new}.", f".{before}.")
+        weights[name] = value
+    assert any(".query." in name for name in weights)
+    safetensors.torch.save_file(weights, run / runs.WEIGHTS, {"format": "pt"})
+    shutil.move(run / "unet" / "config.json", run)
+    shutil.move(run / "scheduler" / "scheduler_config.json", run)
+    shutil.rmtree(run / "unet")
+    unet, scheduler = runs.load_parts(run, backend)
+    torch.testing.assert_close(unet.state_dict(), expected, rtol=0, atol=0)
+    assert scheduler.config.num_train_timesteps == 20
+
+
+# Damaged ones are refused
+
+
+def truncate(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def without_a_weight(path: Path) -> None:
+    weights = safetensors.torch.load_file(path)
+    weights.pop("conv_out.bias")
+    safetensors.torch.save_file(weights, path, {"format": "pt"})
+
+
+def with_a_renamed_weight(path: Path) -> None:
+    weights = safetensors.torch.load_file(path)
+    weights["conv_out.offset"] = weights.pop("conv_out.bias")
+    safetensors.torch.save_file(weights, path, {"format": "pt"})
+
+
+def with_a_wrong_shape(path: Path) -> None:
+    weights = safetensors.torch.load_file(path)
+    weights["conv_out.bias"] = torch.zeros(2)
+    safetensors.torch.save_file(weights, path, {"format": "pt"})
+
+
+def as_pickle(path: Path) -> None:
+    path.rename(path.with_suffix(".bin"))
+
+
+def text(content: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        path.write_text(content)
+
+    return write
+
+
+UNET = f"unet/{runs.WEIGHTS}"
+DAMAGE: list[tuple[str, Callable[[Path], Any], str]] = [
+    (UNET, os.remove, r"safetensors is missing, and other kinds are never read"),
+    (UNET, as_pickle, r"safetensors is missing, and other kinds are never read"),
+    (UNET, truncate, r"unet cannot be used"),
+    (UNET, text("not weights"), r"unet cannot be used"),
+    (UNET, without_a_weight, r"unet cannot be used|does not hold the model"),
+    (UNET, with_a_renamed_weight, r"unet cannot be used|does not hold the model"),
+    (UNET, with_a_wrong_shape, r"unet cannot be used"),
+    ("unet/config.json", os.remove, r"config\.json is missing; is this a run folder"),
+    ("unet/config.json", truncate, r"config\.json is no JSON .*it may be truncated"),
+    ("unet/config.json", text("[]"), r"config\.json must hold a JSON object, got list"),
+    ("unet/config.json", text('{"in_channels": "x"}'), r"unet cannot be used"),
+    ("scheduler/scheduler_config.json", os.remove, r"scheduler_config\.json is missing"),
+    ("scheduler/scheduler_config.json", truncate, r"scheduler_config\.json is no JSON"),
+    ("scheduler/scheduler_config.json", text('{"beta_schedule": "x"}'), r"scheduler cannot be"),
+    ("model_index.json", os.remove, r"model_index\.json is missing; is this a run folder"),
+    ("model_index.json", text('{"_class_name": "VQModel"}'), r"is a VQModel; expected one of"),
+]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that tests copy before they damage it."""
+    return tmp_path_factory.mktemp("runs") / "sound"
+
+
+def copied(sound: Path, trained: Callable[..., Path], folder: Path) -> Path:
+    if not sound.exists():
+        shutil.move(trained("made"), sound)
+    return shutil.copytree(sound, folder / "copy")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("name", "damage", "message"), DAMAGE)
+def test_a_damaged_run_is_refused_by_both(
+    backend: str,
+    name: str,
+    damage: Callable[[Path], Any],
+    message: str,
+    sound: Path,
+    trained: Callable[..., Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    run = copied(sound, trained, tmp_path)
+    damage(run / name)
+    capfd.readouterr()
+    with pytest.raises(ValueError, match=message) as refused:
+        runs.load_parts(run, backend)
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 700
+    assert capfd.readouterr().err == ""
+
+
+def test_what_the_librarys_sampler_lacks_is_refused(trained: Callable[..., Path]) -> None:
+    """Diffusers' DDIM has no sigmoid schedule; ours has."""
+    run = trained(beta_schedule="sigmoid")
+    assert runs.load_parts(run, "scratch", "DDIMScheduler")
+    with pytest.raises(ValueError, match="scheduler cannot be used: sigmoid"):
+        runs.load_parts(run, "diffusers", "DDIMScheduler")
+
+
+def test_a_folder_that_is_not_there() -> None:
+    for read in (runs.load_config, runs.load_metrics, lambda f: runs.load_parts(f, "scratch")):
+        with pytest.raises(ValueError, match="no run 'nowhere' here; `ddpm train` makes one"):
+            read(Path("nowhere"))
+
+
+def state_without(part: str) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        tensors = safetensors.torch.load_file(path)
+        kept = {name: value for name, value in tensors.items() if part not in name}
+        assert len(kept) < len(tensors)
+        safetensors.torch.save_file(kept, path, {"step": "2"})
+
+    return damage
+
+
+def state_with(metadata: dict[str, str] | None) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        safetensors.torch.save_file(safetensors.torch.load_file(path), path, metadata)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        (runs.STATE, os.remove, "holds no checkpoint to resume from; train it anew"),
+        (runs.STATE, truncate, r"state\.safetensors cannot be read .*; it may be truncated"),
+        (runs.STATE, text("foreign"), r"state\.safetensors cannot be read"),
+        (runs.STATE, state_without("conv_out"), "is the checkpoint of another model than"),
+        (runs.STATE, state_without("ema."), "is the checkpoint of another model than"),
+        (runs.STATE, state_without("optimizer.3."), "not hold the whole state of the optimizer"),
+        (runs.STATE, state_without("exp_avg_sq"), "not hold the whole state of the optimizer"),
+        (runs.STATE, state_with(None), "does not say at which step it was saved"),
+        (runs.STATE, state_with({"step": "two"}), "does not say at which step it was saved"),
+        (runs.STATE, state_with({"step": "3"}), r"metrics\.jsonl has 2 steps, but .* at step 3"),
+        (runs.METRICS, os.remove, r"metrics\.jsonl is missing"),
+        (runs.METRICS, truncate, r"line 2 of .*metrics\.jsonl is damaged: '{'"),
+        (runs.METRICS, text('{"step": 0, "x": 1}\n'), r"line 1 of .* is damaged: "),
+        (runs.METRICS, text("[1]\n"), r"line 1 of .*metrics\.jsonl is damaged: '\[1\]'"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_and_changes_nothing(
+    name: Path,
+    damage: Callable[[Path], Any],
+    message: str,
+    sound: Path,
+    trained: Callable[..., Path],
+    tiny: Make,
+    dataset: Dataset,
+    tmp_path: Path,
+) -> None:
+    run = copied(sound, trained, tmp_path)
+    damage(run / name)
+    unet, _ = trainer.new_parts(tiny(), dataset)
+    state = trainer.new_state(unet, tiny().train)
+    before = {key: value.clone() for key, value in unet.state_dict().items()}
+    with pytest.raises(ValueError, match=message) as refused:
+        runs.load_checkpoint(run, state)
+    assert "\n" not in str(refused.value)
+    assert state.step == 0
+    torch.testing.assert_close(dict(unet.state_dict()), before, rtol=0, atol=0)
+
+
+def test_a_checkpoint_of_another_model_is_refused(
+    trained: Callable[..., Path], tiny: Make, dataset: Dataset
+) -> None:
+    run = trained()
+    for changes in ({"layers_per_block": 2}, {"channels": (16, 16)}, {"ema_decay": None}):
+        config = tiny(**changes)
+        state = trainer.new_state(trainer.new_parts(config, dataset)[0], config.train)
+        with pytest.raises(ValueError, match="is the checkpoint of another model"):
+            runs.load_checkpoint(run, state)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (os.remove, r"config\.json is missing; is this a run folder\?"),
+        (truncate, r"config\.json is no JSON"),
+        (text("{}"), r"config\.json: this is no config of a run"),
+    ],
+)
+def test_a_damaged_config_is_refused(
+    damage: Callable[[Path], Any], message: str, sound: Path, trained: Callable, tmp_path: Path
+) -> None:
+    run = copied(sound, trained, tmp_path)
+    damage(run / runs.CONFIG)
+    with pytest.raises(ValueError, match=message):
+        runs.load_config(run)
+
+
+def test_the_config_comes_back(trained: Callable[..., Path], tiny: Make) -> None:
+    assert runs.load_config(trained(dropout=0.25)) == tiny(steps=2, dropout=0.25)
+
+
+# What is written is whole
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.json"
+    runs.write_json(path, {"x": 1})
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half of")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        runs.write_whole(path, fail)
+    assert json.loads(path.read_text()) == {"x": 1}
+    assert list(path.parent.iterdir()) == [path]  # nothing is left behind
+
+
+@pytest.mark.parametrize("fails", ["save_file", "save_pretrained", "write_text"])
+def test_a_disk_that_fills_up_leaves_a_run_that_works(
+    fails: str,
+    tiny: Make,
+    dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each kind of write fails in the second checkpoint, after half of its bytes."""
+    config = tiny(steps=4, save_every=2)
+
+    def half(path: Path, *_: Any, **__: Any) -> None:
+        path.mkdir() if fails == "save_pretrained" else path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    real = runs.save_checkpoint
+
+    def save(folder: Path, config: Any, state: Any, *rest: Any) -> None:
+        with monkeypatch.context() as patched:
+            if state.step == 4:
+                owner = {
+                    "save_file": safetensors.torch,
+                    "save_pretrained": scratch.UNet2DModel,
+                    "write_text": Path,
+                }[fails]
+                if fails == "save_pretrained":
+                    patched.setattr(owner, fails, lambda self, path: half(path))
+                elif fails == "write_text":
+                    patched.setattr(owner, fails, half)
+                else:
+                    patched.setattr(owner, fails, lambda tensors, path, metadata: half(path))
+            real(folder, config, state, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "save_checkpoint", save)
+        with pytest.raises(OSError, match="disk full"):
+            trainer.train(config, tmp_path, dataset, device=CPU, progress=False)
+    assert list(tmp_path.rglob(".*")) == []  # no half file is left behind
+    unet, _ = runs.load_parts(tmp_path, "scratch")
+    assert unet.conv_in.weight.isfinite().all()
+    resumed = trainer.train(config, tmp_path, dataset, device=CPU, progress=False, resume=True)
+    whole = trainer.train(config, tmp_path / "whole", dataset, device=CPU, progress=False)
+    assert resumed.losses == whole.losses
+
+
+# What may be replaced
+
+
+def test_an_empty_or_absent_folder_is_ready(tmp_path: Path) -> None:
+    runs.prepare(tmp_path / "new", force=False)
+    assert not (tmp_path / "new").exists()  # nothing is written yet
+    runs.prepare(tmp_path, force=False)
+
+
+def test_a_run_is_kept_unless_forced(trained: Callable[..., Path]) -> None:
+    run = trained()
+    with pytest.raises(ValueError, match="holds a run; go on with --resume, or replace it with"):
+        runs.prepare(run, force=False)
+    assert (run / "model_index.json").exists()
+    (run / "notes.txt").write_text("mine")
+    runs.prepare(run, force=True)
+    assert [path.name for path in run.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    "foreign", ["thesis.tex", "training/config.json", "model_index.json", "unet/config.json"]
+)
+def test_a_folder_that_is_no_run_is_never_touched(
+    foreign: str, force: bool, tmp_path: Path
+) -> None:
+    """Other projects have a training/config.json too."""
+    (tmp_path / foreign).parent.mkdir(exist_ok=True)
+    (tmp_path / foreign).write_text('{"learning_rate": 1}')
+    with pytest.raises(ValueError, match="is no run that could be replaced, so nothing was writt"):
+        runs.prepare(tmp_path, force=force)
+    assert (tmp_path / foreign).read_text() == '{"learning_rate": 1}'
+
+
+def test_a_link_is_removed_and_not_followed(trained: Callable[..., Path], tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("mine")
+    run = trained()
+    (run / "samples").symlink_to(elsewhere)
+    runs.prepare(run, force=True)
+    assert (elsewhere / "precious").read_text() == "mine"
+    assert not (run / "samples").exists()
+
+
+def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="is a file; give the name of a folder for the run"):
+        runs.prepare(tmp_path / "file", force=True)
+
+
+def test_metrics_rows(trained: Callable[..., Path]) -> None:
+    """One JSON object on each line: a step's, or an epoch's after its last step."""
+    run = trained(steps=3)
+    lines = (run / runs.METRICS).read_text().splitlines()
+    assert [sorted(json.loads(line)) for line in lines] == [
+        *3 * [["learning_rate", "loss", "step"]],
+        ["epoch", "mean_loss"],
+    ]
