@@ -130,7 +130,7 @@ def check_timesteps(timesteps: torch.Tensor, batch: int, T: int) -> None:
         f"timesteps must be one, or one for each of {batch} images, got shape {tuple(t.shape)}",
     )
     if t.device.type == "cpu":
-        inside = (t >= 0) & (t < T)
+        inside = (t >= 0) & (t.long() < T)  # an int8 cannot be compared with 1000
         require(bool(inside.all()), f"timesteps must lie in 0..{T - 1}, got {t.tolist()}")
 
 
