@@ -4,6 +4,7 @@ Nothing heavy is imported until a verb runs, so that `--help` answers at once.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -57,6 +58,14 @@ EXAMPLES = {
 }
 
 
+FIXED = (
+    "data",
+    "labels",
+    "size",
+    "output",
+)  # what a run that goes on has decided, as its options are
+
+
 def run_config(args: argparse.Namespace) -> RunConfig:
     """The preset, with what the command line says put over it."""
     preset = PRESETS[args.preset]
@@ -68,6 +77,7 @@ def run_config(args: argparse.Namespace) -> RunConfig:
         backend=args.backend,
         data=args.data or preset.data,
         labels=args.labels,
+        size=args.size,
         seed=args.seed,
         model=replace(preset.model, **given(args, MODEL)),
         diffusion=replace(preset.diffusion, **given(args, DIFFUSION)),
@@ -77,17 +87,21 @@ def run_config(args: argparse.Namespace) -> RunConfig:
 
 def train(args: argparse.Namespace) -> int:
     """`ddpm train`: a run folder from a config."""
-    from workbench import data, plotting, runs, trainer
+    from workbench import data, plotting, processes, runs, trainer
     from workbench.backends import choose_device
     from workbench.sampling import sample
 
     device = choose_device(args.device)
+    changed = [*given(args, MODEL + DIFFUSION + TRAIN), *(n for n in FIXED if vars(args)[n])]
+    if args.resume and changed:
+        name = changed[0].replace("_", "-")
+        raise ValueError(f"--resume goes on as the run's own config says; leave out --{name}")
     config = runs.load_config(Path(args.resume)) if args.resume else run_config(args)
     name = f"runs/{Path(config.data).stem}-{config.backend}"
     folder = Path(args.resume or args.output or name)
-    dataset = data.load(config.data, config.labels)
+    dataset = data.load(config.data, config.labels, size=config.size)
     trainer.new_parts(config, dataset)  # refuses what does not fit before anything is written
-    if not args.resume:
+    if not args.resume and processes.is_first():
         runs.prepare(folder, args.force)
 
     def draw_grid(unet: Any, scheduler: Any, path: Path) -> None:
@@ -107,6 +121,8 @@ def train(args: argparse.Namespace) -> int:
     if not result.finished:
         print(f"stopped and saved; go on with: ddpm train --resume {folder}", file=sys.stderr)
         return 130
+    if not processes.is_first():
+        return 0
     print(f"{folder}: {len(result.losses)} steps, last loss {result.losses[-1]:.4f}")
     print(f"draw from it with: ddpm sample {folder}")
     return 0
@@ -221,6 +237,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=PACKAGES, default="scratch", help="default: scratch")
     parser.add_argument("--data", help="sprites, digits, a .npy or .npz file, or a folder")
     parser.add_argument("--labels", help="a .npy file of labels for --data")
+    parser.add_argument("--size", type=whole, help="side to bring a folder's pictures to")
     parser.add_argument("--seed", type=from_zero, default=0, help="default: %(default)s")
     parser.add_argument("--output", help="the run's folder (default: runs/DATA-BACKEND)")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run as its config says")
@@ -268,6 +285,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         130 stopped by Ctrl-C.
     """
     args = build_parser().parse_args(argv)
+    # Threads that spin while they wait cost an order of magnitude on cores that others use too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         return args.run_verb(args)
     except (ValueError, OSError) as error:

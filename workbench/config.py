@@ -89,7 +89,8 @@ class ModelConfig:
         for width in self.channels:
             if width < 1 or width % self.norm_num_groups:
                 raise ValueError(
-                    f"channels must be multiples of norm_num_groups={self.norm_num_groups}, got {width}"
+                    f"channels must be multiples of norm_num_groups={self.norm_num_groups}, "
+                    f"got {width}"
                 )
 
     def unet_arguments(
@@ -233,6 +234,8 @@ class RunConfig:
     """A name or a path for `workbench.data.load`."""
     labels: str | None = None
     """A file of labels, for data that have none."""
+    size: int | None = None
+    """Pixels of a side that a folder's pictures are brought to; None for as they are."""
     seed: int = 0
     """Decides the first weights and every random number of the run."""
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -242,6 +245,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_types(self)
         check_range(self, 0, "seed")
+        if self.size is not None:
+            check_range(self, 1, "size")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, nested like the dataclasses."""

@@ -86,7 +86,7 @@ def histograms(args: argparse.Namespace) -> "Figure":
 
     config = runs.load_config(Path(args.run))
     drawn = _draw(args, args.backend).images
-    real = data.load(config.data, config.labels).images
+    real = data.load(config.data, config.labels, size=config.size).images
     return plotting.histograms({config.data: real, "drawn": drawn})
 
 

@@ -176,7 +176,7 @@ def sample(
                 num_inference_steps=steps,
                 output_type="pt",
             )
-        images.append(output.images.float().cpu())
+        images.append(output.images.float().cpu() * 2 - 1)  # from [0, 1]
         frames += wrapped.frames
     return Samples(torch.cat(images), frames)
 
