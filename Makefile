@@ -25,7 +25,7 @@ test-long: setup  ## What takes minutes: many seeds, full sizes
 test-lowest:  ## The suite on the lowest supported versions, in an environment of its own
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/pip install --disable-pip-version-check -q -c constraints-lowest.txt -e ".[digits,test]"
-	.venv-lowest/bin/python -m pytest -q -m "not long"
+	.venv-lowest/bin/python -m pytest -q -m "not long" -W default  # old libraries warn of their own
 
 check: setup  ## Lint, format and types
 	$(BIN)/ruff check
