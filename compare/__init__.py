@@ -17,9 +17,7 @@ from compare.report import Check, Diagnosis, Report
 __all__ = ["Adapter", "Check", "Diagnosis", "Report", "checks", "run"]
 
 
-def run(
-    candidate: Any = None, level: Literal["quick", "full"] = "quick", seed: int = 0
-) -> Report:
+def run(candidate: Any = None, level: Literal["quick", "full"] = "quick", seed: int = 0) -> Report:
     """Judges a candidate, or both backends where none is given, against the oracle.
 
     Args:

@@ -140,7 +140,7 @@ def mean_bound(
         eps = oracle.ddim_eps(out, x, x_0(at), at, setting)
         return oracle.ddim_mean(zero, eps, at, setting.eta * oracle.std("fixed_small", at))
 
-    bound = torch.zeros_like(x)
+    bound = 1e-6 * rounding(x, out)  # where the right coefficient is 0
     for part in (from_x_0, from_x_t):
         bound = bound + propagated(part, level, part(level).abs())
     if given is None or setting.eta is not None:

@@ -63,9 +63,9 @@ def _length(subject: Subject) -> None:
         pass
     T = subject.setting.num_train_timesteps
     named = "num_train_timesteps" in subject.named
-    if raw is not None and len(raw) > 1 and bool(raw[0] == 1):
+    if raw is not None and bool(raw[0] == 1) and (not named or len(raw) == T + 1):
         subject.t_base = 1
-        T = T if named else len(raw) - 1
+        T = len(raw) - 1
     elif raw is not None and not named:
         T = len(raw)
     elif not named:

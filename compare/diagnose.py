@@ -123,9 +123,7 @@ def _best(
     return best
 
 
-def _holds(
-    subject: Subject, stage: Stage, oracle: Oracle, tolerated: frozenset[str]
-) -> bool:
+def _holds(subject: Subject, stage: Stage, oracle: Oracle, tolerated: frozenset[str]) -> bool:
     trial = subject.reading()
     trial.strict = tolerated
     try:

@@ -98,8 +98,23 @@ class Outcome:
 
     @property
     def right(self) -> bool:
-        """True if the stage ran the answer and every check holds."""
-        return self.called and not self.unfinished and bool(self.report and self.report.passed)
+        """True if the stage ran the answer and every check holds.
+
+        A mistake that Diffusers makes too is still one here, and so is a formula that makes the
+        scheduler refuse an option.
+        """
+        if self.report is None or self.report.not_offered or self.report.findings:
+            return False
+        return self.called and not self.unfinished and self.report.passed
+
+    @property
+    def hints(self) -> list[str]:
+        """What is wrong, root cause first: diagnoses, findings, or why the scheduler refuses it."""
+        if self.report is None:
+            return []
+        said = [diagnosis.explanation for diagnosis in self.report.diagnoses]
+        said += [f"as in Diffusers: {finding['title']}" for finding in self.report.findings]
+        return said or [f"the scheduler refuses it: {text}" for text in self.report.not_offered[:1]]
 
 
 def judge_answer(exercise: Exercise, answer: Callable[..., Any]) -> Outcome:
@@ -161,11 +176,11 @@ def _kept_apart(home: ModuleType, original: Callable[..., Any]) -> dict[Callable
     names = dict(vars(home))
     kept: dict[Callable[..., Any], Any] = {}
     for value in names.values():
-        if isinstance(value, FunctionType) and value.__module__ == home.__name__:
-            if value is not original:
-                code, closure = value.__code__, value.__closure__
-                kept[value] = FunctionType(code, names, value.__name__, value.__defaults__, closure)
-                kept[value].__kwdefaults__ = value.__kwdefaults__
+        here = isinstance(value, FunctionType) and value.__module__ == home.__name__
+        if here and value is not original:
+            code, closure = value.__code__, value.__closure__
+            kept[value] = FunctionType(code, names, value.__name__, value.__defaults__, closure)
+            kept[value].__kwdefaults__ = value.__kwdefaults__
     return kept
 
 
@@ -206,7 +221,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `ddpm exercise`."""
     parser.add_argument("id", nargs="?", help="such as 6a; without it, a list of all")
     parser.add_argument("--file", type=Path, help="your answer (default: docs/exercises/ex_ID.py)")
-    parser.add_argument("--solution", action="store_true", help="show ours instead of judging yours")
+    parser.add_argument(
+        "--solution", action="store_true", help="show ours instead of judging yours"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -216,7 +233,9 @@ def main(args: argparse.Namespace) -> int:
         return 0
     if args.id not in BY_ID:
         known = ", ".join(BY_ID)
-        print(f"ddpm exercise: there is no exercise {args.id!r}; there are {known}", file=sys.stderr)
+        print(
+            f"ddpm exercise: there is no exercise {args.id!r}; there are {known}", file=sys.stderr
+        )
         return 2
     exercise = BY_ID[args.id]
     if args.solution:
@@ -247,8 +266,7 @@ def verdict(exercise: Exercise, outcome: Outcome) -> Iterator[str]:
     yield f"{exercise.id} {exercise.function}: not yet."
     if not outcome.called:
         yield "  it was never called: an earlier formula failed, or the file defines it twice"
-    for diagnosis in outcome.report.diagnoses:
-        yield f"  hint: {diagnosis.explanation}"
+    yield from (f"  hint: {hint}" for hint in outcome.hints)
     for check in [c for c in checks if not c.passed][:3]:
         yield f"  {check.line()}"
     yield f"  ours: ddpm exercise {exercise.id} --solution"

@@ -27,8 +27,9 @@ from compare import (
 from compare.candidate import Namesakes, Unloadable, brief, load
 from compare.diagnose import Stage, diagnose, kind_of, mark_known
 from compare.mistakes import MISTAKES
-from compare.oracle import Oracle
-from compare.report import Check, Report
+from compare.oracle import Oracle, Setting
+from compare.probe import usable
+from compare.report import Check, Report, with_command
 from compare.subject import Broken, Subject
 
 STEPS: dict[str, Stage] = {
@@ -56,7 +57,9 @@ def quiet() -> Iterator[None]:
             contextlib.redirect_stderr(io.StringIO()),
         ):
             warnings.simplefilter("ignore")
-            torch.set_num_threads(1)  # the probes are tiny: more threads only get in each other's way
+            torch.set_num_threads(
+                1
+            )  # the probes are tiny: more threads only get in each other's way
             yield
     finally:
         torch.set_num_threads(threads)
@@ -79,6 +82,8 @@ def judge(
     only: str | None = None,
     progress: Progress | None = None,
     beside: bool = True,
+    base: Setting | None = None,
+    command: str = "",
 ) -> Report:
     """The report on one candidate; never raises for what the candidate does."""
     began = time.perf_counter()
@@ -89,7 +94,7 @@ def judge(
         try:
             if isinstance(candidate, str):
                 candidate, own = load(candidate)
-            subject = Subject(candidate, name, level, seed, own)
+            subject = Subject(candidate, name, level, seed, own, base)
             conventions.read(subject)
         except (Unloadable, Broken) as error:
             report.checks = [Check("load", "schedule", "error", str(error))]
@@ -99,6 +104,8 @@ def judge(
             _stages(report, subject, only, progress)
             if beside and candidate is not None:
                 _beside(report, subject)
+    if command:
+        report.checks = [with_command(c, f"{command} --only {c.stage}") for c in report.checks]
     report.seconds = time.perf_counter() - began
     return report
 
@@ -107,9 +114,7 @@ def _name_of(candidate: Any) -> str:
     return getattr(candidate, "name", None) or getattr(candidate, "__name__", None) or "candidate"
 
 
-def _stages(
-    report: Report, subject: Subject, only: str | None, progress: Progress | None
-) -> None:
+def _stages(report: Report, subject: Subject, only: str | None, progress: Progress | None) -> None:
     stages = {n: s for n, s in STEPS.items() if only in (None, n)}
     oracle, judged = Oracle(), {}
     finite = True
@@ -147,11 +152,9 @@ def _run(name: str, stage: Stage, subject: Subject, oracle: Oracle) -> list[Chec
 def _usable(subject: Subject) -> bool:
     """Later stages need a finite table with some noise at every t."""
     try:
-        built = subject.build(subject.setting)
-        own = None if built is None else built.table()
+        return usable(subject, subject.setting)
     except Broken:
         return True
-    return own is None or bool((own.isfinite() & (own < 1) & (own > 0)).all())
 
 
 @lru_cache

@@ -16,7 +16,7 @@ from compare.affine import (
 from compare.ledger import Expected, Ledger
 from compare.oracle import F64, Oracle, Setting
 from compare.prediction import FAR_OUT, FAR_X, kinds, replace_shape
-from compare.probe import Probe, alpha_bars, probe, single, some_steps
+from compare.probe import Probe, alpha_bars, probe, single, some_steps, usable
 from compare.report import Check
 from compare.subject import Subject
 
@@ -61,7 +61,7 @@ def _full(subject: Subject) -> list[tuple[str, Setting, list[int] | None]]:
         others["last-alpha-eta=1"] = {"set_alpha_to_one": False, "eta": 1.0}
     for name, changes in others.items():
         setting = subject.offers(**changes)
-        if setting is not None and setting != base:
+        if setting is not None and setting != base and usable(subject, setting):
             found.append((name, setting, some_steps(T, 16)))
     return found
 

@@ -113,7 +113,9 @@ Coefficient = Callable[[Tensor], Tensor]
 def _forward(signal: Coefficient, noise_level: Coefficient) -> Callable[..., Tensor]:
     def add_noise(x_0: Tensor, noise: Tensor, table: Tensor, t: Tensor) -> Tensor:
         per_image = [1] * (x_0.dim() - 1)
-        c_0, c_1 = (c(table[t]).to(x_0.dtype).reshape(-1, *per_image) for c in (signal, noise_level))
+        c_0, c_1 = (
+            c(table[t]).to(x_0.dtype).reshape(-1, *per_image) for c in (signal, noise_level)
+        )
         return c_0 * x_0 + c_1 * noise
 
     return add_noise

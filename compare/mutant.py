@@ -55,7 +55,11 @@ class Scheduler:
         self.setting = Setting(**given)
         self.table = self.oracle.alpha_bar(self.setting)  # (T,) float64
         self.alphas_cumprod = self.table.float()
-        self.timesteps = torch.arange(num_train_timesteps - 1, -1, -1)
+        self._visit(torch.arange(num_train_timesteps - 1, -1, -1))
+
+    def _visit(self, visited: Tensor) -> None:
+        self.timesteps, self._listed = visited, visited.tolist()
+        self._known: dict = {}
 
     def set_timesteps(self, num_inference_steps: int) -> None:
         """Chooses n steps; an offset that passes T-1 is refused unless the oracle lets it pass."""
@@ -64,7 +68,7 @@ class Scheduler:
         inside = int(right_timesteps(self.setting, num_inference_steps)[0][0]) / unit
         if self.oracle.refuses_past_end and inside >= self.setting.num_train_timesteps:
             raise ValueError(f"steps_offset={self.setting.steps_offset} passes T-1")
-        self.timesteps = visited
+        self._visit(visited)
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """x_t of each image."""
@@ -87,28 +91,35 @@ class Scheduler:
         v = None
         if setting.variance_type == "learned_range":
             out, v = out.chunk(2, dim=1)
-        level = self._level(int(timestep), setting)
+        level, sigma, noisy = self._at(int(timestep), setting)
         flat = (shape[0], -1)
-        out_64, x_64 = (value.to(F64).reshape(flat) for value in (out, sample))
+        out_64, x_64 = out.to(F64).reshape(flat), sample.to(F64).reshape(flat)
         x_0 = oracle.limit(oracle.x_0(setting.prediction_type, out_64, x_64, level), setting)
-        mean = oracle.step_mean(out_64, x_64, level, setting).float()
-        if bool(oracle.noisy(level).any()):
+        prev = oracle.step_mean(out_64, x_64, level, setting).float()
+        if noisy:
             z = oracle.draw(shape, generator, torch.float32).reshape(flat)
-            size = oracle.sigma(level, setting) if v is None else self._learned(level, v)
-            mean = mean + size.float() * oracle.noise_of(z, out.reshape(flat))
-        prev = oracle.finish(mean, setting)
+            size = sigma if v is None else self._learned(level, v)
+            prev = prev + size * oracle.noise_of(z, out.reshape(flat))
+        prev = oracle.finish(prev, setting)
         return Step(prev.reshape(shape).to(sample.dtype), x_0.reshape(shape).to(sample.dtype))
 
     def _learned(self, level: Level, v: Tensor) -> Tensor:
-        return self.oracle.std("learned_range", level, v.to(F64).reshape(v.shape[0], -1))
+        std = self.oracle.std("learned_range", level, v.to(F64).reshape(v.shape[0], -1))
+        return std.float()
 
-    def _level(self, t: int, setting: Setting) -> Level:
-        listed = self.timesteps.tolist()
-        i = listed.index(t)
-        following = listed[i + 1] if i + 1 < len(listed) else -1
-        at = torch.tensor([t])
-        prev = self.oracle.previous(torch.tensor([following]), at, len(listed), setting)
-        return self.oracle.level(self.table, at, prev, setting)
+    def _at(self, t: int, setting: Setting) -> tuple[Level, Tensor, bool]:
+        """The level of t in the list, the size of its noise, and whether there is any."""
+        key = (t, setting.eta)
+        if key not in self._known:
+            i = self._listed.index(t)
+            following = self._listed[i + 1] if i + 1 < len(self._listed) else -1
+            at, n = torch.tensor([t]), len(self._listed)
+            prev = self.oracle.previous(torch.tensor([following]), at, n, setting)
+            level = self.oracle.level(self.table, at, prev, setting)
+            learned = setting.variance_type == "learned_range"
+            sigma = torch.zeros(1) if learned else self.oracle.sigma(level, setting).float()
+            self._known[key] = level, sigma, bool(self.oracle.noisy(level))
+        return self._known[key]
 
 
 class DDIM(Scheduler):
@@ -124,9 +135,7 @@ class DDIM(Scheduler):
         generator: Any = None,
     ) -> Step:
         """One reverse step with sigma = eta sqrt(beta-tilde)."""
-        setting = replace(
-            self.setting, eta=eta, use_clipped_model_output=use_clipped_model_output
-        )
+        setting = replace(self.setting, eta=eta, use_clipped_model_output=use_clipped_model_output)
         return self._step(model_output, timestep, sample, generator, setting)
 
 

@@ -9,8 +9,8 @@ from compare.affine import (
     inputs,
     level_of,
     mean_bound,
+    noise_row,
     own_x_0,
-    replayed_noise,
     rounding,
     rows_of_mean,
     twice,
@@ -18,7 +18,7 @@ from compare.affine import (
 )
 from compare.ledger import Expected, Ledger
 from compare.oracle import F64, Level, Oracle, Setting
-from compare.probe import Probe, alpha_bars, probe, single, some_steps
+from compare.probe import Probe, alpha_bars, probe, single, some_steps, usable
 from compare.report import Check
 from compare.subject import Subject
 from compare.tolerances import propagated
@@ -141,7 +141,7 @@ def limits(subject: Subject) -> dict[str, Setting]:
         "sample_max_value": 100.0,
     }
     found = {name: subject.offers(**changes) for name, changes in wanted.items()}
-    return {name: setting for name, setting in found.items() if setting is not None}
+    return {n: s for n, s in found.items() if s is not None and usable(subject, s)}
 
 
 def _limited(ledger: Ledger, name: str, subject: Subject, oracle: Oracle, setting: Setting) -> None:
@@ -191,8 +191,7 @@ def _expected(
     whole: bool,
 ) -> tuple[Tensor, Tensor]:
     """x0-hat limited, or the whole step that it leads to, and the allowed deviation."""
-    z = replayed_noise(subject, oracle)
-    z = torch.zeros_like(x) if z is None else z
+    z = noise_row(subject, oracle, subject.setting, level.table)
 
     def x_0(at: Level) -> Tensor:
         raw = oracle.x_0(setting.prediction_type, out, x, at).reshape(1, 2, 4)

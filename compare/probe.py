@@ -57,6 +57,15 @@ def alpha_bars(subject: Subject, oracle: Oracle, setting: Setting) -> Tensor:
     return oracle.alpha_bar(setting) if own is None else own
 
 
+def usable(subject: Subject, setting: Setting | None) -> bool:
+    """True if the candidate's table of this setting has both signal and noise at every t."""
+    built = None if setting is None else subject.build(setting)
+    if built is None:
+        return False
+    own = built.table()
+    return own is None or bool((own.isfinite() & (own < 1) & (own > 1e-12)).all())
+
+
 def probe(
     subject: Subject,
     setting: Setting,

@@ -54,6 +54,7 @@ class Subject:
         level: `"quick"` or `"full"`.
         seed: of the probes.
         own: the candidate's own modules of our names.
+        base: the setting that it is asked to be, where it names the keywords.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Subject:
         level: str = "quick",
         seed: int = 0,
         own: Namesakes | None = None,
+        base: Setting | None = None,
     ):
         self.name, self.level, self.seed = name, level, seed
         self.own = own or Namesakes(None, {})
@@ -75,7 +77,7 @@ class Subject:
         self.global_state = True
         self._factory = self._door(candidate)
         self.named = set(named_keywords(self._factory)) & set(NAMES)
-        self.setting = Setting()
+        self.setting = base or Setting()
         self._find_base()
 
     def _door(self, candidate: Any) -> Callable[..., Any]:
@@ -357,4 +359,3 @@ def _parts(result: Any) -> tuple[Any, Any]:
     if isinstance(result, tuple):
         return (result[0] if result else None), None
     return result, None
-

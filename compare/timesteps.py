@@ -1,7 +1,5 @@
 """Stage timesteps: the list that set_timesteps leaves, and the previous step that `step` uses."""
 
-import torch
-
 from compare.affine import SPACINGS, chain, strided
 from compare.ledger import Ledger
 from compare.oracle import Oracle, Setting
