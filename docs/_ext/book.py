@@ -1,0 +1,82 @@
+"""What the book's build does besides Sphinx: see `setup`, which names it all.
+
+Everything generated goes to `docs/_gen`, which git ignores.
+"""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pair import GENERATED
+
+DOCS = Path(__file__).resolve().parent.parent
+DIGITS = GENERATED / "runs" / "digits"
+CELL = re.compile(r"^```\{code-cell\}.*?^```$", re.DOTALL | re.MULTILINE)
+BORROWED = re.compile(r"^```\{cell\} (?P<page>\S+) (?P<name>\S+)\n```$", re.MULTILINE)
+NAME = re.compile(r"^:name: *(?P<name>\S+)$", re.MULTILINE)
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Connect each step to the moment at which Sphinx is to do it."""
+    app.connect("builder-inited", lambda app: train_digits())
+    app.connect("builder-inited", lambda app: write_verdicts())
+    app.connect("source-read", borrow_cells)
+    app.connect("html-page-context", make_code_focusable)
+    app.connect("build-finished", copy_notebooks)
+    return {"parallel_read_safe": True}
+
+
+def train_digits() -> None:
+    """The run `_gen/runs/digits` that pages sample from; trained once, in about two minutes."""
+    if (DIGITS / "model_index.json").exists():
+        return
+    from workbench import cli
+
+    options = "--preset digits --num-train-timesteps 1000 --device cpu --quiet"
+    if cli.main(["train", *options.split(), "--output", str(DIGITS)]) != 0:
+        raise RuntimeError("the digits that the pages sample from could not be trained")
+
+
+def write_verdicts() -> None:
+    """The report on `scratch` and the tables of mistakes, kills and findings, which pages read."""
+    import verdicts
+
+    verdicts.write()
+
+
+def borrow_cells(app: Any, docname: str, source: list[str]) -> None:
+    """Put another page's code cell where `{cell} PAGE NAME` stands: text twice, code once."""
+
+    def cell(match: re.Match[str]) -> str:
+        page = DOCS / f"{match['page']}.md"
+        app.env.note_dependency(str(page))
+        for found in CELL.finditer(page.read_text()):
+            name = NAME.search(found[0])
+            if name and name["name"] == match["name"]:
+                return found[0]
+        raise ValueError(f"{docname}: {page.name} has no code cell named {match['name']}")
+
+    source[0] = BORROWED.sub(cell, source[0])
+
+
+def make_code_focusable(
+    app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Let the keyboard scroll wide code, tables and formulas."""
+    body = context.get("body")
+    if body:
+        context["body"] = body.replace(
+            '<div class="highlight"><pre>',
+            '<div class="highlight"><pre tabindex="0" role="region" aria-label="code">',
+        ).replace('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper')
+
+
+def copy_notebooks(app: Any, exception: Exception | None) -> None:
+    """Offer the executed notebooks for download, beside the pages that they were made from."""
+    if exception or app.builder.name != "html":
+        return
+    executed = Path(app.outdir).parent / "jupyter_execute" / "notebooks"
+    target = Path(app.outdir) / "notebooks"
+    for notebook in sorted(executed.glob("*.ipynb")):
+        shutil.copy(notebook, target / notebook.name)

