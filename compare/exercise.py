@@ -32,6 +32,7 @@ class Exercise:
         module: the file of `scratch` that holds our answer.
         function: its name, and the name of the reader's.
         stage: the stage of `compare` that judges it.
+        mistakes: those of the catalogue that can be made in this formula by itself.
         scheduler: the class of `scratch` that uses it.
     """
 
@@ -39,6 +40,7 @@ class Exercise:
     module: str
     function: str
     stage: str
+    mistakes: tuple[str, ...] = ()
     scheduler: str = "DDPMScheduler"
 
     @property
@@ -59,25 +61,90 @@ class Exercise:
 
 
 EXERCISES = (
-    Exercise("2a", "scratch.schedule", "linear", "schedule"),
-    Exercise("2b", "scratch.schedule", "cosine", "schedule"),
+    Exercise("2a", "scratch.schedule", "linear", "schedule", ("7", "8", "8-tenfold")),
+    Exercise(
+        "2b", "scratch.schedule", "cosine", "schedule", ("10-square", "10-offset", "10-cap", "11")
+    ),
     Exercise("2c", "scratch.schedule", "zero_terminal_snr", "schedule"),
-    Exercise("2d", "scratch.schedule", "scaled_linear", "schedule"),
+    Exercise("2d", "scratch.schedule", "scaled_linear", "schedule", ("7-inverse",)),
     Exercise("2e", "scratch.schedule", "sigmoid", "schedule"),
-    Exercise("3a", "scratch.forward", "add_noise", "forward"),
-    Exercise("4a", "scratch.reverse", "x_0_from_eps", "prediction"),
-    Exercise("4b", "scratch.reverse", "x_0_from_v", "prediction"),
-    Exercise("4c", "scratch.reverse", "eps_from_x_0", "prediction", "DDIMScheduler"),
-    Exercise("4d", "scratch.forward", "velocity", "forward"),
-    Exercise("4e", "scratch.reverse", "eps_from_v", "mean", "DDIMScheduler"),
-    Exercise("6a", "scratch.reverse", "posterior_mean", "mean"),
-    Exercise("6b", "scratch.reverse", "dynamic_threshold", "prediction"),
-    Exercise("7a", "scratch.reverse", "posterior_variance", "variance"),
-    Exercise("11a", "scratch.timesteps", "leading", "timesteps"),
+    Exercise(
+        "3a",
+        "scratch.forward",
+        "add_noise",
+        "forward",
+        ("5", "6", "5-6", "5-swapped", "17-forward", "18-forward", "31"),
+    ),
+    Exercise(
+        "4a",
+        "scratch.reverse",
+        "x_0_from_eps",
+        "prediction",
+        ("26", "42", "6-x0", "47-x0", "42-bracket"),
+    ),
+    Exercise("4b", "scratch.reverse", "x_0_from_v", "prediction", ("24", "25", "26-v")),
+    Exercise(
+        "4c",
+        "scratch.reverse",
+        "eps_from_x_0",
+        "prediction",
+        ("28", "28-root", "84"),
+        scheduler="DDIMScheduler",
+    ),
+    Exercise("4d", "scratch.forward", "velocity", "forward", ("24-velocity", "25-velocity")),
+    Exercise("4e", "scratch.reverse", "eps_from_v", "mean", scheduler="DDIMScheduler"),
+    Exercise(
+        "6a",
+        "scratch.reverse",
+        "posterior_mean",
+        "mean",
+        (
+            "37",
+            "38",
+            "39",
+            "40",
+            "41",
+            "37-beta",
+            "41-root",
+            "39-alpha-bar",
+            "43",
+            "44",
+            "44-bare",
+            "45",
+            "45-none",
+            "46",
+            "47",
+            "48",
+            "48-level",
+        ),
+    ),
+    Exercise("6b", "scratch.reverse", "dynamic_threshold", "prediction", ("68", "68-divide")),
+    Exercise(
+        "7a",
+        "scratch.reverse",
+        "posterior_variance",
+        "variance",
+        ("49", "53", "54", "54-previous", "58-large", "59", "59-root"),
+    ),
+    Exercise("11a", "scratch.timesteps", "leading", "timesteps", ("74",)),
     Exercise("11b", "scratch.timesteps", "linspace", "timesteps"),
-    Exercise("11c", "scratch.timesteps", "trailing", "timesteps"),
-    Exercise("11d", "scratch.ddim", "ddim_sigma", "variance", "DDIMScheduler"),
-    Exercise("11e", "scratch.ddim", "ddim_mean", "mean", "DDIMScheduler"),
+    Exercise("11c", "scratch.timesteps", "trailing", "timesteps", ("73",)),
+    Exercise(
+        "11d",
+        "scratch.ddim",
+        "ddim_sigma",
+        "variance",
+        ("49", "53", "54", "54-previous", "58-large", "59", "59-root"),
+        scheduler="DDIMScheduler",
+    ),
+    Exercise(
+        "11e",
+        "scratch.ddim",
+        "ddim_mean",
+        "mean",
+        ("82", "82-square", "83"),
+        scheduler="DDIMScheduler",
+    ),
 )
 BY_ID = {exercise.id: exercise for exercise in EXERCISES}
 
