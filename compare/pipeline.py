@@ -1,0 +1,1 @@
+"""The organ swap: network, scheduler and pipeline of either backend make the same pictures."""
