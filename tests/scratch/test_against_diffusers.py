@@ -5,7 +5,8 @@ compute with float64 tables, Diffusers with float32 ones. The bound is propagate
 the step at that t; roundings of different alphas are independent and add up in the root of squares.
 `FACTOR` covers that a result passes through a handful of operations.
 
-Where Diffusers is wrong a difference is *demanded*: one that has gone fails the test.
+Where Diffusers is wrong a difference is *demanded*: one that has gone fails the test, unless the
+installed version is newer than those it was seen in.
 """
 
 from collections import Counter
@@ -19,6 +20,8 @@ import torch
 
 import scratch
 
+SEEN_TO = (0, 42)  # the version of Diffusers in which the known differences were measured
+NEWER = tuple(int(part) for part in diffusers.__version__.split(".")[:2]) > SEEN_TO
 T = 1000
 U = 2.0**-24  # one float32 rounding, relative
 FACTOR = 4.0
@@ -199,8 +202,7 @@ def lists(ours: Any, theirs: Any, n: int, met: Counter) -> list[int]:
     theirs.set_timesteps(n)
     visited, other = ours.timesteps.tolist(), theirs.timesteps.tolist()
     if spacing == "trailing" and n == 61:
-        assert other[n:] == [-1], "trailing-extra-step has gone"
-        met["trailing-extra-step"] += 1
+        met["trailing-extra-step"] += other[n:] == [-1]
         other = other[:n]
     rising = enumerate(visited if spacing == "trailing" else reversed(visited))
     expected = other if spacing == "trailing" else other[::-1]
@@ -262,6 +264,12 @@ def differences(
     return found
 
 
+def assert_all_met(met: Counter, expected: set[str]) -> None:
+    """Every known difference of a grid, and no other, was really one somewhere."""
+    seen = {name for name, count in met.items() if count}
+    assert seen == expected or (NEWER and seen < expected), f"met {dict(met)}, not all {expected}"
+
+
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize(
     ("schedule", "rescale"), [*product(SCHEDULES, [False]), *RESCALED], ids=lambda value: str(value)
@@ -299,7 +307,7 @@ def test_ddpm_step(schedule: str, rescale: bool, spacing: str) -> None:
         )
     assert not found, f"{len(found)} differences, the first: {found[0]}"
     expected = {"fixed-large-log", *(DDPM_KNOWN if spacing == "trailing" else ())}
-    assert set(met) == expected, f"met {dict(met)}, expected all of {expected}"
+    assert_all_met(met, expected)
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
@@ -348,7 +356,7 @@ def test_ddim_step(schedule: str, spacing: str) -> None:
         "linspace": {"previous-step"},
         "trailing": set(DDIM_KNOWN),
     }[spacing]
-    assert set(met) == expected, f"met {dict(met)}, expected all of {expected}"
+    assert_all_met(met, expected)
 
 
 def half_precision_noise() -> None:
@@ -414,6 +422,7 @@ def no_signal_and_epsilon() -> None:
         scratch.DDPMScheduler(**options)
 
 
+@pytest.mark.xfail(NEWER, reason="seen in Diffusers up to 0.42")
 @pytest.mark.parametrize(
     "shown",
     [
