@@ -9,7 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +21,8 @@ REFUSALS = (ValueError, TypeError, NotImplementedError)
 @dataclass(frozen=True)
 class Adapter:
     """Any of five roles, for code that is not a scheduler class.
+
+    A `step`, `sample` or `loss` without a parameter for the generator draws from the global state.
 
     Attributes:
         alpha_bar: () -> (T,) tensor, alpha-bar_t for t = 0..T-1.
@@ -50,6 +52,37 @@ class Adapter:
         """Names of the roles that are filled."""
         names = ("alpha_bar", "add_noise", "step", "sample", "loss")
         return [name for name in names if getattr(self, name) is not None]
+
+    def with_generators(self) -> "Adapter":
+        """The same, its `sample` and `loss` both called with a generator, which they may ignore."""
+        sample, loss = (ignoring_generator(role) for role in (self.sample, self.loss))
+        return replace(self, sample=sample, loss=loss)
+
+
+def takes_generator(role: Callable[..., Any], place: int) -> bool:
+    """True if a role has a parameter at the place of the generator.
+
+    >>> takes_generator(lambda model, shape: None, 2)
+    False
+    """
+    parameters = inspect.signature(role).parameters.values()
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = sum(p.kind in by_place for p in parameters)
+    anything = any(p.kind == inspect.Parameter.VAR_POSITIONAL for p in parameters)
+    return anything or positional > place
+
+
+def ignoring_generator(role: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    """A role (model, what, generator) from one that may take no generator."""
+    if role is None or takes_generator(role, 2):
+        return role
+
+    def called(model: Any, what: Any, generator: Any) -> Any:
+        if isinstance(generator, list):
+            raise TypeError("takes no generators")
+        return role(model, what)
+
+    return called
 
 
 class Unloadable(Exception):

@@ -13,7 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compare.candidate import REFUSALS, Adapter, Namesakes, apart, brief, named_keywords
+from compare.candidate import (
+    REFUSALS,
+    Adapter,
+    Namesakes,
+    apart,
+    brief,
+    named_keywords,
+    takes_generator,
+)
 from compare.oracle import F64, Setting
 
 STEP_ONLY = ("eta", "use_clipped_model_output")
@@ -42,7 +50,10 @@ class _FromAdapter:
             def step(model_output: Any, timestep: Any, sample: Any, generator: Any = None) -> Any:
                 return run(model_output, int(timestep), sample, generator)
 
-            self.step = step
+            def step_of_globals(model_output: Any, timestep: Any, sample: Any) -> Any:
+                return run(model_output, int(timestep), sample)
+
+            self.step = step if takes_generator(run, 3) else step_of_globals
 
 
 class Subject:
@@ -82,7 +93,7 @@ class Subject:
 
     def _door(self, candidate: Any) -> Callable[..., Any]:
         if isinstance(candidate, Adapter):
-            self.adapter = candidate
+            self.adapter = candidate.with_generators()
             return lambda: _FromAdapter(candidate)
         if not callable(candidate):
             return lambda: candidate
@@ -101,7 +112,7 @@ class Subject:
         except Exception as error:
             raise Broken(f"cannot be built: {brief(error)}") from None
         if isinstance(thing, Adapter):
-            self.adapter = thing
+            self.adapter = thing.with_generators()
         self.first = self._wrap(thing)
         self.step_named = named_keywords(getattr(self.first, "step", None))
         self.set_named = named_keywords(getattr(self.first, "set_timesteps", None))
