@@ -260,7 +260,7 @@ class RunConfig:
             ValueError: an entry is unknown or has a bad value, or a whole part is missing.
         """
         parts = {"model": ModelConfig, "diffusion": DiffusionConfig, "train": TrainConfig}
-        missing = [f.name for f in fields(cls) if f.name not in values]
+        missing = [name for name in ("backend", "data", *parts) if name not in values]
         if missing:
             raise ValueError(f"this is no config of a run: it has no {', '.join(missing)}")
         built = {name: _build(part, values[name]) for name, part in parts.items()}

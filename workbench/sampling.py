@@ -201,14 +201,14 @@ def refuse_wrong_steps(backend: str, scheduler: Any, steps: int) -> None:
         steps: n in 1..T.
 
     Raises:
-        ValueError: the library's list of timesteps, or the step it takes from one of them to the
-            next, is wrong for this spacing and count.
+        ValueError: the library's list of timesteps, or a step that it takes along it, is wrong for
+            this spacing, count and variance.
     """
     if backend == "scratch":
         return
     problem = backends.gaps().chain_problem(scheduler, steps)
     if problem is not None:
-        raise ValueError(f"{problem}; use the scratch backend, other steps or `leading` spacing")
+        raise ValueError(f"{problem}; the scratch backend does this right")
 
 
 def _check(count: int, batch_size: int, steps: int, T: int, eta: float | None) -> None:

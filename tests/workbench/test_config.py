@@ -67,8 +67,8 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     (ModelConfig, {"channels": (32, 64, 128)}, "one entry for each level"),
     (ModelConfig, {"channels": (), "attention": ()}, "one entry for each level"),
     (ModelConfig, {"channels": [32, 64]}, "channels must be a tuple, each a whole number"),
-    (ModelConfig, {"channels": (32, 20)}, "channels must be multiples of norm_num_groups=8, got 20"),
-    (ModelConfig, {"channels": (0, 8)}, "channels must be multiples of norm_num_groups=8, got 0"),
+    (ModelConfig, {"channels": (32, 20)}, "must be multiples of norm_num_groups=8, got 20"),
+    (ModelConfig, {"channels": (0, 8)}, "must be multiples of norm_num_groups=8, got 0"),
     (ModelConfig, {"attention": (0, 1)}, "attention must be a tuple, each True or False"),
     (ModelConfig, {"norm_num_groups": 0}, "norm_num_groups must be at least 1, got 0"),
     (ModelConfig, {"layers_per_block": 1.5}, "layers_per_block must be a whole number, got 1.5"),
@@ -145,7 +145,7 @@ def changed(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "this is no config of a run: it has no backend, data, labels, seed, model"),
+        ({}, "this is no config of a run: it has no backend, data, model"),
         (changed(extra=1), "RunConfig has no entry extra; it has backend, data"),
         (changed(model={"width": 3}), "ModelConfig has no entry width; it has attention"),
         (changed(train=[1, 2]), r"TrainConfig must be an object with entries, got \[1, 2\]"),
