@@ -58,12 +58,8 @@ EXAMPLES = {
 }
 
 
-FIXED = (
-    "data",
-    "labels",
-    "size",
-    "output",
-)  # what a run that goes on has decided, as its options are
+# Decided by a run that goes on, as its options are.
+FIXED = ("data", "labels", "size", "output")
 
 
 def run_config(args: argparse.Namespace) -> RunConfig:
