@@ -19,9 +19,12 @@ from compare import (
     conventions,
     forward,
     mean,
+    pipeline,
     prediction,
     schedule,
     timesteps,
+    training,
+    unet,
     variance,
 )
 from compare.candidate import Namesakes, Unloadable, brief, load
@@ -39,6 +42,11 @@ STEPS: dict[str, Stage] = {
     "prediction": prediction.checks,
     "mean": mean.checks,
     "variance": variance.checks,
+}
+MODELS: dict[str, Callable[[str, int], list[Check]]] = {  # of both backends, without a candidate
+    "unet": unet.checks,
+    "training": training.checks,
+    "pipeline": pipeline.checks,
 }
 Progress = Callable[[str, list[Check]], None]
 
@@ -88,6 +96,8 @@ def judge(
     """The report on one candidate; never raises for what the candidate does."""
     began = time.perf_counter()
     own: Namesakes | None = None
+    backends = candidate is None
+    candidate = "scratch:DDPMScheduler" if backends else candidate
     name = candidate if isinstance(candidate, str) else _name_of(candidate)
     report = Report(name, [], level=level, seed=seed, versions=versions())
     with quiet():
@@ -102,7 +112,9 @@ def judge(
             report.checks = [Check("load", "schedule", "error", f"cannot be read: {brief(error)}")]
         else:
             _stages(report, subject, only, progress)
-            if beside and candidate is not None:
+            if backends:
+                _models(report, only, progress)
+            if beside:
                 _beside(report, subject)
     if command:
         report.checks = [with_command(c, f"{command} --only {c.stage}") for c in report.checks]
@@ -121,7 +133,7 @@ def _stages(report: Report, subject: Subject, only: str | None, progress: Progre
     for name, stage in stages.items():
         if not finite:
             break
-        checks = _run(name, stage, subject, oracle)
+        checks = _guarded(name, lambda stage=stage: stage(subject, oracle))
         report.checks += checks
         judged[name] = stage
         if progress is not None:
@@ -140,9 +152,19 @@ def _stages(report: Report, subject: Subject, only: str | None, progress: Progre
     report.not_offered = sorted(set(subject.not_offered))
 
 
-def _run(name: str, stage: Stage, subject: Subject, oracle: Oracle) -> list[Check]:
+def _models(report: Report, only: str | None, progress: Progress | None) -> None:
+    """The stages that a scheduler alone does not have."""
+    for name, stage in MODELS.items():
+        if only in (None, name):
+            checks = _guarded(name, lambda stage=stage: stage(report.level, report.seed))
+            report.checks += checks
+            if progress is not None:
+                progress(name, checks)
+
+
+def _guarded(name: str, stage: Callable[[], list[Check]]) -> list[Check]:
     try:
-        return stage(subject, oracle)
+        return stage()
     except Broken as broken:
         return [Check(f"{name}/run", name, "error", str(broken))]
     except Exception as error:
