@@ -133,7 +133,7 @@ def _stages(report: Report, subject: Subject, only: str | None, progress: Progre
     for name, stage in stages.items():
         if not finite:
             break
-        checks = _guarded(name, lambda stage=stage: stage(subject, oracle))
+        checks = _guarded(name, stage, subject, oracle)
         report.checks += checks
         judged[name] = stage
         if progress is not None:
@@ -156,15 +156,15 @@ def _models(report: Report, only: str | None, progress: Progress | None) -> None
     """The stages that a scheduler alone does not have."""
     for name, stage in MODELS.items():
         if only in (None, name):
-            checks = _guarded(name, lambda stage=stage: stage(report.level, report.seed))
+            checks = _guarded(name, stage, report.level, report.seed)
             report.checks += checks
             if progress is not None:
                 progress(name, checks)
 
 
-def _guarded(name: str, stage: Callable[[], list[Check]]) -> list[Check]:
+def _guarded(name: str, stage: Callable[..., list[Check]], *given: Any) -> list[Check]:
     try:
-        return stage()
+        return stage(*given)
     except Broken as broken:
         return [Check(f"{name}/run", name, "error", str(broken))]
     except Exception as error:
