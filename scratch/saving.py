@@ -194,7 +194,7 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def save_whole(folder: NameOrPath, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a new folder beside `folder`, then move its files in: all or none.
+    """Let `write` fill a new folder, then move its files into `folder`: all or none.
 
     Raises:
         ValueError: `folder` is a file.
@@ -202,8 +202,10 @@ def save_whole(folder: NameOrPath, write: Callable[[Path], None]) -> None:
     folder = Path(folder)
     if folder.is_file():
         raise ValueError(f"{folder} is a file; give the name of a folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+    # Beside what it becomes, or inside it: moving works within one disk only.
+    place = folder if folder.is_dir() else folder.parent
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=place) as temporary:
         new = Path(temporary)
         write(new)
         # Deepest first: `model_index.json`, which makes a folder a pipeline, comes last.

@@ -10,6 +10,9 @@ between two timesteps, rounding errors may pick either, and either is right.
 def leading(num_train_timesteps: int, num_inference_steps: int, offset: int = 0) -> list[int]:
     """i * (T // n) + offset, i = n-1..0. Ends at `offset`; starts below T-1 unless n = T.
 
+    For n > T/2 the stride is 1 and the list starts at n-1, where x_t is not pure noise yet though
+    sampling starts from it: take another spacing there.
+
     Args:
         num_train_timesteps: T, at least 1.
         num_inference_steps: n in 1..T.
