@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Two workers with a thread each: the tests are many and tiny.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 DOCS := docs/_build/html
 
 .PHONY: setup tour test test-long test-lowest check fix docs docs-check bench clean
@@ -17,10 +19,10 @@ tour: setup  ## Train both backends on digits, compare them, write runs/tour/ind
 	$(BIN)/ddpm tour
 
 test: setup  ## The whole suite
-	$(BIN)/python -m pytest -q -m "not long"
+	$(PYTEST) -m "not long"
 
 test-long: setup  ## What takes minutes: many seeds, full sizes
-	$(BIN)/python -m pytest -q -m long
+	$(PYTEST) -m long
 
 test-lowest:  ## The suite on the lowest supported versions, in an environment of its own
 	$(PYTHON) -m venv .venv-lowest
