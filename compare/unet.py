@@ -1,8 +1,455 @@
-"""Two U-Nets with the same weights, block by block: which block departs first, and why."""
+"""Two U-Nets with the same weights, block by block: which block departs first, and why.
 
-from compare.report import Check
+from compare.unet import judge_network
+print(judge_network(mine, diffusers.UNet2DModel(...)))
+"""
+
+import contextlib
+import copy
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compare.blocks import WHOLE, Departure, apart, first_departure, lent, predict, record
+from compare.candidate import brief
+from compare.ledger import Ledger
+from compare.report import Check, Diagnosis, Report
+from compare.tolerances import FACTOR, TOLERANCES, UNIT
+from compare.unet_alone import ROUNDING, SYMPTOMS, judge_alone
+from compare.unet_mistakes import BY_ID, SLIPS, Slip, planted
+
+GRADIENT = 1e-3  # of the largest entry: backward through the same layers, summed over the batch
+FAINT = 1e-3  # how faint the inputs are that show the eps of a norm
+LEARNING_RATE, WEIGHT_DECAY, EPS = 1e-3, 1e-2, 1e-8  # of the one AdamW step
+
+TINY: dict[str, Any] = {
+    "sample_size": 8,
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    "block_out_channels": (8, 16),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+}
+QUICK: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "paper": {
+        "attention_head_dim": None,
+        "downsample_padding": 0,
+        "flip_sin_to_cos": False,
+        "freq_shift": 1,
+        "norm_eps": 1e-6,
+    },
+    "scale-shift": {"resnet_time_scale_shift": "scale_shift", "attention_head_dim": 4},
+    "classes-dropout": {"num_class_embeds": 5, "dropout": 0.3, "layers_per_block": 2},
+}
+FULL: dict[str, dict[str, Any]] = {
+    **QUICK,
+    "three-levels": {
+        "sample_size": 16,
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+        "block_out_channels": (8, 12, 16),
+        "layers_per_block": 2,
+    },
+    "no-attention": {
+        "down_block_types": ("DownBlock2D",) * 2,
+        "up_block_types": ("UpBlock2D",) * 2,
+        "add_attention": False,
+    },
+    "attention-everywhere": {
+        "down_block_types": ("AttnDownBlock2D",) * 2,
+        "up_block_types": ("AttnUpBlock2D",) * 2,
+    },
+    "grey-centred": {"in_channels": 1, "out_channels": 2, "center_input_sample": True},
+    "middle-scaled": {"mid_block_scale_factor": math.sqrt(2), "attn_norm_num_groups": 2},
+    "no-middle": {"mid_block_type": None},
+    "scale-shift-groups": {"resnet_time_scale_shift": "scale_shift", "attn_norm_num_groups": 2},
+}
 
 
 def checks(level: str, seed: int) -> list[Check]:
-    """scratch's network beside Diffusers' with the same weights, for several sets of options."""
-    return []
+    """scratch's network beside Diffusers' with the same weights, for several sets of options.
+
+    Args:
+        level: `"quick"` for the sets that real models use, `"full"` for every option.
+        seed: of weights and inputs.
+    """
+    import diffusers
+
+    import scratch
+
+    ledger = Ledger("unet")
+    for name, options in (QUICK if level == "quick" else FULL).items():
+        ours = scratch.UNet2DModel(**TINY | options)
+        theirs = diffusers.UNet2DModel(**TINY | options)
+        judge_pair(ledger, f"{name}/", ours, theirs, seed)
+        if "dropout" in options:
+            _same_masks(ledger, f"{name}/", ours, theirs, seed)
+    return ledger.checks
+
+
+def judge_network(
+    network: nn.Module, reference: nn.Module | None = None, name: str = "network", seed: int = 0
+) -> Report:
+    """Judges a U-Net: its invariants, and block by block against another with the same weights.
+
+    Weights are chosen for the purpose and given back afterwards, so that both networks are left as
+    they were.
+
+    Args:
+        network: has the `state_dict` keys of Diffusers' `UNet2DModel`; called as `network(sample=,
+            timestep=)`, with `class_labels=` if it has classes.
+        reference: `scratch.UNet2DModel` or Diffusers', with the options that `network` should have.
+            Without one, only the invariants are judged, and `network` needs a `config`.
+        name: shown in the report.
+        seed: of weights and inputs.
+
+    Returns:
+        The report; the first block that departs is in the message of a check, and the mistake that
+        explains it is its diagnosis.
+    """
+    ledger, diagnoses = Ledger("unet"), []
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        if reference is not None:
+            diagnoses = judge_pair(ledger, "", network, reference, seed)
+        else:
+            with lent(network), _errors(ledger, ""):
+                network.load_state_dict(random_weights(network, seed))
+                judge_alone(ledger, "", network, inputs(network.config, seed))
+            diagnoses = _symptoms(ledger.checks)
+    return Report(name, ledger.checks, diagnoses, seed=seed)
+
+
+def random_weights(network: nn.Module, seed: int) -> dict[str, Tensor]:
+    """Weights that keep activations near 1: N(0, 1 / fan-in), gains near 1, small biases."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, weight in network.state_dict().items():
+        if not weight.is_floating_point():
+            state[name] = weight
+            continue
+        noise = torch.randn(weight.shape, generator=generator)
+        if weight.ndim > 1:
+            state[name] = noise / math.sqrt(weight[0].numel())
+        else:
+            gain = "norm" in name and name.endswith("weight")
+            state[name] = 0.1 * noise + gain
+    return state
+
+
+def inputs(config: Any, seed: int) -> dict[str, Any]:
+    """Arguments of `forward` for three images at three levels of noise."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    size = 4 * 2 ** (len(config.block_out_channels) - 1)
+    arguments = {
+        "sample": torch.randn(3, config.in_channels, size, size, generator=generator),
+        "timestep": torch.tensor([0, 499, 999]),
+    }
+    if config.num_class_embeds:
+        arguments["class_labels"] = torch.arange(3) % config.num_class_embeds
+    return arguments
+
+
+def judge_pair(
+    ledger: Ledger, prefix: str, network: nn.Module, reference: Any, seed: int
+) -> list[Diagnosis]:
+    """The checks of two networks with the same weights, and what explains those that fail.
+
+    Args:
+        ledger: where to write the checks.
+        prefix: of their names.
+        network: that is judged.
+        reference: that it is measured by.
+        seed: of weights and inputs.
+    """
+    weights = random_weights(reference, seed)
+    arguments = inputs(reference.config, seed)
+    before = len(ledger.checks)
+    diagnoses: list[Diagnosis] = []
+    with lent(network, reference), _errors(ledger, prefix):
+        reference.load_state_dict(weights)
+        if not _load(ledger, prefix, network, weights):
+            return []
+        network.eval()
+        reference.eval()
+        departure = _blocks(ledger, prefix, network, reference, arguments)
+        _norms(ledger, prefix, network, reference, arguments)
+        _dropout(ledger, prefix, network, reference, arguments)
+        judge_alone(ledger, prefix, network, arguments)
+        _gradients(ledger, prefix, network, reference, arguments)
+        _optimizer_step(ledger, prefix, network, reference)
+        failing = [c for c in ledger.checks[before:] if not c.passed]
+        if failing:
+            network.load_state_dict(weights, strict=False)
+            diagnoses = _explained(failing, network, reference, arguments, departure)
+    return diagnoses
+
+
+@contextmanager
+def _errors(ledger: Ledger, prefix: str) -> Iterator[None]:
+    """A network that cannot be run is a check, not a traceback."""
+    try:
+        yield
+    except Exception as error:
+        ledger.add(f"{prefix}run", "error", f"cannot be run: {brief(error)}")
+
+
+def _load(ledger: Ledger, prefix: str, network: nn.Module, weights: Mapping[str, Tensor]) -> bool:
+    """Gives a network the weights; True if it has the same ones, and perhaps buffers of its own."""
+    own = {name: value.shape for name, value in network.state_dict().items()}
+    wanted = {name: value.shape for name, value in weights.items()}
+    buffers = {name for name, _ in network.named_buffers()} - wanted.keys()
+    wrong = [
+        f"{name} is {tuple(own[name]) if name in own else 'missing'}, should be "
+        + (f"{tuple(wanted[name])}" if name in wanted else "missing")
+        for name in [*wanted, *own]
+        if name not in buffers and own.get(name) != wanted.get(name)
+    ]
+    first = f": {wrong[0]}" if wrong else ""
+    ledger.judge(
+        f"{prefix}weights",
+        not wrong,
+        "the same weights, by name and shape",
+        f"{len(wrong)} weights have another name or shape{first}",
+        measured=float(len(wrong)),
+        allowed=0.0,
+    )
+    if not wrong:
+        network.load_state_dict(dict(weights), strict=False)
+    return not wrong
+
+
+def _blocks(
+    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
+) -> Departure | None:
+    """Every block makes the same of the same."""
+    calls, others = record(network, arguments), record(reference, arguments)
+    departure = first_departure(network, calls, others, ROUNDING)
+    ledger.judge(
+        f"{prefix}blocks",
+        departure is None,
+        f"{len(calls.keys() & others.keys())} parts, the same output",
+        str(departure),
+        measured=apart(calls[WHOLE].made[0], others[WHOLE].made[0]),
+        allowed=ROUNDING,
+        input="three images at t = 0, 499, 999",
+        reason=TOLERANCES["unet"].reason,
+        catches="88-93, 97",
+    )
+    return departure
+
+
+def _norms(
+    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
+) -> None:
+    """Each GroupNorm by itself on inputs so faint that its eps shows."""
+    theirs, worst, wrong = dict(network.named_modules()), 0.0, ""
+    for name, call in record(reference, arguments).items():
+        ours = reference.get_submodule(name)
+        its = theirs.get(name)
+        if isinstance(ours, nn.GroupNorm) and isinstance(its, nn.GroupNorm):
+            faint = FAINT * call.given[0]
+            gap = apart(its(faint), ours(faint))
+            if gap > ROUNDING and not wrong:
+                wrong = f"`{name}` has eps={its.eps:g}, should be {ours.eps:g}"
+            worst = max(worst, gap)
+    ledger.judge(
+        f"{prefix}norms",
+        not wrong,
+        "each GroupNorm agrees on faint inputs",
+        wrong,
+        measured=worst,
+        allowed=ROUNDING,
+        input=f"what each is given, times {FAINT:g}",
+        reason=TOLERANCES["unet"].reason,
+        catches="97-eps",
+    )
+
+
+def _dropout(
+    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
+) -> None:
+    """Something is random in training mode where the other has dropout, and nothing elsewhere."""
+    acts = []
+    for one in (network, reference):
+        one.train()
+        first, second = (record(one, arguments, seed)[WHOLE].made[0] for seed in (1, 2))
+        acts.append(not torch.equal(first, second))
+        one.eval()
+    ledger.judge(
+        f"{prefix}dropout",
+        acts[0] == acts[1],
+        "dropout acts in training" if acts[0] else "nothing is random in training",
+        "dropout never acts" if acts[1] else "something is random in training, without dropout",
+        input="training mode, two seeds",
+        catches="94",
+    )
+
+
+def _same_masks(ledger: Ledger, prefix: str, network: nn.Module, reference: Any, seed: int) -> None:
+    """From one seed both backends drop the same activations, so that their losses are the same."""
+    arguments = inputs(reference.config, seed)
+    with lent(network, reference):
+        network.load_state_dict(reference.state_dict())
+        network.train()
+        reference.train()
+        ones, others = (record(n, arguments, seed)[WHOLE].made[0] for n in (network, reference))
+    gap = apart(ones, others)
+    ledger.judge(
+        f"{prefix}same-masks",
+        gap <= ROUNDING,
+        "one seed drops the same activations",
+        "one seed drops other activations",
+        measured=gap,
+        allowed=ROUNDING,
+        input="training mode, one seed",
+        reason=TOLERANCES["unet"].reason,
+    )
+
+
+def _slopes(network: nn.Module, arguments: Mapping) -> dict[str, Tensor]:
+    """The gradient of the mean square of the prediction, by weight."""
+    network.zero_grad()
+    with torch.enable_grad():
+        predict(network, arguments).square().mean().backward()
+    weights = network.named_parameters()
+    return {n: torch.zeros_like(w) if w.grad is None else w.grad.clone() for n, w in weights}
+
+
+def _gradients(
+    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
+) -> None:
+    """The same gradients; those below a thousandth of the largest are compared to that."""
+    ours, theirs = _slopes(network, arguments), _slopes(reference, arguments)
+    largest = max(float(g.abs().max()) for g in theirs.values())
+    ratios = {
+        name: float((ours[name] - g).abs().max() / g.abs().max().clamp(min=GRADIENT * largest))
+        for name, g in theirs.items()
+    }
+    worst = max(ratios, key=lambda name: ratios[name])
+    ledger.judge(
+        f"{prefix}gradients",
+        ratios[worst] <= GRADIENT,
+        "the same gradients",
+        f"the gradient of {worst} differs",
+        measured=ratios[worst],
+        allowed=GRADIENT,
+        reason="backward through the same layers, summed over images and pixels in another order",
+        catches="90, 92, 93",
+    )
+
+
+def _optimizer_step(ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module) -> None:
+    """One AdamW step leaves the weights where its formula, in float64, leaves the reference's.
+
+    The first step is lr g / (|g| + eps), which is lr sign(g) for all but the smallest gradients: so
+    each weight may be as far off as a gradient that is off by its own bound moves that, and some
+    sixteen roundings of the quotient.
+
+    Source: Kingma & Ba 2014 (arXiv:1412.6980), algorithm 1; Loshchilov & Hutter 2017
+    (arXiv:1711.05101), algorithm 2.
+    """
+    torch.optim.AdamW(
+        network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, eps=EPS
+    ).step()
+    weights = dict(network.named_parameters())
+    slopes = {n: w.grad.double() for n, w in reference.named_parameters() if w.grad is not None}
+    largest = max(float(g.abs().max()) for g in slopes.values())
+    worst, allowed, at = -1.0, 0.0, ""
+    for name, g in slopes.items():
+        start = reference.get_parameter(name)
+        off = GRADIENT * g.abs().max().clamp(min=GRADIENT * largest)
+        moves = [LEARNING_RATE * x / (x.abs() + EPS) for x in (g, g + off, g - off)]
+        expected = start.double() * (1 - LEARNING_RATE * WEIGHT_DECAY) - moves[0]
+        bound = torch.maximum((moves[1] - moves[0]).abs(), (moves[2] - moves[0]).abs())
+        bound += FACTOR * UNIT * (start.double().abs() + 4 * LEARNING_RATE)
+        excess = (weights[name].double() - expected).abs() / bound
+        if float(excess.max()) > worst:
+            i = int(excess.argmax())
+            worst, allowed, at = float(excess.max()), float(bound.flatten()[i]), name
+    ledger.judge(
+        f"{prefix}optimizer-step",
+        worst <= 1,
+        "one AdamW step to the same weights",
+        f"after one AdamW step {at} differs",
+        measured=worst * allowed,
+        allowed=allowed,
+        reason="what the bound of the gradients allows Adam's first step, and its roundings",
+    )
+
+
+def _explained(
+    failing: list[Check],
+    network: nn.Module,
+    reference: Any,
+    arguments: Mapping,
+    departure: Departure | None,
+) -> list[Diagnosis]:
+    """The mistake of the table that makes of the same weights what the network makes."""
+    shown = _symptoms(failing)
+    if departure is None or any(d.bug == SYMPTOMS["eval"] for d in shown):
+        return shown or [_unnamed(failing[0].message)]
+    slip = _tried_on(network, reference, arguments, departure)
+    if slip is not None:
+        where = f" (first in `{departure.block}`)" if departure.block else ""
+        return [Diagnosis(slip.id, "unet", slip.words + where, slip.fix)]
+    return shown or [_unnamed(str(departure))]
+
+
+def _unnamed(words: str) -> Diagnosis:
+    return Diagnosis(None, "unet", words, "compare that block with scratch/unet.py, line by line")
+
+
+def _symptoms(failing: list[Check]) -> list[Diagnosis]:
+    """Mistakes that an invariant shows without trying them on."""
+    found = []
+    for check in failing:
+        name = check.id.rpartition("/")[2]
+        if name in SYMPTOMS and not check.passed:
+            slip = BY_ID[SYMPTOMS[name]]
+            found.append(Diagnosis(slip.id, "unet", f"{slip.words}: {check.message}", slip.fix))
+    return found
+
+
+def _tried_on(
+    network: nn.Module, reference: Any, arguments: Mapping, departure: Departure
+) -> Slip | None:
+    """The first mistake that, planted where the network departs, makes the same there."""
+    twin = _twin(reference)
+    if twin is None:
+        return None
+    calls = record(network, arguments)
+    around = {WHOLE}
+    parts = departure.block.split(".") if departure.block else []
+    around |= {".".join(parts[: i + 1]) for i in range(len(parts))}
+    known = record(twin, arguments)
+    at = departure.block
+    while at not in known:
+        at = at.rpartition(".")[0]
+    for slip in SLIPS:
+        if not any(type(m).__name__ == slip.kind for n, m in twin.named_modules() if n in around):
+            continue
+        with contextlib.suppress(RuntimeError):  # the mistake does not fit these shapes
+            made = record(planted(copy.deepcopy(twin), slip, around), arguments)[at].made
+            if apart(calls[at].made[0], made[0]) <= ROUNDING:
+                return slip
+    return None
+
+
+def _twin(reference: Any) -> nn.Module | None:
+    """scratch's network with the options and weights of the reference, if it has those options."""
+    from scratch import UNet2DModel
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            twin = UNet2DModel.from_config(reference.config)
+        except ValueError:
+            return None
+    twin.load_state_dict(reference.state_dict())
+    return twin.eval()
