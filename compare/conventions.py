@@ -23,6 +23,8 @@ RIGHT = Oracle()
 def read(subject: Subject) -> None:
     """Fills `subject.setting` with what the candidate does by itself, and the card."""
     claims = _claims(subject.first)
+    if subject.adapter is not None:
+        claims["prediction_type"] = subject.adapter.prediction_type
     for name, value in claims.items():
         if name not in subject.named and value is not None:
             subject.setting = replace(subject.setting, **{name: value})

@@ -105,7 +105,8 @@ def _best(
 ) -> tuple[Mistake, Oracle, list[str]] | None:
     """The mistake that explains the first failing stage and most of the others, and what is left."""
     best: tuple[Mistake, Oracle, list[str]] | None = None
-    for mistake in mistakes:
+    # A loop that goes wrong is named as such before a step's formula that would look the same.
+    for mistake in sorted(mistakes, key=lambda m: m.stage not in left):
         if mistake.only == "ddim" and kind_of(subject) == "ddpm":
             continue
         oracle = mistake.oracle(base)

@@ -18,9 +18,11 @@ import torch
 from compare import (
     conventions,
     forward,
+    loss,
     mean,
     pipeline,
     prediction,
+    sampling,
     schedule,
     timesteps,
     training,
@@ -42,6 +44,8 @@ STEPS: dict[str, Stage] = {
     "prediction": prediction.checks,
     "mean": mean.checks,
     "variance": variance.checks,
+    "sampling": sampling.checks,
+    "loss": loss.checks,
 }
 MODELS: dict[str, Callable[[str, int], list[Check]]] = {  # of both backends, without a candidate
     "unet": unet.checks,

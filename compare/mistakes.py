@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from compare import oracle as right
-from compare.oracle import F64, Level, Oracle, Setting
+from compare.oracle import F64, Level, Loop, Loss, Oracle, Setting
 
 
 @dataclass(frozen=True)
@@ -695,6 +695,50 @@ _MISTAKES: list[tuple] = [
     ("71-tilde", "variance", "in a strided chain the variance is that of the full chain at t, should "
      "be that of the stride", "beta = 1 - ab / ab_prev, with ab_prev of the list",
      {"std": _tables_beta_tilde}),
+    ("61-loop", "sampling", "every step of the loop adds the same z: the generator is made again in the "
+     "loop", "make the generator once, before the loop", {"loop": Loop(reseeds=True)}, "sample"),
+    ("63-start", "sampling", "x_T is uniform (rand), should be normal (randn)", "x_T = randn(shape)",
+     {"loop": Loop(start="uniform")}, "sample"),
+    ("69", "sampling", "pictures are cut off to integers, not rounded: half a grey level darker",
+     "((x + 1) * 127.5).round().clamp(0, 255)", {"loop": Loop(codec="floor")}, "uint8"),
+    ("69-clamp", "sampling", "pictures are not clamped before they become bytes: 256 wraps to 0",
+     "clamp to [0, 255] first", {"loop": Loop(codec="wrap")}, "uint8"),
+    ("78", "sampling", "the model is told the position in the list, not the timestep",
+     "model(x, t) with the t of the list", {"loop": Loop(tells="index")}, "strided"),
+    ("79", "sampling", "the loop stops before t = 0: the last step is missing",
+     "visit t = T-1, ..., 1, 0", {"loop": Loop(stops_at=1)}, "sample"),
+    ("80", "sampling", "the loop runs from t = 0 up, should run from T-1 down (Ho et al. algorithm 2)",
+     "for t in reversed(range(T))", {"loop": Loop(falls=False)}, "sample"),
+    ("95", "sampling", "the model samples in training mode: dropout is on",
+     "model.eval() before sampling, and back after it", {"loop": Loop(evaluates=False)}, "sample"),
+    ("106", "sampling", "with one generator for each image, the noise of an image still depends on its "
+     "batch-mates", "draw image i from generator i", {"loop": Loop(own_streams=False)}, "sample"),
+    ("17", "loss", "the noise is uniform in [0, 1) (rand), should be normal (randn)",
+     "noise = randn_like(x_0)", {"loss": Loss(noise="uniform")}, "loss"),
+    ("18", "loss", "the noise is drawn again for the target: a perfect model would have loss 2, not 0",
+     "use one noise tensor for x_t and for the target", {"loss": Loss(redrawn=True)}, "loss"),
+    ("19", "loss", "one t is drawn for the whole batch", "t = randint(0, T, (b,))",
+     {"loss": Loss(per_image=False)}, "loss"),
+    ("20", "loss", "t = T-1, where sampling starts, is never trained", "t = randint(0, T, (b,))",
+     {"loss": Loss(high=1)}, "loss"),
+    ("20-first", "loss", "t = 0 is never trained", "t = randint(0, T, (b,))", {"loss": Loss(low=1)},
+     "loss"),
+    ("23", "loss", "weights of shape (b, 1) meet losses of shape (b,): every image gets the mean weight",
+     "weights and losses both (b,)", {"loss": Loss(crossed=True)}, "loss"),
+    ("26-loss", "loss", "the target is x_0 although the model predicts the noise",
+     "loss = mean((noise - model(x_t, t))^2)", {"loss": Loss(target="sample")}, "loss"),
+    ("27-loss", "loss", "the target is the noise although the model predicts something else",
+     "compare with what the model predicts", {"loss": Loss(target="epsilon")}, "loss"),
+    ("32", "loss", "the loss is summed over the batch and its pixels, should be their mean",
+     "mean over everything", {"loss": Loss(reduce="sum")}, "loss"),
+    ("32-batch", "loss", "the loss is summed over pixels, should be their mean", "mean over everything",
+     {"loss": Loss(reduce="batch")}, "loss"),
+    ("34", "loss", "images are moved to [0, 1], but sampling assumes [-1, 1]", "leave x_0 in [-1, 1]",
+     {"loss": Loss(scale=0.5, shift=0.5)}, "loss"),
+    ("35", "loss", "images are halved to [-0.5, 0.5], but sampling assumes [-1, 1]",
+     "leave x_0 in [-1, 1]", {"loss": Loss(scale=0.5)}, "loss"),
+    ("36", "loss", "images in [-1, 1] are normalised a second time, to [-3, 1]", "normalise once",
+     {"loss": Loss(scale=2.0, shift=-1.0)}, "loss"),
 ]  # fmt: skip
 
 MISTAKES = tuple(Mistake(*row) for row in _MISTAKES)

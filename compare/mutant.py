@@ -10,8 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compare.candidate import Adapter
+from compare.mistakes import Mistake
 from compare.oracle import F64, Level, Oracle, Setting
 from compare.oracle import timesteps as right_timesteps
+from compare.roles import loss_of, sample_of
 
 
 @dataclass
@@ -143,3 +146,26 @@ def scheduler(oracle: Oracle, only: str = "", name: str = "Mutant") -> type:
     """A scheduler class over this oracle; `only="ddim"` makes it a DDIM."""
     parent = DDIM if only == "ddim" else Scheduler
     return type(name, (parent,), {"oracle": oracle, "learned": only == "learned_range"})
+
+
+def mutant(mistake: Mistake, setting: Setting) -> Any:
+    """A candidate with this mistake and no other: a scheduler class, a loop or a loss.
+
+    Args:
+        mistake: of the catalogue.
+        setting: T and betas of a loop or loss; a scheduler is told its own by the checks.
+    """
+    oracle, only = mistake.oracle(), mistake.only
+    if only not in ("sample", "strided", "uint8", "loss"):
+        return scheduler(oracle, only, f"Mistake{mistake.id}")
+    kind = "sample" if mistake.id == "27-loss" else "epsilon"
+    setting = replace(setting, prediction_type=kind)
+    shared: dict[str, Any] = {
+        "alpha_bar": lambda: Oracle().alpha_bar(setting),
+        "prediction_type": kind,
+        "name": f"mistake {mistake.id}",
+    }
+    if only == "loss":
+        return Adapter(loss=loss_of(oracle, setting), **shared)
+    n = 20 if only == "strided" else None
+    return Adapter(sample=sample_of(oracle, setting, n, only == "uint8"), **shared)

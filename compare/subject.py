@@ -116,6 +116,8 @@ class Subject:
         self.first = self._wrap(thing)
         self.step_named = named_keywords(getattr(self.first, "step", None))
         self.set_named = named_keywords(getattr(self.first, "set_timesteps", None))
+        if self.adapter is not None:
+            self.setting = replace(self.setting, prediction_type=self.adapter.prediction_type)
         if "eta" in self.step_named:
             self.setting = replace(self.setting, eta=0.0)
 
@@ -154,8 +156,8 @@ class Subject:
     def build(self, setting: Setting) -> "Built | None":
         """A scheduler of this setting, or None if the candidate refuses it."""
         keywords = self._keywords(setting)
-        at_step = (setting.eta, setting.use_clipped_model_output)
-        key = ("build", repr((sorted(keywords.items()), at_step)))
+        unnamed = (setting.num_train_timesteps, setting.eta, setting.use_clipped_model_output)
+        key = ("build", repr((sorted(keywords.items()), unnamed)))
         if key not in self.answers:
             try:
                 self.answers[key] = Built(self, self._wrap(self._make(keywords)), setting, key[1])

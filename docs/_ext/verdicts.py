@@ -177,11 +177,11 @@ def kill(index: int) -> dict[str, Any]:
     """The verdict on the mutant of one mistake."""
     from compare.judge import judge
     from compare.mistakes import MISTAKES
-    from compare.mutant import scheduler
+    from compare.mutant import mutant
+    from compare.oracle import Setting
 
     mistake = MISTAKES[index]
-    mutant = scheduler(mistake.oracle(), mistake.only)
-    report = judge(mutant, "quick", 0, beside=False)
+    report = judge(mutant(mistake, Setting()), "quick", 0, beside=False)
     failing = [c.id for c in report.checks if not c.passed]
     return {
         "mistake": mistake.id,

@@ -1,0 +1,359 @@
+"""Stage sampling: whole chains with the exact denoiser, and the role `sample`."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compare.affine import level_of, rows_of_mean
+from compare.candidate import brief
+from compare.ledger import Ledger
+from compare.oracle import F64, Level, Oracle, Setting
+from compare.probe import Probe, alpha_bars, probe
+from compare.report import Check
+from compare.roles import CENTRE, SPREAD, Spy, exact_output, gaussian_denoiser
+from compare.subject import Broken, Subject
+from compare.tolerances import TOLERANCES
+from compare.variance import SIX, statistics
+
+SHAPE = (32, 2, 8, 8)
+LENGTHS = (4, 10, 50, None)
+
+
+def checks(subject: Subject, oracle: Oracle) -> list[Check]:
+    """Means and stds of chains by recursion; a loop of the candidate's own call by call."""
+    ledger = Ledger("sampling", subject.strict)
+    if subject.has("step"):
+        for n in LENGTHS:
+            if n is None or subject.has("set_timesteps"):
+                with ledger.guard(f"chain-{n or 'all'}"):
+                    _recursion(ledger, subject, oracle, n)
+    if subject.adapter is not None and subject.adapter.sample is not None:
+        with ledger.guard("loop"):
+            _loop(ledger, subject, oracle)
+    return ledger.checks
+
+
+def moments(a: Tensor, b: Tensor, s: Tensor, table: Tensor, t: Tensor) -> tuple[float, float]:
+    """Mean and std at the end of x_prev = a x + b eps + s z with the exact eps, without sampling.
+
+    The data are N(CENTRE, SPREAD^2), so eps is affine in x and the law stays Gaussian.
+    """
+    alpha_bar = table[t]
+    signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    slope = noise / (alpha_bar * SPREAD**2 + 1 - alpha_bar)  # of eps in x - signal CENTRE
+    gain, shift = a + b * slope, -b * slope * signal * CENTRE
+    centre, variance = 0.0, 1.0
+    for g, h, size in zip(gain.tolist(), shift.tolist(), s.tolist(), strict=True):
+        centre, variance = g * centre + h, g * g * variance + size * size
+    return centre, variance**0.5
+
+
+def _curves(rows: Probe) -> tuple[Tensor, Tensor, Tensor]:
+    """a_t, b_t and s_t, as a candidate has them; s_t up to the size of z."""
+    k = len(rows.t)
+    both = rows_of_mean(rows)
+    return (both[:k] / rows.x).mean(1), (both[k:] / rows.out).mean(1), rows.zero.abs().mean(1)
+
+
+def _recursion(ledger: Ledger, subject: Subject, oracle: Oracle, n: int | None) -> None:
+    """The law at the end of a chain, from the measured curves and from the oracle's."""
+    setting = subject.setting
+    if setting.prediction_type != "epsilon" or setting.thresholding:
+        return
+    rows = probe(subject, setting, n)
+    table = alpha_bars(subject, oracle, setting)
+    a, b, s = _curves(rows)
+    level = level_of(oracle, table, rows, setting)
+    one, zero = torch.ones(len(rows.t), 1, dtype=F64), torch.zeros(len(rows.t), 1, dtype=F64)
+    plain = replace(setting, clip_sample=False)
+    right_a = oracle.step_mean(zero, one, level, plain).flatten()
+    right_b = oracle.step_mean(one, zero, level, plain).flatten()
+    sigma = oracle.sigma(level, setting).flatten()
+    z = (s.sum() / sigma.sum()) if float(sigma.sum()) > 0 else torch.ones(())
+    t = rows.t.flatten()
+    got = torch.tensor(moments(a, b, s / z, table, t))
+    right = torch.tensor(moments(right_a, right_b, sigma, table, t))
+    ledger.values(
+        f"chain-{n or 'all'}",
+        "the law at the end of the chain",
+        got,
+        lambda: (right, torch.full((2,), 1e-3)),
+        where=lambda at: ("the mean", "the std")[at[0]],
+        input=f"data N({CENTRE}, {SPREAD}^2), the exact denoiser, {len(rows.t)} steps, recursion",
+        reason="errors of the curves, each within its float32 bound, added over the chain",
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A loop seen from the model: x (calls, ...), what it was told, and what came out."""
+
+    x: Tensor
+    t: Tensor
+    out: Tensor
+    training: bool
+    left_training: bool
+    result: Tensor
+    again: Tensor
+    apart: tuple[Tensor, Tensor] | None
+    far: Tensor | None
+
+
+def _ask(subject: Subject, table: Tensor) -> Run:
+    assert subject.adapter is not None
+    role: Any = subject.adapter.sample
+    answer = gaussian_denoiser(subject.setting.prediction_type, table)
+
+    def call(model: Spy, shape: tuple[int, ...], generator: Any) -> Tensor:
+        torch.default_generator.manual_seed(11)
+        try:
+            result = torch.as_tensor(role(model, shape, generator))
+        except (Exception, SystemExit) as error:
+            raise Broken(f"sample raises {brief(error)}") from None
+        if tuple(result.shape) != shape:
+            text = f"sample returned shape {tuple(result.shape)}, asked for {shape}"
+            raise Broken(text, raised=False)
+        if not model.seen:
+            raise Broken("sample never calls the model", raised=False)
+        return result.detach()
+
+    model = Spy(answer, table)
+    result = call(model, SHAPE, torch.Generator().manual_seed(11))
+    again = call(Spy(answer, table), SHAPE, torch.Generator().manual_seed(11))
+    few = (3, 1, 2, 2)
+    try:
+        streams = [torch.Generator().manual_seed(s) for s in (1, 2, 3)]
+        many = call(Spy(answer, table), few, streams)
+        alone = [
+            call(Spy(answer, table), (1, 1, 2, 2), [torch.Generator().manual_seed(s)])
+            for s in (1, 2, 3)
+        ]
+        apart = (many, torch.cat(alone))
+    except Broken:
+        apart = None
+    far = None
+    if result.dtype == torch.uint8:
+        far = call(
+            Spy(_far_outside(subject, table), table), SHAPE, torch.Generator().manual_seed(1)
+        )
+    return Run(
+        torch.stack([x for x, *_ in model.seen]),
+        torch.stack([t[0] for _, t, *_ in model.seen]),
+        torch.stack([out for _, _, out, _ in model.seen]),
+        any(training for *_, training in model.seen),
+        model.training,
+        result,
+        again,
+        apart,
+        far,
+    )
+
+
+def _far_outside(subject: Subject, table: Tensor) -> Any:
+    """A denoiser sure of a picture that is brighter than white on one half and darker than black."""
+
+    def answer(x: Tensor, t: Tensor) -> Tensor:
+        x_0 = torch.full_like(x, 1.3)
+        x_0[..., x.shape[-1] // 2 :] = -1.3
+        return exact_output(subject.setting.prediction_type, table, x, t, x_0)
+
+    return answer
+
+
+def _loop(ledger: Ledger, subject: Subject, oracle: Oracle) -> None:
+    setting, loop = subject.setting, oracle.loop
+    table = alpha_bars(subject, Oracle(), setting)
+    run = subject.remember(("sample",), lambda: _ask(subject, table))
+    n = len(run.t)
+    told, visited, after = _visited(ledger, run, oracle, setting)
+    ledger.judge("loop/eval", run.training != loop.evaluates,
+                 "the model is in the mode looked for", "the model samples in training mode",
+                 catches="mistake 95")  # fmt: skip
+    if not run.left_training and loop.evaluates:
+        ledger.add("loop/mode", "note", "the model is left in eval mode")
+    _start(ledger, run, oracle)
+    if told and n > 1:
+        _transitions(ledger, run, oracle, setting, table, visited, after)
+    ledger.judge(
+        "loop/replay",
+        bool((run.result == run.again).all()),
+        "the same seed gives the same pictures",
+        "the same seed gives other pictures",
+    )
+    if run.apart is not None:
+        ledger.judge("loop/generators", bool((run.apart[0] == run.apart[1]).all()) == loop.own_streams,
+                     "one generator for each image: as looked for",
+                     "with one generator for each image, an image depends on its batch-mates",
+                     catches="mistake 106")  # fmt: skip
+
+
+def _visited(
+    ledger: Ledger, run: Run, oracle: Oracle, setting: Setting
+) -> tuple[bool, list[int], list[int]]:
+    """Whether the model was told right, the steps that it stands at, and the step after each."""
+    n, T = len(run.t), setting.num_train_timesteps
+    told = [int(t) for t in run.t]
+    full = n >= T - 1
+    spacings = ("leading",) if full else ("leading", "trailing", "linspace")
+    lists = {}
+    for spacing in spacings:
+        exact, unit = oracle.timesteps(replace(setting, timestep_spacing=spacing), T if full else n)
+        lists[spacing] = (exact.to(F64) / unit).round().long().tolist()
+    expected = {}
+    for spacing, listed in lists.items():
+        chosen = [t for t in listed if t >= oracle.loop.stops_at]
+        chosen = chosen if oracle.loop.falls else chosen[::-1]
+        expected[spacing] = list(range(n)) if oracle.loop.tells == "index" else chosen
+    base = int(min(told) == 1 and max(told) == T)
+    found = next((s for s, e in expected.items() if [t - base for t in told] == e), None)
+    right = next(iter(lists.values()))
+    ledger.judge("loop/visits", found is not None, f"the model is asked at {_ends(told)}",
+                 f"the model is asked at {_ends(told)}, should be {_ends(right)}",
+                 measured=float(n), catches="mistakes 78-80")  # fmt: skip
+    if base:
+        ledger.add("loop/t-base", "note", "the model is told t from 1")
+    whole = lists[found or spacings[0]]
+    following = dict(zip(whole, [*whole[1:], -1], strict=True))
+    chosen = [t for t in whole if t >= oracle.loop.stops_at]
+    chosen = chosen if oracle.loop.falls else chosen[::-1]
+    return found is not None, chosen, [following[t] for t in chosen]
+
+
+def _ends(listed: list[int]) -> str:
+    return str(listed) if len(listed) < 6 else f"{listed[0]}, {listed[1]}, ..., {listed[-1]}"
+
+
+def _start(ledger: Ledger, run: Run, oracle: Oracle) -> None:
+    x = run.x[0]
+    uniform = oracle.loop.start == "uniform"
+    centre, spread = (0.5, 12**-0.5) if uniform else (0.0, 1.0)
+    allowed = SIX * x.numel() ** -0.5
+    off = max(abs(float(x.mean()) - centre), abs(float(x.std()) - spread))
+    ledger.judge("loop/start", off <= allowed, "x_T has the law looked for",
+                 f"x_T has mean {float(x.mean()):.3f} and std {float(x.std()):.3f}, should be 0 and 1",
+                 measured=off, allowed=allowed, reason=TOLERANCES["law"].reason,
+                 catches="mistake 63")  # fmt: skip
+
+
+def _transitions(
+    ledger: Ledger,
+    run: Run,
+    oracle: Oracle,
+    setting: Setting,
+    table: Tensor,
+    visited: list[int],
+    after: list[int],
+) -> None:
+    """From each call to the next: what is left after the mean, over sigma, must be fresh N(0, 1)."""
+    k = len(run.t)
+    t, following = torch.tensor(visited[:k]), torch.tensor(after[:k])
+    prev = oracle.previous(following, t, k, setting)
+    level = _shaped(oracle.level(table, t, prev, setting))
+    kinds = {name: replace(setting, variance_type=name) for name in ("fixed_small", "fixed_large")}
+    kinds["DDIM, eta=0"] = replace(setting, eta=0.0)
+    left = {
+        name: run.x[1:] - oracle.step_mean(run.out, run.x, level, chosen)[: k - 1]
+        for name, chosen in kinds.items()
+    }
+    still = left["DDIM, eta=0"].abs().amax(dim=(1, 2, 3, 4))
+    scale = run.x[1:].abs().amax(dim=(1, 2, 3, 4))
+    if bool((still <= 1e-4 * (1 + scale)).all()):
+        ledger.add("loop/steps", "close", "every step is DDIM's, eta = 0 (a convention)")
+        return
+    sizes = {
+        name: oracle.sigma(level, kinds[name])[: k - 1].clamp(min=1e-12)
+        for name in ("fixed_small", "fixed_large")
+    }
+    z = {name: left[name] / sizes[name] for name in sizes}
+    goes_on = following[: k - 1] >= 0
+    off = {n: float(v[goes_on].flatten(1).std(dim=1).log().abs().mean()) for n, v in z.items()}
+    kind = min(off, key=lambda name: off[name])
+    _fresh(ledger, z[kind][goes_on], run.out[: k - 1][goes_on], oracle)
+    last = oracle.step_mean(run.out[-1:], run.x[-1:], _shaped_last(level), kinds[kind])[0]
+    if int(following[-1]) < 0 and oracle.loop.falls:
+        _pictures(ledger, run, last, oracle)
+
+
+def _shaped(level: Level) -> Level:
+    names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
+    return replace(level, **{n: getattr(level, n).reshape(-1, 1, 1, 1, 1) for n in names})
+
+
+def _shaped_last(level: Level) -> Level:
+    names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
+    return replace(level, **{n: getattr(level, n)[-1:] for n in names})
+
+
+def _fresh(ledger: Ledger, z: Tensor, out: Tensor, oracle: Oracle) -> None:
+    """(calls, b, c, h, w): mean and std of every step's z, its law, and independence.
+
+    All against a draw of the oracle's, so that a wrong law can be named too.
+    """
+    if oracle.noise_of is not Oracle().noise_of:
+        off = float((z - oracle.noise_of(torch.zeros_like(z), out)).abs().max())
+        ledger.judge("loop/steps-mean", off < 1e-2, "the noise is what was looked for",
+                     f"the noise is {off:.3g} away from what was looked for")  # fmt: skip
+        return
+    pixels, right = z[0].numel(), oracle.draw is Oracle().draw
+    stream, other = torch.Generator().manual_seed(21), torch.Generator().manual_seed(22)
+    shape = tuple(z.shape[1:])
+    drawn = [oracle.draw(shape, g, torch.float32).to(F64) for g in (stream, stream, other)]
+    wide = oracle.draw((64, *shape[1:]), other, torch.float32)
+    wanted = {"mean": 0.0, "std": 1.0} if right else {"mean": wide.mean(), "std": wide.std()}
+    factor = 1.0 if right else 2.0
+    # 1e-11 each: up to 1,000 steps are looked at together
+    allowed = 6.8 * factor * pixels**-0.5
+    each = {"mean": z.flatten(1).mean(dim=1), "std": z.flatten(1).std(dim=1)}
+    for name, values in each.items():
+        off = (values - float(wanted[name])).abs()
+        i = int(off.argmax())
+        ledger.add(f"loop/steps-{name}", "close" if float(off[i]) <= allowed else "differs",
+                   f"step {i + 1}: what is left after the mean, over sigma, has {name} "
+                   f"{float(values[i]):.3f}", measured=float(off[i]), allowed=allowed,
+                   reason=TOLERANCES["law"].reason, catches="mistakes 37-60")  # fmt: skip
+    if len(z) < 2:
+        return
+    middle = len(z) // 2
+    pair = statistics(z[middle - 1].float(), z[middle].float(), z[0].float())
+    model = statistics(*(d.float() for d in drawn))
+    for name in ("distance to N(0, 1)", "correlation of images", "correlation of calls"):
+        bound = factor * (3.3 if "distance" in name else SIX) * pixels**-0.5
+        aim = 0.0 if right else model[name]
+        aim = 1.0 if name == "correlation of calls" and oracle.loop.reseeds else aim
+        gap = abs(pair[name] - aim)
+        ledger.add(f"loop/{name.replace(' ', '-')}", "close" if gap <= bound else "differs",
+                   f"{name} of the steps' z is {pair[name]:.3f}", measured=gap, allowed=bound,
+                   reason=TOLERANCES["law"].reason, catches="mistakes 61-63")  # fmt: skip
+
+
+def _pictures(ledger: Ledger, run: Run, last: Tensor, oracle: Oracle) -> None:
+    """The result against the last step: as it is, clamped, in [0, 1], or as bytes."""
+    got = run.result.to(F64)
+    grey = (last + 1) * 127.5
+    if run.result.dtype == torch.uint8:
+        clamped = grey.clamp(0, 255)
+        made = {"round": clamped.round(), "floor": clamped.floor(), "wrap": grey.round() % 256}
+        if run.far is not None:
+            white, black = run.far[..., :4].float().mean(), run.far[..., 4:].float().mean()
+            wraps = not (float(white) > 250 and float(black) < 5)
+            ledger.judge("loop/clamp", wraps == (oracle.loop.codec == "wrap"),
+                         "values outside [-1, 1] become white and black",
+                         f"brighter than white becomes {float(white):.0f}, darker than black "
+                         f"{float(black):.0f}", catches="mistake 69")  # fmt: skip
+        off = float(((got - made[oracle.loop.codec]).abs() > 0.5).double().mean())
+        ledger.judge("loop/pictures", off < 0.01, "the bytes are those of the last step",
+                     f"{off:.0%} of the bytes are not (x + 1) * 127.5, rounded and clamped",
+                     measured=off, allowed=0.01, reason="ties and float32 rounding",
+                     catches="mistake 69")  # fmt: skip
+        return
+    unit = (last + 1) / 2
+    forms = {"as it is": last, "clamped": last.clamp(-1, 1), "in [0, 1]": unit.clamp(0, 1),
+             "in [0, 1], not clamped": unit}  # fmt: skip
+    off = {name: float((got - value).abs().max()) for name, value in forms.items()}
+    best = min(off, key=lambda name: off[name])
+    ledger.judge("loop/pictures", off[best] < 1e-4, f"the result is the last step, {best}",
+                 f"the result is {off[best]:.3g} away from the last step's mean: noise or another step "
+                 "at the end", measured=off[best], allowed=1e-4,
+                 reason="float32 rounding of one step", catches="mistakes 56, 69, 79")  # fmt: skip
