@@ -214,10 +214,12 @@ def test_a_network_that_cannot_be_shown_or_has_no_size_is_refused() -> None:
 def test_algorithm_2_by_hand() -> None:
     """x_T from N(0, I), then a step for each timestep; the same draws in the same order."""
     made, generator = ours(T=10), seeded()
+    made.scheduler = scratch.DDPMScheduler(num_train_timesteps=10, clip_sample=False)
     made.scheduler.set_timesteps(5)
     x = torch.randn(2, 1, 8, 8, generator=generator)
     with torch.no_grad():
         for t in (8, 6, 4, 2, 0):
             output = made.unet(x, t).sample
             x = made.scheduler.step(output, t, x, generator=generator).prev_sample
+    assert x.abs().max() > 1  # so that what goes beyond white and black matters
     assert torch.equal(made(2, seeded(), 5, "pt").images, (x / 2 + 0.5).clamp(0, 1))
