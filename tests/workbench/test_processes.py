@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -14,9 +15,9 @@ from workbench import processes, runs
 from workbench.cli import main
 
 OPTIONS = """
-train --data sprites --steps 5 --batch-size 6 --channels 8,16 --attention no,yes --norm-num-groups 4
---layers-per-block 1 --num-train-timesteps 20 --optimizer adam --flip --class-conditional
---warmup-steps 1 --save-every 2 --device cpu --quiet
+train --data FOLDER/images.npy --labels FOLDER/labels.npy --steps 5 --batch-size 6 --optimizer adam
+--channels 8,16 --attention no,yes --norm-num-groups 4 --layers-per-block 1 --class-conditional
+--num-train-timesteps 20 --flip --warmup-steps 1 --save-every 2 --device cpu --quiet
 """
 
 
@@ -47,8 +48,12 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     Adam divides by the gradient's size, so a rounding error of a tiny gradient shows in full: most
     weights agree to 1e-6, and none is farther than a small part of the 5 steps of 1e-3.
     """
-    assert main([*OPTIONS.split(), "--output", str(tmp_path / "one")]) == 0
-    first, second = together(2, *OPTIONS.split(), "--output", str(tmp_path / "two"))
+    random = np.random.default_rng(0)
+    np.save(tmp_path / "images.npy", random.integers(0, 256, (20, 8, 8, 1), np.uint8))
+    np.save(tmp_path / "labels.npy", np.arange(20) % 3)
+    options = OPTIONS.replace("FOLDER", str(tmp_path)).split()
+    assert main([*options, "--output", str(tmp_path / "one")]) == 0
+    first, second = together(2, *options, "--output", str(tmp_path / "two"))
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "5 steps, last loss" in first.stdout
     assert second.stdout == second.stderr == ""  # only the first speaks
