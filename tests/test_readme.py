@@ -47,6 +47,15 @@ def test_commands_exist(command: str) -> None:
         assert words[0] in ("git", "cd", "open", "python"), command
 
 
+def test_the_verdict_is_what_compare_says() -> None:
+    import compare
+
+    candidate = "docs/examples/my_scheduler.py:MyScheduler"
+    said = str(compare.run(str(ROOT / candidate))).replace(f"{ROOT}/", "")
+    (shown,) = blocks("text")
+    assert said.startswith(shown.rstrip("\n"))
+
+
 def test_links_and_pictures_exist() -> None:
     targets = re.findall(r"\]\(([^)#\s]+)\)|src=\"([^\"]+)\"", README)
     local = [a or b for a, b in targets if not (a or b).startswith("http")]
