@@ -20,6 +20,7 @@ from typing import Any
 from compare.candidate import Unloadable, brief, load
 from compare.report import Report
 
+NOT_ASKED = "not part of this exercise"
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "exercises"
 
 
@@ -34,6 +35,8 @@ class Exercise:
         stage: the stage of `compare` that judges it.
         mistakes: those of the catalogue that can be made in this formula by itself.
         scheduler: the class of `scratch` that uses it.
+        variance: the only `variance_type` that the scheduler offers here, if another would not use
+            the formula.
     """
 
     id: str
@@ -42,6 +45,7 @@ class Exercise:
     stage: str
     mistakes: tuple[str, ...] = ()
     scheduler: str = "DDPMScheduler"
+    variance: str = ""
 
     @property
     def ours(self) -> Callable[..., Any]:
@@ -88,7 +92,7 @@ EXERCISES = (
         "scratch.reverse",
         "eps_from_x_0",
         "prediction",
-        ("28", "28-root", "84"),
+        ("28", "28-root"),
         scheduler="DDIMScheduler",
     ),
     Exercise("4d", "scratch.forward", "velocity", "forward", ("24-velocity", "25-velocity")),
@@ -98,25 +102,7 @@ EXERCISES = (
         "scratch.reverse",
         "posterior_mean",
         "mean",
-        (
-            "37",
-            "38",
-            "39",
-            "40",
-            "41",
-            "37-beta",
-            "41-root",
-            "39-alpha-bar",
-            "43",
-            "44",
-            "44-bare",
-            "45",
-            "45-none",
-            "46",
-            "47",
-            "48",
-            "48-level",
-        ),
+        ("37", "38", "39", "40", "41", "37-beta", "41-root", "39-alpha-bar"),
     ),
     Exercise("6b", "scratch.reverse", "dynamic_threshold", "prediction", ("68", "68-divide")),
     Exercise(
@@ -124,7 +110,8 @@ EXERCISES = (
         "scratch.reverse",
         "posterior_variance",
         "variance",
-        ("49", "53", "54", "54-previous", "58-large", "59", "59-root"),
+        ("49", "53", "54", "54-previous", "58", "59", "59-root"),
+        variance="fixed_small",
     ),
     Exercise("11a", "scratch.timesteps", "leading", "timesteps", ("74",)),
     Exercise("11b", "scratch.timesteps", "linspace", "timesteps"),
@@ -134,7 +121,7 @@ EXERCISES = (
         "scratch.ddim",
         "ddim_sigma",
         "variance",
-        ("49", "53", "54", "54-previous", "58-large", "59", "59-root"),
+        ("49", "53", "54", "54-previous", "58", "59", "59-root"),
         scheduler="DDIMScheduler",
     ),
     Exercise(
@@ -170,9 +157,15 @@ class Outcome:
         A mistake that Diffusers makes too is still one here, and so is a formula that makes the
         scheduler refuse an option.
         """
-        if self.report is None or self.report.not_offered or self.report.findings:
+        if self.report is None or self.refused or self.report.findings:
             return False
         return self.called and not self.unfinished and self.report.passed
+
+    @property
+    def refused(self) -> list[str]:
+        """Options that the scheduler could not be built with, because of the answer."""
+        assert self.report is not None
+        return [text for text in self.report.not_offered if NOT_ASKED not in text]
 
     @property
     def hints(self) -> list[str]:
@@ -181,7 +174,7 @@ class Outcome:
             return []
         said = [diagnosis.explanation for diagnosis in self.report.diagnoses]
         said += [f"as in Diffusers: {finding['title']}" for finding in self.report.findings]
-        return said or [f"the scheduler refuses it: {text}" for text in self.report.not_offered[:1]]
+        return said or [f"the scheduler refuses it: {text}" for text in self.refused[:1]]
 
 
 def judge_answer(exercise: Exercise, answer: Callable[..., Any]) -> Outcome:
@@ -212,8 +205,22 @@ def judge_answer(exercise: Exercise, answer: Callable[..., Any]) -> Outcome:
 
     with scratch_with(exercise, watched) as scratch:
         candidate = getattr(scratch, exercise.scheduler)
+        if exercise.variance:
+            candidate = _with_one_variance(candidate, exercise.variance)
         outcome.report = judge(candidate, "quick", 0, only=exercise.stage, beside=False)
     return outcome
+
+
+def _with_one_variance(scheduler: type, variance: str) -> Callable[..., Any]:
+    """A factory of the scheduler that refuses every other `variance_type`."""
+
+    def build(**options: Any) -> Any:
+        if options.get("variance_type", variance) != variance:
+            raise NotImplementedError(NOT_ASKED)
+        return scheduler(**options)
+
+    build.__signature__ = inspect.signature(scheduler)  # type: ignore[attr-defined]
+    return build
 
 
 @contextmanager

@@ -14,7 +14,7 @@ DOCS = Path(__file__).resolve().parent.parent
 DIGITS = GENERATED / "runs" / "digits"
 CELL = re.compile(r"^```\{code-cell\}.*?^```$", re.DOTALL | re.MULTILINE)
 BORROWED = re.compile(r"^```\{cell\} (?P<page>\S+) (?P<name>\S+)\n```$", re.MULTILINE)
-NAME = re.compile(r"^:name: *(?P<name>\S+)$", re.MULTILINE)
+NAME = re.compile(r"^:?name: *(?P<name>\S+)$", re.MULTILINE)
 
 
 def setup(app: Any) -> dict[str, Any]:
@@ -22,6 +22,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("builder-inited", lambda app: train_digits())
     app.connect("builder-inited", lambda app: write_verdicts())
     app.connect("source-read", borrow_cells)
+    app.connect("autodoc-process-docstring", escape_formulas, priority=100)  # before napoleon
     app.connect("html-page-context", make_code_focusable)
     app.connect("build-finished", copy_notebooks)
     return {"parallel_read_safe": True}
@@ -58,6 +59,15 @@ def borrow_cells(app: Any, docname: str, source: list[str]) -> None:
         raise ValueError(f"{docname}: {page.name} has no code cell named {match['name']}")
 
     source[0] = BORROWED.sub(cell, source[0])
+
+
+def escape_formulas(
+    app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]
+) -> None:
+    """Docstrings are plain text with formulas: |x| is no substitution and a ** b is not bold."""
+    for i, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            lines[i] = line.replace("|", "\\|").replace("*", "\\*")
 
 
 def make_code_focusable(
