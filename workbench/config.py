@@ -283,8 +283,8 @@ def _build(cls: type, values: Any) -> Any:
 DIGITS = RunConfig()
 SPRITES = RunConfig(
     data="sprites",
-    model=ModelConfig(channels=(48, 96), attention=(False, True)),
-    train=TrainConfig(batch_size=32, steps=5000, warmup_steps=100, ema_decay=0.999),
+    model=ModelConfig(channels=(32, 64, 128), attention=(False, True, True)),
+    train=TrainConfig(batch_size=32, steps=3000, warmup_steps=100, ema_decay=0.999),
 )
 # The tutorial: UNet (128, 64), two layers a block, T = 500, batch 100, 32 epochs, Adam 1e-4.
 TUTORIAL = RunConfig(
