@@ -12,10 +12,25 @@ from PIL import Image
 
 from workbench.cli import build_parser, main
 
-TINY = (
-    "--channels 8,16 --norm-num-groups 4 --attention no,no --layers-per-block 1 --steps 2 "
-    "--batch-size 4 --num-train-timesteps 4 --quiet --device cpu"
-).split()  # noqa: SIM905
+TINY = [
+    "--channels",
+    "8,16",
+    "--norm-num-groups",
+    "4",
+    "--attention",
+    "no,no",
+    "--layers-per-block",
+    "1",
+    "--steps",
+    "2",
+    "--batch-size",
+    "4",
+    "--num-train-timesteps",
+    "4",
+    "--quiet",
+    "--device",
+    "cpu",
+]
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +217,9 @@ def test_diffusers_ddim_refuses_lists_it_gets_wrong(
 ) -> None:
     words = f"sample {tiny_run} --sampler ddim --steps 3 --spacing linspace --quiet --output"
     wrong = [*words.split(), str(tmp_path / "a.png")]
-    assert "does not step to t=0, the next timestep" in refused([*wrong, "--backend", "diffusers"], capsys)
+    assert "does not step to t=0, the next timestep" in refused(
+        [*wrong, "--backend", "diffusers"], capsys
+    )
     assert list(tmp_path.iterdir()) == []
     assert main(wrong) == 0  # ours takes the true previous step
 
