@@ -85,11 +85,18 @@ def checks(level: str, seed: int) -> list[Check]:
 
     ledger = Ledger("unet")
     for name, options in (QUICK if level == "quick" else FULL).items():
+        prefix = f"{name}/"
         ours = scratch.UNet2DModel(**TINY | options)
-        theirs = diffusers.UNet2DModel(**TINY | options)
-        judge_pair(ledger, f"{name}/", ours, theirs, seed)
-        if "dropout" in options:
-            _same_masks(ledger, f"{name}/", ours, theirs, seed)
+        theirs: Any = diffusers.UNet2DModel(**TINY | options)
+        arguments = inputs(theirs.config, seed)
+        with _errors(ledger, prefix):
+            if not give_weights(ledger, prefix, ours, theirs, seed):
+                continue
+            judge_pair(ledger, prefix, ours, theirs, arguments)
+            if "dropout" in options:
+                judge_alone(ledger, prefix, ours, arguments)
+                same_masks(ledger, prefix, ours, theirs, arguments)
+            judge_training_step(ledger, prefix, ours, theirs, arguments)
     return ledger.checks
 
 
@@ -98,14 +105,15 @@ def judge_network(
 ) -> Report:
     """Judges a U-Net: its invariants, and block by block against another with the same weights.
 
-    Weights are chosen for the purpose and given back afterwards, so that both networks are left as
-    they were.
+    Weights are chosen for the purpose and given back afterwards: both networks are left as they
+    were.
 
     Args:
         network: has the `state_dict` keys of Diffusers' `UNet2DModel`; called as `network(sample=,
-            timestep=)`, with `class_labels=` if it has classes.
+            timestep=)`, with `class_labels=` if it has classes. Without a reference it needs a
+            `config`.
         reference: `scratch.UNet2DModel` or Diffusers', with the options that `network` should have.
-            Without one, only the invariants are judged, and `network` needs a `config`.
+            Without one, only the invariants are judged.
         name: shown in the report.
         seed: of weights and inputs.
 
@@ -114,14 +122,24 @@ def judge_network(
         explains it is its diagnosis.
     """
     ledger, diagnoses = Ledger("unet"), []
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        if reference is not None:
-            diagnoses = judge_pair(ledger, "", network, reference, seed)
-        else:
-            with lent(network), _errors(ledger, ""):
-                network.load_state_dict(random_weights(network, seed))
-                judge_alone(ledger, "", network, inputs(network.config, seed))
-            diagnoses = _symptoms(ledger.checks)
+    measure: Any = network if reference is None else reference
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.no_grad(),
+        lent(network, measure),
+        _errors(ledger, ""),
+    ):
+        arguments = inputs(measure.config, seed)
+        departure = None
+        if give_weights(ledger, "", network, measure, seed):
+            if reference is not None:
+                departure = judge_pair(ledger, "", network, reference, arguments)
+            judge_alone(ledger, "", network, arguments)
+            if reference is not None:
+                judge_training_step(ledger, "", network, reference, arguments)
+        failing = [c for c in ledger.checks if not c.passed]
+        if failing:
+            diagnoses = _explained(failing, network, measure, arguments, departure)
     return Report(name, ledger.checks, diagnoses, seed=seed)
 
 
@@ -156,38 +174,34 @@ def inputs(config: Any, seed: int) -> dict[str, Any]:
 
 
 def judge_pair(
-    ledger: Ledger, prefix: str, network: nn.Module, reference: Any, seed: int
-) -> list[Diagnosis]:
-    """The checks of two networks with the same weights, and what explains those that fail.
+    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
+) -> Departure | None:
+    """Two networks with the same weights make the same, block by block.
 
     Args:
         ledger: where to write the checks.
         prefix: of their names.
-        network: that is judged.
+        network: that is judged; changed in mode only, like `reference`.
         reference: that it is measured by.
-        seed: of weights and inputs.
+        arguments: of both.
+
+    Returns:
+        Where `network` first departs.
     """
-    weights = random_weights(reference, seed)
-    arguments = inputs(reference.config, seed)
-    before = len(ledger.checks)
-    diagnoses: list[Diagnosis] = []
-    with lent(network, reference), _errors(ledger, prefix):
-        reference.load_state_dict(weights)
-        if not _load(ledger, prefix, network, weights):
-            return []
-        network.eval()
-        reference.eval()
-        departure = _blocks(ledger, prefix, network, reference, arguments)
-        _norms(ledger, prefix, network, reference, arguments)
-        _dropout(ledger, prefix, network, reference, arguments)
-        judge_alone(ledger, prefix, network, arguments)
-        _gradients(ledger, prefix, network, reference, arguments)
-        _optimizer_step(ledger, prefix, network, reference)
-        failing = [c for c in ledger.checks[before:] if not c.passed]
-        if failing:
-            network.load_state_dict(weights, strict=False)
-            diagnoses = _explained(failing, network, reference, arguments, departure)
-    return diagnoses
+    network.eval()
+    reference.eval()
+    departure = _blocks(ledger, prefix, network, reference, arguments)
+    _norms(ledger, prefix, network, reference, arguments)
+    _dropout(ledger, prefix, network, reference, arguments)
+    return departure
+
+
+def judge_training_step(
+    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
+) -> None:
+    """The same gradients, and the same weights after an optimiser's step, which `network` keeps."""
+    _gradients(ledger, prefix, network, reference, arguments)
+    _optimizer_step(ledger, prefix, network, reference)
 
 
 @contextmanager
@@ -199,16 +213,19 @@ def _errors(ledger: Ledger, prefix: str) -> Iterator[None]:
         ledger.add(f"{prefix}run", "error", f"cannot be run: {brief(error)}")
 
 
-def _load(ledger: Ledger, prefix: str, network: nn.Module, weights: Mapping[str, Tensor]) -> bool:
-    """Gives a network the weights; True if it has the same ones, and perhaps buffers of its own."""
+def give_weights(
+    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, seed: int
+) -> bool:
+    """Gives both networks the same weights; False if `network` has others than `reference`."""
+    weights = random_weights(reference, seed)
     own = {name: value.shape for name, value in network.state_dict().items()}
     wanted = {name: value.shape for name, value in weights.items()}
-    buffers = {name for name, _ in network.named_buffers()} - wanted.keys()
+    extra = {name for name, _ in network.named_buffers()} - wanted.keys()
     wrong = [
         f"{name} is {tuple(own[name]) if name in own else 'missing'}, should be "
         + (f"{tuple(wanted[name])}" if name in wanted else "missing")
-        for name in [*wanted, *own]
-        if name not in buffers and own.get(name) != wanted.get(name)
+        for name in {**wanted, **own}
+        if name not in extra and own.get(name) != wanted.get(name)
     ]
     first = f": {wrong[0]}" if wrong else ""
     ledger.judge(
@@ -220,7 +237,8 @@ def _load(ledger: Ledger, prefix: str, network: nn.Module, weights: Mapping[str,
         allowed=0.0,
     )
     if not wrong:
-        network.load_state_dict(dict(weights), strict=False)
+        reference.load_state_dict(weights)
+        network.load_state_dict(weights, strict=False)  # a BatchNorm has buffers of its own
     return not wrong
 
 
@@ -291,14 +309,13 @@ def _dropout(
     )
 
 
-def _same_masks(ledger: Ledger, prefix: str, network: nn.Module, reference: Any, seed: int) -> None:
+def same_masks(
+    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
+) -> None:
     """From one seed both backends drop the same activations, so that their losses are the same."""
-    arguments = inputs(reference.config, seed)
-    with lent(network, reference):
-        network.load_state_dict(reference.state_dict())
-        network.train()
-        reference.train()
-        ones, others = (record(n, arguments, seed)[WHOLE].made[0] for n in (network, reference))
+    network.train()
+    reference.train()
+    ones, others = (record(n, arguments)[WHOLE].made[0] for n in (network, reference))
     gap = apart(ones, others)
     ledger.judge(
         f"{prefix}same-masks",
@@ -391,6 +408,7 @@ def _explained(
     departure: Departure | None,
 ) -> list[Diagnosis]:
     """The mistake of the table that makes of the same weights what the network makes."""
+    network.load_state_dict(reference.state_dict(), strict=False)  # as before the optimiser's step
     shown = _symptoms(failing)
     if departure is None or any(d.bug == SYMPTOMS["eval"] for d in shown):
         return shown or [_unnamed(failing[0].message)]
@@ -410,7 +428,7 @@ def _symptoms(failing: list[Check]) -> list[Diagnosis]:
     found = []
     for check in failing:
         name = check.id.rpartition("/")[2]
-        if name in SYMPTOMS and not check.passed:
+        if name in SYMPTOMS:
             slip = BY_ID[SYMPTOMS[name]]
             found.append(Diagnosis(slip.id, "unet", f"{slip.words}: {check.message}", slip.fix))
     return found
