@@ -1,4 +1,4 @@
-"""The command line: `ddpm train | sample | compare | plot | tour`.
+"""The command line: `ddpm train | sample | compare | exercise | plot | tour`.
 
 Nothing heavy is imported until a verb runs, so that `--help` answers at once.
 """
@@ -167,6 +167,13 @@ def compare(args: argparse.Namespace) -> int:
     return compare_main(args)
 
 
+def exercise(args: argparse.Namespace) -> int:
+    """`ddpm exercise`: the reader's formula in the place of ours."""
+    from compare.exercise import main as exercise_main
+
+    return exercise_main(args)
+
+
 def tour(args: argparse.Namespace) -> int:
     """`ddpm tour`: train, sample and compare both backends, and write the page."""
     from workbench import tour
@@ -216,6 +223,9 @@ def build_parser() -> Parser:
     from compare.cli import add_arguments
 
     add_arguments(verb("compare", compare, "check a DDPM and name the formula that is wrong"))
+    from compare.exercise import add_arguments as add_exercise
+
+    add_exercise(verb("exercise", exercise, "check an exercise of the book, with hints"))
     _add_plot(verb("plot", plot, "draw one figure into a file"))
     added = verb("tour", tour, "train, sample and compare both backends on digits; write a page")
     added.add_argument("--output", default="runs/tour", help="folder (default: %(default)s)")
