@@ -58,8 +58,16 @@ def _parallel(row: Tensor, z: Tensor) -> bool:
     return bool((row - scale * z).abs().max() <= 1e-4 * row.abs().max()) and bool(scale.abs() > 0)
 
 
-def noise_row(subject: Subject, oracle: Oracle, setting: Setting, table: Tensor) -> Tensor:
+def loud_setting(subject: Subject) -> Setting | None:
+    """The setting in which a step draws: the base one, or eta = 1."""
+    if subject.setting.eta is None or subject.setting.eta > 0:
+        return subject.setting
+    return subject.offers(eta=1.0)
+
+
+def noise_row(subject: Subject, oracle: Oracle, table: Tensor) -> Tensor:
     """(1, 8) the z behind the probe's seed: replayed, or else read off a step in mid-chain."""
+    setting = loud_setting(subject) or subject.setting
     if "noise" not in subject.answers:
         rows = probe(subject, setting)
         strongest = rows.zero.abs().amax(dim=1).argmax()

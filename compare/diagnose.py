@@ -35,6 +35,8 @@ def mark_known(subject: Subject, stages: dict[str, Stage], checks: list[Check]) 
     findings = shared(kind_of(subject))
     for name, stage in stages.items():
         failing = {c.id for c in checks if c.stage == name and c.status == "differs"}
+        if not failing:
+            continue
         trials: list[tuple[Finding, ...]] = [(f,) for f in findings]
         trials += [(a, b) for i, a in enumerate(findings) for b in findings[i + 1 :]]
         for trial in trials:
@@ -82,7 +84,7 @@ def diagnose(
             diagnoses.append(_unnamed(left[0], failing))
             left = left[1:]
             continue
-        mistake, base, left = best
+        mistake, base, left, subject = best
         diagnoses.append(Diagnosis(mistake.id, mistake.stage, mistake.words, mistake.fix))
     return diagnoses
 
@@ -102,9 +104,10 @@ def _best(
     base: Oracle,
     tolerated: frozenset[str],
     mistakes: tuple[Mistake, ...],
-) -> tuple[Mistake, Oracle, list[str]] | None:
-    """The mistake that explains the first failing stage and most of the others, and what is left."""
-    best: tuple[Mistake, Oracle, list[str]] | None = None
+) -> tuple[Mistake, Oracle, list[str], Subject] | None:
+    """The mistake that explains the first failing stage and most of the others, what is left, and
+    the reading of the candidate with which it does."""
+    best: tuple[Mistake, Oracle, list[str], Subject] | None = None
     # A loop that goes wrong is named as such before a step's formula that would look the same.
     for mistake in sorted(mistakes, key=lambda m: m.stage not in left):
         if mistake.only == "ddim" and kind_of(subject) == "ddpm":
@@ -118,7 +121,7 @@ def _best(
                 continue
             rest = [name for name in left if not others[name]]
             if best is None or len(rest) < len(best[2]):
-                best = mistake, oracle, rest
+                best = mistake, oracle, rest, reading
             if not rest:
                 return best
     return best

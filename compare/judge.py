@@ -31,6 +31,7 @@ from compare import (
 )
 from compare.candidate import Namesakes, Unloadable, brief, load
 from compare.diagnose import Stage, diagnose, kind_of, mark_known
+from compare.findings import Finding
 from compare.mistakes import MISTAKES
 from compare.oracle import Oracle, Setting
 from compare.probe import usable
@@ -133,11 +134,14 @@ def _name_of(candidate: Any) -> str:
 def _stages(report: Report, subject: Subject, only: str | None, progress: Progress | None) -> None:
     stages = {n: s for n, s in STEPS.items() if only in (None, n)}
     oracle, judged = Oracle(), {}
+    shared: dict[str, Finding] = {}
     finite = True
     for name, stage in stages.items():
         if not finite:
             break
+        subject.steps_pass = all(c.passed for c in report.checks)
         checks = _guarded(name, stage, subject, oracle)
+        shared |= {f.id: f for f in mark_known(subject, {name: stage}, checks)}
         report.checks += checks
         judged[name] = stage
         if progress is not None:
@@ -146,12 +150,9 @@ def _stages(report: Report, subject: Subject, only: str | None, progress: Progre
             text = "alpha-bar is not finite or 1 - alpha-bar is 0: later stages are not judged"
             report.checks.append(Check("schedule/usable", name, "note", text))
             finite = False
-    shared = []
-    if any(c.status == "differs" for c in report.checks):
-        shared = mark_known(subject, judged, report.checks)
     if not all(c.passed for c in report.checks):
         report.diagnoses = diagnose(subject, judged, report.checks, MISTAKES)
-    report.findings = [f.plain() for f in shared]
+    report.findings = [f.plain() for f in shared.values()]
     report.conventions = subject.conventions
     report.not_offered = sorted(set(subject.not_offered))
 

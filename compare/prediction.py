@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from compare.affine import (
+    full_chain_fits,
     inputs,
     level_of,
     mean_bound,
-    noise_row,
     own_x_0,
     rounding,
     rows_of_mean,
@@ -149,12 +149,20 @@ def _limited(ledger: Ledger, name: str, subject: Subject, oracle: Oracle, settin
     measured, rights, alloweds, pures, pure_alloweds = [], [], [], [], []
     ts = sorted({T - 1, 3 * T // 4, T // 2, T // 20, 1, 0}, reverse=True)
     own, pure = alpha_bars(subject, oracle, setting), oracle.alpha_bar(setting)
+    nothing = torch.zeros_like(FAR_X)
+    if single(subject, setting, None, ts[0], FAR_X, FAR_OUT).x_0 is None:
+        if not full_chain_fits(subject, oracle):
+            ledger.add(name, "note", "x0-hat is not shown and the mean is off: left to stage mean")
+            return
     for t in ts:
         seen = single(subject, setting, None, t, FAR_X, FAR_OUT)
+        still = single(subject, setting, None, t, nothing, nothing).prev
         x, out = FAR_X.to(F64).reshape(1, -1), FAR_OUT.to(F64).reshape(1, -1)
         for table, values, bounds in ((own, rights, alloweds), (pure, pures, pure_alloweds)):
             level = _level(oracle, table, t, setting)
-            value, bound = _expected(subject, oracle, level, setting, x, out, seen.x_0 is None)
+            value, bound = _expected(
+                oracle, level, setting, x, out, still if seen.x_0 is None else None
+            )
             values.append(value)
             bounds.append(bound)
         measured.append(seen.prev if seen.x_0 is None else seen.x_0)
@@ -182,25 +190,18 @@ def _level(oracle: Oracle, table: Tensor, t: int, setting: Setting) -> Level:
 
 
 def _expected(
-    subject: Subject,
     oracle: Oracle,
     level: Level,
     setting: Setting,
     x: Tensor,
     out: Tensor,
-    whole: bool,
+    still: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """x0-hat limited, or the whole step that it leads to, and the allowed deviation."""
-    z = noise_row(subject, oracle, subject.setting, level.table)
+    """x0-hat limited, or the step that it leads to with the noise `still`, and what is allowed."""
 
     def x_0(at: Level) -> Tensor:
         raw = oracle.x_0(setting.prediction_type, out, x, at).reshape(1, 2, 4)
         return oracle.limit(raw, setting).reshape(1, 8)
-
-    def step(at: Level) -> Tensor:
-        return oracle.step(
-            out.reshape(1, 2, 4), x.reshape(1, 2, 4), z.reshape(1, 2, 4), replace_shape(at), setting
-        ).reshape(1, 8)
 
     nothing, kind = torch.zeros_like(x), setting.prediction_type
 
@@ -215,9 +216,14 @@ def _expected(
         (propagated(part, level, part(level).abs()) for part in (from_x, from_out)),
         rounding(terms),
     )
-    if not whole:
+    if still is None:
         return x_0(level), bound
-    return step(level), bound + mean_bound(oracle, out, x, None, level, setting)
+    images = [v.reshape(1, 2, 4) for v in (out, x, still)]
+    at = replace_shape(level)
+    noise = oracle.sigma(at, setting) * oracle.noise_of(torch.zeros_like(images[0]), images[0])
+    mean = oracle.step_mean(images[0], images[1], at, setting) + images[2] + noise
+    step = oracle.finish(mean, setting).reshape(1, 8)
+    return step, bound + mean_bound(oracle, out, x, None, level, setting) + rounding(still)
 
 
 def replace_shape(level: Level) -> Level:

@@ -24,7 +24,7 @@ LENGTHS = (4, 10, 50, None)
 def checks(subject: Subject, oracle: Oracle) -> list[Check]:
     """Means and stds of chains by recursion; a loop of the candidate's own call by call."""
     ledger = Ledger("sampling", subject.strict)
-    if subject.has("step"):
+    if subject.has("step") and subject.steps_pass:
         for n in LENGTHS:
             if n is None or subject.has("set_timesteps"):
                 with ledger.guard(f"chain-{n or 'all'}"):

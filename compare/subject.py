@@ -84,6 +84,7 @@ class Subject:
         self.not_offered: list[str] = []
         self.conventions: dict[str, str] = {}
         self.t_base = 0
+        self.steps_pass = True  # whole chains are judged only where every single step passes
         self.strict: frozenset[str] | None = None
         self.global_state = True
         self._factory = self._door(candidate)
