@@ -35,6 +35,7 @@ class Exercise:
         stage: the stage of `compare` that judges it.
         mistakes: those of the catalogue that can be made in this formula by itself.
         scheduler: the class of `scratch` that uses it.
+        used_in: the only file of `scratch` where the answer takes the place of ours; all if empty.
         variance: the only `variance_type` that the scheduler offers here, if another would not use
             the formula.
     """
@@ -46,6 +47,7 @@ class Exercise:
     mistakes: tuple[str, ...] = ()
     scheduler: str = "DDPMScheduler"
     variance: str = ""
+    used_in: str = ""
 
     @property
     def ours(self) -> Callable[..., Any]:
@@ -91,9 +93,10 @@ EXERCISES = (
         "4c",
         "scratch.reverse",
         "eps_from_x_0",
-        "prediction",
+        "mean",
         ("28", "28-root"),
         scheduler="DDIMScheduler",
+        used_in="scratch.reverse",
     ),
     Exercise("4d", "scratch.forward", "velocity", "forward", ("24-velocity", "25-velocity")),
     Exercise("4e", "scratch.reverse", "eps_from_v", "mean", scheduler="DDIMScheduler"),
@@ -235,7 +238,8 @@ def scratch_with(exercise: Exercise, answer: Callable[..., Any]) -> Iterator[Mod
         home = importlib.import_module(exercise.module)
         original = getattr(home, exercise.function)
         replaced = {original: answer} | _kept_apart(home, original)
-        for module in [m for name, m in sys.modules.items() if _is_scratch(name)]:
+        files = [name for name in sys.modules if _is_scratch(name)]
+        for module in [sys.modules[n] for n in files if exercise.used_in in ("", n)]:
             for name, value in vars(module).items():
                 if isinstance(value, FunctionType) and value in replaced:
                     setattr(module, name, replaced[value])

@@ -14,6 +14,7 @@ DOCS = Path(__file__).resolve().parent.parent
 DIGITS = GENERATED / "runs" / "digits"
 CELL = re.compile(r"^```\{code-cell\}.*?^```$", re.DOTALL | re.MULTILINE)
 BORROWED = re.compile(r"^```\{cell\} (?P<page>\S+) (?P<name>\S+)\n```$", re.MULTILINE)
+NAMED = re.compile(r"^(\s+)(\w+): ")
 NAME = re.compile(r"^:?name: *(?P<name>\S+)$", re.MULTILINE)
 
 
@@ -64,16 +65,29 @@ def borrow_cells(app: Any, docname: str, source: list[str]) -> None:
 def escape_formulas(
     app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]
 ) -> None:
-    """Docstrings are plain text with formulas: |x| is no substitution and a ** b is not bold."""
+    """Docstrings are plain text with formulas: |x| is no substitution and a ** b is not bold.
+
+    `Returns:` names what comes back, as in "x_t: like `x_0`"; napoleon would take it for a type.
+    """
+    returns = False
     for i, line in enumerate(lines):
-        if not line.lstrip().startswith((">>>", "...")):
-            lines[i] = line.replace("|", "\\|").replace("*", "\\*")
+        if line.lstrip().startswith((">>>", "...")):
+            continue
+        lines[i] = line.replace("|", "\\|").replace("*", "\\*")
+        if returns:
+            lines[i] = NAMED.sub(r"\1``\2``, ", lines[i])
+        returns = line.strip() == "Returns:"
 
 
 def make_code_focusable(
     app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Let the keyboard scroll wide code, tables and formulas."""
+    """Let the keyboard scroll wide code and tables, and give the menu's captions their level."""
+    for part in ("body", "furo_navigation_tree"):
+        if context.get(part):
+            context[part] = context[part].replace(
+                'role="heading"', 'role="heading" aria-level="2"'
+            )
     body = context.get("body")
     if body:
         context["body"] = body.replace(
