@@ -17,6 +17,7 @@ import torch
 
 from compare import (
     conventions,
+    curves,
     forward,
     loss,
     mean,
@@ -185,21 +186,29 @@ def _usable(subject: Subject) -> bool:
 
 
 @lru_cache
-def _measured(name: str, kind: str, level: str, seed: int) -> dict[str, float | None]:
-    """What a backend measures in every check."""
-    spec = {"scratch": "scratch", "diffusers": "diffusers"}[name]
-    spec += ":DDIMScheduler" if kind == "ddim" else ":DDPMScheduler"
-    report = judge(spec, level, seed, beside=False)
-    return {c.id: c.measured for c in report.checks}
+def _column(name: str, kind: str, level: str, seed: int) -> Report:
+    """The report on a backend, which stands beside others."""
+    spec = f"{name}:DDIMScheduler" if kind == "ddim" else f"{name}:DDPMScheduler"
+    report = Report(name, [], level=level, seed=seed)
+    subject = Subject(load(spec)[0], name, level, seed)
+    conventions.read(subject)
+    _stages(report, subject, None, None)
+    report.curves = {n: {name: values} for n, values in curves.measured(subject).items()}
+    return report
 
 
 def _beside(report: Report, subject: Subject) -> None:
-    """Puts what scratch and Diffusers measure in the same check beside it."""
-    columns = {
-        name: _measured(name, kind_of(subject), report.level, report.seed)
-        for name in ("scratch", "diffusers")
-    }
+    """Puts what scratch and Diffusers measure in the same check beside it, and their curves."""
+    kind = kind_of(subject)
+    columns = {n: _column(n, kind, report.level, report.seed) for n in ("scratch", "diffusers")}
+    measured = {name: {c.id: c.measured for c in r.checks} for name, r in columns.items()}
     report.checks = [
-        replace(c, beside={name: found.get(c.id) for name, found in columns.items()})
+        replace(c, beside={name: found.get(c.id) for name, found in measured.items()})
         for c in report.checks
     ]
+    own = curves.measured(subject)
+    for name, right in curves.expected(subject).items():
+        series = {"oracle": right} | ({"candidate": own[name]} if name in own else {})
+        for column in columns.values():
+            series |= column.curves.get(name, {})
+        report.curves[name] = series
