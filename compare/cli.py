@@ -34,6 +34,7 @@ EXAMPLES = """examples:
   ddpm compare --candidate mine.py:MyScheduler     which formula of mine is wrong?
   ddpm compare --candidate mine.py:M --only mean   one stage alone
   ddpm compare --template > mine.py                a scheduler to start from
+  ddpm compare --run runs/NAME --level full        a trained run, drawn by parts of both backends
 exit status: 0 right, 1 differs, 2 could not be run"""
 TEMPLATE = '''"""A DDPM scheduler to be judged: ddpm compare --candidate mine.py:MyScheduler
 
@@ -84,6 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     whose = parser.add_mutually_exclusive_group()
     whose.add_argument("--candidate", metavar="SPEC", help="FILE.py:NAME or package.module:NAME")
     whose.add_argument("--backend", choices=sorted(BACKENDS), help="judge one backend alone")
+    whose.add_argument(
+        "--run", metavar="RUN", help="draw from a trained run with every combination of both"
+    )
     parser.add_argument("--only", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
     parser.add_argument("--level", choices=("quick", "full"), default="quick")
     parser.add_argument("--seed", type=int, default=0, help="of the probes (default 0)")
@@ -138,6 +142,7 @@ def _fail(text: str) -> int:
 def _in_child(args: argparse.Namespace) -> int:
     spec = {
         "candidate": args.candidate or BACKENDS.get(args.backend or ""),
+        "run": args.run,
         "only": args.only,
         "level": args.level,
         "seed": args.seed,
@@ -193,9 +198,15 @@ def child(spec: dict, log: Path) -> int:
     screen = sys.stderr
     say("loading the candidate")
     command = "ddpm compare" + (f" --candidate {spec['candidate']}" if spec["candidate"] else "")
-    report = judge(
-        spec["candidate"], spec["level"], spec["seed"], spec["only"], progress, command=command
-    )
+    if spec["run"]:
+        from compare.pipeline import judge_run
+
+        say(f"drawing from {spec['run']}")
+        report = judge_run(spec["run"], spec["level"], spec["seed"])
+    else:
+        report = judge(
+            spec["candidate"], spec["level"], spec["seed"], spec["only"], progress, command=command
+        )
     print(report)
     _write(report, spec)
     say(f"done {report.exit_status}")

@@ -200,6 +200,8 @@ def judge_training_step(
     ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
 ) -> None:
     """The same gradients, and the same weights after an optimiser's step, which `network` keeps."""
+    network.eval()
+    reference.eval()
     _gradients(ledger, prefix, network, reference, arguments)
     _optimizer_step(ledger, prefix, network, reference)
 
