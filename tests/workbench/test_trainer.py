@@ -1,7 +1,6 @@
 """The trainer: its algorithm, its randomness, and what it keeps when it is stopped."""
 
 import math
-import os
 import re
 import signal
 import threading
@@ -252,14 +251,17 @@ OPTIONS = {
 
 
 def test_both_backends_learn_the_same(tiny: Make, dataset: Dataset) -> None:
-    """Same first weights, same draws: the losses differ by rounding alone (measured: 2e-7)."""
+    """Same first weights, same draws: the losses differ by rounding, which training magnifies.
+
+    Measured: 2e-7 after a step, 3e-6 after twelve. Another draw would change the loss by percents.
+    """
     made = {}
     for backend in ("scratch", "diffusers"):
         config = tiny(backend=backend, steps=10)
         first = trainer.new_parts(config, dataset)[0].state_dict()
         made[backend] = (first, losses(config, dataset))
     torch.testing.assert_close(made["scratch"][0], made["diffusers"][0], rtol=0, atol=0)
-    assert made["scratch"][1] == pytest.approx(made["diffusers"][1], rel=1e-5)
+    assert made["scratch"][1] == pytest.approx(made["diffusers"][1], rel=1e-4)
 
 
 def test_weights_depend_on_the_seed_alone(tiny: Make, dataset: Dataset) -> None:
@@ -283,6 +285,36 @@ def test_what_the_caller_does_between_steps_has_no_influence(tiny: Make, dataset
         state.unet.eval()
         scheduler.set_timesteps(3)
     assert_same_weights(state.unet, expected.unet)
+
+
+class Dropping(torch.nn.Module):
+    """A network that is nothing but dropout, and remembers what it dropped."""
+
+    device = CPU
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.masks: list[bytes] = []
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, class_labels: Any) -> SimpleNamespace:
+        kept = torch.nn.functional.dropout(torch.ones_like(x), 0.5, self.training)
+        self.masks.append(kept.numpy().tobytes())
+        return SimpleNamespace(sample=self.weight * kept)
+
+
+def test_every_step_drops_something_else_and_every_run_the_same(
+    tiny: Make, dataset: Dataset
+) -> None:
+    _, scheduler = start(tiny(), dataset)
+    masks = []
+    for seed in (0, 0, 1):
+        net = Dropping()
+        state = TrainingState(net, torch.optim.SGD(net.parameters(), lr=0.1), None)
+        assert len(list(trainer.training_steps(state, scheduler, dataset, tiny().train, seed))) == 4
+        masks.append(net.masks)
+    assert masks[0] == masks[1]
+    assert len({*masks[0], *masks[2]}) == 8
 
 
 def test_the_callers_generator_is_left_alone(tiny: Make, dataset: Dataset) -> None:
@@ -466,7 +498,7 @@ def test_ctrl_c_saves_and_a_second_one_interrupts_at_once(
 
     def draw_grid(unet: Any, scheduler: Any, path: Path) -> None:
         for _ in range(times[0]):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
     config = tiny(steps=9, save_every=9, sample_every=2)
