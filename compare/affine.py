@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,7 +87,8 @@ def noise_row(subject: Subject, oracle: Oracle, table: Tensor) -> Tensor:
 
 def rows_of_mean(probe: Probe) -> Tensor:
     """(2k, 8): what x alone, then the model output alone, add to a step."""
-    assert probe.at_x is not None and probe.at_out is not None
+    assert probe.at_x is not None
+    assert probe.at_out is not None
     return torch.cat([probe.at_x - probe.zero, probe.at_out - probe.zero])
 
 
@@ -240,7 +242,7 @@ def _fitting_previous(
             rows.n,
             torch.full((m, 1), t),
             candidates,
-            *[None if v is None else v[i : i + 1].expand(m, -1) for v in _values(rows)],
+            *_of_step(rows, i, m),
         )
         level = oracle.level(table, many.t, candidates, setting)
         right, allowed = expected_mean(oracle, many, level, setting)()
@@ -257,17 +259,11 @@ def _fitting_previous(
     return found
 
 
-def _values(rows: Probe) -> list[Tensor | None]:
-    return [
-        rows.x,
-        rows.out,
-        rows.zero,
-        rows.at_x,
-        rows.at_out,
-        rows.x_0_zero,
-        rows.x_0_x,
-        rows.x_0_out,
-    ]
+def _of_step(rows: Probe, i: int, m: int) -> Any:
+    """The answers of step i, m times."""
+    seen = (rows.x, rows.out, rows.zero, rows.at_x, rows.at_out)
+    every = (*seen, rows.x_0_zero, rows.x_0_x, rows.x_0_out)
+    return [None if v is None else v[i : i + 1].expand(m, -1) for v in every]
 
 
 def rounding(*sizes: Tensor) -> Tensor:

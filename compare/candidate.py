@@ -1,4 +1,4 @@
-"""Loads somebody else's scheduler apart from our own modules, and gives other shapes of code a door.
+"""Loads somebody else's scheduler apart from our own modules; a door for other shapes of code.
 
 A candidate is a class or factory, `FILE.py:NAME`, `package.module:NAME`, or an `Adapter`.
 """
@@ -160,7 +160,8 @@ def _load_file(file: Path) -> tuple[Any, Namesakes]:
         raise Unloadable(f"no such file: {file}")
     folder = file.resolve().parent
     spec = importlib.util.spec_from_file_location(f"_candidate_{file.stem}", file.resolve())
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look the module up
     own = Namesakes(str(folder) if _namesakes(folder) else None, {})

@@ -1,10 +1,11 @@
-"""`ddpm compare`: arguments, the child process that runs a candidate, the report on screen and disk.
+"""`ddpm compare`: arguments, the child process that runs a candidate, the report.
 
 Nothing here imports torch before a comparison runs, so that `--help` is quick. The candidate runs
 in a child process: it may hang, crash or end the interpreter, and the answer is still one line.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -175,10 +176,8 @@ def _in_child(args: argparse.Namespace) -> int:
 
 
 def _kill(child: subprocess.Popen) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     child.wait()
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from compare.findings import Finding, shared
 from compare.ledger import Stop
-from compare.mistakes import MISTAKES, Mistake
+from compare.mistakes import Mistake
 from compare.oracle import Oracle
 from compare.report import STAGES, Check, Diagnosis
 from compare.subject import Broken, Subject
@@ -16,9 +16,10 @@ FORMULAS = {
     "forward": "x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise (Ho et al. eq. 4)",
     "timesteps": "the list of Lin et al. table 2; each step goes to the next of the list",
     "prediction": "x0-hat = (x_t - sqrt(1-ab) eps) / sqrt(ab), then clip (Ho et al. eq. 15)",
-    "mean": "sqrt(ab_prev) beta/(1-ab) x0-hat + sqrt(alpha) (1-ab_prev)/(1-ab) x_t (Ho et al. eq. 7)",
-    "variance": "sigma z with sigma^2 = beta or (1-ab_prev)/(1-ab) beta, z ~ N(0, 1) fresh, none at "
-    "the last step (Ho et al. eq. 7, algorithm 2)",
+    "mean": "sqrt(ab_prev) beta/(1-ab) x0-hat + sqrt(alpha) (1-ab_prev)/(1-ab) x_t "
+    "(Ho et al. eq. 7)",
+    "variance": "sigma z with sigma^2 = beta or (1-ab_prev)/(1-ab) beta, z ~ N(0, 1) fresh, none "
+    "at the last step (Ho et al. eq. 7, algorithm 2)",
     "sampling": "algorithm 2 of Ho et al.: t from T-1 down to 0, the model told the same t",
     "loss": "mean of (noise - model(x_t, t))^2, t uniform in 0..T-1 per image (Ho et al. eq. 14)",
 }
@@ -137,6 +138,3 @@ def _holds(subject: Subject, stage: Stage, oracle: Oracle, tolerated: frozenset[
     except (RuntimeError, IndexError, ValueError):
         return False  # the wrong formula itself cannot be computed on these inputs
     return True
-
-
-__all__ = ["MISTAKES", "diagnose", "mark_known"]

@@ -1,4 +1,4 @@
-"""The report as one static page: no script, no request; disagreements first, curves as inline SVG."""
+"""The report as one static page: no script, no request; disagreements first, curves in SVG."""
 
 from html import escape
 
@@ -75,9 +75,11 @@ def _stages(report: Report) -> str:
 def _stage(passed: bool, stage: str, checks: list[Check]) -> str:
     checks = sorted(checks, key=lambda c: c.passed)
     rows = "".join(_row(check) for check in checks)
-    head = "<tr><th>check</th><th>status</th><th>measured</th><th>allowed</th><th>beside</th></tr>"
+    names = ("check", "status", "measured", "allowed", "beside")
+    head = f"<tr>{''.join(f'<th>{n}</th>' for n in names)}</tr>"
     return (
-        f"<details{'' if passed else ' open'}><summary>{escape(stage_line(stage, checks))}</summary>"
+        f"<details{'' if passed else ' open'}>"
+        f"<summary>{escape(stage_line(stage, checks))}</summary>"
         f"<div class='wide' tabindex='0'><table>{head}{rows}</table></div></details>"
     )
 
@@ -93,7 +95,8 @@ def _row(check: Check) -> str:
     more = "".join(f"<br><small>{k}: <code>{escape(v)}</code></small>" for k, v in notes if v)
     return (
         f"<tr><td>{escape(check.id)}: {escape(check.message)}{more}</td>"
-        f"<td class='{check.status}'>{check.status}</td><td class='n'>{_number(check.measured)}</td>"
+        f"<td class='{check.status}'>{check.status}</td>"
+        f"<td class='n'>{_number(check.measured)}</td>"
         f"<td class='n'>{_number(check.allowed)}</td><td class='n'>{escape(beside)}</td></tr>"
     )
 
@@ -155,10 +158,10 @@ def _plot(name: str, series: dict[str, list[float]]) -> str:
     )
     axes = (
         "<path d='M60 20V190H620' fill='none' stroke='currentColor'/>"
-        f"<text x='55' y='26' text-anchor='end' font-size='11' fill='currentColor'>{high:.3g}</text>"
-        f"<text x='55' y='192' text-anchor='end' font-size='11' fill='currentColor'>{low:.3g}</text>"
-        "<text x='620' y='206' text-anchor='end' font-size='11' fill='currentColor'>t = T-1</text>"
-        "<text x='60' y='206' font-size='11' fill='currentColor'>t = 0</text>"
+        + _text(55, 26, f"{high:.3g}", "end")
+        + _text(55, 192, f"{low:.3g}", "end")
+        + _text(620, 206, "t = T-1", "end")
+        + _text(60, 206, "t = 0", "start")
     )
     label = escape(f"{name} over t, from {low:.3g} to {high:.3g}, of {', '.join(series)}")
     return (
@@ -166,3 +169,8 @@ def _plot(name: str, series: dict[str, list[float]]) -> str:
         f"<svg viewBox='0 0 640 230' role='img' aria-label='{label}'>{axes}{''.join(lines)}{legend}"
         "</svg></figure>"
     )
+
+
+def _text(x: int, y: int, text: str, anchor: str) -> str:
+    place = f"x='{x}' y='{y}' text-anchor='{anchor}'"
+    return f"<text {place} font-size='11' fill='currentColor'>{text}</text>"

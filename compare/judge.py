@@ -60,7 +60,8 @@ Progress = Callable[[str, list[Check]], None]
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keeps the caller's random state, and a candidate's prints and warnings off the screen."""
-    numpy_state, python_state = np.random.get_state(), random.getstate()
+    numpy_state = np.random.get_state()  # noqa: NPY002 (candidates draw from it)
+    python_state = random.getstate()
     threads = torch.get_num_threads()
     try:
         with (
@@ -71,13 +72,11 @@ def quiet() -> Iterator[None]:
             contextlib.redirect_stderr(io.StringIO()),
         ):
             warnings.simplefilter("ignore")
-            torch.set_num_threads(
-                1
-            )  # the probes are tiny: more threads only get in each other's way
+            torch.set_num_threads(1)  # the probes are tiny: more threads only interfere
             yield
     finally:
         torch.set_num_threads(threads)
-        np.random.set_state(numpy_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
         random.setstate(python_state)
 
 

@@ -85,8 +85,8 @@ def _look(subject: Subject, table: Tensor) -> Seen:
         dark = (x * (signs < 0)).sum(dim=(1, 2, 3)) / (signs < 0).sum(dim=(1, 2, 3))
         greys.append(torch.stack([table[t].sqrt(), (1 - table[t]).sqrt(), bright, dark], dim=1))
         noises.append((t, x))
-    bright, dark = _levels(torch.cat(greys))
-    noise = torch.cat([_noise_in(x, table, t, signs, bright, dark).flatten() for t, x in noises])
+    high, low = _levels(torch.cat(greys))
+    noise = torch.cat([_noise_in(x, table, t, signs, high, low).flatten() for t, x in noises])
     for seed in range(4):
         spoils.append([_spoiled(subject, table, kind, x_0, i, 200 + seed) for i in (0, 1)])
     small = torch.zeros(512, 1, 2, 2)
@@ -99,7 +99,7 @@ def _look(subject: Subject, table: Tensor) -> Seen:
     zero = sum(zeros) / len(zeros)
     return Seen(
         max(perfects), zero, abs(zero - float(target.abs().mean())) < 0.01, torch.stack(times),
-        bright, dark, noise, torch.tensor(spoils),
+        high, low, noise, torch.tensor(spoils),
     )  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def _noise_in(
 
 
 def _spoiled(subject: Subject, table: Tensor, kind: str, x_0: Tensor, i: int, seed: int) -> float:
-    """The loss of a model that is perfect but for image i, over what that image alone should add."""
+    """The loss of a model perfect but for image i, over what that image alone should add."""
     added: list[float] = []
 
     def answer(x: Tensor, t: Tensor) -> Tensor:

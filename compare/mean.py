@@ -16,7 +16,7 @@ from compare.affine import (
 from compare.ledger import Expected, Ledger
 from compare.oracle import F64, Oracle, Setting
 from compare.prediction import FAR_OUT, FAR_X, kinds, replace_shape
-from compare.probe import Probe, alpha_bars, probe, single, some_steps, usable
+from compare.probe import Probe, alpha_bars, probe, single, some_of_chain, some_steps, usable
 from compare.report import Check
 from compare.subject import Subject
 
@@ -115,14 +115,16 @@ def _limited(subject: Subject) -> dict[str, Setting]:
 def _whole(ledger: Ledger, name: str, subject: Subject, oracle: Oracle, setting: Setting) -> None:
     """Whole steps on inputs far outside the range, less the noise of the same random state."""
     T = setting.num_train_timesteps
-    ts = sorted({T - 1, T // 2, T // 20, 1, 0}, reverse=True)
+    wanted = sorted({T - 1, T // 2, T // 20, 1, 0}, reverse=True)
+    steps = some_of_chain(subject, setting, wanted)
+    ts = [t for t, _ in steps]
     measured, right, allowed = [], [], []
     table = alpha_bars(subject, oracle, setting)
     nothing = torch.zeros_like(FAR_X)
-    for t in ts:
+    for t, following in steps:
         seen = single(subject, setting, None, t, FAR_X, FAR_OUT)
         still = single(subject, setting, None, t, nothing, nothing)
-        at, before = torch.tensor([[t]]), torch.tensor([[t - 1]])
+        at, before = torch.tensor([[t]]), torch.tensor([[following]])
         prev = oracle.previous(before, at, T, setting)
         level = replace_shape(oracle.level(table, at, prev, setting))
         x, out, zero = (v.to(F64).reshape(1, 2, 4) for v in (FAR_X, FAR_OUT, nothing))

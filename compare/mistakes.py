@@ -93,7 +93,7 @@ def _half_product(dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
 
 
 def _read_shifted(table: Tensor, t: Tensor, prev: Tensor, setting: Setting) -> Level:
-    """alpha_bar[t-1] read as alpha_bar_t, at t = 0 too (where it is 1 - 1e-12, not to divide by 0)."""
+    """alpha_bar[t-1] read as alpha_bar_t, at t = 0 too."""
     padded = torch.cat([torch.tensor([table[0]], dtype=F64), table])
     level = right.level(padded, t, prev, setting)
     return replace(level, table=table)
@@ -475,14 +475,16 @@ _MISTAKES: list[tuple] = [
     ("2", "schedule", "the step reads alpha-bar[t-1] as alpha-bar_t, one entry too early, although "
      "the table is right", "index the table with the same t that noised the image",
      {"level": _read_shifted}),
-    ("3", "schedule", "alpha-bar before the first step is read as alpha-bar_0; it is 1, so the last "
-     "step leaves noise in the picture", "prepend 1 to the shifted table (or use 1 if prev < 0)",
+    ("3", "schedule", "alpha-bar before the first step is read as alpha-bar_0; it is 1, so the "
+     "last step leaves noise in the picture",
+     "prepend 1 to the shifted table (or use 1 if prev < 0)",
      {"level": _no_leading_one}),
     ("4", "schedule", "the table holds alpha_t, not its cumulative product alpha-bar_t (Ho et al., "
      "below eq. 3)", "alpha_bar = cumprod(1 - beta)", {"table": _alpha}),
     ("4-forward", "forward", "add_noise uses alpha_t where it needs the product alpha-bar_t (Ho et "
      "al. eq. 4): almost no noise", "index alpha_bar, not alpha", {"add_noise": _alpha_forward}),
-    ("7", "schedule", "betas are linear in their square root (scaled_linear) where linear was asked",
+    ("7", "schedule",
+     "betas are linear in their square root (scaled_linear) where linear was asked",
      "linspace(beta_start, beta_end, T)", {"betas": _betas(beta_schedule="scaled_linear")}),
     ("7-inverse", "schedule", "betas are linear where scaled_linear was asked",
      "linspace(sqrt(beta_start), sqrt(beta_end), T) ** 2",
@@ -492,20 +494,20 @@ _MISTAKES: list[tuple] = [
      {"betas": _betas(beta_end=0.012)}),
     ("8-tenfold", "schedule", "beta_end is 0.002, ten times too small",
      "use the beta_end that is given", {"betas": _betas(beta_end=0.002)}),
-    ("10-square", "schedule", "the cosine is not squared: f = cos(...), should be cos^2(...) (Nichol "
-     "& Dhariwal eq. 17)", "square the cosine", {"betas": _cosine(power=1)}),
-    ("10-offset", "schedule", "the cosine schedule lacks its offset s = 0.008 (Nichol & Dhariwal eq. "
-     "17): beta_0 is 17 times too small", "f = cos^2((t/T + s)/(1 + s) pi/2) with s = 0.008",
+    ("10-square", "schedule", "the cosine is not squared: f = cos(...), should be cos^2(...) "
+     "(Nichol & Dhariwal eq. 17)", "square the cosine", {"betas": _cosine(power=1)}),
+    ("10-offset", "schedule", "the cosine schedule lacks its offset s = 0.008 (Nichol & Dhariwal "
+     "eq. 17): beta_0 is 17 times too small", "f = cos^2((t/T + s)/(1 + s) pi/2) with s = 0.008",
      {"betas": _cosine(s=0.0)}),
-    ("10-cap", "schedule", "cosine betas are capped at 0.02, should be at 0.999 (Nichol & Dhariwal, "
-     "below eq. 17)", "min(beta, 0.999)", {"betas": _cosine(cap=0.02)}),
+    ("10-cap", "schedule", "cosine betas are capped at 0.02, should be at 0.999 (Nichol & "
+     "Dhariwal, below eq. 17)", "min(beta, 0.999)", {"betas": _cosine(cap=0.02)}),
     ("11", "schedule", "cosine betas are not capped at 0.999: alpha-bar_T is 0 and 1/sqrt of it "
      "infinite", "min(beta, 0.999)", {"betas": _uncapped}),
     ("13-float16", "schedule", "the cumulative product is taken in float16: 1 - alpha-bar is 0 at "
      "small t", "take it in float64 or float32 and cast the result",
      {"table": _half_product(torch.float16)}),
-    ("13-bfloat16", "schedule", "the cumulative product is taken in bfloat16: 1 - alpha-bar is 0 at "
-     "small t", "take it in float64 or float32 and cast the result",
+    ("13-bfloat16", "schedule", "the cumulative product is taken in bfloat16: 1 - alpha-bar is 0 "
+     "at small t", "take it in float64 or float32 and cast the result",
      {"table": _half_product(torch.bfloat16)}),
     ("5", "forward", "add_noise multiplies x_0 by alpha-bar, should be sqrt(alpha-bar) (Ho et al. "
      "eq. 4)", "sqrt(alpha_bar) * x_0", {"add_noise": _forward(lambda a: a, _noise_level)}),
@@ -519,24 +521,26 @@ _MISTAKES: list[tuple] = [
      "sqrt(alpha_bar) goes with x_0", {"add_noise": _forward(_noise_level, _root)}),
     ("2-forward", "forward", "add_noise reads alpha-bar[t-1] as alpha-bar_t",
      "index the table with t", {"add_noise": _shifted_forward}),
-    ("17-forward", "forward", "add_noise draws uniform noise of its own and ignores the noise it is "
-     "given", "use the noise argument (drawn by randn)", {"add_noise": _own_uniform}),
+    ("17-forward", "forward", "add_noise draws uniform noise of its own and ignores the noise it "
+     "is given", "use the noise argument (drawn by randn)", {"add_noise": _own_uniform}),
     ("18-forward", "forward", "add_noise draws noise of its own and ignores the noise it is given, "
      "so that the loss has another target", "use the noise argument", {"add_noise": _own_normal}),
     ("21", "forward", "the (b,) coefficients multiply the last axis of the image, not the batch",
      "reshape them to (b, 1, 1, 1)", {"add_noise": _last_axis}),
-    ("22", "forward", "t is not flattened before its coefficients are reshaped, so an unusual shape "
-     "of t meets the wrong axis", "alpha_bar[t].flatten() before unsqueezing",
+    ("22", "forward", "t is not flattened before its coefficients are reshaped, so an unusual "
+     "shape of t meets the wrong axis", "alpha_bar[t].flatten() before unsqueezing",
      {"add_noise": _not_flattened}),
-    ("31", "forward", "1 - alpha-bar is computed after the cast to half precision: no noise at t = 0",
+    ("31", "forward",
+     "1 - alpha-bar is computed after the cast to half precision: no noise at t = 0",
      "compute the coefficients in float32 and cast them", {"add_noise": _cast_first}),
     ("24-velocity", "forward", "the velocity target has the wrong sign, should be sqrt(alpha-bar) "
      "noise - sqrt(1 - alpha-bar) x_0 (Salimans & Ho, section 4)", "flip the sign",
      {"velocity": _velocity_sign}),
-    ("25-velocity", "forward", "signal and noise level are swapped in the velocity target (Salimans "
-     "& Ho, section 4)", "sqrt(alpha_bar) goes with the noise", {"velocity": _velocity_swapped}),
-    ("70", "timesteps", "in a strided chain the step goes to t-1, should go to the next timestep of "
-     "the list", "take alpha_bar_prev at the next timestep of the list",
+    ("25-velocity", "forward", "signal and noise level are swapped in the velocity target "
+     "(Salimans & Ho, section 4)",
+     "sqrt(alpha_bar) goes with the noise", {"velocity": _velocity_swapped}),
+    ("70", "timesteps", "in a strided chain the step goes to t-1, should go to the next timestep "
+     "of the list", "take alpha_bar_prev at the next timestep of the list",
      {"previous": _to_previous_number}),
     ("72", "timesteps", "the step goes to t - T//n, which is off the list",
      "take the next timestep of the list", {"previous": _by_stride}),
@@ -551,35 +555,38 @@ _MISTAKES: list[tuple] = [
      {"x_0": _x_0(v_prediction=_v_sign)}),
     ("25", "prediction", "signal and noise level are swapped in x0-hat from v (Salimans & Ho, "
      "appendix D)", "sqrt(ab) x_t - sqrt(1-ab) v", {"x_0": _x_0(v_prediction=_v_swapped)}),
-    ("26", "prediction", "the model output is taken for x0-hat although the model predicts the noise",
+    ("26", "prediction",
+     "the model output is taken for x0-hat although the model predicts the noise",
      "x0-hat = (x_t - sqrt(1-ab) eps) / sqrt(ab) (Ho et al. eq. 15)",
      {"x_0": _x_0(epsilon=_read_as_x_0)}),
     ("27", "prediction", "the model output is taken for the noise although the model predicts x_0",
      "use it as x0-hat", {"x_0": _x_0(sample=_read_as_eps)}),
     ("26-v", "prediction", "the model output is taken for the noise although the model predicts v",
      "x0-hat = sqrt(ab) x_t - sqrt(1-ab) v", {"x_0": _x_0(v_prediction=_read_as_eps)}),
-    ("28", "prediction", "the noise derived from x0-hat has the wrong sign, should be (x_t - sqrt(ab) "
-     "x_0) / sqrt(1-ab)", "subtract x_0 from x_t, not the reverse", {"ddim_eps": _eps_sign}, "ddim"),
+    ("28", "prediction", "the noise derived from x0-hat has the wrong sign, should be (x_t - "
+     "sqrt(ab) x_0) / sqrt(1-ab)",
+     "subtract x_0 from x_t, not the reverse", {"ddim_eps": _eps_sign}, "ddim"),
     ("28-root", "prediction", "the noise derived from x0-hat is divided by 1-ab, should be by its "
      "square root", "(x_t - sqrt(ab) x_0) / sqrt(1-ab)", {"ddim_eps": _eps_over_ab}, "ddim"),
-    ("42", "prediction", "x0-hat is divided by alpha-bar, should be by sqrt(alpha-bar) (Ho et al. eq. "
-     "15)", "(x_t - sqrt(1-ab) eps) / sqrt(ab)", {"x_0": _x_0(epsilon=_over_alpha_bar)}),
-    ("6-x0", "prediction", "x0-hat subtracts (1-ab) eps, should be sqrt(1-ab) eps (Ho et al. eq. 15)",
+    ("42", "prediction", "x0-hat is divided by alpha-bar, should be by sqrt(alpha-bar) (Ho et al. "
+     "eq. 15)", "(x_t - sqrt(1-ab) eps) / sqrt(ab)", {"x_0": _x_0(epsilon=_over_alpha_bar)}),
+    ("6-x0", "prediction",
+     "x0-hat subtracts (1-ab) eps, should be sqrt(1-ab) eps (Ho et al. eq. 15)",
      "(x_t - sqrt(1-ab) eps) / sqrt(ab)", {"x_0": _x_0(epsilon=_variance_of_noise)}),
     ("47-x0", "prediction", "x0-hat adds the noise, should subtract it (Ho et al. eq. 15)",
      "(x_t - sqrt(1-ab) eps) / sqrt(ab)", {"x_0": _x_0(epsilon=_plus_noise)}),
-    ("42-bracket", "prediction", "only x_t is divided by sqrt(ab) in x0-hat, the noise is not (Ho et "
-     "al. eq. 15)", "divide the whole bracket", {"x_0": _x_0(epsilon=_signal_on_x_only)}),
-    ("65", "prediction", "x0-hat is not clipped although clip_sample is on: at high noise it is far "
-     "outside the data", "clamp x0-hat to the range", {"limit": _no_clip}),
+    ("42-bracket", "prediction", "only x_t is divided by sqrt(ab) in x0-hat, the noise is not (Ho "
+     "et al. eq. 15)", "divide the whole bracket", {"x_0": _x_0(epsilon=_signal_on_x_only)}),
+    ("65", "prediction", "x0-hat is not clipped although clip_sample is on: at high noise it is "
+     "far outside the data", "clamp x0-hat to the range", {"limit": _no_clip}),
     ("65-range", "prediction", "x0-hat is clipped to 1 whatever clip_sample_range says",
      "clamp to the range that is given", {"limit": _always_one}),
     ("34-clip", "prediction", "x0-hat is clipped to [0, 1], but the data are in [-1, 1]",
      "clamp to [-range, range]", {"limit": _clip_to_unit}),
     ("68", "prediction", "the thresholding quantile is taken over the batch, should be per image "
      "(Saharia et al., section 2.3)", "flatten each image by itself", {"limit": _batch_quantile}),
-    ("68-divide", "prediction", "dynamic thresholding clips to s but does not divide by s (Saharia et "
-     "al., section 2.3)", "clamp(-s, s) / s", {"limit": _not_divided}),
+    ("68-divide", "prediction", "dynamic thresholding clips to s but does not divide by s (Saharia "
+     "et al., section 2.3)", "clamp(-s, s) / s", {"limit": _not_divided}),
     ("64", "mean", "x_{t-1} is clipped where x0-hat should be: the chain is bent at every step",
      "clamp x0-hat before the mean, leave x_{t-1} alone",
      {"limit": lambda x, s: x, "finish": _finish_clipped}),
@@ -587,31 +594,34 @@ _MISTAKES: list[tuple] = [
      {"finish": _finish_clipped}),
     ("37", "mean", "the two coefficients of the posterior mean are swapped (Ho et al. eq. 7)",
      "sqrt(ab_prev) beta / (1-ab) goes with x0-hat", {"mean": _posterior(_c_t, _c_0)}),
-    ("38", "mean", "the coefficient of x0-hat has ab_prev, should be sqrt(ab_prev) (Ho et al. eq. 7)",
+    ("38", "mean",
+     "the coefficient of x0-hat has ab_prev, should be sqrt(ab_prev) (Ho et al. eq. 7)",
      "sqrt(ab_prev) beta / (1-ab)",
      {"mean": _posterior(lambda ab, p, a, b: p * b / (1 - ab), _c_t)}),
     ("39", "mean", "the coefficient of x_t has alpha, should be sqrt(alpha) (Ho et al. eq. 7)",
      "sqrt(alpha) (1-ab_prev) / (1-ab)",
      {"mean": _posterior(_c_0, lambda ab, p, a, b: a * (1 - p) / (1 - ab))}),
-    ("40", "mean", "the coefficient of x0-hat has sqrt(ab), should be sqrt(ab_prev) (Ho et al. eq. 7)",
+    ("40", "mean",
+     "the coefficient of x0-hat has sqrt(ab), should be sqrt(ab_prev) (Ho et al. eq. 7)",
      "sqrt(ab_prev) beta / (1-ab)",
      {"mean": _posterior(lambda ab, p, a, b: ab.sqrt() * b / (1 - ab), _c_t)}),
     ("41", "mean", "the coefficient of x_t has 1-ab, should be 1-ab_prev (Ho et al. eq. 7)",
      "sqrt(alpha) (1-ab_prev) / (1-ab)", {"mean": _posterior(_c_0, lambda ab, p, a, b: a.sqrt())}),
-    ("37-beta", "mean", "the coefficient of x0-hat has sqrt(beta), should be beta (Ho et al. eq. 7)",
+    ("37-beta", "mean",
+     "the coefficient of x0-hat has sqrt(beta), should be beta (Ho et al. eq. 7)",
      "sqrt(ab_prev) beta / (1-ab)",
      {"mean": _posterior(lambda ab, p, a, b: (p * b).sqrt() / (1 - ab), _c_t)}),
-    ("41-root", "mean", "the coefficient of x_t has sqrt(ab_prev), should be sqrt(alpha) (Ho et al. "
-     "eq. 7)", "sqrt(alpha) (1-ab_prev) / (1-ab)",
+    ("41-root", "mean", "the coefficient of x_t has sqrt(ab_prev), should be sqrt(alpha) (Ho et "
+     "al. eq. 7)", "sqrt(alpha) (1-ab_prev) / (1-ab)",
      {"mean": _posterior(_c_0, lambda ab, p, a, b: p.sqrt() * (1 - p) / (1 - ab))}),
-    ("39-alpha-bar", "mean", "the coefficient of x_t has sqrt(ab), should be sqrt(alpha) (Ho et al. "
-     "eq. 7)", "sqrt(alpha) (1-ab_prev) / (1-ab)",
+    ("39-alpha-bar", "mean", "the coefficient of x_t has sqrt(ab), should be sqrt(alpha) (Ho et "
+     "al. eq. 7)", "sqrt(alpha) (1-ab_prev) / (1-ab)",
      {"mean": _posterior(_c_0, lambda ab, p, a, b: ab.sqrt() * (1 - p) / (1 - ab))}),
-    ("43", "mean", "the noise is scaled by beta / (1-ab), should be beta / sqrt(1-ab) (Ho et al. eq. "
-     "11)", "(x_t - beta / sqrt(1-ab) eps) / sqrt(alpha)",
+    ("43", "mean", "the noise is scaled by beta / (1-ab), should be beta / sqrt(1-ab) (Ho et al. "
+     "eq. 11)", "(x_t - beta / sqrt(1-ab) eps) / sqrt(alpha)",
      {"mean": _by_eps(lambda x, e, ab, a, b: (x - b / (1 - ab) * e) / a.sqrt())}),
-    ("44", "mean", "the noise is scaled by sqrt(beta) / sqrt(1-ab), should be beta / sqrt(1-ab) (Ho "
-     "et al. eq. 11)", "(x_t - beta / sqrt(1-ab) eps) / sqrt(alpha)",
+    ("44", "mean", "the noise is scaled by sqrt(beta) / sqrt(1-ab), should be beta / sqrt(1-ab) "
+     "(Ho et al. eq. 11)", "(x_t - beta / sqrt(1-ab) eps) / sqrt(alpha)",
      {"mean": _by_eps(lambda x, e, ab, a, b: (x - b.sqrt() / (1 - ab).sqrt() * e) / a.sqrt())}),
     ("44-bare", "mean", "the noise is scaled by sqrt(beta), should be beta / sqrt(1-ab) (Ho et al. "
      "eq. 11)", "(x_t - beta / sqrt(1-ab) eps) / sqrt(alpha)",
@@ -628,8 +638,8 @@ _MISTAKES: list[tuple] = [
     ("47", "mean", "the noise is added, should be subtracted (Ho et al. eq. 11)",
      "(x_t - beta / sqrt(1-ab) eps) / sqrt(alpha)",
      {"mean": _by_eps(lambda x, e, ab, a, b: (x + b / (1 - ab).sqrt() * e) / a.sqrt())}),
-    ("48", "mean", "the whole predicted noise is subtracted, should be beta / sqrt(1-ab) of it (Ho et "
-     "al. eq. 11)", "(x_t - beta / sqrt(1-ab) eps) / sqrt(alpha)",
+    ("48", "mean", "the whole predicted noise is subtracted, should be beta / sqrt(1-ab) of it (Ho "
+     "et al. eq. 11)", "(x_t - beta / sqrt(1-ab) eps) / sqrt(alpha)",
      {"mean": _by_eps(lambda x, e, ab, a, b: (x - e) / a.sqrt())}),
     ("48-level", "mean", "sqrt(1-ab) of the noise is subtracted, should be beta / sqrt(1-ab) of it "
      "(Ho et al. eq. 11)", "(x_t - beta / sqrt(1-ab) eps) / sqrt(alpha)",
@@ -637,30 +647,34 @@ _MISTAKES: list[tuple] = [
     ("67", "mean", "with use_clipped_model_output the noise is not derived again from the clipped "
      "x0-hat", "eps = (x_t - sqrt(ab) x0-hat) / sqrt(1-ab) after clipping", {"rederived": None},
      "ddim"),
-    ("82", "mean", "DDIM's direction lacks - sigma^2, should be sqrt(1 - ab_prev - sigma^2) (Song et "
-     "al. eq. 12)", "sqrt(1 - ab_prev - sigma^2) eps", {"ddim_mean": _ddim_without_sigma}, "ddim"),
-    ("82-square", "mean", "DDIM's direction subtracts sigma, should subtract sigma^2 (Song et al. eq. "
-     "12)", "sqrt(1 - ab_prev - sigma^2) eps", {"ddim_mean": _ddim_sigma_unsquared}, "ddim"),
+    ("82", "mean", "DDIM's direction lacks - sigma^2, should be sqrt(1 - ab_prev - sigma^2) (Song "
+     "et al. eq. 12)",
+     "sqrt(1 - ab_prev - sigma^2) eps", {"ddim_mean": _ddim_without_sigma}, "ddim"),
+    ("82-square", "mean", "DDIM's direction subtracts sigma, should subtract sigma^2 (Song et al. "
+     "eq. 12)", "sqrt(1 - ab_prev - sigma^2) eps", {"ddim_mean": _ddim_sigma_unsquared}, "ddim"),
     ("83", "mean", "DDIM's direction is scaled by sigma, should be by sqrt(1 - ab_prev - sigma^2) "
      "(Song et al. eq. 12)", "sqrt(1 - ab_prev - sigma^2) eps",
      {"ddim_mean": _ddim_sigma_as_direction}, "ddim"),
     ("84", "mean", "DDIM's direction uses the model output although the model does not predict the "
      "noise", "derive eps from x0-hat first", {"ddim_eps": _ddim_output_as_eps}, "ddim"),
-    ("49", "variance", "the standard deviation is the variance itself (also: exp(log-variance), mistake "
-     "50): its square root is missing", "sigma = sqrt(variance), or exp(0.5 * log-variance)",
+    ("49", "variance", "the standard deviation is the variance itself (also: exp(log-variance), "
+     "mistake 50): its square root is missing",
+     "sigma = sqrt(variance), or exp(0.5 * log-variance)",
      {"std": _std(lambda s, at: s**2)}),
     ("51", "variance", "the square root of a log-variance is taken: NaN",
      "sigma = exp(0.5 * log-variance)", {"std": _log_of_variance}),
-    ("52", "variance", "learned_range interpolates the variances, should interpolate their logarithms "
-     "(Nichol & Dhariwal eq. 15)", "exp(v log beta + (1-v) log beta-tilde)", {"std": _without_log},
+    ("52", "variance", "learned_range interpolates the variances, should interpolate their "
+     "logarithms (Nichol & Dhariwal eq. 15)",
+     "exp(v log beta + (1-v) log beta-tilde)", {"std": _without_log},
      "learned_range"),
     ("53", "variance", "the square root is taken twice", "sigma = sqrt(variance)",
      {"std": _std(lambda s, at: s.sqrt())}),
-    ("54", "variance", "the variance is 1-ab, should be beta or beta-tilde (Ho et al., section 3.2)",
+    ("54", "variance",
+     "the variance is 1-ab, should be beta or beta-tilde (Ho et al., section 3.2)",
      "beta_t, or (1-ab_prev)/(1-ab) beta_t",
      {"std": _std(lambda s, at: (1 - at.alpha_bar).sqrt() + 0 * s)}),
-    ("54-previous", "variance", "the variance is 1-ab_prev, should be beta or beta-tilde (Ho et al., "
-     "section 3.2)", "beta_t, or (1-ab_prev)/(1-ab) beta_t",
+    ("54-previous", "variance", "the variance is 1-ab_prev, should be beta or beta-tilde (Ho et "
+     "al., section 3.2)", "beta_t, or (1-ab_prev)/(1-ab) beta_t",
      {"std": _std(lambda s, at: (1 - at.alpha_bar_prev).sqrt() + 0 * s)}),
     ("55", "variance", "no noise is added at any step: the pictures collapse to the mean",
      "x_prev = mean + sigma * z", {"noisy": _never_noisy}),
@@ -674,10 +688,10 @@ _MISTAKES: list[tuple] = [
      "fixed_small is beta-tilde = (1-ab_prev)/(1-ab) beta", {"std": _always("fixed_large")}),
     ("58-small", "variance", "the variance is beta-tilde whatever variance_type says",
      "fixed_large is beta", {"std": _always("fixed_small")}),
-    ("59", "variance", "the ratio in beta-tilde is upside down, should be (1-ab_prev)/(1-ab) (Ho et "
-     "al. eq. 7)", "(1-ab_prev)/(1-ab) beta", {"std": _inverted}),
-    ("59-root", "variance", "the ratio in beta-tilde is outside the square root, should be inside (Ho "
-     "et al. eq. 7)", "sqrt((1-ab_prev)/(1-ab) beta)", {"std": _small_without_ratio_root}),
+    ("59", "variance", "the ratio in beta-tilde is upside down, should be (1-ab_prev)/(1-ab) (Ho "
+     "et al. eq. 7)", "(1-ab_prev)/(1-ab) beta", {"std": _inverted}),
+    ("59-root", "variance", "the ratio in beta-tilde is outside the square root, should be inside "
+     "(Ho et al. eq. 7)", "sqrt((1-ab_prev)/(1-ab) beta)", {"std": _small_without_ratio_root}),
     ("60", "variance", "the predicted noise takes the place of a fresh z", "z = randn_like(x)",
      {"noise_of": _output_as_noise}),
     ("61", "variance", "every step adds the same z: the generator is made again with the same seed "
@@ -688,16 +702,19 @@ _MISTAKES: list[tuple] = [
      {"draw": _one_per_channel}),
     ("63", "variance", "z is uniform in [0, 1) (rand), should be normal (randn)", "randn, not rand",
      {"draw": _uniform}),
-    ("63-centred", "variance", "z is uniform in [-1, 1), should be normal (randn)", "randn, not rand",
+    ("63-centred", "variance", "z is uniform in [-1, 1), should be normal (randn)",
+     "randn, not rand",
      {"draw": _centred_uniform}),
-    ("71", "variance", "in a strided chain the variance still takes beta_t of the full chain, should "
-     "take 1 - ab/ab_prev", "beta = 1 - ab / ab_prev", {"std": _tables_beta}),
-    ("71-tilde", "variance", "in a strided chain the variance is that of the full chain at t, should "
-     "be that of the stride", "beta = 1 - ab / ab_prev, with ab_prev of the list",
+    ("71", "variance", "in a strided chain the variance still takes beta_t of the full chain, "
+     "should take 1 - ab/ab_prev", "beta = 1 - ab / ab_prev", {"std": _tables_beta}),
+    ("71-tilde", "variance", "in a strided chain the variance is that of the full chain at t, "
+     "should be that of the stride", "beta = 1 - ab / ab_prev, with ab_prev of the list",
      {"std": _tables_beta_tilde}),
-    ("61-loop", "sampling", "every step of the loop adds the same z: the generator is made again in the "
-     "loop", "make the generator once, before the loop", {"loop": Loop(reseeds=True)}, "sample"),
-    ("63-start", "sampling", "x_T is uniform (rand), should be normal (randn)", "x_T = randn(shape)",
+    ("61-loop", "sampling", "every step of the loop adds the same z: the generator is made again "
+     "in the loop",
+     "make the generator once, before the loop", {"loop": Loop(reseeds=True)}, "sample"),
+    ("63-start", "sampling", "x_T is uniform (rand), should be normal (randn)",
+     "x_T = randn(shape)",
      {"loop": Loop(start="uniform")}, "sample"),
     ("69", "sampling", "pictures are cut off to integers, not rounded: half a grey level darker",
      "((x + 1) * 127.5).round().clamp(0, 255)", {"loop": Loop(codec="floor")}, "uint8"),
@@ -707,15 +724,18 @@ _MISTAKES: list[tuple] = [
      "model(x, t) with the t of the list", {"loop": Loop(tells="index")}, "strided"),
     ("79", "sampling", "the loop stops before t = 0: the last step is missing",
      "visit t = T-1, ..., 1, 0", {"loop": Loop(stops_at=1)}, "sample"),
-    ("80", "sampling", "the loop runs from t = 0 up, should run from T-1 down (Ho et al. algorithm 2)",
+    ("80", "sampling",
+     "the loop runs from t = 0 up, should run from T-1 down (Ho et al. algorithm 2)",
      "for t in reversed(range(T))", {"loop": Loop(falls=False)}, "sample"),
     ("95", "sampling", "the model samples in training mode: dropout is on",
      "model.eval() before sampling, and back after it", {"loop": Loop(evaluates=False)}, "sample"),
-    ("106", "sampling", "with one generator for each image, the noise of an image still depends on its "
-     "batch-mates", "draw image i from generator i", {"loop": Loop(own_streams=False)}, "sample"),
+    ("106", "sampling", "with one generator for each image, the noise of an image still depends on "
+     "its batch-mates",
+     "draw image i from generator i", {"loop": Loop(own_streams=False)}, "sample"),
     ("17", "loss", "the noise is uniform in [0, 1) (rand), should be normal (randn)",
      "noise = randn_like(x_0)", {"loss": Loss(noise="uniform")}, "loss"),
-    ("18", "loss", "the noise is drawn again for the target: a perfect model would have loss 2, not 0",
+    ("18", "loss",
+     "the noise is drawn again for the target: a perfect model would have loss 2, not 0",
      "use one noise tensor for x_t and for the target", {"loss": Loss(redrawn=True)}, "loss"),
     ("19", "loss", "one t is drawn for the whole batch", "t = randint(0, T, (b,))",
      {"loss": Loss(per_image=False)}, "loss"),
@@ -723,7 +743,8 @@ _MISTAKES: list[tuple] = [
      {"loss": Loss(high=1)}, "loss"),
     ("20-first", "loss", "t = 0 is never trained", "t = randint(0, T, (b,))", {"loss": Loss(low=1)},
      "loss"),
-    ("23", "loss", "weights of shape (b, 1) meet losses of shape (b,): every image gets the mean weight",
+    ("23", "loss",
+     "weights of shape (b, 1) meet losses of shape (b,): every image gets the mean weight",
      "weights and losses both (b,)", {"loss": Loss(crossed=True)}, "loss"),
     ("26-loss", "loss", "the target is x_0 although the model predicts the noise",
      "loss = mean((noise - model(x_t, t))^2)", {"loss": Loss(target="sample")}, "loss"),
@@ -731,9 +752,11 @@ _MISTAKES: list[tuple] = [
      "compare with what the model predicts", {"loss": Loss(target="epsilon")}, "loss"),
     ("32", "loss", "the loss is summed over the batch and its pixels, should be their mean",
      "mean over everything", {"loss": Loss(reduce="sum")}, "loss"),
-    ("32-batch", "loss", "the loss is summed over pixels, should be their mean", "mean over everything",
+    ("32-batch", "loss", "the loss is summed over pixels, should be their mean",
+     "mean over everything",
      {"loss": Loss(reduce="batch")}, "loss"),
-    ("34", "loss", "images are moved to [0, 1], but sampling assumes [-1, 1]", "leave x_0 in [-1, 1]",
+    ("34", "loss", "images are moved to [0, 1], but sampling assumes [-1, 1]",
+     "leave x_0 in [-1, 1]",
      {"loss": Loss(scale=0.5, shift=0.5)}, "loss"),
     ("35", "loss", "images are halved to [-0.5, 0.5], but sampling assumes [-1, 1]",
      "leave x_0 in [-1, 1]", {"loss": Loss(scale=0.5)}, "loss"),

@@ -18,7 +18,7 @@ from compare.affine import (
 )
 from compare.ledger import Expected, Ledger
 from compare.oracle import F64, Level, Oracle, Setting
-from compare.probe import Probe, alpha_bars, probe, single, some_steps, usable
+from compare.probe import Probe, alpha_bars, probe, single, some_of_chain, some_steps, usable
 from compare.report import Check
 from compare.subject import Subject
 from compare.tolerances import propagated
@@ -72,7 +72,8 @@ def seen_x_0(subject: Subject, oracle: Oracle, rows: Probe, steps: list[int] | N
     if setting is None or "prediction_type" not in subject.named:
         return None
     plain = probe(subject, setting, None, steps)
-    assert plain.at_out is not None and plain.at_x is not None
+    assert plain.at_out is not None
+    assert plain.at_x is not None
     by_out = (plain.at_out - plain.zero) / plain.out
     by_x = (plain.at_x - plain.zero) / plain.x
     c_0, c_t = by_out.mean(1, keepdim=True), by_x.mean(1, keepdim=True)
@@ -146,20 +147,26 @@ def limits(subject: Subject) -> dict[str, Setting]:
 
 def _limited(ledger: Ledger, name: str, subject: Subject, oracle: Oracle, setting: Setting) -> None:
     T = setting.num_train_timesteps
-    measured, rights, alloweds, pures, pure_alloweds = [], [], [], [], []
-    ts = sorted({T - 1, 3 * T // 4, T // 2, T // 20, 1, 0}, reverse=True)
+    measured: list[Tensor] = []
+    rights: list[Tensor] = []
+    alloweds: list[Tensor] = []
+    pures: list[Tensor] = []
+    pure_alloweds: list[Tensor] = []
+    wanted = sorted({T - 1, 3 * T // 4, T // 2, T // 20, 1, 0}, reverse=True)
+    steps = some_of_chain(subject, setting, wanted)
+    ts = [t for t, _ in steps]
     own, pure = alpha_bars(subject, oracle, setting), oracle.alpha_bar(setting)
     nothing = torch.zeros_like(FAR_X)
-    if single(subject, setting, None, ts[0], FAR_X, FAR_OUT).x_0 is None:
-        if not full_chain_fits(subject, oracle):
-            ledger.add(name, "note", "x0-hat is not shown and the mean is off: left to stage mean")
-            return
-    for t in ts:
+    hidden = single(subject, setting, None, ts[0], FAR_X, FAR_OUT).x_0 is None
+    if hidden and not full_chain_fits(subject, oracle):
+        ledger.add(name, "note", "x0-hat is not shown and the mean is off: left to stage mean")
+        return
+    for t, following in steps:
         seen = single(subject, setting, None, t, FAR_X, FAR_OUT)
         still = single(subject, setting, None, t, nothing, nothing).prev
         x, out = FAR_X.to(F64).reshape(1, -1), FAR_OUT.to(F64).reshape(1, -1)
         for table, values, bounds in ((own, rights, alloweds), (pure, pures, pure_alloweds)):
-            level = _level(oracle, table, t, setting)
+            level = _level(oracle, table, t, following, setting)
             value, bound = _expected(
                 oracle, level, setting, x, out, still if seen.x_0 is None else None
             )
@@ -183,8 +190,8 @@ def _changed(base: Setting, setting: Setting) -> str:
     return ", ".join(f"{k}={v!r}" for k, v in changed.items()) or "as it is by itself"
 
 
-def _level(oracle: Oracle, table: Tensor, t: int, setting: Setting) -> Level:
-    at, before = torch.tensor([[t]]), torch.tensor([[t - 1]])
+def _level(oracle: Oracle, table: Tensor, t: int, following: int, setting: Setting) -> Level:
+    at, before = torch.tensor([[t]]), torch.tensor([[following]])
     prev = oracle.previous(before, at, setting.num_train_timesteps, setting)
     return oracle.level(table, at, prev, setting)
 

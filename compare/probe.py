@@ -124,6 +124,19 @@ def _ask(built: Built, t: Tensor, prev: Tensor, size: Tensor, noise_only: bool) 
     return Probe(built.length, t, prev, x.to(F64), out.to(F64), at[0], at[1], at[2], *x_0s)  # type: ignore[arg-type]
 
 
+def some_of_chain(subject: Subject, setting: Setting, wanted: list[int]) -> list[tuple[int, int]]:
+    """(t, the next of the list) for those of the wanted steps that the full chain visits."""
+    built = subject.build(setting)
+    assert built is not None
+
+    def ask() -> list[tuple[int, int]]:
+        visited = built.visit(None)
+        following = dict(zip(visited, [*visited[1:], -1], strict=True))
+        return [(t, following[t]) for t in wanted if t in following]
+
+    return subject.remember(("of chain", built.key, tuple(wanted)), ask)
+
+
 def single(
     subject: Subject, setting: Setting, n: int | None, t: int, x: Tensor, out: Tensor
 ) -> Single:

@@ -152,7 +152,7 @@ def _ask(subject: Subject, table: Tensor) -> Run:
 
 
 def _far_outside(subject: Subject, table: Tensor) -> Any:
-    """A denoiser sure of a picture that is brighter than white on one half and darker than black."""
+    """A denoiser sure of a picture half brighter than white and half darker than black."""
 
     def answer(x: Tensor, t: Tensor) -> Tensor:
         x_0 = torch.full_like(x, 1.3)
@@ -183,7 +183,8 @@ def _loop(ledger: Ledger, subject: Subject, oracle: Oracle) -> None:
         "the same seed gives other pictures",
     )
     if run.apart is not None:
-        ledger.judge("loop/generators", bool((run.apart[0] == run.apart[1]).all()) == loop.own_streams,
+        own = bool((run.apart[0] == run.apart[1]).all())
+        ledger.judge("loop/generators", own == loop.own_streams,
                      "one generator for each image: as looked for",
                      "with one generator for each image, an image depends on its batch-mates",
                      catches="mistake 106")  # fmt: skip
@@ -232,7 +233,7 @@ def _start(ledger: Ledger, run: Run, oracle: Oracle) -> None:
     allowed = SIX * x.numel() ** -0.5
     off = max(abs(float(x.mean()) - centre), abs(float(x.std()) - spread))
     ledger.judge("loop/start", off <= allowed, "x_T has the law looked for",
-                 f"x_T has mean {float(x.mean()):.3f} and std {float(x.std()):.3f}, should be 0 and 1",
+                 f"x_T has mean {float(x.mean()):.3f}, std {float(x.std()):.3f}, should be 0, 1",
                  measured=off, allowed=allowed, reason=TOLERANCES["law"].reason,
                  catches="mistake 63")  # fmt: skip
 
@@ -246,7 +247,7 @@ def _transitions(
     visited: list[int],
     after: list[int],
 ) -> None:
-    """From each call to the next: what is left after the mean, over sigma, must be fresh N(0, 1)."""
+    """From call to call: what is left after the mean, over sigma, must be fresh N(0, 1)."""
     k = len(run.t)
     t, following = torch.tensor(visited[:k]), torch.tensor(after[:k])
     prev = oracle.previous(following, t, k, setting)
@@ -307,11 +308,11 @@ def _fresh(ledger: Ledger, z: Tensor, out: Tensor, oracle: Oracle) -> None:
     allowed = 6.8 * factor * pixels**-0.5
     each = {"mean": z.flatten(1).mean(dim=1), "std": z.flatten(1).std(dim=1)}
     for name, values in each.items():
-        off = (values - float(wanted[name])).abs()
-        i = int(off.argmax())
-        ledger.add(f"loop/steps-{name}", "close" if float(off[i]) <= allowed else "differs",
+        gaps = (values - float(wanted[name])).abs()
+        i = int(gaps.argmax())
+        ledger.add(f"loop/steps-{name}", "close" if float(gaps[i]) <= allowed else "differs",
                    f"step {i + 1}: what is left after the mean, over sigma, has {name} "
-                   f"{float(values[i]):.3f}", measured=float(off[i]), allowed=allowed,
+                   f"{float(values[i]):.3f}", measured=float(gaps[i]), allowed=allowed,
                    reason=TOLERANCES["law"].reason, catches="mistakes 37-60")  # fmt: skip
     if len(z) < 2:
         return
@@ -351,9 +352,9 @@ def _pictures(ledger: Ledger, run: Run, last: Tensor, oracle: Oracle) -> None:
     unit = (last + 1) / 2
     forms = {"as it is": last, "clamped": last.clamp(-1, 1), "in [0, 1]": unit.clamp(0, 1),
              "in [0, 1], not clamped": unit}  # fmt: skip
-    off = {name: float((got - value).abs().max()) for name, value in forms.items()}
-    best = min(off, key=lambda name: off[name])
-    ledger.judge("loop/pictures", off[best] < 1e-4, f"the result is the last step, {best}",
-                 f"the result is {off[best]:.3g} away from the last step's mean: noise or another step "
-                 "at the end", measured=off[best], allowed=1e-4,
+    away = {name: float((got - value).abs().max()) for name, value in forms.items()}
+    best = min(away, key=lambda name: away[name])
+    ledger.judge("loop/pictures", away[best] < 1e-4, f"the result is the last step, {best}",
+                 f"the result is {away[best]:.3g} away from the last step's mean: noise or a step "
+                 "at the end", measured=away[best], allowed=1e-4,
                  reason="float32 rounding of one step", catches="mistakes 56, 69, 79")  # fmt: skip

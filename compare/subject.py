@@ -361,7 +361,7 @@ class Built:
     def _seed(self, seed: int) -> None:
         if self.subject.global_state:
             torch.default_generator.manual_seed(seed)
-            np.random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002 (a candidate may draw from it)
             random.seed(seed)
 
 

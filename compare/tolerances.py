@@ -78,7 +78,7 @@ def table_bound(alpha_bar: Tensor) -> Tensor:
 
 
 def propagated(formula: Callable[[Level], Tensor], level: Level, terms: Tensor) -> Tensor:
-    """Allowed deviation of `formula(level)`, elementwise; `terms` is the sum of |terms| added up."""
+    """Allowed deviation of `formula(level)`; `terms` is the sum of its absolute terms."""
     value = formula(level)
     moved = [formula(level.nudged(name, 2 * UNIT)) for name in ("alpha_bar", "alpha_bar_prev")]
     change = sum(((m - value).abs() for m in moved), torch.zeros_like(value))

@@ -5,6 +5,7 @@ every t, so s_t is read exactly; a large draw in mid-chain says whether z is N(0
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -162,7 +163,7 @@ def _learned(ledger: Ledger, subject: Subject, oracle: Oracle, setting: Setting)
             both = torch.cat([torch.zeros(2, 1, 2, 2), torch.full((2, 1, 2, 2), value)], dim=1)
             answer = subject.remember(
                 ("learned", built.key, t, value),
-                lambda both=both, t=t: built.step(both, t, torch.zeros(2, 1, 2, 2), 1234),
+                partial(built.step, both, t, torch.zeros(2, 1, 2, 2), 1234),
             )
             rows.append(answer.prev.reshape(-1))
             level.append(t)

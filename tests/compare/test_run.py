@@ -1,0 +1,211 @@
+"""`compare.run` and `ddpm compare`: verdicts, statuses, broken candidates, files, the page."""
+
+import json
+import re
+import subprocess
+import sys
+import warnings
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+import torch
+
+import compare
+from compare.cli import TEMPLATE, add_arguments, main
+from compare.findings import FINDINGS, holds
+from compare.html import page
+from compare.judge import judge
+
+RIGHT = """
+import torch
+class M:
+    def __init__(self, betas=None):
+        self.alphas_cumprod = torch.linspace(0.001, 0.2, 60, dtype=torch.float64).neg().add(1).cumprod(0)
+        self.timesteps = torch.arange(59, -1, -1)
+    def add_noise(self, x0, noise, t):
+        a = self.alphas_cumprod[t].reshape(-1, 1, 1, 1)
+        return (a.sqrt() * x0 + (1 - a).sqrt() * noise).to(x0.dtype)
+    def step(self, out, t, x, generator=None):
+        a = float(self.alphas_cumprod[t]); p = float(self.alphas_cumprod[t - 1]) if t else 1.0
+        x0 = (x - (1 - a) ** 0.5 * out) / a ** 0.5
+        mean = p ** 0.5 * (1 - a / p) / (1 - a) * x0 + (a / p) ** 0.5 * (1 - p) / (1 - a) * x
+        if not t:
+            return mean
+        return mean + ((1 - p) / (1 - a) * (1 - a / p)) ** 0.5 * torch.randn(x.shape, generator=generator)
+"""
+STEP = "    def step(self, out, t, x, generator=None):\n"
+BROKEN = {
+    "no-method": (RIGHT.replace("def step", "def stop"), 2, "has no method step"),
+    "raises": (RIGHT.replace(STEP, STEP + "        raise RuntimeError('boom')\n"), 2, "boom"),
+    "nan": (RIGHT.replace("return mean\n", "return mean * float('nan')\n"), 1, "nan"),
+    "shape": (RIGHT.replace("return mean\n", "return mean[:, :, :1]\n"), 1, "shape"),
+    "cuda": (
+        RIGHT.replace(
+            "        self.timesteps",
+            "        torch.zeros(1).to('meta').cuda()\n        self.timesteps",
+        )
+        if not torch.cuda.is_available()
+        else RIGHT.replace("class M", "raise RuntimeError('cuda')\nclass M"),
+        2,
+        "cannot be",
+    ),
+    "exits": (RIGHT + "\nraise SystemExit(0)\n", 2, "SystemExit"),
+    "dies": (RIGHT + "\nimport os\nos._exit(0)\n", 2, "ended the process"),
+    "syntax": ("class M(:", 2, "SyntaxError"),
+    "no-name": (RIGHT.replace("class M", "class N"), 2, "has no 'M'"),
+}
+
+
+def arguments(*words: str):
+    parser = ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def command(*words: str, folder: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "compare", *words],
+        cwd=folder, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.py"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", [n for n in BROKEN if n != "dies"])
+def test_a_broken_candidate_is_one_line_in_process(name: str, tmp_path: Path) -> None:
+    text, status, words = BROKEN[name]
+    report = judge(f"{write(tmp_path, text)}:M", "quick", 0, beside=False)
+    assert report.exit_status == status, str(report)
+    assert words.lower() in report.verdict.lower()
+    assert "\n" not in report.verdict
+    assert not report.passed
+
+
+def test_a_right_file_passes_and_an_own_module_named_scratch_is_its_own(tmp_path: Path) -> None:
+    (tmp_path / "scratch.py").write_text("ENDS = (0.001, 0.2)\n")
+    text = "from scratch import ENDS\n" + RIGHT.replace("0.001, 0.2, 60", "*ENDS, 60")
+    text = text.replace(
+        "        a = float(", "        from scratch import ENDS as late\n        a = float("
+    )
+    report = judge(f"{write(tmp_path, text)}:M", "quick", 0, beside=False)
+    assert report.passed, str(report)
+    import scratch
+
+    assert scratch.DDPMScheduler.__module__ == "scratch.ddpm"
+
+
+def test_the_command_gives_statuses_files_and_no_traceback(tmp_path: Path) -> None:
+    write(tmp_path, RIGHT.replace("x0 + (a / p) ** 0.5", "x0 + (a / p)"))
+    done = command(
+        "--candidate", "mine.py:M", "--json", "r.json", "--html", "r.html", folder=tmp_path
+    )
+    assert done.returncode == 1, done.stderr
+    assert "differs from the papers in mean" in done.stdout.splitlines()[0]
+    assert "mistake 39" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "FAIL mean" in done.stderr
+    data = json.loads((tmp_path / "r.json").read_text())
+    assert data["schema"] == 1
+    assert data["diagnoses"][0]["bug"] == "39"
+    check = next(c for c in data["checks"] if c["status"] == "differs")
+    assert check["repro"] == "ddpm compare --candidate mine.py:M --only mean"
+    assert check["beside"]["scratch"] is not None
+    html = (tmp_path / "r.html").read_text()
+    assert not re.search(r"(src|href)=|http|<script", html)
+    assert html.count("<svg") == 4
+    again = command("--candidate", "mine.py:M", "--json", "r.json", folder=tmp_path)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+
+
+def test_a_hang_and_a_death_are_one_line(tmp_path: Path) -> None:
+    write(tmp_path, BROKEN["dies"][0])
+    done = command("--candidate", "mine.py:M", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "ended the process" in done.stderr
+    write(tmp_path, RIGHT.replace(STEP, STEP + "        while True: pass\n"))
+    done = command("--candidate", "mine.py:M", "--timeout", "20", folder=tmp_path)
+    assert done.returncode == 2
+    assert "no answer within 20 s" in done.stderr.splitlines()[-1]
+
+
+def test_the_template_is_right(tmp_path: Path) -> None:
+    report = judge(f"{write(tmp_path, TEMPLATE)}:MyScheduler", "quick", 0, beside=False)
+    assert report.passed, str(report)
+    assert not report.findings
+
+
+def test_list_and_template_need_no_candidate(capsys: pytest.CaptureFixture) -> None:
+    assert main(arguments("--list")) == 0
+    assert "posterior mean" in capsys.readouterr().out
+    assert main(arguments("--template")) == 0
+    assert capsys.readouterr().out == TEMPLATE
+
+
+@pytest.mark.parametrize("words", [["--only", "nonsense"], ["--timeout", "0"], ["--level", "x"]])
+def test_bad_options_are_refused(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        arguments(*words)
+    assert stopped.value.code == 2
+
+
+def test_only_runs_one_stage(tmp_path: Path) -> None:
+    report = judge(f"{write(tmp_path, RIGHT)}:M", "quick", 0, only="mean", beside=False)
+    assert {c.stage for c in report.checks} == {"mean"}
+
+
+def test_full_looks_at_more_than_quick(tmp_path: Path) -> None:
+    spec = f"{write(tmp_path, TEMPLATE)}:MyScheduler"
+    quick, full = (judge(spec, level, 0, only="mean", beside=False) for level in ("quick", "full"))
+    assert quick.passed
+    assert full.passed
+    with pytest.raises(ValueError, match="level must be"):
+        compare.run(level="slow")  # type: ignore[arg-type]
+
+
+def test_diffusers_passes_with_its_findings() -> None:
+    report = compare.run("diffusers:DDPMScheduler")
+    assert report.passed, str(report)
+    assert {f["bug"] for f in report.findings} == {"31", "51", "56", "73", "76"}
+    assert compare.run("diffusers:DDIMScheduler").passed
+    assert "<svg" in page(report)
+
+
+@pytest.mark.parametrize("finding", FINDINGS, ids=lambda f: f.id)
+def test_a_finding_still_shows(finding) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert holds(finding), f"{finding.id} is gone from the installed Diffusers: say so"
+
+
+def test_checks_parametrize_and_the_random_state_is_kept(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    expected = torch.rand(1)
+    torch.manual_seed(4)
+    found = compare.checks(f"{write(tmp_path, RIGHT)}:M")
+    assert torch.equal(torch.rand(1), expected)
+    assert len({c.id for c in found}) == len(found) > 20
+    assert all(c.passed and c.message and c.reason for c in found)
+
+
+def test_numpy_only_follows_are_not_failures() -> None:
+    class Linear:
+        def __init__(self, num_train_timesteps=1000, beta_schedule="linear"):
+            ends = torch.linspace(1e-4**0.5, 0.02**0.5, num_train_timesteps, dtype=torch.float64)
+            self.alphas_cumprod = (1 - ends**2).cumprod(0)
+
+        def add_noise(self, x0, noise, t):
+            a = self.alphas_cumprod[t].reshape(-1, 1, 1, 1)
+            return (a.sqrt() * x0 + (1 - a).sqrt() * noise).to(x0.dtype)
+
+    report = judge(Linear, "quick", 0, beside=False)
+    follows = [c for c in report.checks if c.status == "follows"]
+    assert follows
+    assert all(c.stage == "forward" and c.passed for c in follows)
+    assert report.diagnoses[0].bug == "7"
