@@ -144,7 +144,7 @@ def _stages(report: Report, subject: Subject, only: str | None, progress: Progre
         shared |= {f.id: f for f in mark_known(subject, {name: stage}, checks)}
         report.checks += checks
         judged[name] = stage
-        if progress is not None:
+        if progress is not None and checks:
             progress(name, checks)
         if name == "schedule" and not _usable(subject):
             text = "alpha-bar is not finite or 1 - alpha-bar is 0: later stages are not judged"

@@ -194,9 +194,11 @@ def test_checks_parametrize_and_the_random_state_is_kept(tmp_path: Path) -> None
     assert all(c.passed and c.message and c.reason for c in found)
 
 
-def test_numpy_only_follows_are_not_failures() -> None:
+def test_what_follows_from_a_wrong_table_is_no_failure_of_its_own() -> None:
     class Linear:
         def __init__(self, num_train_timesteps=1000, beta_schedule="linear"):
+            if beta_schedule != "linear":
+                raise ValueError("only linear")
             ends = torch.linspace(1e-4**0.5, 0.02**0.5, num_train_timesteps, dtype=torch.float64)
             self.alphas_cumprod = (1 - ends**2).cumprod(0)
 
