@@ -94,6 +94,7 @@ sphinxcontrib.katex.KATEX_DEFAULT_OPTIONS.update(
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
+viewcode_follow_imported_members = False  # a name has one home
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
