@@ -85,9 +85,7 @@ def make_code_focusable(
     """Let the keyboard scroll wide code and tables, and give the menu's captions their level."""
     for part in ("body", "furo_navigation_tree"):
         if context.get(part):
-            context[part] = context[part].replace(
-                'role="heading"', 'role="heading" aria-level="2"'
-            )
+            context[part] = context[part].replace('role="heading"', 'role="heading" aria-level="2"')
     body = context.get("body")
     if body:
         context["body"] = body.replace(
