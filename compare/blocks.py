@@ -1,7 +1,7 @@
 """What each part of a network is given and makes, and the first that departs from another's."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -71,13 +71,19 @@ def predict(network: nn.Module, arguments: Mapping[str, Any]) -> Tensor:
     return result
 
 
-def record(network: nn.Module, arguments: Mapping[str, Any], seed: int = 0) -> dict[str, Call]:
+def record(
+    network: nn.Module,
+    arguments: Mapping[str, Any],
+    seed: int = 0,
+    names: Collection[str] | None = None,
+) -> dict[str, Call]:
     """The first call of each part in one pass, by name, in the order in which they end.
 
     Args:
         network: in the mode in which it is to run.
         arguments: of its `forward`.
         seed: of the global generator, for dropout.
+        names: of the parts to look at; None for all.
     """
     calls: dict[str, Call] = {}
     given: dict[str, tuple[Tensor, ...]] = {}
@@ -91,6 +97,8 @@ def record(network: nn.Module, arguments: Mapping[str, Any], seed: int = 0) -> d
 
     hooks = []
     for name, module in network.named_modules():
+        if names is not None and name not in names:
+            continue
         hooks += [
             module.register_forward_pre_hook(
                 lambda _, args, kwargs, name=name: before(name, args, kwargs),

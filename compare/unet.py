@@ -5,7 +5,6 @@ print(judge_network(mine, diffusers.UNet2DModel(...)))
 """
 
 import contextlib
-import copy
 import math
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,7 @@ from compare.ledger import Ledger
 from compare.report import Check, Diagnosis, Report
 from compare.tolerances import FACTOR, TOLERANCES, UNIT
 from compare.unet_alone import ROUNDING, SYMPTOMS, judge_alone
-from compare.unet_mistakes import BY_ID, SLIPS, Slip, planted
+from compare.unet_mistakes import BY_ID, SLIPS, Slip, tried_on
 
 GRADIENT = 1e-3  # of the largest entry: backward through the same layers, summed over the batch
 FAINT = 1e-3  # how faint the inputs are that show the eps of a norm
@@ -129,18 +128,25 @@ def judge_network(
         lent(network, measure),
         _errors(ledger, ""),
     ):
-        arguments = inputs(measure.config, seed)
-        departure = None
-        if give_weights(ledger, "", network, measure, seed):
-            if reference is not None:
-                departure = judge_pair(ledger, "", network, reference, arguments)
-            judge_alone(ledger, "", network, arguments)
-            if reference is not None:
-                judge_training_step(ledger, "", network, reference, arguments)
-        failing = [c for c in ledger.checks if not c.passed]
-        if failing:
-            diagnoses = _explained(failing, network, measure, arguments, departure)
+        diagnoses = _judged(ledger, network, reference, measure.config, seed)
     return Report(name, ledger.checks, diagnoses, seed=seed)
+
+
+def _judged(
+    ledger: Ledger, network: nn.Module, reference: nn.Module | None, config: Any, seed: int
+) -> list[Diagnosis]:
+    arguments, departure = inputs(config, seed), None
+    if not give_weights(ledger, "", network, reference or network, seed):
+        return [_unnamed(ledger.checks[-1].message)]
+    if reference is not None:
+        departure = judge_pair(ledger, "", network, reference, arguments)
+    judge_alone(ledger, "", network, arguments)
+    if reference is not None:
+        judge_training_step(ledger, "", network, reference, arguments)
+    failing = [c for c in ledger.checks if not c.passed]
+    if not failing:
+        return []
+    return _explained(failing, network, reference or network, arguments, departure)
 
 
 def random_weights(network: nn.Module, seed: int) -> dict[str, Tensor]:
@@ -229,12 +235,12 @@ def give_weights(
         for name in {**wanted, **own}
         if name not in extra and own.get(name) != wanted.get(name)
     ]
-    first = f": {wrong[0]}" if wrong else ""
+    shown = "; ".join(wrong[:2]) + ("; ..." if len(wrong) > 2 else "")
     ledger.judge(
         f"{prefix}weights",
         not wrong,
         "the same weights, by name and shape",
-        f"{len(wrong)} weights have another name or shape{first}",
+        f"{len(wrong)} weights have another name or shape: {shown}",
         measured=float(len(wrong)),
         allowed=0.0,
     )
@@ -298,7 +304,9 @@ def _dropout(
     acts = []
     for one in (network, reference):
         one.train()
-        first, second = (record(one, arguments, seed)[WHOLE].made[0] for seed in (1, 2))
+        first, second = (
+            record(one, arguments, seed, names=(WHOLE,))[WHOLE].made[0] for seed in (1, 2)
+        )
         acts.append(not torch.equal(first, second))
         one.eval()
     ledger.judge(
@@ -317,7 +325,9 @@ def same_masks(
     """From one seed both backends drop the same activations, so that their losses are the same."""
     network.train()
     reference.train()
-    ones, others = (record(n, arguments)[WHOLE].made[0] for n in (network, reference))
+    ones, others = (
+        record(n, arguments, names=(WHOLE,))[WHOLE].made[0] for n in (network, reference)
+    )
     gap = apart(ones, others)
     ledger.judge(
         f"{prefix}same-masks",
@@ -422,7 +432,7 @@ def _explained(
 
 
 def _unnamed(words: str) -> Diagnosis:
-    return Diagnosis(None, "unet", words, "compare that block with scratch/unet.py, line by line")
+    return Diagnosis(None, "unet", words, "compare it with scratch/unet.py, line by line")
 
 
 def _symptoms(failing: list[Check]) -> list[Diagnosis]:
@@ -443,20 +453,17 @@ def _tried_on(
     twin = _twin(reference)
     if twin is None:
         return None
-    calls = record(network, arguments)
-    around = {WHOLE}
-    parts = departure.block.split(".") if departure.block else []
-    around |= {".".join(parts[: i + 1]) for i in range(len(parts))}
-    known = record(twin, arguments)
-    at = departure.block
+    known, at = record(twin, arguments), departure.block
     while at not in known:
         at = at.rpartition(".")[0]
-    for slip in SLIPS:
-        if not any(type(m).__name__ == slip.kind for n, m in twin.named_modules() if n in around):
-            continue
-        with contextlib.suppress(RuntimeError):  # the mistake does not fit these shapes
-            made = record(planted(copy.deepcopy(twin), slip, around), arguments)[at].made
-            if apart(calls[at].made[0], made[0]) <= ROUNDING:
+    made = record(network, arguments, names=(at,))[at].made[0]
+    parts = at.split(".")
+    around = {WHOLE, *(".".join(parts[: i + 1]) for i in range(len(parts)))}
+    kinds = {type(m).__name__ for n, m in twin.named_modules() if n in around}
+    for slip in (slip for slip in SLIPS if slip.kind in kinds):
+        # A mistake that does not fit these shapes is another one.
+        with contextlib.suppress(RuntimeError), tried_on(twin, slip, around):
+            if apart(made, record(twin, arguments, names=(at,))[at].made[0]) <= ROUNDING:
                 return slip
     return None
 

@@ -6,7 +6,8 @@ network that is judged if `scratch`'s, with it planted, makes the same of the sa
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ class Slip(NamedTuple):
     fix: str
 
 
-def planted(network: nn.Module, slip: Slip, names: set[str] | None = None) -> nn.Module:
+def planted(network: nn.Module, slip: Slip, names: Collection[str] | None = None) -> nn.Module:
     """`network`, changed in place: with the mistake in every module of its kind, or in those named.
 
     Args:
@@ -47,6 +48,21 @@ def planted(network: nn.Module, slip: Slip, names: set[str] | None = None) -> nn
         if type(module).__name__ == slip.kind and (names is None or name in names):
             slip.plant(module)
     return network
+
+
+@contextmanager
+def tried_on(network: nn.Module, slip: Slip, names: Collection[str]) -> Iterator[None]:
+    """`network` with the mistake inside the block, and as it was afterwards."""
+    before = [(m, dict(m.__dict__), dict(m._modules)) for m in network.modules()]
+    try:
+        planted(network, slip, names)
+        yield
+    finally:
+        for module, attributes, children in before:
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+            module._modules.clear()
+            module._modules.update(children)
 
 
 def _config(**changes: Any) -> Callable[[Any], None]:
