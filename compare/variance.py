@@ -249,7 +249,8 @@ def _law(ledger: Ledger, subject: Subject, oracle: Oracle, setting: Setting) -> 
         got["std"] = float("nan")
     _statistics(ledger, subject, oracle, got, shape)
     _sources(ledger, subject, setting, draws)
-    if "generator" in subject.step_named:
+    # A wrong draw need not know what to do with a list: only the right one is held to it.
+    if "generator" in subject.step_named and oracle.draw is Oracle().draw:
         _list_of_generators(ledger, subject, setting)
 
 
