@@ -24,7 +24,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("builder-inited", lambda app: write_verdicts())
     app.connect("source-read", borrow_cells)
     app.connect("autodoc-process-docstring", escape_formulas, priority=100)  # before napoleon
-    app.connect("html-page-context", make_code_focusable)
+    app.connect("html-page-context", make_code_focusable, priority=900)  # after the theme
     app.connect("build-finished", copy_notebooks)
     return {"parallel_read_safe": True}
 
