@@ -153,6 +153,8 @@ def mean_bound(
     bound = 1e-6 * rounding(x, out)  # where the right coefficient is 0
     for part in (from_x_0, from_x_t):
         bound = bound + propagated(part, level, part(level).abs())
+        if setting.eta is None:  # beta and 1 - alpha-bar may be rounded each by itself
+            bound = bound + rounding(part(level)) / (1 - level.alpha_bar)
     if given is None or setting.eta is not None:
         noise, signal = (1 - level.alpha_bar).sqrt(), level.alpha_bar.sqrt()
         raw = rounding(x.abs() + noise * out.abs()) / signal.clamp(min=1e-12)
