@@ -122,6 +122,8 @@ def main(args: argparse.Namespace) -> int:
         problem = _not_writable(path, args.force)
         if problem:
             return _fail(problem)
+    if args.run and args.only not in (None, "pipeline"):
+        return _fail(f"--run judges the stage pipeline alone; leave --only {args.only} out")
     return _in_child(args)
 
 

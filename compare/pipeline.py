@@ -1,6 +1,7 @@
 """The organ swap: network, scheduler and pipeline of either backend make the same pictures."""
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from compare.ledger import Ledger
-from compare.report import Check, Report
+from compare.report import Check, Report, with_command
 from compare.tolerances import TOLERANCES
 
 ORGANS = ("network", "scheduler", "pipeline")
@@ -26,7 +27,7 @@ SETTINGS: dict[str, tuple[str, int, dict[str, Any]]] = {  # scheduler, steps, it
     "plain": ("DDPMScheduler", 10, {}),
     "cosine-v": (
         "DDPMScheduler",
-        50,
+        20,
         {
             "beta_schedule": "squaredcos_cap_v2",
             "prediction_type": "v_prediction",
@@ -114,7 +115,7 @@ def judge_run(folder: str | Path, level: str = "quick", seed: int = 0) -> Report
     """
     from compare.judge import quiet, versions
 
-    ledger = Ledger("pipeline")
+    began, ledger = time.perf_counter(), Ledger("pipeline")
     with quiet():
         try:
             organs = organs_of_run(Path(folder))
@@ -124,7 +125,10 @@ def judge_run(folder: str | Path, level: str = "quick", seed: int = 0) -> Report
             T = len(organs["scheduler"]["scratch"])
             steps = min(QUICK_STEPS, T) if level == "quick" else T
             judge_swaps(ledger, f"{steps}-steps/", swaps(organs, steps, seed))
-    return Report(str(folder), ledger.checks, level=level, seed=seed, versions=versions())
+    command = f"ddpm compare --run {folder} --level {level}"
+    checks = [with_command(check, command) for check in ledger.checks]
+    seconds = time.perf_counter() - began
+    return Report(str(folder), checks, level=level, seed=seed, seconds=seconds, versions=versions())
 
 
 def organs_of(
@@ -184,8 +188,9 @@ def swaps(organs: Organs, steps: int, seed: int) -> list[Swap]:
     found = []
     for combination in ALL:
         images = _draw(organs, combination, steps, seed)
-        grey = np.abs(_to_grey(images) - _to_grey(expected)).max()
-        found.append(Swap(combination, float(np.abs(images - expected).max()), int(grey)))
+        gap = np.nan_to_num(np.abs(images - expected), nan=1.0).max()
+        grey = np.nan_to_num(np.abs(_grey(images) - _grey(expected)), nan=255.0).max()
+        found.append(Swap(combination, float(gap), int(grey)))
     return found
 
 
@@ -205,9 +210,10 @@ def _draw(organs: Organs, combination: tuple[str, ...], steps: int, seed: int) -
     return images
 
 
-def _to_grey(images: np.ndarray) -> np.ndarray:
+def _grey(images: np.ndarray) -> np.ndarray:
     """Whole grey levels, as both pipelines' PIL pictures have them."""
-    return (images * 255).round().astype(np.int16)
+    levels: np.ndarray = (images * 255).round()
+    return levels
 
 
 def judge_swaps(ledger: Ledger, prefix: str, found: list[Swap]) -> None:
