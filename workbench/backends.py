@@ -28,7 +28,7 @@ def load(name: str) -> ModuleType:
     """
     if name not in PACKAGES:
         raise ValueError(f"unknown backend {name!r}; choose one of {', '.join(PACKAGES)}")
-    return _import_ours(PACKAGES[name])
+    return import_ours(PACKAGES[name])
 
 
 def gaps() -> ModuleType:
@@ -37,8 +37,12 @@ def gaps() -> ModuleType:
     return import_module("with_diffusers.gaps")
 
 
-def _import_ours(name: str) -> ModuleType:
-    """Import a package of this project, unless the path leads to another of that name first."""
+def import_ours(name: str) -> ModuleType:
+    """Import a package of this project.
+
+    Raises:
+        ValueError: the path leads to another module of that name first.
+    """
     spec = find_spec(name)
     found = Path((spec and spec.origin) or name).resolve()
     if found.parent.parent != Path(__file__).resolve().parent.parent:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench.backends import PACKAGES
+from workbench.backends import PACKAGES, import_ours
 from workbench.config import PRESETS, DiffusionConfig, ModelConfig, RunConfig, TrainConfig
 from workbench.options import (
     DIFFUSION,
@@ -59,22 +59,22 @@ EXAMPLES = {
 
 
 # Decided by a run that goes on, as its options are.
-FIXED = ("data", "labels", "size", "output")
+FIXED = ("preset", "backend", "data", "labels", "size", "seed", "output", "force")
 
 
 def run_config(args: argparse.Namespace) -> RunConfig:
     """The preset, with what the command line says put over it."""
-    preset = PRESETS[args.preset]
+    preset = PRESETS[args.preset or "digits"]
     train = given(args, TRAIN)
     if "steps" in train or "epochs" in train:
         train = {"steps": None, "epochs": None, **train}
     return replace(
         preset,
-        backend=args.backend,
+        backend=args.backend or preset.backend,
         data=args.data or preset.data,
         labels=args.labels,
         size=args.size,
-        seed=args.seed,
+        seed=preset.seed if args.seed is None else args.seed,
         model=replace(preset.model, **given(args, MODEL)),
         diffusion=replace(preset.diffusion, **given(args, DIFFUSION)),
         train=replace(preset.train, **train),
@@ -88,13 +88,17 @@ def train(args: argparse.Namespace) -> int:
     from workbench.sampling import sample
 
     device = choose_device(args.device)
-    changed = [*given(args, MODEL + DIFFUSION + TRAIN), *(n for n in FIXED if vars(args)[n])]
+    changed = [
+        *given(args, MODEL + DIFFUSION + TRAIN),
+        *(n for n in FIXED if vars(args)[n] is not None and vars(args)[n] is not False),
+    ]
     if args.resume and changed:
         name = changed[0].replace("_", "-")
         raise ValueError(f"--resume goes on as the run's own config says; leave out --{name}")
     config = runs.load_config(Path(args.resume)) if args.resume else run_config(args)
-    name = f"runs/{Path(config.data).stem}-{config.backend}"
+    name = f"runs/{Path(config.data).resolve().stem}-{config.backend}"
     folder = Path(args.resume or args.output or name)
+    check_place(folder)
     dataset = data.load(config.data, config.labels, size=config.size)
     trainer.new_parts(config, dataset)  # refuses what does not fit before anything is written
     if not args.resume and processes.is_first():
@@ -130,8 +134,11 @@ def sample(args: argparse.Namespace) -> int:
 
     folder = Path(args.run)
     name = f"{args.sampler}_{args.backend}_seed{args.seed}.png"
-    output = new_file(args.output or folder / "samples" / name, args.force)
-    gif = new_file(args.gif, args.force) if args.gif else None
+    output = args.output or folder / "samples" / name
+    output = new_file(output, args.force, plotting.SUFFIXES)
+    gif = new_file(args.gif, args.force, (".gif",)) if args.gif else None
+    if args.eta is not None and args.sampler == "ddpm":
+        raise ValueError("--eta is DDIM's; add --sampler ddim, or leave it out")
     device = backends.choose_device(args.device)
     class_name = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler"}[args.sampler]
     changes = {} if args.spacing is None else {"timestep_spacing": args.spacing}
@@ -148,7 +155,7 @@ def sample(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         labels=args.class_labels,
         guidance=args.guidance,
-        eta=args.eta if args.sampler == "ddim" else None,
+        eta=(args.eta or 0.0) if args.sampler == "ddim" else None,
         record_every=max(steps // 50, 1) if gif else 0,
         progress=not args.quiet,
     )
@@ -186,26 +193,51 @@ def plot(args: argparse.Namespace) -> int:
     """`ddpm plot`: one figure into a file."""
     from workbench import figures, plotting
 
-    output = new_file(args.output or f"{args.figure}.png", args.force)
+    output = new_file(args.output or f"{args.figure}.png", args.force, plotting.SUFFIXES)
     plotting.save(getattr(figures, args.figure)(args), output)
     print(output)
     return 0
 
 
-def new_file(name: str | Path, force: bool) -> Path:
-    """The path of a file to be written.
+def new_file(name: str | Path, force: bool, suffixes: tuple[str, ...]) -> Path:
+    """The path of a file to be written, checked before the work that fills it.
 
     Raises:
-        ValueError: it exists already, and `force` is off.
+        ValueError: it has another suffix, it exists already and `force` is off, it is a folder, or
+            no file can be made there.
     """
     path = Path(name)
+    if path.suffix.lower() not in suffixes:
+        ending = path.suffix or "nothing"
+        raise ValueError(f"{path} ends in {ending}; expected {', '.join(suffixes)}")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the name of a file")
     if path.exists() and not force:
         raise ValueError(f"{path} exists; it is kept unless you add --force")
+    check_place(path)
     return path
 
 
+def check_place(path: Path) -> None:
+    """Refuse a path below which nothing could be written when the work is done.
+
+    Raises:
+        ValueError: the nearest of its parents that exists is a file, or may not be written to.
+    """
+    parent = next(p for p in path.absolute().parents if p.exists())
+    if not parent.is_dir():
+        raise ValueError(f"{path} cannot be made, as {parent} is a file; choose another name")
+    if not os.access(parent, os.W_OK):
+        raise ValueError(f"{path} cannot be made, as {parent} may not be written to")
+
+
 def build_parser() -> Parser:
-    """The whole command line."""
+    """The whole command line.
+
+    Raises:
+        ValueError: a module of yours hides one of ours.
+    """
+    import_ours("compare")
     parser = Parser(
         prog="ddpm",
         description="One diffusion model, twice; a comparison that names the wrong formula.",
@@ -239,12 +271,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", choices=PRESETS, default="digits", help="default: %(default)s")
-    parser.add_argument("--backend", choices=PACKAGES, default="scratch", help="default: scratch")
+    parser.add_argument("--preset", choices=PRESETS, help="default: digits")
+    parser.add_argument("--backend", choices=PACKAGES, help="default: scratch")
     parser.add_argument("--data", help="sprites, digits, a .npy or .npz file, or a folder")
     parser.add_argument("--labels", help="a .npy file of labels for --data")
     parser.add_argument("--size", type=whole, help="side to bring a folder's pictures to")
-    parser.add_argument("--seed", type=from_zero, default=0, help="default: %(default)s")
+    parser.add_argument("--seed", type=from_zero, help="default: 0")
     parser.add_argument("--output", help="the run's folder (default: runs/DATA-BACKEND)")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run as its config says")
     _add_common(parser)
@@ -261,9 +293,7 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spacing", choices=("leading", "trailing", "linspace"), help="default: the run's"
     )
-    parser.add_argument(
-        "--eta", type=float, default=0.0, help="DDIM's noise (default: %(default)s)"
-    )
+    parser.add_argument("--eta", type=float, help="DDIM's noise, from 0 to 1 (default: 0.0)")
     parser.add_argument("--count", type=whole, default=16, help="pictures (default: %(default)s)")
     parser.add_argument("--batch-size", type=whole, default=64, help="default: %(default)s")
     parser.add_argument("--seed", type=from_zero, default=0, help="default: %(default)s")
@@ -290,7 +320,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 done (for `compare`: right), 1 `compare` found a difference, 2 bad input,
         130 stopped by Ctrl-C.
     """
-    args = build_parser().parse_args(argv)
+    try:
+        parser = build_parser()
+    except ValueError as error:
+        print(f"ddpm: {error}", file=sys.stderr)
+        return 2
+    args = parser.parse_args(argv)
     # Threads that spin while they wait cost an order of magnitude on cores that others use too.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:

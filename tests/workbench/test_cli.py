@@ -153,14 +153,22 @@ def test_the_tutorials_run(tmp_path: Path) -> None:
         ("train --beta-end 2", "beta_end"),
         ("train --rescale-betas-zero-snr", "rescale_betas_zero_snr"),
         ("train --resume nowhere", "no run 'nowhere'"),
+        ("train --resume nowhere --seed 0", "leave out --seed"),
+        ("train --resume nowhere --backend scratch", "leave out --backend"),
+        ("train --resume nowhere --preset digits", "leave out --preset"),
+        ("train --resume nowhere --force", "leave out --force"),
         ("train --device tpu", "no device 'tpu'"),
         ("sample nowhere", "no run 'nowhere'"),
         ("sample . --sampler euler", "invalid choice: 'euler'"),
         ("sample . --count 0", "above 0"),
+        ("sample . --eta 0.5", "--eta is DDIM's"),
+        ("sample . --output a.txt", "ends in .txt; expected .png"),
+        ("sample . --output a.png --gif a.png", "ends in .png; expected .gif"),
         ("sample . --class-labels a", "from 0, got 'a'"),
         ("plot bars", "invalid choice: 'bars'"),
         ("plot data --data nothing", "no data set"),
         ("plot losses nowhere", "nowhere"),
+        ("plot data --output picture", "ends in nothing; expected .png"),
         ("fly", "invalid choice: 'fly'"),
     ],
 )
@@ -246,6 +254,23 @@ def test_what_exists_is_kept(
     assert (stranger / "cat.txt").read_text() == "meow"
 
 
+def test_a_place_where_nothing_can_be_written_is_refused_before_the_work(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, folder = tmp_path / "file", tmp_path / "folder.png"
+    file.write_text("mine")
+    folder.mkdir()
+    for words in (
+        f"train --output {file / 'run'}",  # a whole run of the preset, if it were not refused
+        f"sample {tiny_run} --output {file / 'deep' / 'a.png'}",
+        f"plot data --output {file / 'a.png'}",
+    ):
+        assert f"{file} is a file" in refused(words.split(), capsys)
+    assert "is a folder" in refused(f"sample {tiny_run} --output {folder} --force".split(), capsys)
+    assert file.read_text() == "mine"
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize("damage", ["missing", "truncated", "foreign"])
 @pytest.mark.parametrize(
     "name",
@@ -278,15 +303,16 @@ def test_damaged_runs(
     assert not (tmp_path / "a.png").exists()
 
 
-def test_a_module_that_hides_ours(tmp_path: Path) -> None:
-    (tmp_path / "scratch.py").write_text("x = 1\n")
+@pytest.mark.parametrize("name", ["scratch", "compare"])
+def test_a_module_that_hides_ours(name: str, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.py").write_text("x = 1\n")
     shown = subprocess.run(
         [sys.executable, "-m", "workbench.cli", "train", *TINY, "--output", "run"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert shown.returncode == 2
     assert shown.stderr.count("\n") == 1
-    assert "hides this project's package 'scratch'" in shown.stderr
+    assert f"hides this project's package '{name}'" in shown.stderr
     assert not (tmp_path / "run").exists()
 
 
