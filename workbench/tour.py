@@ -1,6 +1,7 @@
 """The tour: both backends from one start, one model drawn from by both, a verdict, a page."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,24 @@ from workbench.sampling import Samples, sample
 SHARED_STEPS = 150  # trained by both backends, to lay the loss curves over each other
 COUNT = 16  # pictures in a grid
 SEED = 0
+PAGE, MODEL, MOVING = "index.html", "model", "denoising.gif"
+FIGURES = ("losses", "whole_run", "digits", "trajectory")
+CONTENTS = {PAGE, MODEL, MOVING, *(f"{name}.png" for name in FIGURES)}
 
 
-def run(folder: Path) -> Path:
-    """Run the whole tour on the digits and write `index.html`.
+def run(
+    folder: Path,
+    config: RunConfig = DIGITS,
+    shared_steps: int = SHARED_STEPS,
+    judge: Callable[[], Any] | None = None,
+) -> Path:
+    """Run the whole tour and write `index.html`.
 
     Args:
         folder: made anew; what an earlier tour left there is replaced.
+        config: of the run that goes on to its end, by scratch.
+        shared_steps: how many of its steps Diffusers trains too.
+        judge: what gives the report; None for `compare.run`.
 
     Returns:
         The page.
@@ -27,14 +39,14 @@ def run(folder: Path) -> Path:
         ValueError: `folder` holds something that no tour wrote.
     """
     prepare(folder)
-    dataset = data.load(DIGITS.data)
+    dataset = data.load(config.data)
     print(
-        f"[1/4] {SHARED_STEPS} steps by both backends, from one start, on the same random numbers"
+        f"[1/4] {shared_steps} steps by both backends, from one start, on the same random numbers"
     )
-    theirs = losses_of(replace(DIGITS, backend="diffusers"), dataset, SHARED_STEPS)
-    model = folder / "model"
-    total_steps = DIGITS.train.total_steps(len(dataset.images))
-    ours = losses_of(DIGITS, dataset, total_steps, model)
+    theirs = losses_of(replace(config, backend="diffusers"), dataset, shared_steps)
+    model = folder / MODEL
+    total_steps = config.train.total_steps(len(dataset.images))
+    ours = losses_of(config, dataset, total_steps, model)
     apart = max(abs(a - b) for a, b in zip(ours, theirs, strict=False))
     print(f"      largest difference of the two losses: {apart:.1e}")
 
@@ -47,15 +59,15 @@ def run(folder: Path) -> Path:
     print("[3/4] ddpm compare")
     import compare
 
-    report = compare.run()
+    report = compare.run() if judge is None else judge()
     print(report)
 
     print("[4/4] the page")
     frames = drawn["scratch"].frames
-    shown = [frames[round(i * (len(frames) - 1) / 7)] for i in range(8)]
+    shown = [frames[i] for i in sorted({round(i * (len(frames) - 1) / 7) for i in range(8)})]
     figures = {
         "losses": plotting.loss_curves(
-            {"scratch": ours[:SHARED_STEPS], "Diffusers": theirs[:SHARED_STEPS]}
+            {"scratch": ours[:shared_steps], "Diffusers": theirs[:shared_steps]}
         ),
         "whole_run": plotting.loss_curves({"scratch": ours}),
         "digits": plotting.side_by_side(
@@ -69,18 +81,34 @@ def run(folder: Path) -> Path:
     }
     for name, figure in figures.items():
         plotting.save(figure, folder / f"{name}.png")
-    plotting.save_gif([frame.x_prev for frame in frames], folder / "denoising.gif")
-    index = folder / "index.html"
-    html = write_page(apart, difference, report, folder)
+    plotting.save_gif([frame.x_prev for frame in frames], folder / MOVING)
+    index = folder / PAGE
+    html = write_page(shared_steps, apart, difference, report, folder)
     runs.write_whole(index, lambda path: path.write_text(html, encoding="utf-8"))
     return index
 
 
 def prepare(folder: Path) -> None:
-    """Empty the folder of an earlier tour, or make it."""
+    """Empty the folder of an earlier tour, or make it.
+
+    Raises:
+        ValueError: it is no folder, or holds something that no tour wrote; nothing is removed then.
+    """
     if folder.exists():
-        if any(folder.iterdir()) and not (folder / "model" / runs.CONFIG).exists():
-            raise ValueError(f"{folder} exists and holds no tour; choose another --output")
+        if not folder.is_dir():
+            raise ValueError(f"{folder} is a file; give the name of a folder for the tour")
+        foreign = sorted(path.name for path in folder.iterdir() if path.name not in CONTENTS)
+        if foreign:
+            raise ValueError(
+                f"{folder} holds {foreign[0]}, which no tour wrote; choose another --output"
+            )
+        if any(folder.iterdir()):
+            try:
+                runs.load_config(folder / MODEL)
+            except ValueError as error:
+                raise ValueError(
+                    f"{folder} exists and holds no tour; choose another --output ({error})"
+                ) from None
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
 
@@ -107,10 +135,14 @@ def draw(run_folder: Path, backend: str) -> Samples:
     """`COUNT` pictures of a run by one backend, with the way they took."""
     unet, scheduler = runs.load_parts(run_folder, backend)
     steps = scheduler.config.num_train_timesteps
-    return sample(backend, unet, scheduler, COUNT, seed=SEED, steps=steps, record_every=steps // 50)
+    return sample(
+        backend, unet, scheduler, COUNT, seed=SEED, steps=steps, record_every=max(steps // 50, 1)
+    )
 
 
-def write_page(apart: float, difference: float, report: Any, folder: Path) -> str:
+def write_page(
+    shared_steps: int, apart: float, difference: float, report: Any, folder: Path
+) -> str:
     """The page of the tour, with the pictures that lie in `folder`."""
     verdict = "They are the same model." if report.passed else "They are not the same: see below."
     return page.page(
@@ -121,7 +153,7 @@ def write_page(apart: float, difference: float, report: Any, folder: Path) -> st
                 "Two trainers, one curve",
                 page.text(
                     f"Both backends started from the same weights and saw the same images, "
-                    f"timesteps and noise for {SHARED_STEPS} steps. The largest difference of "
+                    f"timesteps and noise for {shared_steps} steps. The largest difference of "
                     f"their losses is {apart:.1e}."
                 ),
                 page.picture(
@@ -148,14 +180,14 @@ def write_page(apart: float, difference: float, report: Any, folder: Path) -> st
                     "Digits coming out of noise, and what the model believed them to be",
                     "Above: x at growing steps. Below: the x_0 that the model saw in it.",
                 ),
-                page.picture(folder / "denoising.gif", "The same as a moving picture"),
+                page.picture(folder / MOVING, "The same as a moving picture"),
             ),
             page.section("The verdict", page.code(str(report))),
             page.section(
                 "Go on from here",
                 page.code(
-                    f"ddpm sample {folder / 'model'} --backend diffusers\n"
-                    f"ddpm sample {folder / 'model'} --sampler ddim --steps 50\n"
+                    f"ddpm sample {folder / MODEL} --backend diffusers\n"
+                    f"ddpm sample {folder / MODEL} --sampler ddim --steps 50\n"
                     "ddpm train --data sprites --preset sprites\n"
                     "ddpm compare --template > mine.py\n"
                     "ddpm compare --candidate mine.py:MyScheduler"
