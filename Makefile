@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 # Two workers with a thread each: the tests are many and tiny.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 DOCS := docs/_build/html
 
 .PHONY: setup tour test test-long test-lowest check fix docs docs-check bench clean
@@ -43,6 +43,7 @@ $(BIN)/.docs-ready: $(READY)
 	@touch $@
 
 docs: $(BIN)/.docs-ready  ## The book, executed and checked: docs/_build/html/index.html
+	rm -rf $(DOCS)
 	$(BIN)/python -m sphinx -E -a -W -n --keep-going -q -b html docs $(DOCS)
 	$(BIN)/python docs/check_built.py $(DOCS)
 	@echo "the book is at $(DOCS)/index.html"
