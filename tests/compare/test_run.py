@@ -21,7 +21,8 @@ RIGHT = """
 import torch
 class M:
     def __init__(self, betas=None):
-        self.alphas_cumprod = torch.linspace(0.001, 0.2, 60, dtype=torch.float64).neg().add(1).cumprod(0)
+        betas = torch.linspace(0.001, 0.2, 60, dtype=torch.float64)
+        self.alphas_cumprod = (1 - betas).cumprod(0)
         self.timesteps = torch.arange(59, -1, -1)
     def add_noise(self, x0, noise, t):
         a = self.alphas_cumprod[t].reshape(-1, 1, 1, 1)
@@ -32,7 +33,8 @@ class M:
         mean = p ** 0.5 * (1 - a / p) / (1 - a) * x0 + (a / p) ** 0.5 * (1 - p) / (1 - a) * x
         if not t:
             return mean
-        return mean + ((1 - p) / (1 - a) * (1 - a / p)) ** 0.5 * torch.randn(x.shape, generator=generator)
+        z = torch.randn(x.shape, generator=generator)
+        return mean + ((1 - p) / (1 - a) * (1 - a / p)) ** 0.5 * z
 """
 STEP = "    def step(self, out, t, x, generator=None):\n"
 BROKEN = {
