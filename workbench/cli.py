@@ -55,6 +55,15 @@ EXAMPLES = {
   ddpm plot difference runs/digits-scratch
   ddpm plot histograms runs/digits-scratch
 """,
+    "exercise": """examples:
+  ddpm exercise                the list of all
+  ddpm exercise 6a             judge docs/exercises/ex_6a.py
+  ddpm exercise 6a --solution  show ours
+""",
+    "tour": """examples:
+  ddpm tour
+  ddpm tour --output /tmp/tour
+""",
 }
 
 

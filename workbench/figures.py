@@ -15,10 +15,10 @@ def data(args: argparse.Namespace) -> "Figure":
     """The first images of a data set, with their labels."""
     from workbench import data, plotting
 
-    dataset = data.load(args.data, args.labels)
-    images, titles = dataset.images[: args.count], None
+    dataset = data.load(args.data, args.labels, count=args.count)
+    images, titles = dataset.images[: args.count or FEW["data"]], None
     if dataset.labels is not None:
-        titles = [dataset.class_names[label] for label in dataset.labels[: args.count].tolist()]
+        titles = [dataset.class_names[label] for label in dataset.labels[: len(images)].tolist()]
     return plotting.image_grid(images, titles=titles)
 
 
@@ -53,7 +53,8 @@ def noising(args: argparse.Namespace) -> "Figure":
 
     from workbench import backends, data, plotting
 
-    images = data.load(args.data, args.labels).images[: args.count]
+    images = data.load(args.data, args.labels, count=args.count).images
+    images = images[: args.count or FEW["noising"]]
     T = args.num_train_timesteps
     scheduler = backends.load(args.backend).DDPMScheduler(num_train_timesteps=T)
     generator = torch.Generator().manual_seed(args.seed)
@@ -118,6 +119,10 @@ FIGURES = {
 }
 
 
+# How many pictures a figure shows unless told otherwise; of data, as many of them as there are.
+FEW = {"data": 48, "noising": 4, "trajectory": 4, "difference": 4, "histograms": 64}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-command for each figure."""
     figures = parser.add_subparsers(title="figures", dest="figure", required=True, metavar="FIGURE")
@@ -140,10 +145,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             one.add_argument(
                 "--backend", choices=PACKAGES, default="scratch", help="default: scratch"
             )
-        if name not in ("losses", "schedules"):
-            count = {"data": 48, "histograms": 64}.get(name, 4)
+        if name in FEW:
+            usual = None if name in ("data", "noising") else FEW[name]
             one.add_argument(
-                "--count", type=whole, default=count, help="pictures (default: %(default)s)"
+                "--count", type=whole, default=usual, help=f"pictures (default: {FEW[name]})"
             )
         if name not in ("data", "losses", "schedules"):
             one.add_argument("--seed", type=from_zero, default=0, help="default: %(default)s")

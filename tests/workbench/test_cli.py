@@ -78,7 +78,9 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit) as exit_:
         main([verb, "--help"])
     assert exit_.value.code == 0
-    assert "usage: ddpm" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "usage: ddpm" in shown
+    assert f"examples:\n  ddpm {verb}" in shown
 
 
 def test_train_writes_a_run_that_both_backends_sample_alike(tiny_run: Path, tmp_path: Path) -> None:
@@ -168,6 +170,7 @@ def test_the_tutorials_run(tmp_path: Path) -> None:
         ("plot bars", "invalid choice: 'bars'"),
         ("plot data --data nothing", "no data set"),
         ("plot losses nowhere", "nowhere"),
+        ("plot data --data digits --count 1798", "has only 1797 images"),
         ("plot data --output picture", "ends in nothing; expected .png"),
         ("fly", "invalid choice: 'fly'"),
     ],
@@ -320,6 +323,7 @@ def test_a_module_that_hides_ours(name: str, tmp_path: Path) -> None:
     "words",
     [
         "data --data sprites --count 12",
+        "data --data FEW",
         "losses RUN RUN",
         "schedules --num-train-timesteps 50",
         "noising --data digits",
@@ -329,8 +333,10 @@ def test_a_module_that_hides_ours(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_every_figure_is_drawn(words: str, tiny_run: Path, tmp_path: Path) -> None:
-    output = tmp_path / "figure.png"
-    argv = ["plot", *words.replace("RUN", str(tiny_run)).split(), "--output", str(output)]
+    output, few = tmp_path / "figure.png", tmp_path / "few.npy"
+    np.save(few, np.arange(3 * 64, dtype=np.uint8).reshape(3, 8, 8))  # fewer than are shown
+    argv = ["plot", *words.replace("RUN", str(tiny_run)).replace("FEW", str(few)).split()]
+    argv += ["--output", str(output)]
     assert main(argv) == 0
     with Image.open(output) as picture:
         low, high = picture.convert("L").getextrema()
