@@ -1,6 +1,6 @@
 """A scheduler as people write it, with one mistake in it; can you see which?
 
-    ddpm compare --candidate docs/examples/my_scheduler.py:MyScheduler
+ddpm compare --candidate docs/examples/my_scheduler.py:MyScheduler
 """
 
 import torch
