@@ -6,7 +6,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import torch
 
 import compare
 from workbench import runs, tour
@@ -34,8 +33,8 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def report() -> compare.Report:
-    """A verdict in a moment: on a table alone, in which noise turns into images."""
-    return compare.run(compare.Adapter(alpha_bar=lambda: torch.linspace(0.01, 0.99, 10)))
+    """A verdict in a moment: nothing can be judged, and that is not a pass."""
+    return compare.run("nowhere.py:Missing")
 
 
 @pytest.fixture
