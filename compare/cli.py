@@ -208,7 +208,10 @@ def child(spec: dict, log: Path) -> int:
         report = judge(
             spec["candidate"], spec["level"], spec["seed"], spec["only"], progress, command=command
         )
-    print(report)
+    if report.exit_status == 2:
+        _fail(report.verdict)
+    else:
+        print(report)
     _write(report, spec)
     say(f"done {report.exit_status}")
     return report.exit_status
@@ -234,6 +237,8 @@ def _whole(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    status = child(json.loads(sys.argv[1]), Path(sys.argv[2]))
+    spec, log = json.loads(sys.argv[1]), Path(sys.argv[2])
+    sys.argv = [spec["candidate"] or "ddpm compare"]  # not a candidate's business
+    status = child(spec, log)
     sys.stdout.flush()
     os._exit(status)  # a candidate's threads and exit handlers do not get to change the answer

@@ -206,6 +206,7 @@ def refuse_wrong_steps(backend: str, scheduler: Any, steps: int) -> None:
     """
     if backend == "scratch":
         return
+    _check_steps(steps, scheduler.config.num_train_timesteps)
     problem = backends.gaps().chain_problem(scheduler, steps)
     if problem is not None:
         raise ValueError(f"{problem}; the scratch backend does this right")
@@ -214,10 +215,14 @@ def refuse_wrong_steps(backend: str, scheduler: Any, steps: int) -> None:
 def _check(count: int, batch_size: int, steps: int, T: int, eta: float | None) -> None:
     if count < 1 or batch_size < 1:
         raise ValueError(f"count and batch_size must be at least 1, got {count} and {batch_size}")
-    if not 1 <= steps <= T:
-        raise ValueError(f"steps must lie in 1..{T}, as the model has {T} timesteps, got {steps}")
+    _check_steps(steps, T)
     if eta is not None and not 0 <= eta <= 1:
         raise ValueError(f"eta must lie in [0, 1] (0 draws no noise, 1 is DDPM), got {eta}")
+
+
+def _check_steps(steps: int, T: int) -> None:
+    if not 1 <= steps <= T:
+        raise ValueError(f"steps must lie in 1..{T}, as the model has {T} timesteps, got {steps}")
 
 
 def _labels(labels: Sequence[int] | None, count: int, classes: int | None) -> torch.Tensor:
