@@ -78,9 +78,12 @@ def diagnose(
     tolerated = frozenset(c.id for c in checks if c.status == "known")
     failing = [c for c in checks if c.status in ("differs", "error")]
     left = [name for name in STAGES if name in stages and any(c.stage == name for c in failing)]
-    base, diagnoses = Oracle(), []
+    base = Oracle()
+    diagnoses: list[Diagnosis] = []
     while left:
         best = _best(subject, stages, left, base, tolerated, mistakes)
+        if best is None and diagnoses and diagnoses[0].stage == "schedule":
+            break  # what is made of a wrong table may look wrong in ways of its own
         if best is None:
             diagnoses.append(_unnamed(left[0], failing))
             left = left[1:]

@@ -301,6 +301,14 @@ def _posterior(c_0: Callable[..., Tensor], c_t: Callable[..., Tensor]) -> Mean:
     return mean
 
 
+def _weights_without_one(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
+    """A table of alpha-bar_{t-1} that repeats its first entry, beside a right beta."""
+    ab, prev = level.alpha_bar, level.alpha_bar_prev
+    before = torch.where(level.t == 0, ab, prev)
+    values = (ab, before, ab / prev, 1 - ab / prev)
+    return _c_0(*values) * x_0 + _c_t(*values) * x_t
+
+
 def _c_0(ab: Tensor, prev: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
     return prev.sqrt() * beta / (1 - ab)
 
@@ -607,6 +615,9 @@ _MISTAKES: list[tuple] = [
      {"mean": _posterior(lambda ab, p, a, b: ab.sqrt() * b / (1 - ab), _c_t)}),
     ("41", "mean", "the coefficient of x_t has 1-ab, should be 1-ab_prev (Ho et al. eq. 7)",
      "sqrt(alpha) (1-ab_prev) / (1-ab)", {"mean": _posterior(_c_0, lambda ab, p, a, b: a.sqrt())}),
+    ("3-weights", "mean", "at t = 0 the weights of the posterior mean take alpha-bar_0 for the one "
+     "before it, which is 1 (Ho et al. eq. 7)", "alphas_cumprod_prev starts with 1",
+     {"mean": _weights_without_one}),
     ("37-beta", "mean",
      "the coefficient of x0-hat has sqrt(beta), should be beta (Ho et al. eq. 7)",
      "sqrt(ab_prev) beta / (1-ab)",

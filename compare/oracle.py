@@ -63,6 +63,12 @@ class Level:
         moved = torch.where(value < 1, (value * (1 + relative)).clamp(max=1 - 1e-16), value)
         return replace(self, **{name: moved})
 
+    def roughened(self, relative: float) -> "Level":
+        """The same place, every other entry of the table off by a rounding error."""
+        moved = torch.minimum(self.table * (1 + relative), self.table.clamp(min=1 - 1e-16))
+        every_other = torch.arange(len(self.table)) % 2 == 0
+        return replace(self, table=torch.where(every_other, moved, self.table))
+
 
 def betas(setting: Setting) -> Tensor:
     """(T,) betas of a named family, before any rescaling to zero terminal SNR.

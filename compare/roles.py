@@ -15,11 +15,13 @@ class Spy(nn.Module):
 
     Args:
         answer: (x_t, t) -> output, t (b,) int64 from 0.
-        T: timesteps above T-1 are read as counted from 1.
+        table: (T,) alpha-bars.
+        base: what the caller counts t from, 0 or 1.
     """
 
-    def __init__(self, answer: Any, table: Tensor):
+    def __init__(self, answer: Any, table: Tensor, base: int = 0):
         super().__init__()
+        self.base, self.dtype = base, torch.float32
         self.weight = nn.Parameter(torch.zeros(()))  # a loop may ask for the device of a parameter
         self.answer, self.table = answer, table
         self.seen: list[tuple[Tensor, Tensor, Tensor, bool]] = []
@@ -30,7 +32,9 @@ class Spy(nn.Module):
         t = torch.as_tensor(t)
         self.shapes.append(t.shape)
         t = t.reshape(-1).expand(len(x)) if t.numel() == 1 else t.reshape(-1)
-        out = self.answer(x.detach().to(F64), t.long().clamp(0, len(self.table) - 1))
+        self.dtype = x.dtype
+        at = (t.long() - self.base).clamp(0, len(self.table) - 1)
+        out = self.answer(x.detach().to(F64), at)
         self.seen.append((x.detach().to(F64), t.detach().clone(), out, self.training))
         result = out.to(x.dtype) + 0 * self.weight
         result.sample = result

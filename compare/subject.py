@@ -360,9 +360,14 @@ class Built:
 
     def _seed(self, seed: int) -> None:
         if self.subject.global_state:
-            torch.default_generator.manual_seed(seed)
-            np.random.seed(seed)  # noqa: NPY002 (a candidate may draw from it)
-            random.seed(seed)
+            seed_everything(seed)
+
+
+def seed_everything(seed: int) -> None:
+    """Sets every source of random numbers that a candidate may draw from."""
+    torch.default_generator.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (a candidate may draw from it)
+    random.seed(seed)
 
 
 def _parts(result: Any) -> tuple[Any, Any]:

@@ -81,6 +81,7 @@ def propagated(formula: Callable[[Level], Tensor], level: Level, terms: Tensor) 
     """Allowed deviation of `formula(level)`; `terms` is the sum of its absolute terms."""
     value = formula(level)
     moved = [formula(level.nudged(name, 2 * UNIT)) for name in ("alpha_bar", "alpha_bar_prev")]
+    moved.append(formula(level.roughened(2 * UNIT)))  # a mistake may read other entries
     change = sum(((m - value).abs() for m in moved), torch.zeros_like(value))
     return FACTOR * (change + UNIT * terms)
 

@@ -293,13 +293,13 @@ def _statistics(
     n = torch.Size(shape).numel()
     right = oracle.draw is Oracle().draw
     reference = dict.fromkeys(got, 0.0) | {"std": 1.0}
-    spread = {"std": (0.5 / n) ** 0.5, "distance to N(0, 1)": 3.3 / SIX / n**0.5}
     factor = 1.0
     if not right:
         whole = got["std"] != got["std"]
         key = ("reference", oracle.draw, shape, whole)
-        reference = subject.remember(key, lambda: _reference(oracle, shape, whole))
+        reference, n = subject.remember(key, lambda: _reference(oracle, shape, whole))
         factor = 2.0
+    spread = {"std": (0.5 / n) ** 0.5, "distance to N(0, 1)": 3.3 / SIX / n**0.5}
     for name, value in got.items():
         if value != value:
             continue
@@ -317,11 +317,12 @@ def _statistics(
         )
 
 
-def _reference(oracle: Oracle, shape: tuple, normalised: bool) -> dict[str, float]:
+def _reference(oracle: Oracle, shape: tuple, normalised: bool) -> tuple[dict[str, float], int]:
+    """The statistics of an oracle's own draw, and how many of its numbers are drawn singly."""
     stream, other = torch.Generator().manual_seed(21), torch.Generator().manual_seed(22)
     three = [oracle.draw(shape, g, torch.float32) for g in (stream, stream, other)]
     size = float(three[0].square().mean().sqrt()) if normalised else 1.0
-    return statistics(*(d / size for d in three))
+    return statistics(*(d / size for d in three)), len(three[0].unique())
 
 
 def _sources(ledger: Ledger, subject: Subject, setting: Setting, draws: Draws) -> None:
