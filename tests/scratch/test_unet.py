@@ -3,7 +3,6 @@
 import copy
 import inspect
 import math
-import warnings
 from collections.abc import Mapping
 
 import diffusers
@@ -508,122 +507,6 @@ def test_the_order_of_sines_and_cosines_is_a_permutation():
         cosines_first.roll(8, dims=1), timestep_embedding(t, 16, flip_sin_to_cos=False)
     )
     assert_close(cosines_first.square().sum(1), torch.full((1000,), 8.0))  # cos^2 + sin^2 = 1
-
-
-# --- one channel per group ---
-
-
-def test_one_channel_per_group_is_warned_about_because_it_erases_time():
-    options = {
-        "down_block_types": ("DownBlock2D",),
-        "up_block_types": ("UpBlock2D",),
-        "block_out_channels": (8,),
-        "layers_per_block": 1,
-        "norm_num_groups": 8,
-    }
-    with pytest.warns(UserWarning, match=r"level 0 .* erases the time .* norm_num_groups=2,"):
-        blind = UNet2DModel(**options).double().eval()
-    sample = torch.randn(2, 3, 8, 8, dtype=torch.float64)
-    assert_relative(blind(sample, 0).sample, blind(sample, 999).sample, SAME_FUNCTION)
-    for change in ({"norm_num_groups": 2}, {"resnet_time_scale_shift": "scale_shift"}):
-        seeing = UNet2DModel(**options | change).double().eval()
-        difference = seeing(sample, 0).sample - seeing(sample, 999).sample
-        assert difference.abs().max() > 1e-3 * seeing(sample, 0).sample.abs().max()
-
-
-@settings(max_examples=30, deadline=None)
-@given(groups=st.integers(2, 32), factors=st.lists(st.integers(1, 3), min_size=1, max_size=3))
-def test_the_groups_that_the_warning_proposes_are_not_warned_about(groups, factors):
-    levels = len(factors)
-    options = {
-        "down_block_types": ("DownBlock2D",) * levels,
-        "up_block_types": ("UpBlock2D",) * levels,
-        "block_out_channels": tuple(groups * factor for factor in factors),
-        "layers_per_block": 1,
-        "mid_block_type": None,
-    }
-    with warnings.catch_warnings(record=True) as caught, torch.device("meta"):
-        warnings.simplefilter("always")
-        UNet2DModel(**options, norm_num_groups=groups)
-        assert len(caught) == (1 in factors)
-        for warning in caught:
-            proposed = int(str(warning.message).split("set norm_num_groups=")[1].split(",")[0])
-            level = int(str(warning.message).split()[1])
-            assert factors[level] == 1
-            caught.clear()
-            UNet2DModel(**options, norm_num_groups=proposed)
-            assert not caught
-
-
-# --- refusals ---
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"down_block_types": ("DownBlock2D", "SkipDownBlock2D")}, "down_block_types .*SkipDown"),
-        ({"up_block_types": ("UpBlock2D", "DownBlock2D")}, "up_block_types .*'DownBlock2D'"),
-        ({"mid_block_type": "UNetMidBlock2DCrossAttn"}, "mid_block_type .*CrossAttn"),
-        ({"resnet_time_scale_shift": "spatial"}, "resnet_time_scale_shift .*'spatial'"),
-        ({"downsample_padding": 2}, r"downsample_padding .*\(0, 1\), got 2"),
-        ({"block_out_channels": (8, 16, 16)}, "one entry per level, got 2, 2 and 3"),
-        (
-            {"down_block_types": (), "up_block_types": (), "block_out_channels": ()},
-            "one entry per level, got 0, 0 and 0",
-        ),
-        ({"in_channels": 0}, "in_channels must be a whole number of at least 1, got 0"),
-        ({"out_channels": None}, "out_channels must be a whole number of at least 1, got None"),
-        ({"layers_per_block": 1.5}, "layers_per_block must be a whole number .* got 1.5"),
-        ({"norm_num_groups": 0}, "norm_num_groups must be a whole number of at least 1, got 0"),
-        ({"num_class_embeds": 0}, "num_class_embeds must be .* at least 1 or None, got 0"),
-        ({"attention_head_dim": 0}, "attention_head_dim must be .* at least 1 or None, got 0"),
-        ({"attention_head_dim": 17}, "attention_head_dim must be at most .* 16, got 17"),
-        ({"norm_num_groups": 3}, r"multiples of norm_num_groups=3, got \(8, 16\)"),
-        ({"block_out_channels": (-8, 16)}, r"block_out_channels .*got \(-8, 16\)"),
-        ({"attn_norm_num_groups": 5}, "attn_norm_num_groups must divide .* 16, got 5"),
-        ({"mid_block_scale_factor": 0}, "mid_block_scale_factor must be above 0, got 0"),
-        ({"norm_eps": -1e-5}, "norm_eps must be above 0, got -1e-05"),
-        ({"norm_eps": math.nan}, "norm_eps must be above 0, got nan"),
-        ({"add_attention": "no"}, "add_attention must be True or False, got 'no'"),
-        ({"dropout": 1.5}, "dropout .*between 0 and 1.* 1.5"),
-        ({"sample_size": 9}, r"sample_size .*multiples of 2 .*got \(9, 9\)"),
-        ({"sample_size": (8, 7)}, r"sample_size .*multiples of 2 .*got \(8, 7\)"),
-        ({"sample_size": (8, 8, 8)}, "sample_size must have h and w"),
-        ({"sample_size": 0}, r"sample_size .*got \(0, 0\)"),
-    ],
-)
-def test_constructor_refuses(options, message):
-    with pytest.raises(ValueError, match=message):
-        UNet2DModel(**TINY | options)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"sample": torch.zeros(2, 1, 8, 8)}, r"sample must be \(b, 3, h, w\), got \(2, 1, 8, 8\)"),
-        ({"sample": torch.zeros(3, 8, 8)}, r"sample must be \(b, 3, h, w\), got \(3, 8, 8\)"),
-        ({"sample": torch.zeros(2, 3, 8, 9)}, r"multiples of 2 for 2 levels, got \(8, 9\): pad"),
-        ({"sample": torch.zeros(2, 3, 0, 8)}, r"multiples of 2 .*got \(0, 8\)"),
-        ({"timestep": torch.arange(3)}, r"timestep .*each of 2 images, got \(3,\)"),
-        ({"timestep": torch.zeros(2, 1)}, r"timestep .*each of 2 images, got \(2, 1\)"),
-        ({"timestep": None}, "timestep must have one entry for each of 2 images, got None"),
-        ({"class_labels": None}, "class_labels must have one entry for each .* got None"),
-        ({"class_labels": torch.zeros(3).long()}, r"class_labels .*each of 2 images, got \(3,\)"),
-        ({"class_labels": torch.tensor([0, 5])}, r"class_labels must be in 0\.\.4, got 0\.\.5"),
-        ({"class_labels": torch.tensor([-1, 0])}, r"class_labels must be in 0\.\.4, got -1\.\.0"),
-        ({"class_labels": 5}, r"class_labels must be in 0\.\.4, got 5\.\.5"),
-    ],
-)
-def test_call_refuses(changes, message):
-    unet = tiny(num_class_embeds=5)
-    with pytest.raises(ValueError, match=message):
-        unet(**inputs(unet, batch=2) | changes)
-
-
-def test_call_refuses_labels_without_classes():
-    unet = tiny()
-    with pytest.raises(ValueError, match="class_labels were given to a network without classes"):
-        unet(**inputs(unet), class_labels=torch.zeros(3).long())
 
 
 def test_embedding_refuses_a_freq_shift_that_leaves_no_waves():

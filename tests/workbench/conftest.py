@@ -1,13 +1,16 @@
-"""Runs so small that a step takes milliseconds."""
+"""Runs so small that a step takes milliseconds, and files to load."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from workbench.config import DiffusionConfig, ModelConfig, RunConfig, TrainConfig
-from workbench.data import Dataset
+from workbench.data import Dataset, load
 
 
 @pytest.fixture
@@ -43,3 +46,28 @@ def dataset() -> Dataset:
     """Ten labelled noise pictures (10, 1, 8, 8)."""
     images = torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
     return Dataset(images, torch.arange(10) % 3)
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[[str, np.ndarray], Path]:
+    """Save an array under a name and give the path."""
+
+    def save(name: str, array: np.ndarray) -> Path:
+        np.save(tmp_path / name, array)
+        return tmp_path / name
+
+    return save
+
+
+@pytest.fixture
+def refusal() -> Callable[..., str]:
+    """What `load` says, in one line, of data that it must refuse."""
+
+    def refusal(*arguments: Any, **options: Any) -> str:
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 - what it says is judged by the test
+            load(*arguments, **options)
+        message = str(caught.value)
+        assert "\n" not in message
+        return message
+
+    return refusal
