@@ -26,11 +26,13 @@ def losses(args: argparse.Namespace) -> "Figure":
     """The loss curves of one run or more."""
     from workbench import plotting, runs
 
-    curves = {}
-    for name in args.runs:
-        rows = runs.load_metrics(Path(name))
-        curves[Path(name).name] = [row["loss"] for row in rows if "step" in row]
-    return plotting.loss_curves(curves)
+    folders = [Path(name) for name in args.runs]
+    names = [folder.name for folder in folders]
+    if len(set(names)) < len(names):
+        names = args.runs  # runs/a/model and runs/b/model
+    metrics = [runs.load_metrics(folder) for folder in folders]
+    losses = [[row["loss"] for row in rows if "step" in row] for rows in metrics]
+    return plotting.loss_curves(dict(zip(names, losses, strict=True)))
 
 
 def schedules(args: argparse.Namespace) -> "Figure":

@@ -10,7 +10,7 @@ from PIL import Image
 
 from workbench import backends, plotting
 from workbench.data import load, to_uint8
-from workbench.sheets import GAP, as_tensor, tiled
+from workbench.sheets import tiled
 
 
 def some_images(n=4, c=3, h=8, w=8, seed=0):
@@ -38,57 +38,6 @@ def positions(figure):
 
 def scheduler(T=50, **options):
     return backends.load("scratch").DDPMScheduler(num_train_timesteps=T, **options)
-
-
-# The three forms of images
-
-
-def test_every_form_shows_the_same_pixels():
-    images = some_images()
-    levels = to_uint8(images)
-    forms = [
-        images,
-        images.double(),
-        levels / 255,
-        levels,
-        [Image.fromarray(level) for level in levels],
-    ]
-    for form in forms:
-        np.testing.assert_array_equal(shown(plotting.image_grid(form)), levels)
-
-
-def test_grey_images_of_every_form():
-    images = some_images(c=1)
-    levels = to_uint8(images)  # (n, h, w, 1)
-    forms = [
-        images,
-        levels,
-        levels[..., 0],
-        levels / 255,
-        [Image.fromarray(x[..., 0]) for x in levels],
-    ]
-    for form in forms:
-        np.testing.assert_array_equal(shown(plotting.image_grid(form)), levels.repeat(3, axis=3))
-
-
-@pytest.mark.parametrize(
-    ("images", "says"),
-    [
-        (torch.zeros(3, 8, 8), r"tensor \(3, 8, 8\) torch.float32; expected \(n, c, h, w\)"),
-        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "torch.uint8; expected"),
-        (torch.full((1, 3, 8, 8), torch.nan), "NaN"),
-        (np.full((1, 8, 8, 3), np.nan), "from nan to nan; expected"),
-        (np.full((1, 8, 8, 3), -1.0), r"from -1.0 to -1.0; expected \[0, 1\] or uint8"),
-        (np.zeros((1, 8, 8, 3), int), "array of int64"),
-        (np.zeros((8, 8)), r"the shape \(8, 8\)"),
-        (np.zeros((1, 8, 8, 2), np.uint8), r"the shape \(1, 8, 8, 2\)"),
-        ([], "no images"),
-        ([np.zeros((2, 2)), np.zeros((3, 3))], "of different sizes"),
-    ],
-)
-def test_images_of_no_form(images, says):
-    with pytest.raises(ValueError, match=says):
-        plotting.image_grid(images)
 
 
 # The grid
@@ -462,15 +411,6 @@ def test_gif_refuses(tmp_path, name, count, says):
     assert not any(tmp_path.iterdir())
 
 
-def test_tiles_are_laid_on_white():
-    page = tiled(to_uint8(torch.full((3, 1, 44, 44), -1.0)), 2)
-    assert page.shape == (2 * (88 + GAP) + GAP, 2 * (88 + GAP) + GAP, 3)
-    black = (page == 0).all(axis=2)
-    assert black.sum() == 3 * 88 * 88
-    assert ((page == 255).all(axis=2) | black).all()
-    assert black[GAP : GAP + 88, GAP : GAP + 88].all()
-
-
 # The look
 
 
@@ -514,7 +454,3 @@ def test_nothing_opens_pyplot_and_importing_does_not_load_matplotlib():
         "assert 'matplotlib.figure' in sys.modules; assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_as_tensor_keeps_what_lies_outside_the_range():
-    assert as_tensor(torch.full((1, 1, 1, 1), 3.0)).item() == 3
