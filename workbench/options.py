@@ -15,6 +15,13 @@ class Parser(argparse.ArgumentParser):
         }
         super().__init__(*args, **{**kept, **kwargs})
 
+    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuses an unknown argument where it stands, so that the error points to its verb."""
+        known, unknown = super().parse_known_args(*args, **kwargs)
+        if unknown:
+            self.error(f"unknown argument {unknown[0]}")
+        return known, unknown
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
 

@@ -7,6 +7,7 @@ several processes under `torchrun`, which share out each batch and learn the sam
 
 import math
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -358,6 +359,11 @@ def sampling_weights(state: TrainingState) -> Iterator[Any]:
 @contextmanager
 def interrupt_asked() -> Iterator[Callable[[], bool]]:
     """Within the block the first Ctrl-C is only noted; the second one interrupts at once."""
+    before = signal.getsignal(signal.SIGINT)
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or before is signal.SIG_IGN:  # Ctrl-C does not come here
+        yield lambda: False
+        return
     noted = False
 
     def note(number: int, frame: Any) -> None:
@@ -365,11 +371,7 @@ def interrupt_asked() -> Iterator[Callable[[], bool]]:
         noted = True
         signal.signal(signal.SIGINT, before)
 
-    try:
-        before = signal.signal(signal.SIGINT, note)
-    except ValueError:  # not the main thread: Ctrl-C does not come here
-        yield lambda: False
-        return
+    signal.signal(signal.SIGINT, note)
     try:
         yield lambda: noted
     finally:

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +95,27 @@ def test_train_writes_a_run_that_both_backends_sample_alike(tiny_run: Path, tmp_
     assert np.abs(pictures[0] - pictures[1]).max() <= 1
 
 
+def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:
+    words = [*TINY, "--output", "run", "--save-every", "5"]
+    words[words.index("--steps") + 1] = "100000"
+    with subprocess.Popen(
+        [sys.executable, "-m", "workbench.cli", "train", *words],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # pytest may ignore it
+    ) as training:  # fmt: skip
+        saved = tmp_path / "run" / "training" / "state.safetensors"
+        while not saved.exists():
+            assert training.poll() is None
+            time.sleep(0.05)
+        training.send_signal(signal.SIGINT)
+        assert training.wait(60) == 130
+        assert training.stderr is not None
+        said = training.stderr.read()
+    assert said == "stopped and saved; go on with: ddpm train --resume run\n"
+    steps = (saved.parent / "metrics.jsonl").read_text().splitlines()
+    assert 5 <= len(steps) < 100_000
+
+
 def test_ddim_seed_and_count_change_the_picture(tiny_run: Path, tmp_path: Path) -> None:
     drawn = {}
     for name, extra in {
@@ -145,7 +168,9 @@ def test_the_tutorials_run(tmp_path: Path) -> None:
         ("train --backend jax", "invalid choice: 'jax'"),
         ("train --data cifar10", "no data set, file or folder 'cifar10'"),
         ("train --data missing.npy", "no data set, file or folder 'missing.npy'"),
-        ("train --learning-rte 1", "--learning-rte"),
+        ("train --learning-rte 1", "ddpm train: unknown argument --learning-rte; see `ddpm train"),
+        ("plot losses a --log", "ddpm plot losses: unknown argument --log"),
+        ("sample a b", "ddpm sample: unknown argument b"),
         ("train --steps 0", "above 0, got '0'"),
         ("train --steps 5 --epochs 2", "give steps or epochs"),
         ("train --learning-rate -1", "learning_rate must be positive"),

@@ -4,7 +4,7 @@ import math
 import re
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -491,9 +491,18 @@ def test_a_run_that_diverges_stops_and_keeps_its_last_checkpoint(
     assert len(calm.losses) == 2
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[Callable[[Any], None]]:
+    """Sets what Ctrl-C does, as a job in the background starts with it ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    yield lambda handler: signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, before)
+
+
 def test_ctrl_c_saves_and_a_second_one_interrupts_at_once(
-    tiny: Make, dataset: Dataset, tmp_path: Path
+    tiny: Make, dataset: Dataset, tmp_path: Path, ctrl_c: Callable[[Any], None]
 ) -> None:
+    ctrl_c(signal.default_int_handler)
     times = [1]
 
     def draw_grid(unet: Any, scheduler: Any, path: Path) -> None:
@@ -516,6 +525,16 @@ def test_ctrl_c_saves_and_a_second_one_interrupts_at_once(
 
     whole = train(config, tmp_path, dataset, resume=True)
     assert whole.losses == losses(config, dataset)
+
+
+def test_an_ignored_ctrl_c_stays_ignored(
+    tiny: Make, dataset: Dataset, tmp_path: Path, ctrl_c: Callable[[Any], None]
+) -> None:
+    def draw_grid(unet: Any, scheduler: Any, path: Path) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    ctrl_c(signal.SIG_IGN)
+    assert train(tiny(sample_every=2), tmp_path, dataset, draw_grid=draw_grid).finished
 
 
 def test_training_in_a_thread_needs_no_signals(
