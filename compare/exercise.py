@@ -12,7 +12,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -34,7 +34,7 @@ class Exercise:
         function: its name, and the name of the reader's.
         stage: the stage of `compare` that judges it.
         mistakes: those of the catalogue that can be made in this formula by itself.
-        scheduler: the class of `scratch` that uses it.
+        scheduler: the class of `scratch` that uses it, unless the stage is *unet*.
         used_in: the only file of `scratch` where the answer takes the place of ours; all if empty.
         variance: the only `variance_type` that the scheduler offers here, if another would not use
             the formula.
@@ -116,6 +116,23 @@ EXERCISES = (
         ("49", "53", "54", "54-previous", "58", "59", "59-root"),
         variance="fixed_small",
     ),
+    Exercise(
+        "9a",
+        "scratch.unet",
+        "timestep_embedding",
+        "unet",
+        (
+            "88",
+            "88-shift",
+            "88-both",
+            "88-period",
+            "88-exponent",
+            "88-alternating",
+            "88-scaled",
+            "89",
+            "89-integer",
+        ),
+    ),
     Exercise("11a", "scratch.timesteps", "leading", "timesteps", ("74",)),
     Exercise("11b", "scratch.timesteps", "linspace", "timesteps"),
     Exercise("11c", "scratch.timesteps", "trailing", "timesteps", ("73",)),
@@ -134,6 +151,13 @@ EXERCISES = (
         "mean",
         ("82", "82-square", "83"),
         scheduler="DDIMScheduler",
+    ),
+    Exercise(
+        "12a",
+        "scratch.noise",
+        "draw_noise",
+        "variance",
+        ("61", "62", "62-channel", "63", "63-centred"),
     ),
 )
 BY_ID = {exercise.id: exercise for exercise in EXERCISES}
@@ -206,12 +230,36 @@ def judge_answer(exercise: Exercise, answer: Callable[..., Any]) -> Outcome:
             outcome.unfinished = True
             raise
 
+    if exercise.stage == "unet":
+        outcome.report = _judge_networks(exercise, watched)
+        return outcome
     with scratch_with(exercise, watched) as scratch:
         candidate = getattr(scratch, exercise.scheduler)
         if exercise.variance:
             candidate = _with_one_variance(candidate, exercise.variance)
         outcome.report = judge(candidate, "quick", 0, only=exercise.stage, beside=False)
     return outcome
+
+
+def _judge_networks(exercise: Exercise, answer: Callable[..., Any]) -> Report:
+    """The report on networks that call the answer, in each convention up to the first wrong one."""
+    import diffusers
+
+    from compare.judge import quiet
+    from compare.unet import QUICK, TINY, judge_network
+
+    checks = []
+    for name in ("defaults", "paper"):
+        options = TINY | QUICK[name]
+        with scratch_with(exercise, answer) as scratch:
+            network = scratch.UNet2DModel(**options)
+        reference: Any = diffusers.UNet2DModel(**options)
+        with quiet():
+            report = judge_network(network, reference, exercise.function)
+        checks += report.checks
+        if not report.passed:
+            break
+    return replace(report, checks=checks)
 
 
 def _with_one_variance(scheduler: type, variance: str) -> Callable[..., Any]:
@@ -250,12 +298,12 @@ def scratch_with(exercise: Exercise, answer: Callable[..., Any]) -> Iterator[Mod
 
 
 def _kept_apart(home: ModuleType, original: Callable[..., Any]) -> dict[Callable[..., Any], Any]:
-    """The other functions of the file, still calling ours: `scaled_linear` is made of `linear`."""
+    """Other exercises' formulas, still calling ours: `scaled_linear` is made of `linear`."""
     names = dict(vars(home))
     kept: dict[Callable[..., Any], Any] = {}
-    for value in names.values():
-        here = isinstance(value, FunctionType) and value.__module__ == home.__name__
-        if here and value is not original:
+    others = [e.function for e in EXERCISES if e.module == home.__name__]
+    for value in [names[name] for name in others]:
+        if value is not original:
             code, closure = value.__code__, value.__closure__
             kept[value] = FunctionType(code, names, value.__name__, value.__defaults__, closure)
             kept[value].__kwdefaults__ = value.__kwdefaults__

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scratch.config import Config
+from scratch.unet import timestep_embedding
+
+Waves = Callable[[Tensor, int, bool, int], Tensor]  # t, dim, flip_sin_to_cos, freq_shift
 
 
 class Slip(NamedTuple):
@@ -65,23 +67,57 @@ def tried_on(network: nn.Module, slip: Slip, names: Collection[str]) -> Iterator
             module._modules.update(children)
 
 
-def _config(**changes: Any) -> Callable[[Any], None]:
-    """Another value of an option that the forward pass reads; a function gets the right one."""
+def _right(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
+    return timestep_embedding(t, dim, flip_sin_to_cos=flip, freq_shift=shift)
+
+
+def _other_frequencies(frequencies: Callable[[int, int], Tensor]) -> Waves:
+    """Waves with other frequencies, of half and freq_shift."""
+
+    def waves(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
+        angle = t[:, None].float() * frequencies(dim // 2, shift)
+        halves = [angle.sin(), angle.cos()]
+        return F.pad(torch.cat(halves[::-1] if flip else halves, 1), (0, dim % 2))
+
+    return waves
+
+
+def _alternating(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
+    right = _right(t, dim, flip, shift)
+    halves = right[:, : dim // 2 * 2].unflatten(1, (2, -1))
+    return torch.cat([halves.mT.flatten(1), right[:, dim // 2 * 2 :]], 1)
+
+
+# What can be wrong in the waves of t, with the arguments of `Waves`.
+WAVES: dict[str, Waves] = {
+    "88": lambda t, dim, flip, shift: _right(t, dim, not flip, shift),
+    "88-shift": lambda t, dim, flip, shift: _right(t, dim, flip, 1 - shift),
+    "88-both": lambda t, dim, flip, shift: _right(t, dim, not flip, 1 - shift),
+    "88-period": _other_frequencies(
+        lambda half, shift: 1000 ** (-torch.arange(half) / (half - shift))
+    ),
+    "88-exponent": _other_frequencies(
+        lambda half, shift: 10000 ** (-torch.arange(half) / (2 * half - shift))
+    ),
+    "88-alternating": _alternating,
+    "88-scaled": lambda t, dim, flip, shift: _right(t / 1000, dim, flip, shift),
+    "89": lambda t, dim, flip, shift: _right(t.bfloat16(), dim, flip, shift),
+    "89-integer": lambda t, dim, flip, shift: _right(0 * t, dim, flip, shift),
+}
+
+
+def _waves(wrong: Waves) -> Callable[[Any], None]:
+    """Gives the two layers on the waves of t other waves."""
 
     def plant(network: Any) -> None:
-        config = dict(network.config)
-        new = {k: v(config[k]) if callable(v) else v for k, v in changes.items()}
-        network.config = Config({**config, **new})
+        right, embed, config = network.forward, network.time_embedding.forward, network.config
 
-    return plant
-
-
-def _time_as(change: Callable[[Tensor], Tensor]) -> Callable[[Any], None]:
-    def plant(network: Any) -> None:
-        right = network.forward
-
-        def forward(sample: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Any:
-            return right(sample, change(torch.as_tensor(timestep)), *args, **kwargs)
+        def forward(sample: Tensor, timestep: Any, *args: Any, **kwargs: Any) -> Any:
+            t = torch.as_tensor(timestep).reshape(-1).expand(len(sample))
+            options = config.block_out_channels[0], config.flip_sin_to_cos, config.freq_shift
+            waves = wrong(t, *options)
+            network.time_embedding.forward = lambda w: embed(waves.to(w.dtype))
+            return right(sample, timestep, *args, **kwargs)
 
         network.forward = forward
 
@@ -192,20 +228,31 @@ def _other_padding(block: Any) -> None:
 SLIPS = tuple(
     Slip(*row)
     for row in [
-        ("88", "UNet2DModel", _config(flip_sin_to_cos=lambda flip: not flip),
+        ("88", "UNet2DModel", _waves(WAVES["88"]),
          "sines and cosines of the time embedding are in the other order",
          "put them in the order that flip_sin_to_cos says"),
-        ("88-shift", "UNet2DModel", _config(freq_shift=lambda shift: 1 - shift),
+        ("88-shift", "UNet2DModel", _waves(WAVES["88-shift"]),
          "the frequencies of the time embedding are divided by the other of half and half - 1",
          "divide by half - freq_shift"),
-        ("88-both", "UNet2DModel",
-         _config(flip_sin_to_cos=lambda flip: not flip, freq_shift=lambda shift: 1 - shift),
+        ("88-both", "UNet2DModel", _waves(WAVES["88-both"]),
          "the time embedding follows the other convention: order and frequencies",
          "pass flip_sin_to_cos and freq_shift on"),
-        ("89", "UNet2DModel", _time_as(lambda t: t.bfloat16().float()),
+        ("88-period", "UNet2DModel", _waves(WAVES["88-period"]),
+         "the frequencies of the time embedding are powers of 1000, should be of 10000 (Vaswani et "
+         "al., section 3.5)", "10000 ** (-i / (half - freq_shift))"),
+        ("88-exponent", "UNet2DModel", _waves(WAVES["88-exponent"]),
+         "the exponents of the time embedding are divided by dim, should be by half of it (Vaswani "
+         "et al., section 3.5)", "10000 ** (-i / (half - freq_shift)), half = dim // 2"),
+        ("88-alternating", "UNet2DModel", _waves(WAVES["88-alternating"]),
+         "sines and cosines of the time embedding alternate, should be two halves",
+         "cat([sin, cos]), or the reverse where flip_sin_to_cos says so"),
+        ("88-scaled", "UNet2DModel", _waves(WAVES["88-scaled"]),
+         "t is divided by 1000 before its embedding: all timesteps look alike to the fast waves",
+         "embed t itself, 0..T-1"),
+        ("89", "UNet2DModel", _waves(WAVES["89"]),
          "t is rounded to bfloat16 before its embedding: 507 of 1,000 timesteps are left",
          "keep t an integer or float32 until its angles are computed"),
-        ("89-integer", "UNet2DModel", _time_as(lambda t: 0 * t),
+        ("89-integer", "UNet2DModel", _waves(WAVES["89-integer"]),
          "t becomes 0 for every timestep, as t / T cast to an integer does",
          "embed t itself, in float32"),
         ("90", "ResidualBlock", _without_time, "the time embedding is not added in the block",
