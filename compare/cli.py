@@ -89,7 +89,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     whose.add_argument(
         "--run", metavar="RUN", help="draw from a trained run with every combination of both"
     )
-    parser.add_argument("--only", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
+    parser.add_argument(
+        "--only", type=_stage, metavar="STAGE", help=f"{', '.join(STAGES)}; or the id of one check"
+    )
     parser.add_argument("--level", choices=("quick", "full"), default="quick")
     parser.add_argument("--seed", type=int, default=0, help="of the probes (default 0)")
     parser.add_argument(
@@ -107,6 +109,12 @@ def _seconds(text: str) -> float:
     if not value > 0:
         raise argparse.ArgumentTypeError(f"must be more than 0 seconds, got {text}")
     return value
+
+
+def _stage(text: str) -> str:
+    if text.partition("/")[0] not in STAGES:
+        raise argparse.ArgumentTypeError(f"no stage {text!r}; stages are {', '.join(STAGES)}")
+    return text
 
 
 def main(args: argparse.Namespace) -> int:
@@ -199,6 +207,8 @@ def child(spec: dict, log: Path) -> int:
     screen = sys.stderr
     say("loading the candidate")
     command = "ddpm compare" + (f" --candidate {spec['candidate']}" if spec["candidate"] else "")
+    command += " --level full" if spec["level"] == "full" else ""
+    command += f" --seed {spec['seed']}" if spec["seed"] else ""
     if spec["run"]:
         from compare.pipeline import judge_run
 

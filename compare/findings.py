@@ -1,10 +1,13 @@
-"""Where Diffusers 0.42.1 is wrong or silent: measured, with a command, a value and an effect each.
+"""Where Diffusers is wrong or silent: measured, with a command, a value and an effect each.
 
 A finding that is a wrong formula also says which field of the oracle it replaces: a candidate whose
 failing check fits that formula shares the finding, and gets the status `known`.
 """
 
+import contextlib
+import io
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -24,7 +27,8 @@ class Finding:
         effect: what a user sees.
         command: a minimal program that prints `shows` while the finding holds.
         shows: what the command prints.
-        versions: the range in which it was measured.
+        versions: the range in which the command printed `shows`, the last patch of each minor
+            release.
         bug: its number in the catalogue of mistakes, if it has one.
         seams: {field of `Oracle`: Diffusers' formula}, where it is one.
         only: `"ddim"` or `"ddpm"` if it is a fault of one scheduler.
@@ -36,7 +40,7 @@ class Finding:
     effect: str
     command: str
     shows: str
-    versions: str = "0.42.1"
+    versions: str = "0.30.3 to 0.42.1"
     bug: str | None = None
     seams: dict[str, Any] = field(default_factory=dict)
     only: str = ""
@@ -62,6 +66,13 @@ def _large_log(kind: str, level: Level, out: torch.Tensor | None = None) -> torc
 
 
 _START = "from diffusers import DDPMScheduler, DDIMScheduler; import torch; "
+
+_UNET = (
+    "from diffusers import UNet2DModel; import torch; torch.manual_seed(0); "
+    "small = dict(sample_size=8, block_out_channels=(8, 16), norm_num_groups=4, "
+    "layers_per_block=1, down_block_types=('DownBlock2D',) * 2, "
+    "up_block_types=('UpBlock2D',) * 2); "
+)
 
 FINDINGS: tuple[Finding, ...] = (
     Finding(
@@ -216,6 +227,54 @@ FINDINGS: tuple[Finding, ...] = (
         "True",
         bug="15",
     ),
+    Finding(
+        "laplace-not-squared",
+        "`laplace` takes the signal's coefficient, sqrt(SNR / (1 + SNR)), for alpha_bar",
+        "SNR / (1 + SNR), the coefficient's square; log-SNR crosses 0 in the middle of the chain "
+        "(Hang et al. 2024, arXiv:2407.03297)",
+        "the noise level that the schedule is to visit most comes far too late",
+        _START + "a = DDPMScheduler(beta_schedule='laplace').alphas_cumprod[499]; "
+        "print(round(float(a / (1 - a)), 2))",
+        "2.42",
+        versions="0.37.0 to 0.42.1",
+        only="ddpm",
+    ),
+    Finding(
+        "given-betas-of-another-length",
+        "`trained_betas` of another length than `num_train_timesteps` are accepted",
+        "a refusal, or T taken from the betas",
+        "the timesteps run past the table: IndexError from the first step",
+        _START + "s = DDPMScheduler(trained_betas=[0.1] * 10); "
+        "print(int(s.timesteps[0]), len(s.alphas_cumprod))",
+        "999 10",
+    ),
+    Finding(
+        "float-timestep-cut",
+        "`UNet2DModel` cuts a timestep that is a Python float to a whole number",
+        "the embedding of 0.9, or a refusal",
+        "a continuous time, such as t / T in [0, 1], reaches the network as 0",
+        _UNET + "x = torch.randn(1, 3, 8, 8); u = UNet2DModel(**small); "
+        "print(bool((u(x, 0.9).sample == u(x, 0).sample).all()))",
+        "True",
+    ),
+    Finding(
+        "any-mid-block",
+        "`UNet2DModel` takes any string for `mid_block_type` and builds the usual middle block",
+        "a refusal",
+        "a misspelt option changes nothing and nobody is told",
+        _UNET + "print(type(UNet2DModel(mid_block_type='None', **small).mid_block).__name__)",
+        "UNetMidBlock2D",
+        versions="0.33.0 to 0.42.1",
+    ),
+    Finding(
+        "freq-shift-nan",
+        "`freq_shift` of half the first width divides 0 by 0 in the time embedding",
+        "a refusal: no frequency is left",
+        "every output is NaN",
+        _UNET + "u = UNet2DModel(freq_shift=4, **small); "
+        "print(bool(u(torch.randn(1, 3, 8, 8), 5).sample.isnan().all()))",
+        "True",
+    ),
 )
 
 
@@ -224,11 +283,14 @@ def shared(kind: str) -> list[Finding]:
     return [f for f in FINDINGS if f.seams and f.only in ("", kind)]
 
 
+@lru_cache
+def gone() -> tuple[str, ...]:
+    """The titles of the findings that the installed Diffusers no longer shows."""
+    return tuple(f"{f.id}: {f.title}" for f in FINDINGS if not holds(f))
+
+
 def holds(finding: Finding) -> bool:
     """Runs the command with the installed library: True while it prints what it showed."""
-    import contextlib
-    import io
-
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said):

@@ -113,7 +113,8 @@ def _findings(report: Report) -> str:
         f"Diffusers {escape(f['versions'])}.<br><code>{escape(f['command'])}</code></li>"
         for f in report.findings
     )
-    return f"<h2>Findings shared with Diffusers</h2><ul>{rows}</ul>"
+    whose = "in" if report.companion else "shared with"
+    return f"<h2>Findings {whose} Diffusers</h2><ul>{rows}</ul>"
 
 
 def _card(report: Report) -> str:

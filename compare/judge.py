@@ -1,9 +1,11 @@
 """One comparison from candidate to report: read the conventions, run the stages, name the fault."""
 
 import contextlib
+import difflib
 import io
 import platform
 import random
+import shlex
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -32,7 +34,7 @@ from compare import (
 )
 from compare.candidate import Namesakes, Unloadable, brief, load
 from compare.diagnose import Stage, diagnose, kind_of, mark_known
-from compare.findings import Finding
+from compare.findings import Finding, gone
 from compare.mistakes import MISTAKES
 from compare.oracle import Oracle, Setting
 from compare.probe import usable
@@ -53,6 +55,11 @@ MODELS: dict[str, Callable[[str, int], list[Check]]] = {  # of both backends, wi
     "unet": unet.checks,
     "training": training.checks,
     "pipeline": pipeline.checks,
+}
+SPECS = {
+    f"{name}:{kind}Scheduler": name
+    for name in ("scratch", "diffusers")
+    for kind in ("DDPM", "DDIM")
 }
 Progress = Callable[[str, list[Check]], None]
 
@@ -98,12 +105,17 @@ def judge(
     base: Setting | None = None,
     command: str = "",
 ) -> Report:
-    """The report on one candidate; never raises for what the candidate does."""
+    """The report on one candidate; never raises for what the candidate does.
+
+    `only` is a stage or the id of a check. Without a candidate both backends are judged.
+    """
     began = time.perf_counter()
     own: Namesakes | None = None
     backends = candidate is None
     candidate = "scratch:DDPMScheduler" if backends else candidate
     name = candidate if isinstance(candidate, str) else _name_of(candidate)
+    itself = SPECS.get(name, "candidate")
+    name = "scratch" if backends else name
     report = Report(name, [], level=level, seed=seed, versions=versions())
     with quiet():
         try:
@@ -116,13 +128,17 @@ def judge(
         except Exception as error:
             report.checks = [Check("load", "schedule", "error", f"cannot be read: {brief(error)}")]
         else:
-            _stages(report, subject, only, progress)
+            stages = {n: stage for n, stage in STEPS.items() if _asked(only, n)}
+            _stages(report, subject, stages, progress)
             if backends:
                 _models(report, only, progress)
             if beside:
-                _beside(report, subject)
+                _beside(report, subject, itself, backends)
+    if only is not None and "/" in only:
+        _choose(report, only)
     if command:
-        report.checks = [with_command(c, f"{command} --only {c.stage}") for c in report.checks]
+        ids = [f"{command} --only {shlex.quote(c.id)}" for c in report.checks]
+        report.checks = [with_command(c, text) for c, text in zip(report.checks, ids, strict=True)]
     report.seconds = time.perf_counter() - began
     return report
 
@@ -131,8 +147,26 @@ def _name_of(candidate: Any) -> str:
     return getattr(candidate, "name", None) or getattr(candidate, "__name__", None) or "candidate"
 
 
-def _stages(report: Report, subject: Subject, only: str | None, progress: Progress | None) -> None:
-    stages = {n: s for n, s in STEPS.items() if only in (None, n)}
+def _asked(only: str | None, stage: str) -> bool:
+    return only is None or only.partition("/")[0] == stage
+
+
+def _choose(report: Report, only: str) -> None:
+    """Leaves one check of a report."""
+    found = [c for c in report.checks if c.id == only or c.id == "load"]
+    if not found:
+        near = difflib.get_close_matches(only, [c.id for c in report.checks], 1)
+        hint = f"; did you mean {near[0]}?" if near else "; `--json FILE` lists all"
+        text = f"there is no check {only!r}{hint}"
+        found, report.diagnoses = [Check("only", only.partition("/")[0], "error", text)], []
+    report.checks = found
+    if report.passed:
+        report.diagnoses = []
+
+
+def _stages(
+    report: Report, subject: Subject, stages: dict[str, Stage], progress: Progress | None
+) -> None:
     oracle, judged = Oracle(), {}
     shared: dict[str, Finding] = {}
     finite = True
@@ -160,7 +194,7 @@ def _stages(report: Report, subject: Subject, only: str | None, progress: Progre
 def _models(report: Report, only: str | None, progress: Progress | None) -> None:
     """The stages that a scheduler alone does not have."""
     for name, stage in MODELS.items():
-        if only in (None, name):
+        if _asked(only, name):
             checks = _guarded(name, stage, report.level, report.seed)
             report.checks += checks
             if progress is not None:
@@ -185,29 +219,48 @@ def _usable(subject: Subject) -> bool:
 
 
 @lru_cache
-def _column(name: str, kind: str, level: str, seed: int) -> Report:
+def _column(name: str, kind: str, level: str, seed: int, stages: tuple[str, ...]) -> Report:
     """The report on a backend, which stands beside others."""
-    spec = f"{name}:DDIMScheduler" if kind == "ddim" else f"{name}:DDPMScheduler"
     report = Report(name, [], level=level, seed=seed)
-    subject = Subject(load(spec)[0], name, level, seed)
+    subject = Subject(load(f"{name}:{kind.upper()}Scheduler")[0], name, level, seed)
     conventions.read(subject)
-    _stages(report, subject, None, None)
+    _stages(report, subject, {stage: STEPS[stage] for stage in stages}, None)
     report.curves = {n: {name: values} for n, values in curves.measured(subject).items()}
     return report
 
 
-def _beside(report: Report, subject: Subject) -> None:
-    """Puts what scratch and Diffusers measure in the same check beside it, and their curves."""
-    kind = kind_of(subject)
-    columns = {n: _column(n, kind, report.level, report.seed) for n in ("scratch", "diffusers")}
-    measured = {name: {c.id: c.measured for c in r.checks} for name, r in columns.items()}
+def _beside(report: Report, subject: Subject, itself: str, backends: bool) -> None:
+    """Puts what scratch and Diffusers measure in the same check beside it, and their curves.
+
+    `itself` is the name of the backend that the report is about, or "candidate".
+    """
+    stages = tuple(s for s in STEPS if any(c.stage == s for c in report.checks))
+    curves_of = {itself: {n: {itself: v} for n, v in curves.measured(subject).items()}}
+    measured = {itself: {c.id: c.measured for c in report.checks}}
+    for name in {"scratch", "diffusers"} - {itself}:
+        column = _column(name, kind_of(subject), report.level, report.seed, stages)
+        measured[name] = {c.id: c.measured for c in column.checks}
+        curves_of[name] = column.curves
+        if backends:
+            _with_diffusers(report, column)
     report.checks = [
-        replace(c, beside={name: found.get(c.id) for name, found in measured.items()})
+        replace(c, beside={name: measured[name].get(c.id) for name in ("scratch", "diffusers")})
         for c in report.checks
     ]
-    own = curves.measured(subject)
     for name, right in curves.expected(subject).items():
-        series = {"oracle": right} | ({"candidate": own[name]} if name in own else {})
-        for column in columns.values():
-            series |= column.curves.get(name, {})
-        report.curves[name] = series
+        report.curves[name] = {"oracle": right}
+        for who in ("candidate", "scratch", "diffusers"):
+            report.curves[name] |= curves_of.get(who, {}).get(name, {})
+    report.gone = list(gone())
+
+
+def _with_diffusers(report: Report, theirs: Report) -> None:
+    """Adds to the report on scratch what Diffusers does, and where it departs."""
+    report.findings = theirs.findings
+    report.diagnoses += theirs.diagnoses
+    wrong = [replace(c, id=f"{c.id}/diffusers") for c in theirs.checks if not c.passed]
+    report.checks += wrong
+    name = f"Diffusers {report.versions.get('diffusers', '')}".strip()
+    if not wrong:
+        known = f", but for {len(theirs.findings)} known findings" if theirs.findings else ""
+        report.companion = f"{name} agrees too{known}."

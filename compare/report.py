@@ -10,7 +10,8 @@ The JSON written by `ddpm compare --json` is `Report.to_dict()`:
   finds), `beside` {name: measured} for scratch and Diffusers, `repro` (a command)};
 - `diagnoses`: list of {`bug` (id in the catalogue or null), `stage`, `explanation`, `fix`},
   root cause first;
-- `findings`: list of {`id`, `title`, `effect`, `versions`, `command`} shared with Diffusers;
+- `findings`: list of {`id`, `title`, `right`, `effect`, `command`, `shows`, `versions`, `bug`}
+  shared with Diffusers; `gone`: what the installed Diffusers no longer shows of the known findings;
 - `conventions`: {name: value read off}; `not_offered`: list of strings;
 - `curves`: {name: {series: list of numbers}} for the pictures of the page.
 """
@@ -83,6 +84,7 @@ class Report:
     checks: list[Check]
     diagnoses: list[Diagnosis] = field(default_factory=list)
     findings: list[dict[str, str]] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
     conventions: dict[str, str] = field(default_factory=dict)
     not_offered: list[str] = field(default_factory=list)
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
@@ -90,6 +92,7 @@ class Report:
     seed: int = 0
     seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
+    companion: str = ""  # what the verdict adds on the other backend
 
     @property
     def passed(self) -> bool:
@@ -109,8 +112,11 @@ class Report:
         """One sentence that a student understands."""
         if self.exit_status == 0:
             judged = sum(c.status not in ("note", "follows") for c in self.checks)
+            right = f"{self.candidate} is right: {judged} checks agree with the papers"
+            if self.companion:
+                return f"{right}. {self.companion}"
             shared = f"; it shares {len(self.findings)} known finding(s)" if self.findings else ""
-            return f"{self.candidate} is right: {judged} checks agree with the papers{shared}."
+            return f"{right}{shared}."
         if self.exit_status == 2:
             error = next((c for c in self.checks if c.status == "error"), None)
             why = error.message if error else "there is nothing in it that could be judged"
@@ -134,6 +140,7 @@ class Report:
                 "checks": [{**asdict(c), "passed": c.passed} for c in self.checks],
                 "diagnoses": [asdict(d) for d in self.diagnoses],
                 "findings": self.findings,
+                "gone": self.gone,
                 "conventions": self.conventions,
                 "not_offered": self.not_offered,
                 "curves": self.curves,
@@ -177,8 +184,11 @@ def _lines(report: Report) -> Iterator[str]:
             if not check.passed or check.status == "note":
                 yield f"       {check.line()}"
     if report.findings:
-        yield "\nfindings shared with Diffusers:"
+        yield f"\nfindings {'in' if report.companion else 'shared with'} Diffusers:"
         yield from (f"  {f['id']}: {f['title']}" for f in report.findings)
+    if report.gone:
+        yield f"\nfindings that Diffusers {report.versions.get('diffusers')} no longer shows:"
+        yield from (f"  {line}" for line in report.gone)
     if report.conventions:
         yield "\nconventions, read off and not judged:"
         yield from (f"  {name:14} {value}" for name, value in report.conventions.items())

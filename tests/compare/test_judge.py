@@ -1,20 +1,13 @@
-"""`compare.run` and `ddpm compare`: verdicts, statuses, broken candidates, files, the page."""
+"""`compare.run`: verdicts, statuses, broken candidates, what is asked for alone."""
 
-import json
 import re
-import subprocess
-import sys
-import warnings
-from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
 import torch
 
 import compare
-from compare.cli import TEMPLATE, add_arguments, main
-from compare.findings import FINDINGS, holds
-from compare.html import page
+from compare.cli import TEMPLATE
 from compare.judge import judge
 
 RIGHT = """
@@ -59,19 +52,6 @@ BROKEN = {
 }
 
 
-def arguments(*words: str):
-    parser = ArgumentParser()
-    add_arguments(parser)
-    return parser.parse_args(words)
-
-
-def command(*words: str, folder: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "compare", *words],
-        cwd=folder, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-
-
 def write(folder: Path, text: str) -> Path:
     path = folder / "mine.py"
     path.write_text(text)
@@ -101,65 +81,33 @@ def test_a_right_file_passes_and_an_own_module_named_scratch_is_its_own(tmp_path
     assert scratch.DDPMScheduler.__module__ == "scratch.ddpm"
 
 
-def test_the_command_gives_statuses_files_and_no_traceback(tmp_path: Path) -> None:
-    write(tmp_path, RIGHT.replace("x0 + (a / p) ** 0.5", "x0 + (a / p)"))
-    done = command(
-        "--candidate", "mine.py:M", "--json", "r.json", "--html", "r.html", folder=tmp_path
-    )
-    assert done.returncode == 1, done.stderr
-    assert "differs from the papers in mean" in done.stdout.splitlines()[0]
-    assert "mistake 39" in done.stdout
-    assert "Traceback" not in done.stderr
-    assert "FAIL mean" in done.stderr
-    data = json.loads((tmp_path / "r.json").read_text())
-    assert data["schema"] == 1
-    assert data["diagnoses"][0]["bug"] == "39"
-    check = next(c for c in data["checks"] if c["status"] == "differs")
-    assert check["repro"] == "ddpm compare --candidate mine.py:M --only mean"
-    assert check["beside"]["scratch"] is not None
-    html = (tmp_path / "r.html").read_text()
-    assert not re.search(r"(src|href)=|http|<script", html)
-    assert html.count("<svg") == 4
-    again = command("--candidate", "mine.py:M", "--json", "r.json", folder=tmp_path)
-    assert again.returncode == 2
-    assert "--force" in again.stderr
-
-
-def test_a_hang_and_a_death_are_one_line(tmp_path: Path) -> None:
-    write(tmp_path, BROKEN["dies"][0])
-    done = command("--candidate", "mine.py:M", folder=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert len(done.stderr.splitlines()) == 1
-    assert "ended the process" in done.stderr
-    write(tmp_path, RIGHT.replace(STEP, STEP + "        while True: pass\n"))
-    done = command("--candidate", "mine.py:M", "--timeout", "20", folder=tmp_path)
-    assert done.returncode == 2
-    assert "no answer within 20 s" in done.stderr.splitlines()[-1]
-
-
 def test_the_template_is_right(tmp_path: Path) -> None:
     report = judge(f"{write(tmp_path, TEMPLATE)}:MyScheduler", "quick", 0, beside=False)
     assert report.passed, str(report)
     assert not report.findings
 
 
-def test_list_and_template_need_no_candidate(capsys: pytest.CaptureFixture) -> None:
-    assert main(arguments("--list")) == 0
-    assert "posterior mean" in capsys.readouterr().out
-    assert main(arguments("--template")) == 0
-    assert capsys.readouterr().out == TEMPLATE
-
-
-@pytest.mark.parametrize("words", [["--only", "nonsense"], ["--timeout", "0"], ["--level", "x"]])
-def test_bad_options_are_refused(words: list[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        arguments(*words)
-    assert stopped.value.code == 2
-
-
 def test_only_runs_one_stage(tmp_path: Path) -> None:
     report = judge(f"{write(tmp_path, RIGHT)}:M", "quick", 0, only="mean", beside=False)
     assert {c.stage for c in report.checks} == {"mean"}
+
+
+def test_only_runs_one_check(tmp_path: Path) -> None:
+    spec = f"{write(tmp_path, RIGHT)}:M"
+    report = judge(spec, "quick", 0, only="mean/epsilon", beside=False)
+    assert [c.id for c in report.checks] == ["mean/epsilon"], str(report)
+    wrong = judge(spec, "quick", 0, only="mean/epsilo", beside=False)
+    assert wrong.exit_status == 2
+    assert "there is no check 'mean/epsilo'; did you mean mean/epsilon?" in wrong.verdict
+
+
+def test_without_a_candidate_both_backends_are_judged() -> None:
+    report = judge(None, "quick", 0, only="variance")
+    assert report.passed
+    assert report.verdict.startswith("scratch is right: ")
+    assert re.search(r"Diffusers [\d.]+ agrees too, but for 2 known findings\.$", report.verdict)
+    assert {f["id"] for f in report.findings} == {"noise-at-the-end", "fixed-large-log-nan"}
+    assert any(c.beside["diffusers"] is not None for c in report.checks)
 
 
 def test_full_looks_at_more_than_quick(tmp_path: Path) -> None:
@@ -169,21 +117,6 @@ def test_full_looks_at_more_than_quick(tmp_path: Path) -> None:
     assert full.passed
     with pytest.raises(ValueError, match="level must be"):
         compare.run(level="slow")  # type: ignore[arg-type]
-
-
-def test_diffusers_passes_with_its_findings() -> None:
-    report = compare.run("diffusers:DDPMScheduler")
-    assert report.passed, str(report)
-    assert {f["bug"] for f in report.findings} == {"31", "51", "56", "73", "76"}
-    assert compare.run("diffusers:DDIMScheduler").passed
-    assert "<svg" in page(report)
-
-
-@pytest.mark.parametrize("finding", FINDINGS, ids=lambda f: f.id)
-def test_a_finding_still_shows(finding) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert holds(finding), f"{finding.id} is gone from the installed Diffusers: say so"
 
 
 def test_checks_parametrize_and_the_random_state_is_kept(tmp_path: Path) -> None:

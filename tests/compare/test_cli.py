@@ -1,0 +1,86 @@
+"""`ddpm compare` as a command: statuses, files, one-line errors, no hang."""
+
+import json
+import re
+import subprocess
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+
+from compare.cli import TEMPLATE, add_arguments, main
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "my_scheduler.py"
+STEP = "    def step(self, model_output, t, x_t, generator=None):\n"
+
+
+def arguments(*words: str):
+    parser = ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def command(*words: str, folder: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "compare", *words],
+        cwd=folder, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def test_the_command_gives_statuses_files_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(EXAMPLE.read_text())
+    spec = ("--candidate", "mine.py:MyScheduler")
+    done = command(*spec, "--json", "r.json", "--html", "r.html", folder=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "differs from the papers in mean" in done.stdout.splitlines()[0]
+    assert "mistake 43" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "FAIL mean" in done.stderr
+    data = json.loads((tmp_path / "r.json").read_text())
+    assert data["schema"] == 1
+    assert data["diagnoses"][0]["bug"] == "43"
+    assert data["gone"] == []
+    check = next(c for c in data["checks"] if c["status"] == "differs")
+    assert check["repro"] == f"ddpm compare --candidate mine.py:MyScheduler --only {check['id']}"
+    assert check["beside"]["scratch"] < check["allowed"] < check["measured"]
+    html = (tmp_path / "r.html").read_text()
+    assert not re.search(r"(src|href)=|http|<script", html)
+    assert html.count("<svg") == 4
+
+    again = command(*spec, "--json", "r.json", folder=tmp_path)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+
+    alone = command(*check["repro"].split()[2:], "--json", "one.json", folder=tmp_path)
+    assert alone.returncode == 1
+    (one,) = json.loads((tmp_path / "one.json").read_text())["checks"]
+    assert one == check
+
+
+def test_a_hang_and_a_death_are_one_line(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(TEMPLATE + "\nimport os\nos._exit(0)\n")
+    done = command("--candidate", "mine.py:MyScheduler", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "ended the process" in done.stderr
+    assert STEP in TEMPLATE
+    mine.write_text(TEMPLATE.replace(STEP, STEP + "        while True: pass\n"))
+    done = command("--candidate", "mine.py:MyScheduler", "--timeout", "10", folder=tmp_path)
+    assert done.returncode == 2
+    assert "no answer within 10 s" in done.stderr.splitlines()[-1]
+
+
+def test_list_and_template_need_no_candidate(capsys: pytest.CaptureFixture) -> None:
+    assert main(arguments("--list")) == 0
+    assert "posterior mean" in capsys.readouterr().out
+    assert main(arguments("--template")) == 0
+    assert capsys.readouterr().out == TEMPLATE
+
+
+@pytest.mark.parametrize("words", [["--only", "nonsense"], ["--timeout", "0"], ["--level", "x"]])
+def test_bad_options_are_refused(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        arguments(*words)
+    assert stopped.value.code == 2
