@@ -174,9 +174,10 @@ def sample(
                 batch_size=len(part),
                 generator=generators,
                 num_inference_steps=steps,
-                output_type="pt",
+                output_type="np",  # of Diffusers before 0.41 "pt" is an array too
             )
-        images.append(output.images.float().cpu() * 2 - 1)  # from [0, 1]
+        drawn = torch.from_numpy(output.images).permute(0, 3, 1, 2)  # (b, c, h, w) in [0, 1]
+        images.append(drawn * 2 - 1)
         frames += wrapped.frames
     return Samples(torch.cat(images), frames)
 
