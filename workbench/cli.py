@@ -21,6 +21,7 @@ from workbench.options import (
     add_options,
     from_zero,
     given,
+    number,
     numbers_from_zero,
     whole,
 )
@@ -142,6 +143,7 @@ def sample(args: argparse.Namespace) -> int:
     from workbench import backends, plotting, runs, sampling
 
     folder = Path(args.run)
+    runs.check_folder(folder)
     name = f"{args.sampler}_{args.backend}_seed{args.seed}.png"
     output = args.output or folder / "samples" / name
     output = new_file(output, args.force, plotting.SUFFIXES)
@@ -302,12 +304,12 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spacing", choices=("leading", "trailing", "linspace"), help="default: the run's"
     )
-    parser.add_argument("--eta", type=float, help="DDIM's noise, from 0 to 1 (default: 0.0)")
+    parser.add_argument("--eta", type=number, help="DDIM's noise, from 0 to 1 (default: 0.0)")
     parser.add_argument("--count", type=whole, default=16, help="pictures (default: %(default)s)")
     parser.add_argument("--batch-size", type=whole, default=64, help="default: %(default)s")
     parser.add_argument("--seed", type=from_zero, default=0, help="default: %(default)s")
     parser.add_argument("--class-labels", type=numbers_from_zero, help="one, or one a picture: 3,5")
-    parser.add_argument("--guidance", type=float, default=1.0, help="default: %(default)s, none")
+    parser.add_argument("--guidance", type=number, default=1.0, help="default: %(default)s, none")
     parser.add_argument("--output", help="a .png (default: in the run's samples/)")
     parser.add_argument("--gif", help="also write the denoising as a .gif")
     _add_common(parser)

@@ -59,9 +59,17 @@ def flags(text: str) -> tuple[bool, ...]:
     return tuple(known[part] for part in parts)
 
 
+def number(text: str) -> float:
+    """A number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+
+
 def number_or_none(text: str) -> float | None:
     """`none` -> None, else a number."""
-    return None if text == "none" else float(text)
+    return None if text == "none" else number(text)
 
 
 # Each option of a run: its name, how it is read (None: a switch, or the choices of the config's
@@ -72,13 +80,13 @@ MODEL: Options = (
     ("layers_per_block", whole, "residual blocks a level"),
     ("attention", flags, "which levels have attention, such as no,yes"),
     ("norm_num_groups", whole, "groups of each GroupNorm"),
-    ("dropout", float, "dropout probability"),
+    ("dropout", number, "dropout probability"),
 )
 DIFFUSION: Options = (
     ("num_train_timesteps", whole, "T, how many noise levels"),
     ("beta_schedule", None, "how beta grows"),
-    ("beta_start", float, "the first beta"),
-    ("beta_end", float, "the last beta"),
+    ("beta_start", number, "the first beta"),
+    ("beta_end", number, "the last beta"),
     ("prediction_type", None, "what the network predicts"),
     ("variance_type", None, "the variance of a reverse step"),
     ("clip_sample", None, "clip the prediction of x_0 to [-1, 1]"),
@@ -88,10 +96,10 @@ DIFFUSION: Options = (
 TRAIN: Options = (
     ("batch_size", whole, "images a step"),
     ("steps", whole, "optimizer steps"),
-    ("epochs", float, "passes through the data, instead of --steps"),
+    ("epochs", number, "passes through the data, instead of --steps"),
     ("optimizer", None, "which optimizer"),
-    ("learning_rate", float, "the highest learning rate"),
-    ("weight_decay", float, "the optimizer's weight decay"),
+    ("learning_rate", number, "the highest learning rate"),
+    ("weight_decay", number, "the optimizer's weight decay"),
     ("lr_schedule", None, "constant, or falling along half a cosine"),
     ("warmup_steps", from_zero, "steps over which the rate rises"),
     ("gradient_clip", number_or_none, "largest norm of the gradient, or none"),
@@ -99,7 +107,7 @@ TRAIN: Options = (
     ("bf16", None, "run the network under bfloat16 autocast"),
     ("flip", None, "mirror half of the images"),
     ("class_conditional", None, "tell the network the labels"),
-    ("label_dropout", float, "how often it is not told"),
+    ("label_dropout", number, "how often it is not told"),
     ("draw_on", None, "which generator draws noise"),
     ("save_every", whole, "steps between checkpoints"),
     ("sample_every", whole, "steps between sample grids"),

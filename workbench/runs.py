@@ -144,13 +144,23 @@ def _tensors(state: "TrainingState") -> dict[str, "torch.Tensor"]:
     return tensors
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that is not there.
+
+    Raises:
+        ValueError: it is missing, or a file.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"no run {str(folder)!r} here; `ddpm train` makes one")
+
+
 def load_config(folder: Path) -> RunConfig:
     """The config of a run.
 
     Raises:
         ValueError: the folder is missing or no run, or the file cannot be read.
     """
-    _check_folder(folder)
+    check_folder(folder)
     content = _read_json(folder / CONFIG)
     try:
         return RunConfig.from_dict(content)
@@ -164,7 +174,7 @@ def load_metrics(folder: Path) -> list[dict[str, float]]:
     Raises:
         ValueError: the file is missing, truncated or foreign.
     """
-    _check_folder(folder)
+    check_folder(folder)
     path = folder / METRICS
     kinds = ({"step", "loss", "learning_rate"}, {"epoch", "mean_loss"})
     rows = []
@@ -238,7 +248,7 @@ def load_parts(
     Raises:
         ValueError: a file is missing, truncated or foreign, or the backend does not have that.
     """
-    _check_folder(folder)
+    check_folder(folder)
     kind = _read_json(folder / "model_index.json").get("_class_name")
     if kind not in PIPELINES:
         raise ValueError(f"{folder} is a {kind}; expected one of {', '.join(PIPELINES)}")
@@ -276,11 +286,6 @@ def _refused_as_value_error(folder: Path) -> Iterator[None]:
         raise ValueError(f"{folder} cannot be used: {detail}") from None
     finally:
         logger.setLevel(level)
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise ValueError(f"no run {str(folder)!r} here; `ddpm train` makes one")
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, "torch.Tensor"], dict[str, str]]:

@@ -186,6 +186,7 @@ def test_the_tutorials_run(tmp_path: Path) -> None:
         ("train --resume nowhere --force", "leave out --force"),
         ("train --device tpu", "no device 'tpu'"),
         ("sample nowhere", "no run 'nowhere'"),
+        ("sample . --guidance x", "expected a number, got 'x'"),
         ("sample . --sampler euler", "invalid choice: 'euler'"),
         ("sample . --count 0", "above 0"),
         ("sample . --eta 0.5", "--eta is DDIM's"),

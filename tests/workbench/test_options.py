@@ -19,6 +19,7 @@ from workbench.config import DiffusionConfig, ModelConfig, TrainConfig
         (options.numbers_from_zero, "3,0,5", [3, 0, 5]),
         (options.widths, "32,64", (32, 64)),
         (options.flags, "no,yes", (False, True)),
+        (options.number, "1e-3", 0.001),
         (options.number_or_none, "none", None),
         (options.number_or_none, "0.5", 0.5),
     ],
@@ -34,6 +35,8 @@ def test_what_is_read(read: Callable[[str], Any], text: str, value: Any) -> None
         *[(options.from_zero, text) for text in ("-1", "0.0", "")],
         *[(options.numbers_from_zero, text) for text in ("1,", "1, 2", "a")],
         *[(options.widths, text) for text in ("32,0", "32;64", "")],
+        *[(options.number, text) for text in ("x", "", "1,5", "none")],
+        (options.number_or_none, "None"),
         *[(options.flags, text) for text in ("true", "yes,", "Yes")],
     ],
 )
