@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import combinations
 
 from compare.findings import Finding, shared
 from compare.ledger import Stop
-from compare.mistakes import Mistake
+from compare.mistakes import BY_ID, Mistake
 from compare.oracle import Oracle
 from compare.report import STAGES, Check, Diagnosis
 from compare.subject import Broken, Subject
@@ -33,14 +34,10 @@ def kind_of(subject: Subject) -> str:
 def mark_known(subject: Subject, stages: dict[str, Stage], checks: list[Check]) -> list[Finding]:
     """Gives `known` to failing checks that fit Diffusers' own formula; returns what is shared."""
     found: dict[str, Finding] = {}
-    findings = shared(kind_of(subject))
     for name, stage in stages.items():
         failing = {c.id for c in checks if c.stage == name and c.status == "differs"}
-        if not failing:
-            continue
-        trials: list[tuple[Finding, ...]] = [(f,) for f in findings]
-        trials += [(a, b) for i, a in enumerate(findings) for b in findings[i + 1 :]]
-        for trial in trials:
+        findings = [f for f in shared(kind_of(subject)) if f.bug and BY_ID[f.bug].stage == name]
+        for trial in [*combinations(findings, 1), *combinations(findings, 2)]:
             if not failing:
                 break
             oracle = Oracle()

@@ -105,7 +105,7 @@ EXERCISES = (
         "scratch.reverse",
         "posterior_mean",
         "mean",
-        ("37", "38", "39", "40", "41", "37-beta", "41-root", "39-alpha-bar"),
+        ("37", "38", "39", "40", "41", "40-unshifted", "37-beta", "41-root", "39-alpha-bar"),
     ),
     Exercise("6b", "scratch.reverse", "dynamic_threshold", "prediction", ("68", "68-divide")),
     Exercise(

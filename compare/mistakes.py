@@ -615,6 +615,11 @@ _MISTAKES: list[tuple] = [
      {"mean": _posterior(lambda ab, p, a, b: ab.sqrt() * b / (1 - ab), _c_t)}),
     ("41", "mean", "the coefficient of x_t has 1-ab, should be 1-ab_prev (Ho et al. eq. 7)",
      "sqrt(alpha) (1-ab_prev) / (1-ab)", {"mean": _posterior(_c_0, lambda ab, p, a, b: a.sqrt())}),
+    ("40-unshifted", "mean", "both weights of the posterior mean take alpha-bar_t for that of the "
+     "step before: the table is not shifted (Ho et al. eq. 7)",
+     "alphas_cumprod_prev is 1 and then alphas_cumprod without its last entry",
+     {"mean": _posterior(lambda ab, p, a, b: ab.sqrt() * b / (1 - ab),
+                         lambda ab, p, a, b: a.sqrt())}),
     ("3-weights", "mean", "at t = 0 the weights of the posterior mean take alpha-bar_0 for the one "
      "before it, which is 1 (Ho et al. eq. 7)", "alphas_cumprod_prev starts with 1",
      {"mean": _weights_without_one}),
