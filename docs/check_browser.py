@@ -1,8 +1,9 @@
 """Open the built book in headless Chromium: `python docs/check_browser.py DIR`.
 
 Every page is opened from the file system in light and dark, at laptop and phone width. Fails on a
-request that leaves the folder, an error on the console, a serious accessibility violation (axe), or
-a page that scrolls sideways. Screenshots go to DIR/../screenshots.
+request that leaves the folder, an error on the console, a serious accessibility violation (axe), a
+page that scrolls sideways, or one whose text the keyboard cannot reach past the menu. Screenshots
+go to DIR/../screenshots.
 """
 
 import argparse
@@ -71,6 +72,10 @@ def check_page(context: Any, path: Path, screenshots: Path, name: str) -> list[s
     )
     if width > seen:
         found.append(f"scrolls sideways: {width} px in a window of {seen}")
+    page.keyboard.press("Tab")
+    if "skip" not in (first := page.evaluate("document.activeElement.textContent")).lower():
+        found.append(f"the first Tab reaches {first.strip()[:40]!r}, not the link past the menu")
+    page.evaluate("document.activeElement.blur()")
     for violation in Axe().run(page).response["violations"]:
         if violation["impact"] in SERIOUS:
             where = violation["nodes"][0]["html"][:120]

@@ -69,6 +69,9 @@ os.environ["DDPM_BOOK"] = str(HERE)
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(HERE / "_ext"), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
+# Progress bars, and their wish for a widget, are not for a page.
+os.environ["TQDM_DISABLE"] = "1"
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
 # The deprecation is ipykernel's own; a page must not show it.
 warnings.filterwarnings("ignore", category=DeprecationWarning, module="zmq.*")
 

@@ -305,12 +305,14 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor, skips: list[Tensor], emb: Tensor) -> Tensor:
         """Take (b, c_in, h, w) to the next level; pops `skips`."""
+        # region: up_block
         for i, resnet in enumerate(self.resnets):
             x = resnet(torch.cat([x, skips.pop()], dim=1), emb)
             if self.attentions:
                 x = self.attentions[i](x)
         for upsample in self.upsamplers:
             x = upsample(x)
+        # endregion: up_block
         return x
 
 

@@ -13,8 +13,11 @@ from pair import GENERATED
 DOCS = Path(__file__).resolve().parent.parent
 DIGITS = GENERATED / "runs" / "digits"
 CELL = re.compile(r"^```\{code-cell\}.*?^```$", re.DOTALL | re.MULTILINE)
-BORROWED = re.compile(r"^```\{cell\} (?P<page>\S+) (?P<name>\S+)\n```$", re.MULTILINE)
+BORROWED = re.compile(
+    r"^```\{cell\} (?P<page>\S+) (?P<name>\S+)\n(:alt: (?P<alt>.+)\n)?```$", re.MULTILINE
+)
 NAMED = re.compile(r"^(\s+)(\w+): ")
+ALT = re.compile(r"^( *alt: ).*$", re.MULTILINE)
 NAME = re.compile(r"^:?name: *(?P<name>\S+)$", re.MULTILINE)
 
 
@@ -48,7 +51,10 @@ def write_verdicts() -> None:
 
 
 def borrow_cells(app: Any, docname: str, source: list[str]) -> None:
-    """Put another page's code cell where `{cell} PAGE NAME` stands: text twice, code once."""
+    """Put another page's code cell where `{cell} PAGE NAME` stands: text twice, code once.
+
+    A line `:alt:` below gives its picture another alternative text, in the language of the page.
+    """
 
     def cell(match: re.Match[str]) -> str:
         page = DOCS / f"{match['page']}.md"
@@ -56,7 +62,8 @@ def borrow_cells(app: Any, docname: str, source: list[str]) -> None:
         for found in CELL.finditer(page.read_text()):
             name = NAME.search(found[0])
             if name and name["name"] == match["name"]:
-                return found[0]
+                said = (match["alt"] or "").replace("\\", r"\\")
+                return ALT.sub(rf"\g<1>{said}", found[0]) if said else found[0]
         raise ValueError(f"{docname}: {page.name} has no code cell named {match['name']}")
 
     source[0] = BORROWED.sub(cell, source[0])
@@ -87,6 +94,8 @@ def make_code_focusable(
         if context.get(part):
             context[part] = context[part].replace('role="heading"', 'role="heading" aria-level="2"')
     body = context.get("body")
+    if body and pagename.startswith("fr/"):
+        body = f'<div lang="fr">{body}</div>'
     if body:
         context["body"] = body.replace(
             '<div class="highlight"><pre>',

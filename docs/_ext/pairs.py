@@ -11,12 +11,17 @@ DDIM = "schedulers/scheduling_ddim.py"
 PIPELINE = "pipelines/ddpm/pipeline_ddpm.py"
 EMBEDDINGS = "models/embeddings.py"
 RESNET = "models/resnet.py"
+ATTENTION = "models/attention_processor.py"
+UNET = "models/unets/unet_2d.py"
+BLOCKS = "models/unets/unet_2d_blocks.py"
 
 HO = "Ho et al. 2020, arXiv:2006.11239"
 NICHOL = "Nichol & Dhariwal 2021, arXiv:2102.09672"
 SONG = "Song et al. 2020, arXiv:2010.02502"
 SALIMANS = "Salimans & Ho 2022, arXiv:2202.00512"
 LIN = "Lin et al. 2023, arXiv:2305.08891"
+VASWANI = "Vaswani et al. 2017, arXiv:1706.03762"
+SAHARIA = "Saharia et al. 2022, arXiv:2205.11487"
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,29 @@ PAIRS = {
         ),
         "schedule",
         ("cos",),
+    ),
+    "schedule/scaled-linear": Pair(
+        r"\beta_t = \Big(\sqrt{\beta_{\text{start}}} + \frac{t}{T-1}\,(\sqrt{\beta_{\text{end}}} -"
+        r" \sqrt{\beta_{\text{start}}})\Big)^2",
+        "The code of Rombach et al. 2022, arXiv:2112.10752; the paper has no equation for it.",
+        (("scratch/schedule.py", "scaled_linear"),),
+        (
+            DDPM,
+            'elif beta_schedule == "scaled_linear":',
+            'elif beta_schedule == "squaredcos_cap_v2":',
+            "",
+        ),
+        "schedule",
+        ("scaled_linear",),
+    ),
+    "schedule/sigmoid": Pair(
+        r"\beta_t = \beta_{\text{start}} + (\beta_{\text{end}} - \beta_{\text{start}})\;"
+        r"\text{logistic}\Big({-6} + 12\,\frac{t}{T-1}\Big)",
+        "The code of GeoDiff, Xu et al. 2022, arXiv:2203.02923.",
+        (("scratch/schedule.py", "sigmoid"),),
+        (DDPM, 'elif beta_schedule == "sigmoid":', "else:", ""),
+        "schedule",
+        ("sigmoid",),
     ),
     "schedule/alpha-bar": Pair(
         r"\alpha_t = 1 - \beta_t, \qquad \abar = \prod_{s=0}^{t} \alpha_s",
@@ -149,6 +177,20 @@ PAIRS = {
         "prediction",
         ("clip", "threshold"),
     ),
+    "reverse-step/threshold": Pair(
+        r"s = \max\big(1,\, Q_p(|\xhat|)\big), \qquad"
+        r" \xhat \leftarrow \frac{\min(\max(\xhat, -s), s)}{s}",
+        f"{SAHARIA}, Section 2.3, with a largest value of s; Q is the quantile p of one image.",
+        (("scratch/reverse.py", "dynamic_threshold"),),
+        (
+            DDPM,
+            "# Flatten sample for doing quantile",
+            "sample = sample.to(dtype)",
+            "def _threshold_sample",
+        ),
+        "prediction",
+        ("threshold",),
+    ),
     "reverse-step/mean": Pair(
         r"\tilde\mu = \frac{\sqrt{\abarprev}\,\beta}{1 - \abar}\,\xhat +"
         r" \frac{\sqrt{\alpha}\,(1 - \abarprev)}{1 - \abar}\, x_t",
@@ -228,10 +270,51 @@ PAIRS = {
     "unet/timestep-embedding": Pair(
         r"\text{emb}(t) = \big[\sin(\omega_i t), \cos(\omega_i t)\big], \qquad"
         r" \omega_i = 10000^{-i/(d/2 - \text{shift})}, \quad i = 0 \dots d/2 - 1",
-        f"{HO}, Appendix B; Vaswani et al. 2017, arXiv:1706.03762, Section 3.5.",
+        f"{HO}, Appendix B; {VASWANI}, Section 3.5.",
         (("scratch/unet.py", "timestep_embedding"),),
         (EMBEDDINGS, "half_dim = embedding_dim // 2", "# zero pad", "def get_timestep_embedding"),
         "unet",
         ("embed", "time"),
+    ),
+    "unet/whole": Pair(
+        r"x_t \;\longrightarrow\; \text{down} \;\longrightarrow\; \text{middle}"
+        r" \;\longrightarrow\; \text{up} \;\longrightarrow\; \eps_\theta(x_t, t)",
+        f"{HO}, Appendix B.",
+        (("scratch/unet.py", "unet"),),
+        (UNET, "# 2. pre-process", "if skip_sample is not None", "def forward"),
+        "unet",
+        ("blocks",),
+    ),
+    "unet/up": Pair(
+        r"x \leftarrow \text{block}\big([x,\, \text{skip}],\, \text{emb}\big)"
+        r" \quad \text{the last skip first}",
+        f"{HO}, Appendix B.",
+        (("scratch/unet.py", "up_block"),),
+        (BLOCKS, "for resnet, attn in zip", "return hidden_states", "class AttnUpBlock2D"),
+        "unet",
+        ("blocks",),
+    ),
+    "unet/residual-block": Pair(
+        r"x \leftarrow x + C_2\,\text{silu}\,N_2\big(C_1\,\text{silu}\,N_1(x) +"
+        r" W\,\text{silu}(\text{emb})\big)",
+        f"{HO}, Appendix B; C is a 3 × 3 convolution, N a GroupNorm (arXiv:1803.08494).",
+        (("scratch/unet.py", "residual_block"),),
+        (
+            RESNET,
+            "hidden_states = self.conv1(hidden_states)",
+            "return output_tensor",
+            "class ResnetBlock2D",
+        ),
+        "unet",
+        ("blocks",),
+    ),
+    "unet/self-attention": Pair(
+        r"x \leftarrow x + W_o\,\text{softmax}\Big(\frac{Q K^\top}{\sqrt d}\Big) V, \qquad"
+        r" Q, K, V = W_q y,\; W_k y,\; W_v y, \quad y = N(x)",
+        f"{VASWANI}, equation 1; in the U-Net: {HO}, Appendix B.",
+        (("scratch/unet.py", "self_attention"),),
+        (ATTENTION, "key = attn.to_k", "# dropout", "class AttnProcessor2_0"),
+        "unet",
+        ("blocks",),
     ),
 }

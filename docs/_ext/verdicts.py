@@ -1,4 +1,4 @@
-"""Pages written from what `compare` says: report, mistakes, kill table, findings, exercises."""
+"""Pages written from what `compare` says: report, bounds, mistakes, kills, findings, exercises."""
 
 import hashlib
 import json
@@ -24,14 +24,31 @@ STAGE_PAGES = {
     "training": "loss",
     "pipeline": "swap",
 }
+EXERCISE_PAGES = {
+    "2": "schedule",
+    "3": "forward",
+    "4": "prediction",
+    "6": "reverse-step",
+    "7": "variance",
+    "9": "embedding-attention",
+    "11": "fewer-steps",
+    "12": "randomness",
+}
+# The numbers of the list of mistakes that some check can see, and so all of them must.
+SEEN = {
+    *(*range(1, 9), 10, 11, 13, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 34, 35, 36),
+    *(*range(37, 50), *range(51, 61), 61, 62, 63, 64, 65, 67, 68, 69, 70, 71, 72, 73, 74, 76),
+    *(78, 79, 80, 82, 83, 84, 88, 89, 90, 91, 92, 93, 94, 95, 96, 97, 100, 101, 106),
+}
 
 
 def cell(value: Any) -> str:
     """Text for one cell of a table: no pipes, no line breaks, nothing that Markdown reads."""
-    text = "" if value is None else str(value)
-    for mark in ("\\", "|", "*", "_", "<", "$", "[", "{"):
-        text = text.replace(mark, "\\" + mark)
-    return " ".join(text.split())
+    parts = " ".join(("" if value is None else str(value)).split()).split("`")
+    for i in range(0, len(parts), 2):  # between backquotes text is code, where only a pipe ends it
+        for mark in ("\\", "*", "_", "<", "$", "[", "{"):
+            parts[i] = parts[i].replace(mark, "\\" + mark)
+    return "`".join(parts).replace("|", "\\|")
 
 
 def figure(value: float | None) -> str:
@@ -44,6 +61,11 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def fitting(text: str) -> str:
+    """A table of sentences: it shrinks with the window, where others scroll."""
+    return f"::::{{container}} fits\n\n{text}\n::::\n"
 
 
 def report_page(report: dict[str, Any]) -> str:
@@ -85,21 +107,30 @@ def report_page(report: dict[str, Any]) -> str:
 
 def mistakes_page() -> str:
     """The catalogue by stage, in the words in which a diagnosis says it."""
+    from compare.average_mistakes import AVERAGES
     from compare.exercise import EXERCISES
     from compare.mistakes import MISTAKES
+    from compare.unet_mistakes import SLIPS
 
+    listed = {stage: [m for m in MISTAKES if m.stage == stage] for stage in STAGES}
+    listed |= {"unet": list(SLIPS), "training": list(AVERAGES)}
     out = ["## The catalogue\n"]
-    for stage in STAGES:
-        found = [m for m in MISTAKES if m.stage == stage]
-        if not found:
-            continue
+    for stage in (stage for stage in STAGES if listed[stage]):
         exercises = ", ".join(f"`{e.id}`" for e in EXERCISES if e.stage == stage)
         out.append(f"### {stage.capitalize()}\n")
         more = f" To try them: exercises {exercises}." if exercises else ""
         out.append(f"The right formula is on [this page]({STAGE_PAGES[stage]}.md).{more}\n")
-        rows = [(f"`{m.id}`", cell(m.words), cell(m.fix)) for m in found]
-        out.append(table(("", "what is wrong", "what to write"), rows))
+        rows = [(f"`{m.id}`", cell(m.words), cell(m.fix)) for m in listed[stage]]
+        out.append(fitting(table(("", "what is wrong", "what to write"), rows)))
     return "\n".join(out)
+
+
+def bounds_table() -> str:
+    """How far a right program may be from the oracle, and why."""
+    from compare.tolerances import TOLERANCES
+
+    rows = [tuple(cell(text) for text in t) for t in TOLERANCES.values()]
+    return fitting(table(("quantity", "bound", "reason"), rows))
 
 
 def exercises_table() -> str:
@@ -108,8 +139,7 @@ def exercises_table() -> str:
 
     rows = []
     for exercise in EXERCISES:
-        page = STAGE_PAGES[exercise.stage] if exercise.id[0] != "4" else "prediction"
-        page = "fewer-steps" if exercise.id.startswith("11") else page
+        page = EXERCISE_PAGES[exercise.id[:-1]]
         what = (exercise.ours.__doc__ or "").splitlines()[0]
         rows.append(
             (
@@ -142,30 +172,52 @@ def findings_table() -> str:
 
 
 def kill_table() -> str:
-    """Each mistake built into a right scheduler: which check found it, and what it was named.
+    """Each mistake built into something right: which check found it, and what it was named.
 
     It takes minutes, so it is kept in `_gen` until `compare` changes.
     """
     sources = b"".join(p.read_bytes() for p in sorted((ROOT / "compare").glob("*.py")))
     kept = GENERATED / f"kill-table-{hashlib.sha256(sources).hexdigest()[:16]}.json"
     if not kept.exists():
+        from compare.average_mistakes import AVERAGES
         from compare.mistakes import MISTAKES
+        from compare.unet_mistakes import SLIPS
 
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-            rows = list(pool.map(kill, range(len(MISTAKES))))
+            rows = [
+                *pool.map(kill, range(len(MISTAKES))),
+                *pool.map(kill_network, range(len(SLIPS))),
+                *pool.map(kill_average, range(len(AVERAGES))),
+            ]
         kept.write_text(json.dumps(rows))
-    rows = json.loads(kept.read_text())
+    return kill_page(json.loads(kept.read_text()))
+
+
+def kill_page(rows: list[dict[str, Any]]) -> str:
+    """The kill table in words and figures, stage by stage.
+
+    Raises:
+        ValueError: a number of the list that a check can see has no row.
+    """
+    missing = SEEN - {int(row["mistake"].partition("-")[0]) for row in rows}
+    if missing:
+        raise ValueError(f"the kill table lacks the mistakes {sorted(missing)}")
     named = sum(row["mistake"] in row["named"] for row in rows)
     found = sum(bool(row["check"]) for row in rows)
-    head = ("mistake", "stage", "first check that found it", "named as")
-    lines = [
-        (f"`{r['mistake']}`", r["stage"], f"`{r['check']}`", cell(", ".join(r["named"]) or "–"))
-        for r in rows
+    head = ("mistake", "first check that found it", "named as")
+    out = [
+        f"**{found} of {len(rows)} mistakes are found, {named} are named as themselves.** They are "
+        f"{len(SEEN)} numbers of the list, some in several forms.\n"
     ]
-    return (
-        f"{found} of {len(rows)} mistakes are found, {named} are named as themselves.\n\n"
-        ":::{dropdown} The table\n" + table(head, lines) + ":::\n"
-    )
+    for stage in (s for s in STAGES if any(row["stage"] == s for row in rows)):
+        lines = [
+            (f"`{r['mistake']}`", f"`{r['check']}`", cell(", ".join(r["named"]) or "–"))
+            for r in rows
+            if r["stage"] == stage
+        ]
+        out.append(f":::::{{dropdown}} {stage.capitalize()}: {len(lines)} mistakes\n")
+        out.append(fitting(table(head, lines)) + ":::::\n")
+    return "\n".join(out)
 
 
 def kill(index: int) -> dict[str, Any]:
@@ -178,23 +230,60 @@ def kill(index: int) -> dict[str, Any]:
     mistake, short = MISTAKES[index], Setting(num_train_timesteps=100, beta_end=0.2)
     report = judge(mutant(mistake, short), "quick", 0, beside=False, base=short)
     failing = [c.id for c in report.checks if not c.passed or c.status == "known"]
+    named = [d.bug or "(unnamed)" for d in report.diagnoses] + [f["bug"] for f in report.findings]
+    return row(mistake.id, mistake.stage, failing, named)
+
+
+def kill_network(index: int) -> dict[str, Any]:
+    """The verdict on a network with one mistake in its last block of that kind."""
+    import diffusers
+
+    import scratch
+    from compare.judge import quiet
+    from compare.unet import TINY, judge_network
+    from compare.unet_mistakes import SLIPS, planted
+
+    slip, options = SLIPS[index], {**TINY, "dropout": 0.1}
+    with quiet():
+        network = scratch.UNet2DModel(**options)
+        place = [n for n, m in network.named_modules() if type(m).__name__ == slip.kind][-1]
+        report = judge_network(planted(network, slip, {place}), diffusers.UNet2DModel(**options))
+    failing = [c.id for c in report.checks if not c.passed]
+    return row(slip.id, "unet", failing, [d.bug or "(unnamed)" for d in report.diagnoses])
+
+
+def kill_average(index: int) -> dict[str, Any]:
+    """The verdict on a moving average with one mistake; the check that fails is its name."""
+    from compare.average_mistakes import AVERAGES
+    from compare.ledger import Ledger
+    from compare.training import judge_average
+
+    wrong, ledger = AVERAGES[index], Ledger("training")
+    judge_average(ledger, "average/", wrong.average)
+    found = [c for c in ledger.checks if not c.passed]
+    named = [wrong.id for c in found if c.catches == wrong.id.partition("-")[0]]
+    return row(wrong.id, "training", [c.id for c in found], named)
+
+
+def row(mistake: str, stage: str, failing: list[str], named: list[str]) -> dict[str, Any]:
+    """One row of the kill table."""
     return {
-        "mistake": mistake.id,
-        "stage": mistake.stage,
+        "mistake": mistake,
+        "stage": stage,
         "check": failing[0] if failing else "",
-        "named": [d.bug or "(unnamed)" for d in report.diagnoses]
-        + [f["bug"] for f in report.findings],
+        "named": named,
     }
 
 
 def write(folder: Path = GENERATED) -> None:
-    """All four, and `report.json`, which the pairs read their "checked by" line from."""
+    """All of them, and `report.json`, which the pairs read their "checked by" line from."""
     import compare
 
     folder.mkdir(exist_ok=True)
     report = compare.run().to_dict()
     (folder / "report.json").write_text(json.dumps(report))
     (folder / "report.md").write_text(report_page(report))
+    (folder / "bounds.md").write_text(bounds_table())
     (folder / "mistakes.md").write_text(mistakes_page())
     (folder / "exercises.md").write_text(exercises_table())
     (folder / "findings.md").write_text(findings_table())

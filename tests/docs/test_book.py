@@ -11,9 +11,17 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 sys.path.insert(0, str(DOCS / "_ext"))
 sys.path.insert(0, str(DOCS))
 
+import book  # noqa: E402
 import check_built  # noqa: E402
 import pair  # noqa: E402
+import verdicts  # noqa: E402
 from pairs import PAIRS, Pair  # noqa: E402
+
+from compare.average_mistakes import AVERAGES  # noqa: E402
+from compare.exercise import EXERCISES  # noqa: E402
+from compare.mistakes import MISTAKES  # noqa: E402
+from compare.report import STAGES  # noqa: E402
+from compare.unet_mistakes import SLIPS  # noqa: E402
 
 PAGES = sorted(
     page for page in DOCS.rglob("*.md") if "_gen" not in page.parts and "_build" not in page.parts
@@ -108,6 +116,93 @@ def split_cell(cell: str) -> tuple[str, str]:
     lines = cell.splitlines()
     count = next((i for i, line in enumerate(lines) if not line.startswith(":")), len(lines))
     return "\n".join(lines[:count]), "\n".join(lines[count:])
+
+
+def test_a_section_that_is_called_exercise_leads_to_one():
+    ids = {exercise.id for exercise in EXERCISES}
+    for page in PAGES:
+        for section in re.findall(
+            r"^## Exercises?$(.*?)(?=^## |\Z)", page.read_text(), re.M | re.S
+        ):
+            named = set(re.findall(r"`(?:ddpm exercise )?(\d+[a-z])`", section))
+            assert named, f"{page.name}: its exercise names no `ddpm exercise ID`"
+            assert named <= ids, f"{page.name} names {named - ids}"
+
+
+def test_every_exercise_is_on_its_page():
+    for exercise in EXERCISES:
+        page = DOCS / f"{verdicts.EXERCISE_PAGES[exercise.id[:-1]]}.md"
+        assert f"{exercise.id}`" in page.read_text(), f"{page.name} does not name {exercise.id}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_a_question_is_answered_where_it_stands(page: Path):
+    for block in re.findall(r":class: predict\n(.*?)\n:::", page.read_text(), re.DOTALL):
+        at_once = page.stem in ("swap", "report", "reading-diffusers")  # the next lines answer it
+        assert at_once or "](#" in block, f"{page.name}: the question has no answer\n{block}"
+    for section in re.split(r"^## ", page.read_text(), flags=re.MULTILINE):
+        if section.startswith("A question"):
+            assert ":::{dropdown} Answer" in section or "hide-cell" in section, page.name
+
+
+# --- the generated pages ---
+
+
+def rows_of_kills(leave_out: str = "") -> list[dict]:
+    """A kill table in which everything is found and named."""
+    known = [(m.id, m.stage) for m in MISTAKES]
+    known += [(s.id, "unet") for s in SLIPS] + [(a.id, "training") for a in AVERAGES]
+    return [verdicts.row(i, s, [f"{s}/x"], [i]) for i, s in known if i.split("-")[0] != leave_out]
+
+
+def test_the_kill_table_has_every_mistake_that_a_check_can_see():
+    rows = rows_of_kills()
+    page = verdicts.kill_page(rows)
+    assert page.startswith(
+        f"**{len(rows)} of {len(rows)} mistakes are found, {len(rows)} are named"
+    )
+    for row in rows:
+        assert f"| `{row['mistake']}` |" in page
+    for stage in ("unet", "training", "loss"):
+        assert f"{stage.capitalize()}: " in page
+    with pytest.raises(ValueError, match=r"the kill table lacks the mistakes \[95\]"):
+        verdicts.kill_page(rows_of_kills(leave_out="95"))
+
+
+def test_a_network_and_an_average_are_killed_and_named():
+    assert verdicts.kill_average(0) == verdicts.row(
+        "100", "training", ["training/average/buffers"], ["100"]
+    )
+    slip = next(i for i, slip in enumerate(SLIPS) if slip.id == "92-out")
+    killed = verdicts.kill_network(slip)
+    assert killed["named"] == ["92-out"]
+    assert killed["check"] == "unet/blocks"
+
+
+def test_every_stage_and_exercise_has_a_page():
+    assert set(verdicts.STAGE_PAGES) == set(STAGES)
+    pages = {*verdicts.STAGE_PAGES.values(), *verdicts.EXERCISE_PAGES.values()}
+    assert all((DOCS / f"{page}.md").is_file() for page in pages)
+    assert {exercise.id[:-1] for exercise in EXERCISES} == set(verdicts.EXERCISE_PAGES)
+
+
+def test_text_in_a_cell_of_a_table_is_taken_as_it_is():
+    assert verdicts.cell("a_b |c| [x] `d_e|f`") == r"a\_b \|c\| \[x] `d_e\|f`"
+    assert verdicts.cell(None) == ""
+
+
+def test_a_borrowed_cell_is_the_other_pages_with_another_alternative_text():
+    class App:
+        class env:
+            note_dependency = staticmethod(lambda page: None)
+
+    text = "```{cell} notebooks/tutorial-diffusers noise\n:alt: Du bruit \\ d\n```"
+    source = [text]
+    book.borrow_cells(App, "fr/x", source)
+    assert "    alt: Du bruit \\ d\n" in source[0]
+    assert "scheduler.add_noise(" in source[0]
+    with pytest.raises(ValueError, match="has no code cell named gone"):
+        book.borrow_cells(App, "x", ["```{cell} notebooks/tutorial-diffusers gone\n```"])
 
 
 def test_the_built_book_is_checked(tmp_path: Path):
