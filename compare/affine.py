@@ -66,8 +66,11 @@ def loud_setting(subject: Subject) -> Setting | None:
     return subject.offers(eta=1.0)
 
 
-def noise_row(subject: Subject, oracle: Oracle, table: Tensor) -> Tensor:
-    """(1, 8) the z behind the probe's seed: replayed, or else read off a step in mid-chain."""
+def noise_row(subject: Subject, oracle: Oracle) -> tuple[Tensor, float]:
+    """(1, 8) the z behind the probe's seed, and how far off it may be, relative to its size.
+
+    Replayed, or else read off a step in mid-chain, whose sigma float32 moves.
+    """
     setting = loud_setting(subject) or subject.setting
     if "noise" not in subject.answers:
         rows = probe(subject, setting)
@@ -78,11 +81,15 @@ def noise_row(subject: Subject, oracle: Oracle, table: Tensor) -> Tensor:
         subject.answers["noise at"] = chosen
     replayed = replayed_noise(subject, oracle)
     if replayed is not None:
-        return replayed
+        return replayed, 0.0
     rows, chosen = probe(subject, setting), subject.answers["noise at"]
-    sigma = oracle.sigma(level_of(oracle, table, rows, setting), setting)[chosen]
+    level = level_of(oracle, alpha_bars(subject, oracle, setting), rows, setting)
+    sigma = oracle.sigma(level, setting)
     noise = subject.answers["noise"]
-    return noise / sigma if bool(sigma > 0) else torch.ones_like(noise)
+    if not bool(sigma[chosen] > 0):
+        return torch.ones_like(noise), 0.0
+    off = propagated(lambda at: oracle.sigma(at, setting), level, sigma)
+    return noise / sigma[chosen], float(off[chosen] / sigma[chosen]) + FACTOR * UNIT
 
 
 def rows_of_mean(probe: Probe) -> Tensor:

@@ -1,4 +1,8 @@
-"""Stage forward: add_noise and get_velocity, given the candidate's own alpha-bar table."""
+"""Stage forward: add_noise and get_velocity, given the candidate's own alpha-bar table.
+
+And q(x_t | x_0) once more from the single steps q(x_t | x_{t-1}): what t steps of noising with the
+candidate's own betas make of an image, one after another, without its table.
+"""
 
 from collections.abc import Callable
 
@@ -10,7 +14,7 @@ from compare.oracle import F64, Oracle, Setting
 from compare.probe import alpha_bars
 from compare.report import Check
 from compare.subject import Broken, Built, Subject
-from compare.tolerances import FACTOR, HALF_UNIT, propagated_table
+from compare.tolerances import FACTOR, HALF_UNIT, UNIT, propagated_table, table_bound
 
 Formula = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 CATCHES = "mistakes 5, 6, 17, 21, 22"
@@ -31,6 +35,9 @@ def checks(subject: Subject, oracle: Oracle) -> list[Check]:
         name = str(dtype).removeprefix("torch.")
         with ledger.guard(name, quiet=True):
             _half(ledger, name, subject, oracle, dtype)
+    with ledger.guard("composition", quiet=True):  # that it raises is said above
+        _composition(ledger, subject, oracle)
+    _inputs(ledger, subject)
     return ledger.checks
 
 
@@ -154,4 +161,77 @@ def _half(ledger: Ledger, name: str, subject: Subject, oracle: Oracle, dtype: to
         tolerance="half",
         input=f"{name} images, t = 0..{upto - 1}",
         catches="mistake 31",
+    )
+
+
+def composed(betas: Tensor) -> tuple[Tensor, Tensor]:
+    """(T,) signal and noise level after each single step x = sqrt(1 - beta) x + sqrt(beta) z.
+
+    Independent noises add in their variances: Ho et al. eq. 2 and 4.
+
+    >>> signal, noise = composed(torch.tensor([0.36, 0.75], dtype=F64))
+    >>> [round(v, 9) for v in signal.tolist() + (noise**2).tolist()]
+    [0.8, 0.4, 0.36, 0.84]
+    """
+    signal, variance = 1.0, 0.0
+    signals, variances = [], []
+    for beta in betas.tolist():
+        signal, variance = (1 - beta) ** 0.5 * signal, (1 - beta) * variance + beta
+        signals.append(signal)
+        variances.append(variance)
+    return torch.tensor(signals, dtype=F64), torch.tensor(variances, dtype=F64).sqrt()
+
+
+def _composition(ledger: Ledger, subject: Subject, oracle: Oracle) -> None:
+    """The law of x_t from add_noise against that of single steps with the candidate's own betas."""
+    setting = subject.setting
+    built = subject.build(setting)
+    assert built is not None
+    T, table = setting.num_train_timesteps, alpha_bars(subject, oracle, setting)
+    betas = built.betas()
+    betas = None if betas is None else betas[-T:]
+    if betas is None or len(betas) < T or not bool(((betas >= 0) & (betas <= 1)).all()):
+        betas = 1 - table / torch.cat([torch.ones(1, dtype=F64), table[:-1]])
+    got = torch.stack(built.coefficients(torch.float32))
+    one = torch.ones(T, 1, 2, 3, dtype=F64)
+
+    def from_table() -> tuple[Tensor, Tensor]:
+        """What add_noise should be for the table that it reads."""
+
+        def at(table: Tensor) -> Tensor:
+            pair = []
+            for x_0, noise in ((one, 0 * one), (0 * one, one)):
+                torch.default_generator.manual_seed(0)
+                pair.append(oracle.add_noise(x_0, noise, table, torch.arange(T))[:, 0, 0, 0])
+            return torch.stack(pair)
+
+        return at(table), propagated_table(at, table, at(table).abs())
+
+    def from_steps() -> tuple[Tensor, Tensor]:
+        signal, noise = composed(betas)
+        alpha_bar = signal**2
+        off = table_bound(alpha_bar) * alpha_bar / 2
+        bounds = off / signal.clamp(min=1e-12), off / noise.clamp(min=1e-12)
+        return torch.stack([signal, noise]), torch.stack(bounds) + FACTOR * UNIT
+
+    ledger.values(
+        "composition",
+        "the law of x_t after t single steps",
+        got,
+        from_table,
+        from_steps,
+        where=lambda at: f"{('the signal', 'the noise')[at[0]]} at t={at[1]}",
+        input="add_noise of ones; a recursion over single steps with the candidate's own betas",
+        catches=CATCHES,
+    )
+
+
+def _inputs(ledger: Ledger, subject: Subject) -> None:
+    changed = sorted(w for w in subject.overwritten if not w.startswith("step"))
+    ledger.judge(
+        "inputs",
+        not changed,
+        "images and noise are left as they were",
+        f"{' and '.join(changed)} in place: a loss that compares with them goes wrong",
+        catches="arguments changed in place",
     )

@@ -50,17 +50,42 @@ def exact_output(kind: str, table: Tensor, x_t: Tensor, t: Tensor, x_0: Tensor) 
     """What a model that knows x_0 returns."""
     signal = per_image(table[t].sqrt(), x_t)
     noise = per_image((1 - table[t]).sqrt(), x_t)
+    if kind == "sample":
+        return x_0
     eps = (x_t - signal * x_0) / noise
-    return {"epsilon": eps, "sample": x_0, "v_prediction": signal * eps - noise * x_0}[kind]
+    return eps if kind == "epsilon" else signal * eps - noise * x_0
 
 
-def gaussian_denoiser(kind: str, table: Tensor) -> Any:
-    """The exact answer for data N(CENTRE, SPREAD^2): E[x_0 given x_t]."""
+def exact_denoiser(
+    kind: str,
+    table: Tensor,
+    centre: float | Tensor = CENTRE,
+    spread: float | Tensor = SPREAD,
+    apart: float | Tensor = 0.0,
+) -> Any:
+    """The exact answer for data of two modes: E[x_0 given x_t], in closed form.
+
+    A picture is centre + apart or centre - apart at every pixel, both as likely, plus
+    N(0, spread^2); `apart` = 0 leaves the Gaussian. The posterior mean is that of each mode,
+    weighed by how likely the mode is, which makes the tanh. All in float64, alpha-bars (T,).
+
+    Args:
+        kind: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`.
+        table: (T,) alpha-bars.
+        centre, spread, apart: of the data; floats, or (b, 1, 1, 1) to differ from image to image.
+
+    Returns:
+        (x_t (b, c, h, w), t (b,) or (1,)) -> output (b, c, h, w).
+    """
 
     def answer(x_t: Tensor, t: Tensor) -> Tensor:
         alpha_bar = per_image(table[t], x_t)
-        gain = alpha_bar.sqrt() * SPREAD**2 / (alpha_bar * SPREAD**2 + 1 - alpha_bar)
-        x_0 = CENTRE + gain * (x_t - alpha_bar.sqrt() * CENTRE)
+        signal = alpha_bar.sqrt()
+        variance = alpha_bar * spread**2 + 1 - alpha_bar
+        gain = signal * spread**2 / variance
+        off = x_t - signal * centre
+        likely = (signal * apart / variance * off.sum(dim=(1, 2, 3), keepdim=True)).tanh()
+        x_0 = centre + gain * off + (1 - gain * signal) * apart * likely
         return exact_output(kind, table, x_t, t, x_0)
 
     return answer

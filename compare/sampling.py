@@ -1,448 +1,198 @@
-"""Stage sampling: whole chains with the exact denoiser, and the role `sample`."""
+"""Stage sampling: whole chains with the exact denoiser, and the role `sample`.
 
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any
+By recursion where the step is affine, by walking the chain with the candidate's own step where it
+is not; a loop of the candidate's own call by call.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from compare.affine import level_of, rounding, rows_of_mean
-from compare.candidate import brief
+from compare import chains
+from compare.affine import expected_mean, level_of, rows_of_mean
 from compare.ledger import Ledger
-from compare.oracle import F64, Level, Loop, Oracle, Setting
-from compare.probe import Probe, alpha_bars, probe
+from compare.loop import judge_loop
+from compare.oracle import F64, Oracle, Setting
+from compare.probe import alpha_bars, probe
 from compare.report import Check
-from compare.roles import CENTRE, SPREAD, Spy, exact_output, gaussian_denoiser
-from compare.subject import Broken, Subject
-from compare.tolerances import TOLERANCES
-from compare.variance import SIX, statistics
+from compare.roles import CENTRE, SPREAD, exact_denoiser
+from compare.subject import Subject
+from compare.tolerances import TOLERANCES, propagated
 
-SHAPE = (32, 2, 8, 8)
 LENGTHS = (4, 10, 50, None)
+KINDS = ("epsilon", "sample", "v_prediction")
+CATCHES = "what is kept between calls, so that no single step shows it; mistakes 37-68"
 
 
 def checks(subject: Subject, oracle: Oracle) -> list[Check]:
-    """Means and stds of chains by recursion; a loop of the candidate's own call by call."""
+    """Laws along chains by recursion, then by walking them; a loop of the candidate's own."""
     ledger = Ledger("sampling", subject.strict)
-    if subject.has("step") and subject.steps_pass:
-        for n in LENGTHS:
-            if n is None or subject.has("set_timesteps"):
-                with ledger.guard(f"chain-{n or 'all'}"):
-                    _recursion(ledger, subject, oracle, n)
+    # Whether they pass is said once: a mistake that is tried on changes nothing in what is judged.
+    if subject.has("step") and subject.remember(("steps pass",), lambda: subject.steps_pass):
+        _inputs(ledger, subject)
+        for n in _lengths(subject):
+            with ledger.guard(f"marginals-{n or 'all'}"):
+                _recursion(ledger, subject, oracle, n)
+        for name, setting, lengths in _walked(subject):
+            with ledger.guard(name):
+                _walk(ledger, name, subject, oracle, setting, lengths)
     if subject.adapter is not None and subject.adapter.sample is not None:
         with ledger.guard("loop"):
-            _loop(ledger, subject, oracle)
+            judge_loop(ledger, subject, oracle)
     return ledger.checks
 
 
-def moments(a: Tensor, b: Tensor, s: Tensor, table: Tensor, t: Tensor) -> tuple[float, float]:
-    """Mean and std at the end of x_prev = a x + b eps + s z with the exact eps, without sampling.
+def _lengths(subject: Subject) -> list[int | None]:
+    """The chains shorter than T that the candidate can make, then the full one."""
+    T, short = subject.setting.num_train_timesteps, subject.has("set_timesteps")
+    return [n for n in LENGTHS if n is None or (short and n < T)]
 
-    The data are N(CENTRE, SPREAD^2), so eps is affine in x and the law stays Gaussian.
+
+def _walked(subject: Subject) -> Iterator[tuple[str, Setting, tuple[int | None, ...]]]:
+    """(name, setting, lengths) of the chains that are walked, the full one by default once.
+
+    Where nothing is clipped the recursion says the law, so `quick` walks such a chain only where
+    no clip is offered.
     """
-    alpha_bar = table[t]
-    signal, noise = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
-    slope = noise / (alpha_bar * SPREAD**2 + 1 - alpha_bar)  # of eps in x - signal CENTRE
-    gain, shift = a + b * slope, -b * slope * signal * CENTRE
+    everything, lengths = subject.level == "full", tuple(_lengths(subject))
+    wanted: dict[str, dict] = {"clipped": {"clip_sample": True}, "plain": {"clip_sample": False}}
+    wanted["threshold"] = {"thresholding": True, "sample_max_value": 1.5}
+    if subject.setting.eta is not None:
+        wanted["clipped-eta=1"] = {"clip_sample": True, "eta": 1.0}
+    for kind in KINDS if everything else ():
+        wanted[f"clipped-{kind}"] = {"clip_sample": True, "prediction_type": kind}
+    walked: list[Setting] = []
+    for name, changes in wanted.items():
+        setting = subject.offers(**changes)
+        again = setting in walked or (name == "plain" and walked and not everything)
+        if setting is None or again:
+            continue
+        chosen = lengths if everything or not walked else tuple(n for n in lengths if n)
+        walked.append(setting)
+        if chosen:
+            yield name, setting, chosen
+
+
+def _walk(
+    ledger: Ledger,
+    name: str,
+    subject: Subject,
+    oracle: Oracle,
+    setting: Setting,
+    lengths: tuple[int | None, ...],
+) -> None:
+    table = alpha_bars(subject, Oracle(), setting)
+    found = chains.walks(subject, table, setting, lengths)
+    for n, walk in found.items():
+        for what, seen in chains.evidence(subject, oracle, table, setting, walk).items():
+            how = TOLERANCES["two samples" if what in chains.AT_THE_END else "chain"]
+            ledger.add(
+                f"{name}-{n or 'all'}/{what}",
+                "close" if seen.holds else "differs",
+                chains.RIGHT[what] if seen.holds else seen.message + chains.KEPT,
+                measured=seen.measured,
+                allowed=seen.allowed,
+                input=f"{walk.x.shape[1]} images from N(0, I), {len(walk.t)} steps, exact denoiser",
+                reason=f"{how.bound}: {how.reason}",
+                catches=CATCHES,
+            )
+    ledger.judge(
+        f"{name}/again",
+        found[lengths[0]].again,
+        "walked again after other chains, the first one goes the same way",
+        "walked again after other chains, the first one goes another way" + chains.KEPT,
+        catches=CATCHES,
+    )
+
+
+def _inputs(ledger: Ledger, subject: Subject) -> None:
+    changed = sorted(words for words in subject.overwritten if words.startswith("step"))
+    ledger.judge(
+        "inputs",
+        not changed,
+        "step leaves what it is given as it was",
+        f"{' and '.join(changed)} in place: a loop that keeps it, for guidance or for a picture "
+        "of the chain, goes on with other numbers",
+        catches="what is changed in place, so that no single step shows it",
+    )
+
+
+def marginals(gain: Tensor, shift: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of x after each step x_prev = gain x + shift + s z, from x_T ~ N(0, 1).
+
+    All (k,) float64. The law stays Gaussian, so nothing is sampled.
+
+    >>> mean, variance = marginals(torch.tensor([0.5]), torch.tensor([1.0]), torch.tensor([0.5]))
+    >>> mean.item(), variance.item()
+    (1.0, 0.5)
+    """
     centre, variance = 0.0, 1.0
+    centres, variances = [], []
     for g, h, size in zip(gain.tolist(), shift.tolist(), s.tolist(), strict=True):
         centre, variance = g * centre + h, g * g * variance + size * size
-    return centre, variance**0.5
+        centres.append(centre)
+        variances.append(variance)
+    return torch.tensor(centres, dtype=F64), torch.tensor(variances, dtype=F64)
 
 
-def _curves(rows: Probe) -> tuple[Tensor, Tensor, Tensor]:
-    """a_t, b_t and s_t, as a candidate has them; s_t up to the size of z."""
-    k = len(rows.t)
-    both = rows_of_mean(rows)
-    return (both[:k] / rows.x).mean(1), (both[k:] / rows.out).mean(1), rows.zero.abs().mean(1)
+def affine_denoiser(kind: str, table: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """(k,) slope and height at 0 of the exact output for data N(CENTRE, SPREAD^2) at each t."""
+    answer = exact_denoiser(kind, table)
+    at_0, at_1 = (answer(torch.full((len(t), 1, 1, 1), v, dtype=F64), t).flatten() for v in (0, 1))
+    return at_1 - at_0, at_0
 
 
 def _recursion(ledger: Ledger, subject: Subject, oracle: Oracle, n: int | None) -> None:
-    """The law at the end of a chain, from the measured curves and from the oracle's."""
+    """The law of x after every step, from the measured curves and from the oracle's."""
     setting = subject.setting
-    if setting.prediction_type != "epsilon" or setting.thresholding:
+    if setting.thresholding:
         return
-    rows = probe(subject, setting, n)
-    table = alpha_bars(subject, oracle, setting)
-    a, b, s = _curves(rows)
-    level = level_of(oracle, table, rows, setting)
-    one, zero = torch.ones(len(rows.t), 1, dtype=F64), torch.zeros(len(rows.t), 1, dtype=F64)
     plain = replace(setting, clip_sample=False)
+    rows, table = probe(subject, setting, n), alpha_bars(subject, oracle, setting)
+    level, k, t = level_of(oracle, table, rows, setting), len(rows.t), rows.t.flatten()
+    slope, height = affine_denoiser(setting.prediction_type, table, t)
+
+    def halves(both: Tensor) -> tuple[Tensor, Tensor]:
+        """What x and the model output are multiplied by."""
+        return (both[:k] / rows.x).mean(1), (both[k:] / rows.out).mean(1)
+
+    def law(a: Tensor, b: Tensor, s: Tensor) -> Tensor:
+        centre, variance = marginals(a + b * slope, b * height, s)
+        return torch.stack([centre, variance.sqrt()], dim=1)
+
+    one, zero = torch.ones(k, 1, dtype=F64), torch.zeros(k, 1, dtype=F64)
     right_a = oracle.step_mean(zero, one, level, plain).flatten()
     right_b = oracle.step_mean(one, zero, level, plain).flatten()
-    sigma = oracle.sigma(level, setting).flatten()
-    z = (s.sum() / sigma.sum()) if float(sigma.sum()) > 0 else torch.ones(())
-    t = rows.t.flatten()
-    got = torch.tensor(moments(a, b, s / z, table, t))
-    right = torch.tensor(moments(right_a, right_b, sigma, table, t))
+    sigma = oracle.sigma(level, setting)
+    size = rows.zero.abs().mean(1)  # s_t up to the size of z
+    noisy = sigma.flatten() > 0
+    z = (size / sigma.flatten())[noisy].median() if bool(noisy.any()) else torch.ones(())
+    got = law(*halves(rows_of_mean(rows)), size / z)
+    right = law(right_a, right_b, sigma.flatten())
+
+    def expected() -> tuple[Tensor, Tensor]:
+        _, allowed = expected_mean(oracle, rows, level, setting)()
+        off_a, off_b = ((v / w.abs()).amax(1) for v, w in
+                        ((allowed[:k], rows.x), (allowed[k:], rows.out)))  # fmt: skip
+        off_s = propagated(lambda at: oracle.sigma(at, setting), level, sigma).flatten()
+        if bool(noisy.any()):  # half of the steps say z no worse than this
+            off_s = off_s + sigma.flatten() * (off_s / sigma.flatten())[noisy].median()
+        gain, spread = (right_a + right_b * slope).abs(), right[:, 1].clamp(min=1e-12)
+        off_gain, off_shift = off_a + off_b * slope.abs(), off_b * height.abs()
+        before = torch.cat([torch.tensor([[0.0, 1.0]], dtype=F64), right[:-1]])
+        off_mean, _ = marginals(gain, off_gain * before[:, 0].abs() + off_shift, one[:, 0])
+        added = 2 * gain * off_gain * before[:, 1] ** 2 + 2 * sigma.flatten() * off_s
+        off_variance, _ = marginals(gain**2, added, one[:, 0])
+        return right, torch.stack([off_mean, off_variance / (2 * spread)], dim=1)
+
     ledger.values(
-        f"chain-{n or 'all'}",
-        "the law at the end of the chain",
+        f"marginals-{n or 'all'}",
+        "the law of x_t along the chain",
         got,
-        lambda: (right, torch.full((2,), 1e-3)),
-        where=lambda at: ("the mean", "the std")[at[0]],
-        input=f"data N({CENTRE}, {SPREAD}^2), the exact denoiser, {len(rows.t)} steps, recursion",
-        reason="errors of the curves, each within its float32 bound, added over the chain",
+        expected,
+        where=lambda at: f"{('mean', 'std')[at[1]]} after the step from t={int(t[at[0]])}",
+        tolerance="marginals",
+        input=f"data N({CENTRE}, {SPREAD}^2), the exact denoiser, {k} steps, recursion",
     )
-
-
-@dataclass(frozen=True)
-class Run:
-    """A loop seen from the model: x (calls, ...), what it was told, and what came out."""
-
-    x: Tensor
-    t: Tensor
-    out: Tensor
-    training: bool
-    left_training: bool
-    result: Tensor
-    again: Tensor
-    apart: tuple[Tensor, Tensor] | None
-    far: Tensor | None
-
-
-def _ask(subject: Subject, table: Tensor) -> Run:
-    assert subject.adapter is not None
-    role: Any = subject.adapter.sample
-    answer = gaussian_denoiser(subject.setting.prediction_type, table)
-
-    def call(model: Spy, shape: tuple[int, ...], generator: Any) -> Tensor:
-        torch.default_generator.manual_seed(11)
-        try:
-            result = torch.as_tensor(role(model, shape, generator))
-        except (Exception, SystemExit) as error:
-            raise Broken(f"sample raises {brief(error)}") from None
-        if tuple(result.shape) != shape:
-            text = f"sample returned shape {tuple(result.shape)}, asked for {shape}"
-            raise Broken(text, raised=False)
-        if not model.seen:
-            raise Broken("sample never calls the model", raised=False)
-        return result.detach()
-
-    model = Spy(answer, table)
-    result = call(model, SHAPE, torch.Generator().manual_seed(11))
-    again = call(Spy(answer, table), SHAPE, torch.Generator().manual_seed(11))
-    few = (3, 1, 2, 2)
-    try:
-        streams = [torch.Generator().manual_seed(s) for s in (1, 2, 3)]
-        many = call(Spy(answer, table), few, streams)
-        alone = [
-            call(Spy(answer, table), (1, 1, 2, 2), [torch.Generator().manual_seed(s)])
-            for s in (1, 2, 3)
-        ]
-        apart = (many, torch.cat(alone))
-    except Broken:
-        apart = None
-    far = None
-    if result.dtype == torch.uint8:
-        far = call(
-            Spy(_far_outside(subject, table), table), SHAPE, torch.Generator().manual_seed(1)
-        )
-    return Run(
-        torch.stack([x for x, *_ in model.seen]),
-        torch.stack([t[0] for _, t, *_ in model.seen]),
-        torch.stack([out for _, _, out, _ in model.seen]),
-        any(training for *_, training in model.seen),
-        model.training,
-        result,
-        again,
-        apart,
-        far,
-    )
-
-
-def _far_outside(subject: Subject, table: Tensor) -> Any:
-    """A denoiser sure of a picture half brighter than white and half darker than black."""
-
-    def answer(x: Tensor, t: Tensor) -> Tensor:
-        x_0 = torch.full_like(x, 1.3)
-        x_0[..., x.shape[-1] // 2 :] = -1.3
-        return exact_output(subject.setting.prediction_type, table, x, t, x_0)
-
-    return answer
-
-
-def _loop(ledger: Ledger, subject: Subject, oracle: Oracle) -> None:
-    setting, loop = subject.setting, oracle.loop
-    table = alpha_bars(subject, Oracle(), setting)
-    run = subject.remember(("sample",), lambda: _ask(subject, table))
-    n = len(run.t)
-    told, visited, after = _visited(ledger, run, oracle, setting, table)
-    ledger.judge("loop/eval", run.training != loop.evaluates,
-                 "the model is in the mode looked for", "the model samples in training mode",
-                 catches="mistake 95")  # fmt: skip
-    if not run.left_training and loop.evaluates:
-        ledger.add("loop/mode", "note", "the model is left in eval mode")
-    _start(ledger, run, oracle)
-    if told and n > 1:
-        _transitions(ledger, run, oracle, setting, table, visited, after)
-    ledger.judge(
-        "loop/replay",
-        bool((run.result == run.again).all()),
-        "the same seed gives the same pictures",
-        "the same seed gives other pictures",
-    )
-    if run.apart is not None:
-        own = bool((run.apart[0] == run.apart[1]).all())
-        ledger.judge("loop/generators", own == loop.own_streams,
-                     "one generator for each image: as looked for",
-                     "with one generator for each image, an image depends on its batch-mates",
-                     catches="mistake 106")  # fmt: skip
-
-
-def _visited(
-    ledger: Ledger, run: Run, oracle: Oracle, setting: Setting, table: Tensor
-) -> tuple[bool, list[int], list[int]]:
-    """Whether the model was told right, the steps that it stands at, and the step after each."""
-    n, T = len(run.t), setting.num_train_timesteps
-    told = [int(t) for t in run.t]
-    full = n >= T - 1
-    spacings = ("leading",) if full else ("leading", "trailing", "linspace")
-    lists = {}
-    for spacing in spacings:
-        exact, unit = oracle.timesteps(replace(setting, timestep_spacing=spacing), T if full else n)
-        lists[spacing] = (exact.to(F64) / unit).round().long().tolist()
-    expected = {}
-    for spacing, listed in lists.items():
-        chosen = [t for t in listed if t >= oracle.loop.stops_at]
-        chosen = chosen if oracle.loop.falls else chosen[::-1]
-        expected[spacing] = list(range(n)) if oracle.loop.tells == "index" else chosen
-    base = int(min(told) == 1 and max(told) == T)
-    counted = [t - base for t in told]
-    found = next((s for s, e in expected.items() if counted == e), None)
-    right = next(iter(lists.values()))
-    if found is None and not full and oracle.loop == Loop() and _may_visit(counted, table):
-        ledger.add("loop/visits", "close", f"the model is asked at {_ends(told)}, a list of its "
-                   "own (a convention)", measured=float(n))  # fmt: skip
-        return True, counted, [*counted[1:], -1]
-    ledger.judge("loop/visits", found is not None, f"the model is asked at {_ends(told)}",
-                 f"the model is asked at {_ends(told)}, should be {_ends(right)}",
-                 measured=float(n), catches="mistakes 78-80")  # fmt: skip
-    if base:
-        ledger.add("loop/t-base", "note", "the model is told t from 1")
-    whole = lists[found or spacings[0]]
-    following = dict(zip(whole, [*whole[1:], -1], strict=True))
-    chosen = [t for t in whole if t >= oracle.loop.stops_at]
-    chosen = chosen if oracle.loop.falls else chosen[::-1]
-    return found is not None, chosen, [following[t] for t in chosen]
-
-
-def _may_visit(listed: list[int], table: Tensor) -> bool:
-    """True if a list falls from where nothing is left of the image to near t = 0."""
-    stride = -(-len(table) // len(listed))
-    starts = listed[0] >= len(table) - stride or float(table[listed[0]].sqrt()) < 0.05
-    falls = all(a > b for a, b in pairwise(listed))
-    return starts and falls and 0 <= listed[-1] <= stride
-
-
-def _ends(listed: list[int]) -> str:
-    return str(listed) if len(listed) < 6 else f"{listed[0]}, {listed[1]}, ..., {listed[-1]}"
-
-
-def _start(ledger: Ledger, run: Run, oracle: Oracle) -> None:
-    x = run.x[0]
-    uniform = oracle.loop.start == "uniform"
-    centre, spread = (0.5, 12**-0.5) if uniform else (0.0, 1.0)
-    allowed = SIX * x.numel() ** -0.5
-    off = max(abs(float(x.mean()) - centre), abs(float(x.std()) - spread))
-    ledger.judge("loop/start", off <= allowed, "x_T has the law looked for",
-                 f"x_T has mean {float(x.mean()):.3f}, std {float(x.std()):.3f}, should be 0, 1",
-                 measured=off, allowed=allowed, reason=TOLERANCES["law"].reason,
-                 catches="mistake 63")  # fmt: skip
-
-
-def _transitions(
-    ledger: Ledger,
-    run: Run,
-    oracle: Oracle,
-    setting: Setting,
-    table: Tensor,
-    visited: list[int],
-    after: list[int],
-) -> None:
-    """From call to call: what is left after the mean, over sigma, must be fresh N(0, 1)."""
-    k = len(run.t)
-    t, following = torch.tensor(visited[:k]), torch.tensor(after[:k])
-    prev = oracle.previous(following, t, k, setting)
-    level = _shaped(oracle.level(table, t, prev, setting))
-    steps = _Steps(run, oracle, level, _clear(run, following))
-    chosen = _kind(steps, setting)
-    rest, size = steps.left(chosen)
-    loud = (size > 0).flatten()
-    if not bool(loud.all()):
-        still = steps.is_silent(rest, ~loud)
-        what = "of DDIM, eta = 0 (a convention)" if chosen.eta == 0 else "as looked for"
-        ledger.judge("loop/silent", still, f"{int((~loud).sum())} steps add no noise, {what}",
-                     "there is noise where none is looked for")  # fmt: skip
-    if bool(loud.any()):
-        _fresh(ledger, rest[loud] / size[loud], run.out[steps.calls][loud], oracle)
-    end = _some(level, torch.tensor([k - 1]))
-    last = oracle.step_mean(run.out[-1:], run.x[-1:], end, chosen)[0]
-    if int(following[-1]) < 0 and oracle.loop.falls:
-        _pictures(ledger, run, last, float(oracle.sigma(end, chosen)), end, oracle)
-
-
-def _clear(run: Run, following: Tensor) -> Tensor:
-    """The calls from which a step goes on, and where x is not so large that rounding hides z."""
-    size = run.x.abs().amax(dim=(1, 2, 3, 4)).nan_to_num(torch.inf)
-    return ((following[:-1] >= 0) & (size[:-1] < 100) & (size[1:] < 100)).nonzero().flatten()
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """The steps of a loop from each of some calls to the next."""
-
-    run: Run
-    oracle: Oracle
-    level: Level
-    calls: Tensor
-
-    def left(self, chosen: Setting) -> tuple[Tensor, Tensor]:
-        """What a step of this kind leaves after its mean, and the std that it should have."""
-        at, run = _some(self.level, self.calls), self.run
-        mean = self.oracle.step_mean(run.out[self.calls], run.x[self.calls], at, chosen)
-        return run.x[self.calls + 1] - mean, self.oracle.sigma(at, chosen)
-
-    def is_silent(self, rest: Tensor, calls: Tensor) -> bool:
-        """True if nothing is left at these calls, up to rounding."""
-        scale = 1 + self.run.x[self.calls + 1].flatten(1).abs().amax(dim=1)
-        return bool((rest.flatten(1).abs().amax(dim=1) <= 1e-4 * scale)[calls].all())
-
-    def spreads(self, chosen: Setting) -> Tensor:
-        """(calls,) the std of what is left over what it should be, in logarithms."""
-        rest, size = self.left(chosen)
-        return (rest.flatten(1).std(dim=1) / size.flatten().clamp(min=1e-12)).log()
-
-
-def _kind(steps: _Steps, setting: Setting) -> Setting:
-    """The kind of step that fits best: which variance, or which eta of DDIM, is a convention."""
-    silent = replace(setting, eta=0.0)
-    rest, _ = steps.left(silent)
-    if steps.is_silent(rest, torch.ones(len(rest), dtype=torch.bool)):
-        return silent
-    kinds = [replace(setting, variance_type=name) for name in ("fixed_small", "fixed_large")]
-    drawn = steps.oracle.draw((64, *SHAPE[1:]), torch.Generator().manual_seed(0), torch.float32)
-    off = [float((steps.spreads(kind) - drawn.std().log()).abs().mean()) for kind in kinds]
-    best = kinds[off.index(min(off))]
-    if min(off) < 0.05 or steps.oracle != replace(Oracle(), loop=steps.oracle.loop):
-        return best
-    between = replace(setting, eta=_eta(steps, setting))
-    rest, size = steps.left(between)
-    z, output = rest / size, steps.run.out[steps.calls]
-    # A chain that is only too quiet leaves part of its mean: some of the model's output.
-    mixed = abs(float((z * output).mean() / (z.std() * output.std())))
-    spread = float((z.flatten(1).std(dim=1) - 1).abs().max())
-    fits = mixed < SIX * z.numel() ** -0.5 and spread < _allowed(z[0].numel())
-    return between if fits else best
-
-
-def _eta(steps: _Steps, setting: Setting) -> float:
-    """The eta in (0, 1) of DDIM whose steps leave noise of std 1, by bisection."""
-    few = replace(steps, calls=steps.calls[:: 1 + len(steps.calls) // 24])
-    low, high = 0.01, 1.0
-    for _ in range(20):
-        middle = (low + high) / 2
-        if float(few.spreads(replace(setting, eta=middle)).mean()) > 0:
-            low = middle
-        else:
-            high = middle
-    return round((low + high) / 2, 3)
-
-
-def _allowed(pixels: int) -> float:
-    """Of a mean or a std of so many z: 1e-11 each, since 1,000 steps are looked at together."""
-    return 6.8 * pixels**-0.5
-
-
-def _shaped(level: Level) -> Level:
-    names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
-    return replace(level, **{n: getattr(level, n).reshape(-1, 1, 1, 1, 1) for n in names})
-
-
-def _some(level: Level, calls: Tensor) -> Level:
-    names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
-    return replace(level, **{n: getattr(level, n)[calls] for n in names})
-
-
-def _fresh(ledger: Ledger, z: Tensor, out: Tensor, oracle: Oracle) -> None:
-    """(calls, b, c, h, w): mean and std of every step's z, its law, and independence.
-
-    All against a draw of the oracle's, so that a wrong law can be named too.
-    """
-    if oracle.noise_of is not Oracle().noise_of:
-        off = float((z - oracle.noise_of(torch.zeros_like(z), out)).abs().max())
-        ledger.judge("loop/steps-mean", off < 1e-2, "the noise is what was looked for",
-                     f"the noise is {off:.3g} away from what was looked for")  # fmt: skip
-        return
-    pixels, right = z[0].numel(), oracle.draw is Oracle().draw
-    stream, other = torch.Generator().manual_seed(21), torch.Generator().manual_seed(22)
-    shape = tuple(z.shape[1:])
-    drawn = [oracle.draw(shape, g, torch.float32).to(F64) for g in (stream, stream, other)]
-    wide = oracle.draw((64, *shape[1:]), other, torch.float32)
-    wanted = {"mean": 0.0, "std": 1.0} if right else {"mean": wide.mean(), "std": wide.std()}
-    factor = 1.0 if right else 2.0
-    allowed = factor * _allowed(pixels)
-    each = {"mean": z.flatten(1).mean(dim=1), "std": z.flatten(1).std(dim=1)}
-    for name, values in each.items():
-        gaps = (values - float(wanted[name])).abs()
-        i = int(gaps.argmax())
-        ledger.add(f"loop/steps-{name}", "close" if float(gaps[i]) <= allowed else "differs",
-                   f"step {i + 1}: what is left after the mean, over sigma, has {name} "
-                   f"{float(values[i]):.3f}", measured=float(gaps[i]), allowed=allowed,
-                   reason=TOLERANCES["law"].reason, catches="mistakes 37-60")  # fmt: skip
-    if len(z) < 2:
-        return
-    middle = len(z) // 2
-    pair = statistics(z[middle - 1].float(), z[middle].float(), z[0].float())
-    model = statistics(*(d.float() for d in drawn))
-    for name in ("distance to N(0, 1)", "correlation of images", "correlation of calls"):
-        bound = factor * (3.3 if "distance" in name else SIX) * pixels**-0.5
-        aim = 0.0 if right else model[name]
-        aim = 1.0 if name == "correlation of calls" and oracle.loop.reseeds else aim
-        gap = abs(pair[name] - aim)
-        ledger.add(f"loop/{name.replace(' ', '-')}", "close" if gap <= bound else "differs",
-                   f"{name} of the steps' z is {pair[name]:.3f}", measured=gap, allowed=bound,
-                   reason=TOLERANCES["law"].reason, catches="mistakes 61-63")  # fmt: skip
-
-
-def _pictures(
-    ledger: Ledger, run: Run, last: Tensor, sigma: float, end: Level, oracle: Oracle
-) -> None:
-    """The result against the last step: as it is, clamped, in [0, 1], or as bytes."""
-    got = run.result.to(F64)
-    if sigma > 0:  # noise is looked for
-        spreads = [float((got - last).std()), float((2 * got - 1 - last).std())]
-        off = min(abs(spread / sigma - 1) for spread in spreads)
-        ledger.add("loop/pictures", "close" if off <= _allowed(last.numel()) else "differs",
-                   f"the result is {min(spreads):.3g} away from the last step's mean, should be "
-                   f"{sigma:.3g}", measured=off, allowed=_allowed(last.numel()))  # fmt: skip
-        return
-    grey = (last + 1) * 127.5
-    if run.result.dtype == torch.uint8:
-        clamped = grey.clamp(0, 255)
-        made = {"round": clamped.round(), "floor": clamped.floor(), "wrap": grey.round() % 256}
-        if run.far is not None:
-            white, black = run.far[..., :4].float().mean(), run.far[..., 4:].float().mean()
-            wraps = not (float(white) > 250 and float(black) < 5)
-            ledger.judge("loop/clamp", wraps == (oracle.loop.codec == "wrap"),
-                         "values outside [-1, 1] become white and black",
-                         f"brighter than white becomes {float(white):.0f}, darker than black "
-                         f"{float(black):.0f}", catches="mistake 69")  # fmt: skip
-        off = float(((got - made[oracle.loop.codec]).abs() > 0.5).double().mean())
-        ledger.judge("loop/pictures", off < 0.01, "the bytes are those of the last step",
-                     f"{off:.0%} of the bytes are not (x + 1) * 127.5, rounded and clamped",
-                     measured=off, allowed=0.01, reason="ties and float32 rounding",
-                     catches="mistake 69")  # fmt: skip
-        return
-    unit = (last + 1) / 2
-    forms = {"as it is": last, "clamped": last.clamp(-1, 1), "in [0, 1]": unit.clamp(0, 1),
-             "in [0, 1], not clamped": unit}  # fmt: skip
-    away = {name: float((got - value).abs().max()) for name, value in forms.items()}
-    best = min(away, key=lambda name: away[name])
-    # beta and 1 - alpha-bar may be rounded each by itself
-    allowed = 1e-4 + float(rounding(last.abs().max()) / (1 - end.alpha_bar).min())
-    ledger.judge("loop/pictures", away[best] < allowed, f"the result is the last step, {best}",
-                 f"the result is {away[best]:.3g} away from the last step's mean: noise or a step "
-                 "at the end", measured=away[best], allowed=allowed,
-                 reason="float32 rounding of one step", catches="mistakes 56, 69, 79")  # fmt: skip

@@ -87,6 +87,7 @@ class Subject:
         self.steps_pass = True  # whole chains are judged only where every single step passes
         self.strict: frozenset[str] | None = None
         self.global_state = True
+        self.overwritten: set[str] = set()  # arguments that a method changed in place
         self._factory = self._door(candidate)
         self.named = set(named_keywords(self._factory)) & set(NAMES)
         self.setting = base or Setting()
@@ -171,6 +172,10 @@ class Subject:
             except Exception as error:
                 raise Broken(f"cannot be built: {brief(error)}") from None
         return self.answers[key]
+
+    def fresh(self, setting: Setting) -> "Built":
+        """A scheduler of a setting that is offered, made anew."""
+        return Built(self, self._wrap(self._make(self._keywords(setting))), setting, "fresh")
 
     def reading(self, **changes: Any) -> "Subject":
         """The same candidate and answers, its unnamed conventions read otherwise."""
@@ -271,7 +276,9 @@ class Built:
         function = getattr(self.thing, method, None)
         if function is None:
             raise Broken(f"has no method {method}(x_0, noise, t)")
-        result = self._call(method, function, x_0.clone(), noise.clone(), t + self.subject.t_base)
+        given = {"the images": x_0.clone(), "the noise": noise.clone()}
+        result = self._call(method, function, *given.values(), t + self.subject.t_base)
+        self._look_over(method, given)
         if not isinstance(result, Tensor):
             raise Broken(f"{method} returned {type(result).__name__}, not a tensor", raised=False)
         if result.shape != x_0.shape:
@@ -345,7 +352,10 @@ class Built:
         function = getattr(self.thing, "step", None)
         if function is None:
             raise Broken("has no method step(model_output, t, x_t)")
-        result = self._call("step", function, out.clone(), element, x_t.clone(), **kwargs)
+        given = {"the model output": out.clone(), "x_t": x_t.clone()}
+        result = self._call("step", function, given["the model output"], element, given["x_t"],
+                            **kwargs)  # fmt: skip
+        self._look_over("step", given)
         prev, x_0 = _parts(result)
         if not isinstance(prev, Tensor):
             raise Broken(f"step returned {type(result).__name__}, not a tensor", raised=False)
@@ -357,6 +367,11 @@ class Built:
         return Answer(
             prev.detach().to(F64), None if x_0 is None else x_0.detach().to(F64), prev.dtype
         )
+
+    def _look_over(self, method: str, given: dict[str, Tensor]) -> None:
+        """Writes down which of the clones given to a method were changed in place."""
+        changed = {f"{method} changes {name}" for name, v in given.items() if v._version}
+        self.subject.overwritten |= changed
 
     def _seed(self, seed: int) -> None:
         if self.subject.global_state:

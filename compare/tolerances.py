@@ -16,6 +16,7 @@ from compare.oracle import Level
 
 UNIT = 2.0**-24  # half the distance between float32 neighbours, relative
 HALF_UNIT = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
+RATE = 1e-9  # of false alarms of one check that looks at random draws
 FACTOR = 4.0  # a result passes through a handful of operations, each rounding once
 
 
@@ -51,6 +52,21 @@ TOLERANCES = {
             "a statistic of random draws",
             "the quantile at 1e-9 of its law under the right formula",
             "fewer than 1,000 such tests a run: family-wise false alarms at most 1e-6",
+        ),
+        "marginals": (
+            "mean and std of x_t along a chain, by recursion",
+            "the bounds of a_t, b_t, s_t carried through the recursion, in float64",
+            "each coefficient may be off by its float32 bound at every step, all one way",
+        ),
+        "chain": (
+            "what the steps of a walked chain leave after their means, over sigma",
+            "the exact quantile at 1e-9, shared among what is looked at, and float32's share",
+            "normal draws, so sums and mean squares have known laws: false alarm 1e-9 a check",
+        ),
+        "two samples": (
+            "the end of a walked chain against that of the oracle's own chain",
+            "a concentration bound at 1e-9, shared among what is looked at",
+            "holds for every law and sample size (compare/laws.py): false alarm 1e-9 a check",
         ),
         "unet": (
             "outputs of two networks with the same weights",

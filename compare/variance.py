@@ -105,15 +105,19 @@ def _expected(
     level = level_of(oracle, table, rows, setting)
     if prev is not None:
         level = oracle.level(table, rows.t, prev, setting)
-    z = noise_row(subject, oracle, table)
+    z, off = noise_row(subject, oracle)
     zero = torch.zeros_like(z)
 
     def formula(at: Level) -> Tensor:
         return oracle.finish(oracle.sigma(at, setting) * oracle.noise_of(z, zero), setting)
 
-    # Under the square root, a variance that should be 0 may be clamped to 1e-20.
-    slack = 1e-9 * z.abs()
-    return lambda: (formula(level), propagated(formula, level, formula(level).abs()) + slack)
+    def expected() -> tuple[Tensor, Tensor]:
+        right = formula(level)
+        # Under the square root, a variance that should be 0 may be clamped to 1e-20.
+        slack = 1e-9 * z.abs() + off * right.abs()
+        return right, propagated(formula, level, right.abs()) + slack
+
+    return expected
 
 
 def _size(
@@ -169,7 +173,7 @@ def _learned(ledger: Ledger, subject: Subject, oracle: Oracle, setting: Setting)
             level.append(t)
     at = torch.tensor(level).reshape(-1, 1)
     where = oracle.level(table, at, at - 1, setting)
-    z = noise_row(subject, oracle, table)
+    z, off = noise_row(subject, oracle)
     wanted = torch.tensor(v * len(ts), dtype=F64).reshape(-1, 1)
 
     def formula(at: Level) -> Tensor:
@@ -179,7 +183,10 @@ def _learned(ledger: Ledger, subject: Subject, oracle: Oracle, setting: Setting)
         "learned_range",
         "the noise of a step, s_t z,",
         torch.stack(rows),
-        lambda: (formula(where), propagated(formula, where, 8 * formula(where).abs())),
+        lambda: (
+            formula(where),
+            propagated(formula, where, 8 * formula(where).abs()) + off * formula(where).abs(),
+        ),
         where=lambda index: f"t={level[index[0]]}",
         input="model output with v = -1, -0.5, 0, 1 in its second half",
         catches="mistake 52",

@@ -1,0 +1,88 @@
+"""Tests of a law whose rate of false alarms is bounded at every sample size, without permutations.
+
+Each returns the statistic and what is allowed of it: under the right law it is larger with
+probability `rate` at most. The bounds are exact laws of normal draws, or inequalities that need
+no law: for whatever is compared image by image with as many images of the oracle's, the difference
+is symmetric about 0, so that its sum over its length is sub-Gaussian whatever the law is
+(Hoeffding 1963, theorem 2, on the signs).
+"""
+
+from math import log
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from compare.oracle import F64
+
+
+def normal_bound(rate: float) -> float:
+    """q with P(|N(0, 1)| > q) = rate.
+
+    >>> round(normal_bound(0.05), 2)
+    1.96
+    """
+    return -NormalDist().inv_cdf(rate / 2)
+
+
+def chi_square_bounds(n: int, rate: float) -> tuple[float, float]:
+    """Between which the mean square of n draws of N(0, 1) lies: Laurent & Massart 2000, lemma 1.
+
+    >>> low, high = chi_square_bounds(10_000, 1e-9)
+    >>> 0.9 < low < 1 < high < 1.1
+    True
+    """
+    x = log(2 / rate)
+    return 1 - 2 * (x / n) ** 0.5, 1 + 2 * (x / n) ** 0.5 + 2 * x / n
+
+
+def signs(difference: Tensor, rate: float) -> tuple[Tensor, float]:
+    """|sum| / length of differences (n, ...) that are symmetric about 0, over the first axis."""
+    length = difference.square().sum(0).sqrt().clamp(min=1e-300)
+    return difference.sum(0).abs() / length, (2 * log(2 / rate)) ** 0.5
+
+
+def kolmogorov_smirnov(a: Tensor, b: Tensor, rate: float) -> tuple[Tensor, float]:
+    """The largest distance of two distribution functions, (k, n) and (k, n) -> (k,).
+
+    Wei & Dudley 2012 (Statistics & Probability Letters 82), theorem 1: for two samples of the same
+    size n >= 458 it exceeds d with probability 2 exp(-n d^2) at most.
+    """
+    n = a.shape[1]
+    assert a.shape == b.shape
+    assert n >= 458
+    a, b = a.sort(dim=1).values, b.sort(dim=1).values
+    at = torch.cat([a, b], dim=1)
+    below = [torch.searchsorted(v, at, right=True).to(F64) / n for v in (a, b)]
+    return (below[0] - below[1]).abs().amax(dim=1), (log(2 / rate) / n) ** 0.5
+
+
+def distance_to_normal(z: Tensor, rate: float) -> tuple[float, float]:
+    """The largest distance of a distribution function from that of N(0, 1): Massart 1990."""
+    ordered = z.flatten().sort().values.to(F64)
+    n = len(ordered)
+    normal = 0.5 * (1 + torch.erf(ordered / 2**0.5))
+    step = torch.arange(n + 1, dtype=F64) / n
+    off = torch.maximum((normal - step[:-1]).abs(), (normal - step[1:]).abs())
+    return float(off.max()), (log(2 / rate) / (2 * n)) ** 0.5
+
+
+def energy(a: Tensor, b: Tensor, rate: float) -> tuple[float, float]:
+    """The energy distance of images (n, pixels) from disjoint pairs, over its own length.
+
+    Exchanging the first images of a pair, one of `a` and one of `b`, changes its sign.
+    """
+    measured, allowed = signs(energy_of_pairs(a, b), rate)
+    return float(measured), allowed
+
+
+def energy_of_pairs(a: Tensor, b: Tensor) -> Tensor:
+    """(n // 2,) with mean 2 E|A-B| - E|A-A'| - E|B-B'|, the energy distance of two laws.
+
+    Szekely & Rizzo 2013 (Journal of Statistical Planning and Inference 143), in the linear form
+    that Gretton et al. 2012 (JMLR 13), section 6, give to kernels.
+    """
+    n = len(a) // 2 * 2
+    (a_1, a_2), (b_1, b_2) = (v[:n].unflatten(0, (n // 2, 2)).unbind(1) for v in (a, b))
+    apart = (a_1 - b_2).norm(dim=1) + (a_2 - b_1).norm(dim=1)
+    return apart - (a_1 - a_2).norm(dim=1) - (b_1 - b_2).norm(dim=1)
