@@ -40,6 +40,8 @@ fix: setup  ## Let ruff mend what it can
 
 $(BIN)/.docs-ready: $(READY)
 	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[docs]"
+	@# What the page on it needs of the extra `independent`: not its torchvision, which asks for CUDA's torch
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt --no-deps denoising-diffusion-pytorch ema-pytorch einops
 	@touch $@
 
 docs: $(BIN)/.docs-ready  ## The book, executed and checked: docs/_build/html/index.html

@@ -3,8 +3,8 @@
 Everything generated goes to `docs/_gen`, which git ignores.
 """
 
+import ast
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ BORROWED = re.compile(
 )
 NAMED = re.compile(r"^(\s+)(\w+): ")
 ALT = re.compile(r"^( *alt: ).*$", re.MULTILINE)
+GLUED = re.compile(r"\{glue:text\}`(?P<name>[^`:]+)(:(?P<form>[^`]+))?`")
+GLUED_AS = "application/papermill.record/text/plain"
+PAGE_LINK = re.compile(r"\[(?P<text>[^]]+)\]\([^)]+\.md[^)]*\)")
 NAME = re.compile(r"^:?name: *(?P<name>\S+)$", re.MULTILINE)
 
 
@@ -104,10 +107,34 @@ def make_code_focusable(
 
 
 def copy_notebooks(app: Any, exception: Exception | None) -> None:
-    """Offer the executed notebooks for download, beside the pages that they were made from."""
+    """Offer the executed notebooks for download, beside the pages that they were made from.
+
+    Their outputs are taken from the cache of executed pages: MyST-NB leaves them out of the files
+    of those that it did not run again.
+    """
     if exception or app.builder.name != "html":
         return
+    import nbformat
+    from jupyter_cache import get_cache
+
+    cache = get_cache(app.env.mystnb_config.execution_cache_path)
     executed = Path(app.outdir).parent / "jupyter_execute" / "notebooks"
-    target = Path(app.outdir) / "notebooks"
-    for notebook in sorted(executed.glob("*.ipynb")):
-        shutil.copy(notebook, target / notebook.name)
+    for path in sorted(executed.glob("*.ipynb")):
+        _, notebook = cache.merge_match_into_notebook(nbformat.read(path, as_version=4))
+        nbformat.write(to_take_away(notebook), Path(app.outdir) / "notebooks" / path.name)
+
+
+def to_take_away(notebook: Any) -> Any:
+    """A notebook that runs without the book: no cells for the build, numbers in place of roles."""
+    glued = {}
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            if name := output.get("metadata", {}).get("scrapbook", {}).get("name"):
+                glued[name] = ast.literal_eval(output["data"][GLUED_AS])
+    kept = [c for c in notebook["cells"] if "remove-cell" not in c["metadata"].get("tags", [])]
+    for cell in kept:
+        if cell["cell_type"] == "markdown":
+            said = GLUED.sub(lambda m: format(glued[m["name"]], m["form"] or ""), cell["source"])
+            cell["source"] = PAGE_LINK.sub(r"\g<text>", said)
+    notebook["cells"] = kept
+    return notebook

@@ -278,6 +278,7 @@ def row(mistake: str, stage: str, failing: list[str], named: list[str]) -> dict[
 def write(folder: Path = GENERATED) -> None:
     """All of them, and `report.json`, which the pairs read their "checked by" line from."""
     import compare
+    from compare import independent
 
     folder.mkdir(exist_ok=True)
     report = compare.run().to_dict()
@@ -286,5 +287,6 @@ def write(folder: Path = GENERATED) -> None:
     (folder / "bounds.md").write_text(bounds_table())
     (folder / "mistakes.md").write_text(mistakes_page())
     (folder / "exercises.md").write_text(exercises_table())
+    (folder / "independent.md").write_text(independent.page().partition("\n")[2])
     (folder / "findings.md").write_text(findings_table())
     (folder / "kill-table.md").write_text(kill_table())

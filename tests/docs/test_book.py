@@ -205,6 +205,19 @@ def test_a_borrowed_cell_is_the_other_pages_with_another_alternative_text():
         book.borrow_cells(App, "x", ["```{cell} notebooks/tutorial-diffusers gone\n```"])
 
 
+def test_a_notebook_to_take_away_needs_no_book():
+    said = "Some {glue:text}`x:.1f` of {glue:text}`n`, see [the page](../page.md#there)."
+    text = {"cell_type": "markdown", "metadata": {}, "source": said}
+    outputs = [
+        {"data": {book.GLUED_AS: value}, "metadata": {"scrapbook": {"name": name}}}
+        for name, value in (("x", "0.25"), ("n", "7"))
+    ]
+    build = {"cell_type": "code", "metadata": {"tags": ["remove-cell"]}, "outputs": outputs}
+    code = {"cell_type": "code", "metadata": {}, "outputs": []}
+    cells = book.to_take_away({"cells": [text, build, code]})["cells"]
+    assert cells == [{**text, "source": "Some 0.2 of 7, see the page."}, code]
+
+
 def test_the_built_book_is_checked(tmp_path: Path):
     (tmp_path / "other.html").write_text('<p id="here">x</p>')
     good = (
