@@ -22,7 +22,7 @@ def standard_normal(seed: int, *shape: int) -> torch.Tensor:
 
 
 @given(alpha_bars, st.integers(0, 999))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_x_t_and_v_are_x_0_and_eps_turned_by_an_angle(alpha_bar: float, seed: int) -> None:
     """x_t + iv = (x_0 + i eps) e^(-i phi), cos phi = sqrt(alpha_bar): no variance is lost."""
     x_0, eps = standard_normal(seed, 2, 5)

@@ -40,7 +40,7 @@ def coefficients(alpha_bar: float, alpha_bar_prev: float) -> tuple[float, float]
 
 
 @given(two_levels(), st.floats(-1, 1), st.floats(-3, 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_posterior_is_bayes(levels: tuple[float, float], x_0: float, x_t: float) -> None:
     """Prior q(x_prev|x_0) times likelihood q(x_t|x_prev): precisions add, means weigh by them."""
     alpha_bar, alpha_bar_prev = levels
@@ -57,7 +57,7 @@ def test_posterior_is_bayes(levels: tuple[float, float], x_0: float, x_t: float)
 
 
 @given(two_levels())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_posterior_of_a_noisy_image_is_the_forward_law_one_step_back(levels) -> None:
     """Averaged over x_t, q(x_prev|x_t,x_0) must be q(x_prev|x_0)."""
     alpha_bar, alpha_bar_prev = levels
@@ -69,7 +69,7 @@ def test_posterior_of_a_noisy_image_is_the_forward_law_one_step_back(levels) -> 
 
 
 @given(two_levels(), st.floats(-3, 3), st.floats(-3, 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_unclipped_it_is_the_printed_epsilon_form(levels, x_t: float, eps: float) -> None:
     """Ho et al. 2020, equation 11."""
     alpha_bar, alpha_bar_prev = levels
@@ -96,7 +96,7 @@ def test_both_variances_are_right_for_the_data_they_are_right_for() -> None:
 
 
 @given(two_levels())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_small_variance_is_below_the_large_one(levels) -> None:
     alpha_bar, alpha_bar_prev = levels
     small, large = posterior_variance(alpha_bar, alpha_bar_prev), 1 - alpha_bar / alpha_bar_prev
@@ -118,7 +118,7 @@ def test_no_signal_left_is_no_trouble() -> None:
 
 
 @given(st.floats(1e-3, 0.999), st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_round_trips_between_x_0_eps_and_v(alpha_bar: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     x_0, eps = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64)
@@ -173,7 +173,7 @@ def test_dynamic_threshold_judges_images_one_by_one_and_can_be_plain_clipping() 
 
 
 @given(two_levels())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_ddim_at_eta_one_is_the_ddpm_step(levels) -> None:
     """Song et al. 2020, Section 4.1: with sigma^2 = beta-tilde both steps are one."""
     alpha_bar, alpha_bar_prev = levels
@@ -187,7 +187,7 @@ def test_ddim_at_eta_one_is_the_ddpm_step(levels) -> None:
 
 
 @given(two_levels(), st.floats(0, 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_ddim_keeps_the_forward_law_for_every_eta(levels, eta: float) -> None:
     """Lemma 1 of Song et al. 2020: x_prev is N(sqrt(alpha_bar_prev) x_0, 1 - alpha_bar_prev)."""
     alpha_bar, alpha_bar_prev = levels

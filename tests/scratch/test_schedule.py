@@ -16,7 +16,7 @@ betas_in_range = st.floats(1e-6, 0.3)
 
 
 @given(counts, betas_in_range, betas_in_range)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_curves_go_from_start_to_end_and_stay_between(T: int, start: float, end: float) -> None:
     low, high = sorted([start, end])
     slack = 1e-12 * high
@@ -68,7 +68,7 @@ def test_cosine_without_the_cap_ends_at_no_signal() -> None:
 
 
 @given(counts, betas_in_range, betas_in_range)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_rescaling_moves_the_root_of_alpha_bar_along_a_line(
     T: int, start: float, end: float
 ) -> None:

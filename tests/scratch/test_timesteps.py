@@ -39,7 +39,7 @@ def test_every_count_of_a_thousand(spacing: str) -> None:
 
 
 @given(st.data(), st.sampled_from(list(SPACINGS)), st.integers(1, 3000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_count_of_any_length(data: st.DataObject, spacing: str, T: int) -> None:
     check(spacing, T, data.draw(st.integers(1, T)))
 
@@ -55,7 +55,7 @@ def test_the_ends_that_give_the_spacings_their_names() -> None:
 
 
 @given(st.integers(1, 1000), st.integers(0, 50))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_offset_moves_the_leading_list_or_is_refused(n: int, offset: int) -> None:
     highest = (n - 1) * (1000 // n) + offset
     if highest < 1000:

@@ -468,7 +468,7 @@ def test_reads_no_value_from_the_device():
 # --- the time embedding ---
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     dim=st.integers(4, 65),
     flip_sin_to_cos=st.booleans(),

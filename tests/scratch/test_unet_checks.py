@@ -39,7 +39,7 @@ def test_one_channel_per_group_is_warned_about_because_it_erases_time():
         assert difference.abs().max() > 1e-3 * seeing(sample, 0).sample.abs().max()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(groups=st.integers(2, 32), factors=st.lists(st.integers(1, 3), min_size=1, max_size=3))
 def test_the_groups_that_the_warning_proposes_are_not_warned_about(groups, factors):
     levels = len(factors)

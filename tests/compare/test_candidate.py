@@ -1,0 +1,89 @@
+"""Loading somebody else's code: apart from ours, in one line where it cannot be loaded."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import scratch
+from compare.candidate import Adapter, Unloadable, apart, load, named_keywords, takes_generator
+
+
+def test_a_file_is_loaded_with_its_neighbours_and_apart_from_ours(tmp_path: Path) -> None:
+    (tmp_path / "scratch.py").write_text("WHOSE = 'mine'\n")
+    (tmp_path / "mine.py").write_text(
+        "import scratch\nclass M:\n    whose = scratch.WHOSE\n"
+        "    def late(self):\n        import scratch\n        return scratch.WHOSE\n"
+    )
+    found, own = load(f"{tmp_path / 'mine.py'}:M")
+    assert found.whose == "mine"
+    assert sys.modules["scratch"] is scratch
+    with apart(own):
+        assert found().late() == "mine"
+    assert sys.modules["scratch"] is scratch
+    assert str(tmp_path) not in sys.path
+
+
+def test_a_name_may_lie_deeper_and_in_a_package(tmp_path: Path) -> None:
+    (tmp_path / "deep.py").write_text("class A:\n    class B:\n        pass\n")
+    assert load(f"{tmp_path / 'deep.py'}:A.B")[0].__name__ == "B"
+    assert load("scratch.ddpm:DDPMScheduler")[0] is scratch.DDPMScheduler
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "says"),
+    [
+        ("", "M", "has no 'M'"),
+        ("import nowhere_at_all", "M", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("class M(:", "M", "SyntaxError"),
+        ("raise SystemExit(3)", "M", "SystemExit: 3"),
+        ("raise RuntimeError('a\\nb')", "M", "RuntimeError: a b"),
+    ],
+)
+def test_what_cannot_be_loaded_is_one_line(tmp_path: Path, text: str, name: str, says: str) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text(text)
+    with pytest.raises(Unloadable) as refused:
+        load(f"{file}:{name}")
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("mine.py", "must be FILE.py:NAME"),
+        ("nowhere.py:M", "no such file: nowhere.py"),
+        ("no.such.module:M", "cannot import no.such.module"),
+    ],
+)
+def test_bad_specs(spec: str, says: str) -> None:
+    with pytest.raises(Unloadable, match=says):
+        load(spec)
+
+
+def test_only_named_keywords_count() -> None:
+    class M:
+        def __init__(self, a, b=2, *more, c=3, **rest):
+            pass
+
+    assert list(named_keywords(M)) == ["a", "b", "c"]
+
+
+def test_roles_and_their_generator() -> None:
+    def plain(model, what):
+        return "plain"
+
+    def seeded(model, what, generator):
+        return "seeded"
+
+    assert not takes_generator(plain, 2)
+    assert takes_generator(seeded, 2)
+    assert takes_generator(lambda *args: None, 2)
+    adapter = Adapter(loss=plain, sample=seeded).with_generators()
+    assert adapter.roles == ["sample", "loss"]
+    assert adapter.loss is not None
+    assert adapter.loss(None, None, None) == "plain"
+    with pytest.raises(TypeError, match="takes no generators"):
+        adapter.loss(None, None, [None])
+    assert adapter.sample is seeded
