@@ -48,7 +48,7 @@ RIGHT = {  # what is looked at in a chain, from call to call and then at its end
     "neighbours": "neighbours in the batch are no more alike than the oracle's",
 }
 AT_THE_END = ("moments", "projections", "energy", "neighbours")
-KEPT = "; every single step passes, so a call depends on calls before it"
+KEPT = "; since single steps pass, look for what a call keeps of calls before it"
 
 
 @dataclass(frozen=True)

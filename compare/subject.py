@@ -216,6 +216,7 @@ class Built:
     visited: list[int] = field(default_factory=list)
     _by_t: dict[int, Any] = field(default_factory=dict)
     _n: int | None = None
+    _lists: dict[int, list[float]] = field(default_factory=dict)
 
     def _call(self, what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
@@ -317,6 +318,10 @@ class Built:
             listed = getattr(self.thing, "timesteps", None)
             if listed is None:
                 raise Broken("set_timesteps leaves no `timesteps`", raised=False)
+            found = self._floats(listed).tolist()
+            if self._lists.setdefault(n, found) != found:
+                text = f"set_timesteps({n}) leaves another list when it is called again"
+                raise Broken(text, raised=False)
             return listed
         if n == self.setting.num_train_timesteps:
             return [t + self.subject.t_base for t in reversed(range(n))]
