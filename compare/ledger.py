@@ -57,18 +57,24 @@ class Ledger:
         """
         more.setdefault("reason", f"{TOLERANCES[tolerance].bound}: {TOLERANCES[tolerance].reason}")
         right, allowed = expected()
-        status, at, got, may = deviation(measured, right, allowed)
-        place = f" at {where(at)}" if where else ""
+        status, first, worst, got, may = deviation(measured, right, allowed)
+
+        def say(at: tuple[int, ...]) -> str:
+            place = f" at {where(at)}" if where else ""
+            return f"is {_at(measured, at):.6g}{place}, should be {_at(right, at):.6g}"
+
         if status == "differs":
-            have, want = _at(measured, at), _at(right, at)
-            message = f"{what} is {have:.6g}{place}, should be {want:.6g}"
+            most = (
+                f"; furthest off, it {say(worst)}" if where and where(worst) != where(first) else ""
+            )
+            message = f"{what} {say(first)}{most}"
             self.add(name, status, message, measured=got, allowed=may, **more)
             return
         message = f"{what} agrees"
         if pure is not None and self.strict is None:
-            other, other_at, _, _ = deviation(measured, *pure())
+            other, seen, *_ = deviation(measured, *pure())
             if other == "differs":
-                place = f" (first seen at {where(other_at)})" if where else ""
+                place = f" (first seen at {where(seen)})" if where else ""
                 message = f"{what} is right for the candidate's own table and list{place}"
                 status = "follows"
         self.add(name, status, message, measured=got, allowed=may, **more)
@@ -85,13 +91,12 @@ class Ledger:
 
 def deviation(
     measured: Tensor, right: Tensor, allowed: Tensor
-) -> tuple[Status, tuple[int, ...], float, float]:
-    """Status, index of the worst element, its deviation and what is allowed there.
+) -> tuple[Status, tuple[int, ...], tuple[int, ...], float, float]:
+    """Status; indices of the first element out of bounds and of the worst, the furthest beyond its
+    bound or nearest to it; the deviation of the worst and what is allowed there.
 
-    The worst is the first element that is out of bounds, or else the one nearest to its bound.
-
-    >>> deviation(torch.ones(2), torch.tensor([1.0, 2.0]), torch.full((2,), 0.1))
-    ('differs', (1,), 1.0, 0.10000000149011612)
+    >>> deviation(torch.ones(3), torch.tensor([1.0, 2.0, 4.0]), torch.full((3,), 0.5))
+    ('differs', (1,), (2,), 3.0, 0.5)
     """
     measured, right, allowed = torch.broadcast_tensors(measured, right, allowed)
     gap = (measured.to(F64) - right.to(F64)).abs()
@@ -99,16 +104,18 @@ def deviation(
     both_nan = measured.isnan() & right.isnan()
     gap = torch.where(both_nan, torch.zeros_like(gap), gap).nan_to_num(torch.inf, torch.inf)
     bound = allowed.to(F64).nan_to_num(0.0, posinf=0.0)
-    out = gap > bound
     if not gap.numel():
-        return "equal", (), 0.0, 0.0
-    if bool(out.any()):
-        flat = int(out.flatten().nonzero()[0])
-    else:
-        flat = int((gap / bound.clamp(min=1e-300)).flatten().argmax())
-    index = tuple(int(i) for i in np.unravel_index(flat, gap.shape))  # torch's imports sympy: 2 s
-    status: Status = "differs" if bool(out.any()) else "equal" if not gap.any() else "close"
-    return status, index, float(gap.flatten()[flat]), float(bound.flatten()[flat])
+        return "equal", (), (), 0.0, 0.0
+    out = (gap > bound).flatten().nonzero()
+    status: Status = "differs" if len(out) else "equal" if not gap.any() else "close"
+    worst = int((gap / bound.clamp(min=1e-300)).flatten().argmax())
+    first = int(out[0]) if len(out) else worst
+
+    def place(flat: int) -> tuple[int, ...]:
+        return tuple(int(i) for i in np.unravel_index(flat, gap.shape))  # torch's: sympy, 2 s
+
+    got, may = float(gap.flatten()[worst]), float(bound.flatten()[worst])
+    return status, place(first), place(worst), got, may
 
 
 def _at(values: Tensor, index: tuple[int, ...]) -> float:

@@ -36,11 +36,13 @@ def test_status_of_values(measured: list[float], pure: list[float] | None, statu
     assert (check.id, check.status) == ("mean/curve", status)
 
 
-def test_the_message_names_the_first_t_that_is_wrong() -> None:
+def test_the_message_names_the_first_t_that_is_wrong_and_the_worst() -> None:
     ledger = Ledger("mean")
     values(ledger, [1.0, 1.2, 3.0])
-    assert ledger.checks[0].message == "a_t is 1.2 at t=1, should be 1"
-    assert ledger.checks[0].measured == pytest.approx(0.2)
+    values(ledger, [1.0, 1.0, 3.0])
+    first = "a_t is 1.2 at t=1, should be 1; furthest off, it is 3 at t=2, should be 1"
+    assert [c.message for c in ledger.checks] == [first, "a_t is 3 at t=2, should be 1"]
+    assert [c.measured for c in ledger.checks] == [2.0, 2.0]
 
 
 def test_a_mistake_that_is_tried_on_stops_at_the_first_new_fault() -> None:
