@@ -21,34 +21,21 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from compare import laws
 from compare.affine import mean_bound
+from compare.evidence import Evidence, Noise, at_the_end, of_noise, silent
 from compare.oracle import F64, Level, Oracle, Setting
 from compare.roles import CENTRE, exact_denoiser
+from compare.schedule import log_snr
 from compare.subject import Built, Subject, seed_everything
-from compare.tolerances import RATE, propagated
+from compare.tolerances import propagated
 
 PIXELS = (1, 2, 2)
 IMAGES = {True: 1024, False: 2048}  # of the full chain; of shorter ones
 SPREADS, APART = (0.6, 0.3), 0.7  # Gaussian, two modes: a tenth of the pixels lies beyond 1
 REPLAYED = 10  # steps of the first chain that are walked a second time
 AT_ONCE = 128  # steps looked at together, for memory
-FEW = 512  # pixels by which noise is compared with that of all calls before
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 SHARE = 0.05  # of sigma: where float32 may do more, a step's z is not looked at
-RIGHT = {  # what is looked at in a chain, from call to call and then at its end
-    "silent": "where float32 hides z, or there is none, every step ends where it should",
-    "steps": "what a step leaves after its mean, over sigma, has mean 0 and std 1",
-    "law": "what the steps leave after their means, over sigma, is N(0, 1)",
-    "fresh": "the noise of a step does not depend on x_t, nor on any call before",
-    "batch-mates": "the noise of an image does not depend on other images",
-    "moments": "means and mean squares of the images are those of the oracle's",
-    "projections": "projections of the images have the law of the oracle's",
-    "energy": "the energy distance of the images from the oracle's is 0",
-    "neighbours": "neighbours in the batch are no more alike than the oracle's",
-}
-AT_THE_END = ("moments", "projections", "energy", "neighbours")
-KEPT = "; since single steps pass, look for what a call keeps of calls before it"
 
 
 @dataclass(frozen=True)
@@ -68,20 +55,6 @@ class Walk:
     def at_end(self) -> Tensor:
         """(b, 4) float64 the images."""
         return self.x[-1].to(F64)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One statistic: it may be `allowed` at most."""
-
-    measured: float
-    allowed: float
-    message: str
-
-    @property
-    def holds(self) -> bool:
-        """False for NaN too."""
-        return self.measured <= self.allowed
 
 
 def denoiser(setting: Setting, table: Tensor, images: int) -> Denoiser:
@@ -157,11 +130,11 @@ def end_of_oracle(
 ) -> Tensor:
     """(b, 4) float64 the end of the oracle's own chain: the same table and list, other numbers.
 
-    A table that is right up to rounding is taken for the right one: then the law moves by less
-    than 1e-4, and one chain serves every such candidate.
+    A table that is right up to rounding, as the schedule stage sees it, is taken for the right
+    one: no test of as many images can tell, and one chain serves every such candidate.
     """
     right = oracle.alpha_bar(setting)
-    if len(right) == len(table) and bool((table / right - 1).abs().max() < 1e-4):
+    if len(right) == len(table) and bool((log_snr(table) - log_snr(right)).abs().max() < 5e-3):
         table = right
     listed = tuple(zip(walk.t.tolist(), walk.following.tolist(), strict=True))
     seed = _streams(subject)[2].initial_seed()
@@ -226,16 +199,6 @@ def _evidence(
     return found | at_the_end(walk.at_end, end_of_oracle(subject, oracle, table, setting, walk))
 
 
-@dataclass(frozen=True)
-class _Noise:
-    """What steps with noise leave: z (k, b, 4) float32, and float32's share of it, (k,)."""
-
-    t: Tensor
-    x: Tensor
-    z: Tensor
-    share: Tensor
-
-
 def _from_call_to_call(
     oracle: Oracle, table: Tensor, setting: Setting, walk: Walk
 ) -> dict[str, Evidence]:
@@ -257,142 +220,8 @@ def _from_call_to_call(
         left[part] = (walk.x[1:][part] - mean).float()
     found = {}
     if not bool(noisy.all()):
-        found["silent"] = _silent(left[~noisy], bound[~noisy] + 6.5 * size[~noisy], walk.t[~noisy])
+        found["silent"] = silent(walk.t[~noisy], left[~noisy], size[~noisy], bound[~noisy])
     if bool(noisy.any()):
         z = left[noisy] / size[noisy].float().reshape(-1, 1, 1)
-        found |= _noise(_Noise(walk.t[noisy], walk.x[:-1][noisy], z, share[noisy]))
+        found |= of_noise(Noise(walk.t[noisy], walk.x[:-1][noisy], z, share[noisy]))
     return found
-
-
-def _silent(left: Tensor, allowed: Tensor, t: Tensor) -> Evidence:
-    """Steps without noise, or with less than float32 can show."""
-
-    def say(i: int) -> str:
-        return f"the step from t={int(t[i])} is at most {float(off[i]):.3g} away from its mean"
-
-    off = left.abs().amax(dim=(1, 2)).to(F64)
-    return _first(off, allowed, say)
-
-
-def _noise(noise: _Noise) -> dict[str, Evidence]:
-    """What z must be: N(0, 1) at every step, and independent of x, of other calls and images."""
-    t, share, z = noise.t.tolist(), noise.share, noise.z
-    flat = z.flatten(1)
-    k, n = flat.shape
-    rate = RATE / 4
-
-    def size_allowed(count: int, rate: float) -> float:
-        low, high = laws.chi_square_bounds(count, rate)
-        return max(1 - low**0.5, high**0.5 - 1)
-
-    mean, size = flat.mean(1, dtype=F64), flat.square().mean(1, dtype=F64).sqrt()
-    whole = float(size.square().mean().sqrt())
-    steps = _worst(
-        _first(mean.abs(), laws.normal_bound(rate / k) * n**-0.5 + share,
-               lambda i: f"z of the step from t={t[i]} has mean {float(mean[i]):.3f}"),
-        _first((size - 1).abs(), size_allowed(n, rate / k) + share,
-               lambda i: f"z of the step from t={t[i]} has std {float(size[i]):.3f}"),
-        Evidence(abs(float(mean.mean())), laws.normal_bound(rate) * (n * k) ** -0.5
-                 + float(share.mean()), f"z of all steps has mean {float(mean.mean()):.5f}"),
-        Evidence(abs(whole - 1), size_allowed(n * k, rate) + float(share.mean()),
-                 f"z of all steps has std {whole:.5f}"),
-    )  # fmt: skip
-    some = flat.flatten()[:: 1 + flat.numel() // 2**16]
-    distance, allowed = laws.distance_to_normal(some, RATE)
-    law = Evidence(
-        distance, allowed + 0.4 * float(share.mean()), f"z is {distance:.4f} from N(0, 1)"
-    )
-    x = noise.x.flatten(1)
-    along = ((flat * x).sum(1) / x.norm(dim=1)).to(F64).abs()
-    summed = float((flat * x).sum(1).div(x.norm(dim=1)).sum(dtype=F64).abs()) * k**-0.5
-    own = _worst(
-        _first(along, laws.normal_bound(rate / k) + share * n**0.5,
-               lambda i: f"z of the step from t={t[i]} depends on x_t"),
-        Evidence(summed, laws.normal_bound(rate) + float(share.sum()) * (n / k) ** 0.5,
-                 "z depends on x_t"),
-    )  # fmt: skip
-    images = z[:, :FEW].transpose(0, 1).flatten(1)
-    found = {"steps": steps, "law": law}
-    if k > 1:
-        calls = flat[:, :FEW]
-        found["fresh"] = _worst(own, *_apart(calls, share * calls.shape[1] ** 0.5, rate, t))
-    of_image = share.square().sum().mul(z.shape[2]).sqrt().expand(len(images))
-    found["batch-mates"] = _apart(images, of_image, RATE, None)[0]
-    return found
-
-
-def _apart(rows: Tensor, share: Tensor, rate: float, t: list[int] | None) -> tuple[Evidence, ...]:
-    """Rows of N(0, 1) against every row before, each pair and each distance between rows.
-
-    A row along the direction of another is exactly N(0, 1), and so is a sum of such over its root.
-    """
-    k = len(rows)
-    along = torch.tril(rows @ rows.T / rows.norm(dim=1), -1).to(F64)
-    bound = laws.normal_bound(2 * rate / (k * (k - 1)))
-    most, other = along.abs().nan_to_num(torch.inf).max(dim=1)
-
-    def say(i: int) -> str:
-        if t is None:
-            return f"the noise of image {i} is like that of image {int(other[i])}"
-        return f"the noise of the step from t={t[i]} is like that from t={t[int(other[i])]}"
-
-    pairs = _first(most, bound + share, say)
-    if t is None:
-        return (pairs,)
-    sums = torch.stack([along.diagonal(-gap).sum() * (k - gap) ** -0.5 for gap in range(1, k)])
-    shares = torch.stack([share[gap:].sum() * (k - gap) ** -0.5 for gap in range(1, k)])
-    words = "the noise of a step is like that of {} calls before"
-    bound = laws.normal_bound(rate / k)
-    return pairs, _first(sums.abs(), bound + shares, lambda i: words.format(i + 1))
-
-
-def _first(values: Tensor, allowed: Tensor, say: Callable[[int], str]) -> Evidence:
-    """The first value that is too large, or else the one nearest to it."""
-    ratio = (values / allowed).nan_to_num(torch.inf)
-    beyond = (ratio > 1).nonzero().flatten()
-    i = int(beyond[0]) if len(beyond) else int(ratio.argmax())
-    return Evidence(float(values[i]), float(allowed[i]), say(i))
-
-
-def _worst(*parts: Evidence) -> Evidence:
-    """The part that is furthest beyond what is allowed; the first that is not a number."""
-    return max(
-        parts, key=lambda e: e.measured / e.allowed if e.measured == e.measured else torch.inf
-    )
-
-
-def at_the_end(got: Tensor, right: Tensor) -> dict[str, Evidence]:
-    """The images of a chain against as many of the oracle's, each kind of data by itself.
-
-    Args:
-        got, right: (b, 4) float64 images, the first half of Gaussian data, the others of two modes.
-    """
-    directions = torch.randn(8, got.shape[1], generator=torch.Generator().manual_seed(3), dtype=F64)
-    directions = directions / directions.norm(dim=1, keepdim=True)
-    found: dict[str, list[Evidence]] = {}
-    kinds = zip(("Gaussian", "two-mode"), got.chunk(2), right.chunk(2), strict=True)
-    for kind, a, b in kinds:
-        each = [_looks(v) for v in (a, b)]
-        names = ("mean", "mean square", "square of the mean over pixels")
-        off, allowed = laws.signs(each[0] - each[1], RATE / 6)
-        for i, name in enumerate(names):
-            have, want = (float(v[:, i].mean()) for v in each)
-            words = f"{name} of {kind} images is {have:.3f}, that of the oracle's {want:.3f}"
-            found.setdefault("moments", []).append(Evidence(float(off[i]), allowed, words))
-        projected = directions @ a.T, directions @ b.T
-        distances, allowed = laws.kolmogorov_smirnov(*projected, RATE / 16)
-        words = f"projections of {kind} images are {float(distances.max()):.3f} from the oracle's"
-        found.setdefault("projections", []).append(Evidence(float(distances.max()), allowed, words))
-        words = f"the energy distance of {kind} images from the oracle's is not 0"
-        found.setdefault("energy", []).append(Evidence(*laws.energy(a, b, RATE / 2), words))
-        pairs = [v.unflatten(0, (-1, 2)).prod(dim=1).mean(dim=1) for v in (a, b)]
-        off, allowed = laws.signs(pairs[0] - pairs[1], RATE / 2)
-        words = f"{kind} images that are neighbours in the batch are alike"
-        found.setdefault("neighbours", []).append(Evidence(float(off), allowed, words))
-    return {name: _worst(*parts) for name, parts in found.items()}
-
-
-def _looks(images: Tensor) -> Tensor:
-    """(n, 3) of each image: mean, mean square, square of the mean."""
-    mean = images.mean(dim=1)
-    return torch.stack([mean, images.square().mean(dim=1), mean.square()], dim=1)

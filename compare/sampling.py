@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from compare import chains
+from compare import chains, evidence
 from compare.affine import expected_mean, level_of, rows_of_mean
 from compare.ledger import Ledger
 from compare.loop import judge_loop
@@ -87,11 +87,11 @@ def _walk(
     found = chains.walks(subject, table, setting, lengths)
     for n, walk in found.items():
         for what, seen in chains.evidence(subject, oracle, table, setting, walk).items():
-            how = TOLERANCES["two samples" if what in chains.AT_THE_END else "chain"]
+            how = TOLERANCES["two samples" if what in evidence.AT_THE_END else "chain"]
             ledger.add(
                 f"{name}-{n or 'all'}/{what}",
                 "close" if seen.holds else "differs",
-                chains.RIGHT[what] if seen.holds else seen.message + chains.KEPT,
+                evidence.RIGHT[what] if seen.holds else seen.message + evidence.KEPT,
                 measured=seen.measured,
                 allowed=seen.allowed,
                 input=f"{walk.x.shape[1]} images from N(0, I), {len(walk.t)} steps, exact denoiser",
@@ -102,7 +102,7 @@ def _walk(
         f"{name}/again",
         found[lengths[0]].again,
         "walked again after other chains, the first one goes the same way",
-        "walked again after other chains, the first one goes another way" + chains.KEPT,
+        "walked again after other chains, the first one goes another way" + evidence.KEPT,
         catches=CATCHES,
     )
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from compare.chains import IMAGES, RIGHT, at_the_end
+from compare.chains import IMAGES
+from compare.evidence import RIGHT, at_the_end
 from compare.judge import judge
 from compare.mutant import scheduler
 from compare.oracle import Oracle, Setting
