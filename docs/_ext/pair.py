@@ -74,8 +74,8 @@ def cut_ours(path: str, name: str, docstring: bool = False) -> Cut:
     lines = (ROOT / path).read_text().splitlines()
     name, _, number = name.partition("/")
     starts = [i for i, line in enumerate(lines) if line.strip() == f"# region: {name}"]
-    if starts:
-        ends = [i for i, line in enumerate(lines) if line.strip() == f"# endregion: {name}"]
+    ends = [i for i, line in enumerate(lines) if line.strip() == f"# endregion: {name}"]
+    if starts or ends:
         if len(starts) != 1 or len(ends) != 1 or ends[0] < starts[0]:
             raise CutError(f"{path}: region {name} must start once and then end once")
         first, last = starts[0] + 1, ends[0]

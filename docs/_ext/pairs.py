@@ -274,7 +274,7 @@ PAIRS = {
         (("scratch/unet.py", "timestep_embedding"),),
         (EMBEDDINGS, "half_dim = embedding_dim // 2", "# zero pad", "def get_timestep_embedding"),
         "unet",
-        ("embed", "time"),
+        ("blocks",),
     ),
     "unet/whole": Pair(
         r"x_t \;\longrightarrow\; \text{down} \;\longrightarrow\; \text{middle}"

@@ -144,7 +144,7 @@ def exercises_table() -> str:
         rows.append(
             (
                 f"`{exercise.id}`",
-                f"{{func}}`{exercise.module}.{exercise.function}`",
+                f"{{func}}`~{exercise.module}.{exercise.function}`",
                 cell(what),
                 f"[{page}]({page}.md)",
                 exercise.stage,

@@ -61,6 +61,11 @@ def test_a_lost_marker_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "a.py").write_text("# region: x\ny = 1\n# endregion: z\n")
     with pytest.raises(pair.CutError, match="region x must start once and then end once"):
         pair.cut_ours("a.py", "x")
+    with pytest.raises(pair.CutError, match="region z must start once and then end once"):
+        pair.cut_ours("a.py", "z")
+    (tmp_path / "b.py").write_text("# region: x\ndef y():\n    pass\n# endregion: y\n")
+    with pytest.raises(pair.CutError, match="region y must start once and then end once"):
+        pair.cut_ours("b.py", "y")
     with pytest.raises(pair.CutError, match="neither a region nor a function named y"):
         pair.cut_ours("a.py", "y")
     with pytest.raises(pair.CutError, match=r"has no line with '# 9\. gone'"):
