@@ -9,13 +9,15 @@ from torch import Tensor
 
 from compare.ledger import Expected, deviation
 from compare.oracle import F64, Level, Oracle, Setting
-from compare.probe import PIXELS, SEED, SHAPE, Probe, alpha_bars, probe
+from compare.probe import PIXELS, SEED, SHAPE, Probe, alpha_bars, probe, visits
 from compare.subject import Subject
 from compare.tolerances import FACTOR, UNIT, propagated
 
 STRIDES = (1, 2, 4, 10, 50)
 MORE_STRIDES = (61, 250)
 SPACINGS = ("leading", "trailing", "linspace")
+OWN = "own"  # the spacing of lists that are none of these: a convention, where none is named
+COUNTS_OF_OWN = 10  # such lists are judged up to so many steps: longer ones may repeat a t
 
 
 def where_t(probe: Probe, rows: int = 1) -> "Where":
@@ -42,6 +44,11 @@ def level_of(oracle: Oracle, table: Tensor, probe: Probe, setting: Setting) -> L
 
 def replayed_noise(subject: Subject, oracle: Oracle) -> Tensor | None:
     """(1, 8) the z that a step draws when every source is set to the probe's seed, if known."""
+    return replayed(subject.answers.get("noise"), oracle)
+
+
+def replayed(row: Tensor | None, oracle: Oracle) -> Tensor | None:
+    """The same where `row` (1, 8) is the noise of one step, which must be a multiple of it."""
     for generator in (torch.Generator().manual_seed(SEED), None):
         for dtype in (torch.float32, torch.float64):
             if generator is not None:
@@ -49,7 +56,7 @@ def replayed_noise(subject: Subject, oracle: Oracle) -> Tensor | None:
             else:
                 torch.default_generator.manual_seed(SEED)
             z = oracle.draw(SHAPE, generator, dtype).reshape(1, PIXELS).to(F64)
-            if subject.answers.get("noise") is not None and _parallel(subject.answers["noise"], z):
+            if row is not None and _parallel(row, z):
                 return z
     return None
 
@@ -186,10 +193,21 @@ def strided(subject: Subject) -> list[tuple[str, int]]:
     T, spacing = subject.setting.num_train_timesteps, subject.setting.timestep_spacing
     if not subject.has("set_timesteps"):
         return []
-    offered = [s for s in SPACINGS if subject.offers(timestep_spacing=s) is not None]
+    offered = spacings(subject)
     chains = [(s, n) for s in offered for n in STRIDES]
     longer = offered if subject.level == "full" else [spacing]
-    return [(s, n) for s, n in chains + [(s, n) for s in longer for n in MORE_STRIDES] if n < T]
+    chains += [(s, n) for s in longer for n in MORE_STRIDES]
+    found = [(s, n) for s, n in chains if n < T and (s != OWN or n <= COUNTS_OF_OWN)]
+    return [
+        (s, n) for s, n in found if visits(subject, replace(subject.setting, timestep_spacing=s), n)
+    ]
+
+
+def spacings(subject: Subject) -> list[str]:
+    """The spacings that are offered; one of the candidate's own is offered only as it is."""
+    if subject.setting.timestep_spacing == OWN:
+        return [OWN]
+    return [s for s in SPACINGS if subject.offers(timestep_spacing=s) is not None]
 
 
 @dataclass(frozen=True)

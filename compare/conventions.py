@@ -3,6 +3,7 @@
 Such choices are shown on the convention card and every stage is judged by them; none is a failure.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,14 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compare.affine import OWN, SPACINGS
 from compare.ledger import deviation
 from compare.oracle import F64, Level, Oracle, Setting
 from compare.probe import OUT, SHAPE, X
-from compare.schedule import FAMILIES, log_snr
+from compare.schedule import FAMILIES, bound, log_snr
 from compare.subject import Broken, Built, Subject
-from compare.tolerances import table_bound
+from compare.timesteps import may_be_list
 
 RIGHT = Oracle()
+FAR = 1e3  # x0-hat far outside any range that a person would clip to
+EXACT = 1e-3  # of a coefficient of a step: float32 at small t, where 1 - alpha-bar is rounded
 
 
 def read(subject: Subject) -> None:
@@ -65,7 +69,8 @@ def _length(subject: Subject) -> None:
         pass
     T = subject.setting.num_train_timesteps
     named = "num_train_timesteps" in subject.named
-    if raw is not None and bool(raw[0] == 1) and (not named or len(raw) == T + 1):
+    one = raw is not None and len(raw) > 1 and bool((raw[0] == 1) & (raw[1] < 1))
+    if raw is not None and one and (not named or len(raw) == T + 1):
         subject.t_base = 1
         T = len(raw) - 1
     elif raw is not None and not named:
@@ -88,6 +93,8 @@ def _schedule(subject: Subject, built: Built) -> None:
     if own is None or not bool(own.isfinite().all()):
         return
     known = [replace(subject.setting, beta_schedule=name) for name in FAMILIES]
+    if bool(own[-1] == 0):
+        known += [replace(setting, rescale_betas_zero_snr=True) for setting in known]
     if len(own) > 1:
         known += _fitted(subject.setting, own)
     for setting in known:
@@ -104,20 +111,29 @@ def _schedule(subject: Subject, built: Built) -> None:
                 if _is_table(own, setting, wrong):
                     subject.setting = setting
                     return
+    betas = _shown_betas(built, len(own))
     falls = bool((own[1:] < own[:-1]).all() and (own > 0).all() and (own < 1).all())
-    if falls:
-        before = torch.cat([torch.ones(1, dtype=F64), own[:-1]])
-        subject.setting = replace(
-            subject.setting, beta_schedule="own", trained_betas=tuple((1 - own / before).tolist())
-        )
+    if betas is None and falls:
+        betas = 1 - own / torch.cat([torch.ones(1, dtype=F64), own[:-1]])
+    if betas is not None:
+        setting = replace(subject.setting, beta_schedule="own")
+        subject.setting = replace(setting, trained_betas=tuple(betas.tolist()))
+
+
+def _shown_betas(built: Built, T: int) -> Tensor | None:
+    """The candidate's `betas`, by which its table can be judged, if they can be betas at all."""
+    betas = built.betas()
+    if betas is None or len(betas) not in (T, T + built.subject.t_base):
+        return None
+    betas = betas[-T:]
+    return betas if bool(((betas > 0) & (betas < 1)).all()) else None
 
 
 def _is_table(own: Tensor, setting: Setting, oracle: Oracle = RIGHT) -> bool:
     right = oracle.alpha_bar(setting)
     if len(right) != len(own):
         return False
-    bound = table_bound(right) / (1 - right).clamp(min=1e-30)
-    return deviation(log_snr(own), log_snr(right), bound)[0] != "differs"
+    return deviation(log_snr(own), log_snr(right), bound(setting, oracle))[0] != "differs"
 
 
 def _fitted(setting: Setting, own: Tensor) -> list[Setting]:
@@ -143,13 +159,13 @@ def _fitted(setting: Setting, own: Tensor) -> list[Setting]:
 
 def _step(subject: Subject, claims: dict[str, Any]) -> None:
     """Prediction type, kind of step, clip and variance: those that explain the step best."""
-    setting, T = subject.setting, subject.setting.num_train_timesteps
+    setting = subject.setting
     built = subject.build(setting)
     assert built is not None
     built.visit(None)
     table = built.table()
     table = RIGHT.alpha_bar(setting) if table is None else table
-    t = torch.tensor([[i] for i in sorted({T // 4, T // 2, 3 * T // 4})])
+    t = torch.tensor(_quarters(setting)).reshape(-1, 1)
     level = RIGHT.level(table, t, t - 1, setting)
     rows = torch.stack([_rows(built, int(i), float(table[int(i)]) ** 0.5) for i in t])
     settings = [setting]
@@ -159,14 +175,45 @@ def _step(subject: Subject, claims: dict[str, Any]) -> None:
         ]
     if setting.eta is None and not bool(rows[:, 0].any()):
         settings += [replace(s, eta=0.0) for s in settings]
-    gaps = [_mean_gap(rows, level, s) for s in settings]
-    best = int(torch.tensor(gaps).argmin())
-    if gaps[best] < 0.05:
-        subject.setting = settings[best]
+    etas = _etas(rows, level) if setting.eta is None else []
+    between = [replace(setting, prediction_type="epsilon", eta=eta) for eta in etas]
+    fitting = [s for s in between if _mean_gap(rows, level, s) < EXACT]
+    subject.setting = (fitting or [_nearest(rows, level, settings) or setting])[0]
     if "variance_type" not in {*subject.named, *claims} and subject.setting.eta is None:
         subject.setting = replace(subject.setting, variance_type=_variance(subject, built, table))
     if "clip_sample" not in {*subject.named, *claims}:
-        subject.setting = replace(subject.setting, **_clip(subject, built, table))
+        subject.setting = replace(subject.setting, **_clip(subject, built, table, rows[:, 2]))
+
+
+def _nearest(rows: Tensor, level: Level, settings: list[Setting]) -> Setting | None:
+    """The setting that fits; else one that a mistake of the catalogue makes fit; else the nearest.
+
+    So a wrong step is not taken for a right one of another kind that happens to look like it.
+    """
+    gaps = [_mean_gap(rows, level, s) for s in settings]
+    nearest = int(torch.tensor(gaps).argmin())
+    if gaps[nearest] < EXACT:
+        return settings[nearest]
+    from compare.mistakes import MISTAKES
+
+    for setting in settings:
+        for mistake in MISTAKES:
+            kind = "" if setting.eta is None else "ddim"
+            if mistake.stage in ("prediction", "mean") and mistake.only in ("", kind):
+                gap = _mean_gap(rows, level, setting, mistake.oracle())
+                if gap < EXACT:
+                    return setting
+    return settings[nearest] if gaps[nearest] < 0.05 else None
+
+
+def _etas(rows: Tensor, level: Level) -> list[float]:
+    """The eta between 0 and 1 of a DDIM step on the noise, if the same at every t."""
+    one, zero = torch.ones(1, 1, dtype=F64), torch.zeros(1, 1, dtype=F64)
+    from_x_0 = RIGHT.ddim_mean(RIGHT.x_0("epsilon", one, zero, level), zero, level, zero)
+    direction = (rows[:, 2] / OUT.to(F64)).mean(1, keepdim=True) - from_x_0
+    squares = (1 - level.alpha_bar_prev - direction**2) / RIGHT.std("fixed_small", level) ** 2
+    found = [float(f"{float(v):.3g}") for v in squares.clamp(min=0).sqrt().flatten()]
+    return found[:1] if max(found) - min(found) < 0.01 and 0 < found[0] < 1 else []
 
 
 def _rows(built: Built, t: int, signal: float) -> Tensor:
@@ -178,12 +225,12 @@ def _rows(built: Built, t: int, signal: float) -> Tensor:
     return torch.stack([zero, (at_x - zero) / size, (at_out - zero) / size])
 
 
-def _mean_gap(rows: Tensor, level: Level, setting: Setting) -> float:
+def _mean_gap(rows: Tensor, level: Level, setting: Setting, oracle: Oracle = RIGHT) -> float:
     x, out = X.to(F64).reshape(1, -1), OUT.to(F64).reshape(1, -1)
     zero, plain = torch.zeros_like(x), replace(setting, clip_sample=False, thresholding=False)
     gaps = []
     for j, (a, b) in enumerate(((zero, x), (out, zero)), start=1):
-        right = RIGHT.step_mean(a, b, level, plain)
+        right = oracle.step_mean(a, b, level, plain)
         gaps.append(
             float(((rows[:, j] - right).abs() / right.abs().amax(1, True).clamp(min=1e-4)).max())
         )
@@ -205,40 +252,72 @@ def _variance(subject: Subject, built: Built, table: Tensor) -> str:
     return min(gaps, key=lambda kind: gaps[kind])
 
 
-def _clip(subject: Subject, built: Built, table: Tensor) -> dict[str, Any]:
-    """Whether x0-hat saturates, and at what: read at several t, which must agree."""
-    T = subject.setting.num_train_timesteps
-    nothing, far = torch.zeros(SHAPE), torch.full(SHAPE, 1e4)
-    reach = []
-    for t in (T // 4, T // 2, 3 * T // 4):
-        sign = 1.0 if subject.setting.prediction_type == "sample" else -1.0
+def _clip(subject: Subject, built: Built, table: Tensor, small: Tensor) -> dict[str, Any]:
+    """Whether x0-hat saturates, and at what: read at several t, which must agree.
+
+    `small` (3, 8) is what a small model output adds to a step. Where x_{t-1} saturates instead,
+    that is the range, and stage mean says that it is misplaced.
+    """
+    setting = subject.setting
+    nothing, far = torch.zeros(SHAPE), torch.full(SHAPE, FAR)
+    sign = 1.0 if setting.prediction_type == "sample" else -1.0
+    answers, kink, reach, again = [], [], [], []
+    towards = sign * OUT > 0  # the side that is looked at: the other may be clipped elsewhere
+    gains = (small[:, towards] / OUT[towards].to(F64)).mean(1)
+    for t, gain in zip(_quarters(setting), gains, strict=True):
         answer = built.step(sign * far, t, nothing, 3)
-        if answer.x_0 is not None:
-            reach.append(float(answer.x_0.flatten()[0]))
-            continue
+        moved = (answer.prev - built.step(nothing, t, nothing, 3).prev).flatten()[0]
         at = torch.tensor([t])
-        level = RIGHT.level(table, at, at - 1, subject.setting)
-        still = built.step(nothing, t, nothing, 3).prev
-        one, zero = torch.ones(1, dtype=F64), torch.zeros(1, dtype=F64)
-        reach.append(float((answer.prev - still).flatten()[0] / RIGHT.mean(one, zero, level)))
-    middle = sorted(reach)[1]
-    agree = all(abs(r - middle) < 0.02 * abs(middle) for r in reach)
-    if agree and 0 < middle < 100:
-        return {"clip_sample": True, "clip_sample_range": float(f"{middle:.3g}")}
+        level = RIGHT.level(table, at, at - 1, setting)
+        answers.append(answer)
+        # where the straight part meets the flat one, whatever the mean
+        raw = RIGHT.x_0(setting.prediction_type, 1 + 0 * gain, 0 * gain, level)
+        kink.append(float(moved / gain * raw))
+        reach.append(_reach(sign, moved, level, replace(setting, clip_sample=True)))
+        rederived = replace(setting, clip_sample=True, use_clipped_model_output=True)
+        again.append(_reach(sign, moved, level, rederived))
+    shown = [float(a.x_0.flatten()[0]) for a in answers if a.x_0 is not None]
+    flat = [float(a.prev.flatten()[0]) for a in answers]
+    for saturated in (reach, kink, shown, flat) if setting.eta is None else (reach, again, shown):
+        sizes = sorted(abs(r) for r in saturated)
+        if sizes and 0 < sizes[-1] < 100 and sizes[-1] - sizes[0] < 0.02 * sizes[-1]:
+            return {
+                "clip_sample": True,
+                "clip_sample_range": float(f"{sizes[1]:.3g}"),
+                "use_clipped_model_output": saturated is again,
+            }
     return {"clip_sample": False}
 
 
+def _quarters(setting: Setting) -> list[int]:
+    """Three steps in mid-chain."""
+    T = setting.num_train_timesteps
+    return [T // 4, T // 2, 3 * T // 4]
+
+
+def _reach(sign: float, moved: Tensor, level: Level, setting: Setting) -> float:
+    """The range r that explains how far a step moved: past the clip it is affine in r."""
+    far, zero = torch.full((1,), sign * FAR, dtype=F64), torch.zeros(1, dtype=F64)
+    at_1, at_2 = (
+        RIGHT.step_mean(far, zero, level, replace(setting, clip_sample_range=r)) for r in (1.0, 2.0)
+    )
+    return float(1 + (moved - at_1) / (at_2 - at_1))
+
+
 def _spacing(subject: Subject) -> None:
-    for spacing in ("leading", "trailing", "linspace"):
-        for offset in (0, 1):
-            setting = replace(subject.setting, timestep_spacing=spacing, steps_offset=offset)
-            built = subject.build(setting)
-            assert built is not None
-            try:
-                fits = all(_is_list(built, setting, n) for n in (4, 10))
-            except Broken:
-                return
-            if fits:
+    """The spacing whose lists these are, or one of the candidate's own; else the most like it."""
+    known = [
+        replace(subject.setting, timestep_spacing=spacing, steps_offset=offset)
+        for spacing in SPACINGS
+        for offset in (0, 1)
+    ]
+    own = replace(subject.setting, timestep_spacing=OWN)
+    trials = [(s, _is_list, (4, 7, 10)) for s in known] + [(own, may_be_list, (4, 7, 10))]
+    for setting, rule, counts in trials + [(s, _is_list, (4, 10)) for s in known]:
+        built = subject.build(setting)
+        assert built is not None
+        with contextlib.suppress(Broken):
+            if all(rule(built, setting, n) for n in counts if n <= setting.num_train_timesteps):
                 subject.setting = setting
                 return
 

@@ -1,17 +1,17 @@
 """Turns failing checks into the name of the formula that is wrong: root cause first."""
 
-from collections.abc import Callable, Iterator
+import re
 from dataclasses import replace
 from itertools import combinations
 
 from compare.findings import Finding, shared
 from compare.ledger import Stop
 from compare.mistakes import BY_ID, Mistake
+from compare.nearest import Stage, kind_of, nearest, readings
 from compare.oracle import Oracle
 from compare.report import STAGES, Check, Diagnosis
 from compare.subject import Broken, Subject
 
-Stage = Callable[[Subject, Oracle], list[Check]]
 FORMULAS = {
     "schedule": "alpha_bar_t = product of 1 - beta_s for s = 0..t (Ho et al., below eq. 3)",
     "forward": "x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise (Ho et al. eq. 4)",
@@ -24,11 +24,6 @@ FORMULAS = {
     "sampling": "algorithm 2 of Ho et al.: t from T-1 down to 0, the model told the same t",
     "loss": "mean of (noise - model(x_t, t))^2, t uniform in 0..T-1 per image (Ho et al. eq. 14)",
 }
-
-
-def kind_of(subject: Subject) -> str:
-    """`"ddim"` or `"ddpm"`."""
-    return "ddpm" if subject.setting.eta is None else "ddim"
 
 
 def mark_known(subject: Subject, stages: dict[str, Stage], checks: list[Check]) -> list[Finding]:
@@ -58,16 +53,6 @@ def _mark(checks: list[Check], ids: set[str], trial: tuple[Finding, ...]) -> Non
             checks[i] = replace(check, status="known", message=f"as in Diffusers ({title})")
 
 
-def readings(subject: Subject) -> Iterator[Subject]:
-    """The candidate with each reading of a variance that it does not name."""
-    yield subject
-    named = "variance_type" in subject.named
-    if not named and subject.setting.eta is None:
-        for kind in ("fixed_small", "fixed_large"):
-            if kind != subject.setting.variance_type:
-                yield subject.reading(variance_type=kind)
-
-
 def diagnose(
     subject: Subject, stages: dict[str, Stage], checks: list[Check], mistakes: tuple[Mistake, ...]
 ) -> list[Diagnosis]:
@@ -79,23 +64,36 @@ def diagnose(
     diagnoses: list[Diagnosis] = []
     while left:
         best = _best(subject, stages, left, base, tolerated, mistakes)
-        if best is None and diagnoses and diagnoses[0].stage == "schedule":
-            break  # what is made of a wrong table may look wrong in ways of its own
-        if best is None:
-            diagnoses.append(_unnamed(left[0], failing))
-            left = left[1:]
+        if best is not None:
+            mistake, base, rest, subject = best
+            words = mistake.words + _first_seen(failing, left[0])
+            diagnoses.append(Diagnosis(mistake.id, mistake.stage, words, mistake.fix))
+            left = rest
             continue
-        mistake, base, left, subject = best
-        diagnoses.append(Diagnosis(mistake.id, mistake.stage, mistake.words, mistake.fix))
+        if diagnoses and diagnoses[0].stage == "schedule":
+            break  # what is made of a wrong table may look wrong in ways of its own
+        if all(d.bug is not None for d in diagnoses):  # and so what is made of any unnamed fault
+            hint = nearest(subject, left[0], stages[left[0]], base, mistakes)
+            diagnoses.append(_unnamed(left[0], failing, hint))
+        stages = {name: stage for name, stage in stages.items() if name != left[0]}
+        left = left[1:]
     return diagnoses
 
 
-def _unnamed(stage: str, failing: list[Check]) -> Diagnosis:
+def _first_seen(failing: list[Check], stage: str) -> str:
+    """At which t the first failing check of a stage shows it, for those that go by t."""
+    check = next(c for c in failing if c.stage == stage)
+    place = re.search(r"\bt=\d+", check.message)
+    return f" (first seen at {place[0]}, {check.id})" if place else ""
+
+
+def _unnamed(stage: str, failing: list[Check], hint: str) -> Diagnosis:
     check = next(c for c in failing if c.stage == stage)
     words = f"{check.id.partition('/')[2]}: {check.message}"
     if check.status == "error":
         return Diagnosis(None, stage, words, "make it run, then compare again")
-    return Diagnosis(None, stage, words, f"should be {FORMULAS.get(stage, 'as the oracle says')}")
+    fix = f"should be {FORMULAS.get(stage, 'as the oracle says')}"
+    return Diagnosis(None, stage, words, f"{fix}; {hint}" if hint else fix)
 
 
 def _best(

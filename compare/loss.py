@@ -23,6 +23,7 @@ class Seen:
     """What calls of a loss showed."""
 
     perfect: float
+    perfect_t: Tensor  # (images,) the t at which it was asked
     zero: float
     absolute: bool
     t: Tensor  # (calls, b)
@@ -47,7 +48,8 @@ def checks(subject: Subject, oracle: Oracle) -> list[Check]:
         _times(ledger, seen, oracle, subject.setting)
         _signal(ledger, seen, inside, oracle)
         _noise(ledger, inside, oracle)
-        if oracle.add_noise is Oracle().add_noise and inside.is_range(1.0, 0.0):
+        right = _inside(seen, table, replace(oracle, add_noise=Oracle().add_noise))
+        if inside.is_range(1.0, 0.0) and bool((inside.noise - right.noise).abs().max() < 1e-3):
             _values(ledger, seen, oracle, subject.setting)
     return ledger.checks
 
@@ -55,6 +57,7 @@ def checks(subject: Subject, oracle: Oracle) -> list[Check]:
 def _call(subject: Subject, model: Spy, x_0: Tensor, seed: int) -> float:
     assert subject.adapter is not None
     assert subject.adapter.loss is not None
+    seed += 10_000 * subject.seed
     seed_everything(seed)
     stream = torch.Generator().manual_seed(seed)
     try:
@@ -87,7 +90,11 @@ def _look(subject: Subject, table: Tensor) -> Seen:
         times.append(model.seen[0][1])
     base = _base(torch.stack(times), T)
     zeros, xs, ts, spoils = [], [], [], []
-    perfects = [_call(subject, Spy(perfect, table, base), x_0, seed) for seed in range(4)]
+    perfects, perfect_t = [], []
+    for seed in range(4):
+        model = Spy(perfect, table, base)
+        perfects.append(_call(subject, model, x_0, seed))
+        perfect_t.append((model.seen[0][1].long() - base).clamp(0, T - 1))
     for seed in range(24):
         model = Spy(nothing, table)
         zeros.append(_call(subject, model, x_0, 100 + seed))
@@ -106,7 +113,8 @@ def _look(subject: Subject, table: Tensor) -> Seen:
     target = torch.randn(100_000, generator=torch.Generator().manual_seed(1))
     zero = sum(zeros) / len(zeros)
     return Seen(
-        perfect=max(perfects),
+        perfect=sum(perfects) / len(perfects),
+        perfect_t=torch.cat(perfect_t),
         zero=zero,
         absolute=abs(zero - float(target.abs().mean())) < 0.01,
         t=torch.stack(times),
@@ -209,6 +217,10 @@ def _times(ledger: Ledger, seen: Seen, oracle: Oracle, setting: Setting) -> None
     ledger.judge("per-image", (distinct > 1) == how.per_image, "every image has its own t",
                  "all images of a batch have the same t", measured=float(distinct),
                  catches="mistake 19")  # fmt: skip
+    varied = len(seen.t.unique()) > 1
+    ledger.judge("drawn", varied, "t is drawn anew for every batch",
+                 f"t is {int(seen.t[0, 0])} in every batch: nothing else is trained",
+                 catches="mistakes 19, 20")  # fmt: skip
     if distinct == 1:
         return  # too few different t to say what they cover
     low, high, base = int(seen.t.min()), int(seen.t.max()), _base(seen.t, T)
@@ -239,31 +251,45 @@ def _noise(ledger: Ledger, inside: Inside, oracle: Oracle) -> None:
                        f"{name} of the noise in the {words} third of t is {got:.3f}, should be "
                        f"{wanted:.3f}", measured=off, allowed=allowed,
                        reason=TOLERANCES["law"].reason, catches="mistakes 6, 17")  # fmt: skip
+    z = (inside.noise - inside.noise.mean()).reshape(-1, 32, inside.noise.shape[1])
+    for what, one, other in (("images", z[:, 1:], z[:, :-1]), ("pixels", z[..., 1:], z[..., :-1])):
+        alike = abs(float((one * other).mean() / z.square().mean()))
+        allowed = 2 * SIX * one.numel() ** -0.5
+        ledger.add(f"noise/{what}", "close" if alike <= allowed else "differs",
+                   f"the correlation of the noise of neighbouring {what} is {alike:.3f}, should "
+                   "be 0", measured=alike, allowed=allowed, reason=TOLERANCES["law"].reason,
+                   catches="mistake 62")  # fmt: skip
+
+
+def _parts(kind: str, table: Tensor) -> tuple[Tensor, Tensor]:
+    """(T,) what noise and image weigh in what a model of this kind predicts."""
+    one, signal, level = torch.ones_like(table), table.sqrt(), (1 - table).sqrt()
+    parts = {"epsilon": (one, 0 * one), "sample": (0 * one, one), "v_prediction": (signal, -level)}
+    return parts[kind]
 
 
 def _values(ledger: Ledger, seen: Seen, oracle: Oracle, setting: Setting) -> None:
     how, kind = oracle.loss, setting.prediction_type
     if (how.scale, how.shift) != (1.0, 0.0):
         return  # the exact answers below are those for the images that were given
-    power = 1.0 if how.noise == "normal" else 1 / 3
-    image = HEIGHT**2
-    target = how.target or kind
-    zero = image if target == "sample" else power
-    perfect = 2.0 if how.redrawn else 0.0
-    if target != kind:
-        perfect = power + image
+    target, table = how.target or kind, oracle.alpha_bar(setting)
+    (c_eps, c_x), (k_eps, k_x) = _parts(target, table), _parts(kind, table)
+    power, image = 1.0 if how.noise == "normal" else 1 / 3, HEIGHT**2
+    square = (c_eps - k_eps) ** 2 * power + (c_x - k_x) ** 2 * image
+    perfect = float((2 * c_eps**2 if how.redrawn else square)[seen.perfect_t].mean())
+    zero = float((c_eps**2 * power + c_x**2 * image)[seen.x_t].mean())
     factor = {"mean": 1.0, "sum": 32.0 * 192, "batch": 192.0}[how.reduce]
-    ledger.judge("perfect", abs(seen.perfect - factor * perfect) <= 1e-4 + 0.1 * factor * perfect,
-                 f"a perfect model has loss {factor * perfect:g}",
-                 f"a perfect model has loss {seen.perfect:.3g}, should have {factor * perfect:g}",
+    ledger.judge("perfect",
+                 abs(seen.perfect - factor * perfect) <= 1e-4 + 0.1 * factor * perfect,
+                 f"a perfect model has loss {factor * perfect:.3g}",
+                 f"a perfect model has loss {seen.perfect:.3g}, should have {factor * perfect:.3g}",
                  measured=abs(seen.perfect - factor * perfect), allowed=1e-4,
                  reason="float32 rounding of x_t, divided by the noise level at t = 0",
                  catches="mistakes 18, 26, 27")  # fmt: skip
-    mixed = kind == "v_prediction" and target == kind
     weighted = float(seen.spoiled.max() - seen.spoiled.min()) > 0.02 * float(seen.spoiled.max())
     if seen.absolute and perfect == 0:
         ledger.add("zero", "note", "a zero model has loss 0.80: the loss is absolute (L1)")
-    elif not mixed and not weighted:
+    elif not weighted:
         off = abs(seen.zero / factor - zero)
         ledger.judge("zero", off < 0.03 * zero, f"a zero model has loss {seen.zero:.3g}",
                      f"a zero model has loss {seen.zero:.4g}, should have {factor * zero:.3g}",

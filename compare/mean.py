@@ -1,5 +1,7 @@
 """Stage mean: the linear part of a step in (x0-hat, x_t), given the candidate's own x0-hat."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -8,13 +10,14 @@ from compare.affine import (
     expected_mean,
     level_of,
     mean_bound,
+    replayed,
     rounding,
     rows_of_mean,
     strided,
     where_t,
 )
-from compare.ledger import Expected, Ledger
-from compare.oracle import F64, Oracle, Setting
+from compare.ledger import Expected, Ledger, deviation
+from compare.oracle import F64, Level, Oracle, Setting
 from compare.prediction import FAR_OUT, FAR_X, kinds, replace_shape
 from compare.probe import Probe, alpha_bars, probe, single, some_of_chain, some_steps, usable
 from compare.report import Check
@@ -83,16 +86,41 @@ def _linear(
 
     k = len(rows.t)
     where = where_t(rows)
+    table, pure = alpha_bars(subject, oracle, setting), oracle.alpha_bar(setting)
+    judged = expected(table, True)
+    if setting.eta and deviation(rows_of_mean(rows), *judged())[0] == "differs":
+        oracle = _of_its_own_size(oracle, rows.zero, rows.t.flatten().tolist(), setting.eta)
+        judged = expected(table, True)
     ledger.values(
         name,
         "the linear part of the step",
         rows_of_mean(rows),
-        expected(alpha_bars(subject, oracle, setting), True),
-        expected(oracle.alpha_bar(setting), False),
+        judged,
+        expected(pure, False),
         where=lambda at: f"{where(at)}, for {'x_t' if at[0] < k else 'the model output'} alone",
         input=f"{len(rows.t)} steps of a chain of {rows.n}, prediction {setting.prediction_type}",
         catches=CATCHES,
     )
+
+
+def _of_its_own_size(oracle: Oracle, noise: Tensor, ts: list[int], eta: float) -> Oracle:
+    """The oracle with the size of the candidate's own noise (steps, 8) in the place of sigma.
+
+    Whether DDIM's noise has the right size is for stage variance to say.
+    """
+    loudest = int(noise.abs().amax(dim=1).argmax())
+    z = replayed(noise[loudest : loudest + 1], Oracle())
+    if z is None and bool(noise.any()):
+        return oracle
+    z = torch.ones(1, 1, dtype=F64) if z is None else z
+    sizes = (noise * z).sum(1) / z.square().sum() / eta
+    size_at = dict(zip(ts, sizes.tolist(), strict=True))
+
+    def std(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
+        known = [size_at[int(t)] for t in level.t.flatten()]
+        return torch.tensor(known, dtype=F64).reshape(level.t.shape)
+
+    return replace(oracle, std=std)
 
 
 def _limited(subject: Subject) -> dict[str, Setting]:
@@ -118,32 +146,39 @@ def _whole(ledger: Ledger, name: str, subject: Subject, oracle: Oracle, setting:
     wanted = sorted({T - 1, T // 2, T // 20, 1, 0}, reverse=True)
     steps = some_of_chain(subject, setting, wanted)
     ts = [t for t, _ in steps]
-    measured, right, allowed = [], [], []
-    table = alpha_bars(subject, oracle, setting)
     nothing = torch.zeros_like(FAR_X)
-    for t, following in steps:
-        seen = single(subject, setting, None, t, FAR_X, FAR_OUT)
-        still = single(subject, setting, None, t, nothing, nothing)
-        at, before = torch.tensor([[t]]), torch.tensor([[following]])
-        prev = oracle.previous(before, at, T, setting)
-        level = replace_shape(oracle.level(table, at, prev, setting))
-        x, out, zero = (v.to(F64).reshape(1, 2, 4) for v in (FAR_X, FAR_OUT, nothing))
-        own = seen.x_0 if seen.x_0 is None else seen.x_0.reshape(1, 2, 4)
-        noise = still.prev.reshape(1, 2, 4)
+    seen = [single(subject, setting, None, t, FAR_X, FAR_OUT) for t in ts]
+    still = [single(subject, setting, None, t, nothing, nothing) for t in ts]
 
-        mean = oracle.step_mean(out, x, level, setting, own)
-        extra = oracle.sigma(level, setting) * oracle.noise_of(zero, out)
-        raw = oracle.x_0(setting.prediction_type, out, x, level) if own is None else own
-        raw = raw.abs() + x.abs() + out.abs()
-        measured.append(seen.prev)
-        right.append(oracle.finish(mean + noise + extra, setting).reshape(1, 8))
-        bound = mean_bound(oracle, out, x, own, level, setting) + rounding(raw + noise.abs())
-        allowed.append(bound.reshape(1, 8))
+    def expected(oracle: Oracle) -> tuple[Tensor, Tensor]:
+        table = alpha_bars(subject, oracle, setting)
+        x, out, zero = (v.to(F64).reshape(1, 2, 4) for v in (FAR_X, FAR_OUT, nothing))
+        right, allowed = [], []
+        for (t, following), there, here in zip(steps, seen, still, strict=True):
+            at, before = torch.tensor([[t]]), torch.tensor([[following]])
+            prev = oracle.previous(before, at, T, setting)
+            level = replace_shape(oracle.level(table, at, prev, setting))
+            own = there.x_0 if there.x_0 is None else there.x_0.reshape(1, 2, 4)
+            noise = here.prev.reshape(1, 2, 4)
+
+            mean = oracle.step_mean(out, x, level, setting, own)
+            extra = oracle.sigma(level, setting) * oracle.noise_of(zero, out)
+            raw = oracle.x_0(setting.prediction_type, out, x, level) if own is None else own
+            raw = raw.abs() + x.abs() + out.abs()
+            right.append(oracle.finish(mean + noise + extra, setting).reshape(1, 8))
+            bound = mean_bound(oracle, out, x, own, level, setting) + rounding(raw + noise.abs())
+            allowed.append(bound.reshape(1, 8))
+        return torch.cat(right), torch.cat(allowed)
+
+    measured = torch.cat([single.prev for single in seen])
+    if setting.eta and deviation(measured, *expected(oracle))[0] == "differs":
+        rows = torch.cat([single.prev for single in still])
+        oracle = _of_its_own_size(oracle, rows, ts, setting.eta)
     ledger.values(
         name,
         "the step with x0-hat limited",
-        torch.cat(measured),
-        lambda: (torch.cat(right), torch.cat(allowed)),
+        measured,
+        lambda: expected(oracle),
         where=lambda at: f"t={ts[at[0]]}",
         input="inputs far outside the range, the noise of the same random state taken off",
         catches="mistakes 64, 67",

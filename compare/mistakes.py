@@ -52,6 +52,10 @@ def _alpha(betas: Tensor) -> Tensor:
     return 1 - betas
 
 
+def _root_table(betas: Tensor) -> Tensor:
+    return right.table(betas).sqrt()
+
+
 def _starts_at_one(betas: Tensor) -> Tensor:
     return torch.cat([torch.ones(1, dtype=F64), right.table(betas)[:-1]])
 
@@ -97,6 +101,18 @@ def _read_shifted(table: Tensor, t: Tensor, prev: Tensor, setting: Setting) -> L
     padded = torch.cat([torch.tensor([table[0]], dtype=F64), table])
     level = right.level(padded, t, prev, setting)
     return replace(level, table=table)
+
+
+def _step_of(shift: int) -> Callable[..., Level]:
+    """The step at t takes every coefficient of the step `shift` later, held inside the table."""
+
+    def level(table: Tensor, t: Tensor, prev: Tensor, setting: Setting) -> Level:
+        last = len(table) - 1
+        at = (t + shift).clamp(0, last)
+        before = torch.where(at == t, prev, (prev + shift).clamp(-1, last - 1))
+        return replace(right.level(table, at, before, setting), t=t, prev=prev)
+
+    return level
 
 
 def _no_leading_one(table: Tensor, t: Tensor, prev: Tensor, setting: Setting) -> Level:
@@ -387,8 +403,7 @@ def _inverted(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
     if not kind.startswith("fixed_small"):
         return right.std(kind, level, out)
     ab, prev = level.alpha_bar, level.alpha_bar_prev
-    ratio = (1 - ab) / (1 - prev).clamp(min=1e-20)
-    return torch.where(prev < 1, (ratio * (1 - ab / prev)).sqrt(), 0 * ratio)
+    return ((1 - ab) / (1 - prev).clamp(min=1e-9) * (1 - ab / prev)).sqrt()
 
 
 def _small_without_ratio_root(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
@@ -402,19 +417,36 @@ def _tables_beta(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
     """beta of the full chain where the stride asks for that of the stride."""
     if kind == "learned_range":
         return right.std(kind, level, out)
-    before = torch.where(level.t > 0, level.table[(level.t - 1).clamp(min=0)], torch.ones(()))
-    beta = 1 - level.table[level.t] / before.to(F64)
+    beta = 1 - level.alpha_bar / _full_chain(level).alpha_bar_prev
     if kind.startswith("fixed_small"):
         return ((1 - level.alpha_bar_prev) / (1 - level.alpha_bar) * beta).clamp(min=0).sqrt()
     return beta.sqrt()
+
+
+def _full_chain(level: Level) -> Level:
+    """The level of t in the full chain, whatever the stride."""
+    before = torch.where(level.t > 0, level.table[(level.t - 1).clamp(min=0)], torch.ones(()))
+    return replace(level, alpha_bar_prev=before.to(F64))
+
+
+def _tables_alpha(only_beta: bool) -> Mean:
+    """A posterior mean with beta_t, or also alpha_t, of the full chain beside a strided ab_prev."""
+
+    def mean(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
+        ab, prev = level.alpha_bar, level.alpha_bar_prev
+        full = ab / _full_chain(level).alpha_bar_prev
+        alpha = ab / prev if only_beta else full
+        values = (ab, prev, alpha, 1 - full)
+        return _c_0(*values) * x_0 + _c_t(*values) * x_t
+
+    return mean
 
 
 def _tables_beta_tilde(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
     """beta and beta-tilde of the full chain where the stride asks for those of the stride."""
     if kind == "learned_range":
         return right.std(kind, level, out)
-    before = torch.where(level.t > 0, level.table[(level.t - 1).clamp(min=0)], torch.ones(()))
-    return right.std(kind, replace(level, alpha_bar_prev=before.to(F64)))
+    return right.std(kind, _full_chain(level))
 
 
 def _log_of_variance(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
@@ -441,6 +473,20 @@ def _noisy_above(t: int) -> Callable[[Level], Tensor]:
         return level.t > t
 
     return noisy
+
+
+def _only_at_the_end(level: Level) -> Tensor:
+    return level.prev < 0
+
+
+def _clipped_below(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
+    """The log-variance of the first step, which is log 0, replaced by that of the second."""
+    size = right.std(kind, level, out)
+    if kind == "learned_range" or len(level.table) < 2:
+        return size
+    table = level.table
+    second = replace(level, alpha_bar=table[1], alpha_bar_prev=table[0])
+    return torch.where(level.prev < 0, right.std(kind, second), size)
 
 
 def _never_noisy(level: Level) -> Tensor:
@@ -483,12 +529,20 @@ _MISTAKES: list[tuple] = [
     ("2", "schedule", "the step reads alpha-bar[t-1] as alpha-bar_t, one entry too early, although "
      "the table is right", "index the table with the same t that noised the image",
      {"level": _read_shifted}),
+    ("2-early", "schedule", "the step at t takes the coefficients of the step at t-1: its tables "
+     "are read one entry too early", "index every table with the t that the model is told",
+     {"level": _step_of(-1)}),
+    ("2-late", "schedule", "the step at t takes the coefficients of the step at t+1: its tables "
+     "are read one entry too late", "index every table with the t that the model is told",
+     {"level": _step_of(1)}),
     ("3", "schedule", "alpha-bar before the first step is read as alpha-bar_0; it is 1, so the "
      "last step leaves noise in the picture",
      "prepend 1 to the shifted table (or use 1 if prev < 0)",
      {"level": _no_leading_one}),
     ("4", "schedule", "the table holds alpha_t, not its cumulative product alpha-bar_t (Ho et al., "
      "below eq. 3)", "alpha_bar = cumprod(1 - beta)", {"table": _alpha}),
+    ("4-root", "schedule", "the table holds sqrt(alpha-bar_t) under the name of alpha-bar_t (Ho et "
+     "al., below eq. 3)", "alpha_bar = cumprod(1 - beta), without a root", {"table": _root_table}),
     ("4-forward", "forward", "add_noise uses alpha_t where it needs the product alpha-bar_t (Ho et "
      "al. eq. 4): almost no noise", "index alpha_bar, not alpha", {"add_noise": _alpha_forward}),
     ("7", "schedule",
@@ -660,6 +714,12 @@ _MISTAKES: list[tuple] = [
     ("48-level", "mean", "sqrt(1-ab) of the noise is subtracted, should be beta / sqrt(1-ab) of it "
      "(Ho et al. eq. 11)", "(x_t - beta / sqrt(1-ab) eps) / sqrt(alpha)",
      {"mean": _by_eps(lambda x, e, ab, a, b: (x - (1 - ab).sqrt() * e) / a.sqrt())}),
+    ("71-mean", "mean", "in a strided chain the weight of x0-hat, and the variance, take beta_t of "
+     "the full chain, should take 1 - ab/ab_prev", "beta = 1 - ab / ab_prev",
+     {"mean": _tables_alpha(True), "std": _tables_beta}),
+    ("71-alpha", "mean", "in a strided chain alpha_t and beta_t are those of the full chain, "
+     "should be ab/ab_prev and 1 - ab/ab_prev", "alpha = ab / ab_prev, beta = 1 - alpha",
+     {"mean": _tables_alpha(False), "std": _tables_beta}),
     ("67", "mean", "with use_clipped_model_output the noise is not derived again from the clipped "
      "x0-hat", "eps = (x_t - sqrt(ab) x0-hat) / sqrt(1-ab) after clipping", {"rederived": None},
      "ddim"),
@@ -696,6 +756,12 @@ _MISTAKES: list[tuple] = [
      "x_prev = mean + sigma * z", {"noisy": _never_noisy}),
     ("56", "variance", "noise is added at the last step, where no previous step exists (Ho et al. "
      "algorithm 2, line 3)", "z = 0 where prev < 0", {"noisy": _noisy_always}),
+    ("56-clipped", "variance", "noise is added at the last step, of the size that clipping the "
+     "log-variance gives it there (Ho et al. algorithm 2, line 3)", "z = 0 where prev < 0",
+     {"noisy": _noisy_always, "std": _clipped_below}),
+    ("56-inverted", "variance", "the mask of the last step is upside down: noise is added there "
+     "and nowhere else (Ho et al. algorithm 2, line 3)", "z = 0 where prev < 0",
+     {"noisy": _only_at_the_end, "std": _clipped_below}),
     ("57", "variance", "no noise is added at t = 1, where a previous step still exists (Ho et al. "
      "algorithm 2, line 3, counts from 1)", "add noise while t > 0", {"noisy": _noisy_above(1)}),
     ("58", "variance", "beta and beta-tilde are exchanged: variance_type says the other",

@@ -44,6 +44,11 @@ class Single:
     x_0: Tensor | None
 
 
+def followers(visited: list[int]) -> dict[int, int]:
+    """The next of the list after each t, -1 after the last."""
+    return dict(zip(visited, [*visited[1:], -1], strict=True)) if visited else {}
+
+
 def some_steps(T: int, k: int = 48) -> list[int]:
     """The first eleven steps, the last two, and others spread between."""
     spread = torch.linspace(0, T - 1, k).round().long().tolist()
@@ -60,10 +65,11 @@ def alpha_bars(subject: Subject, oracle: Oracle, setting: Setting) -> Tensor:
 def usable(subject: Subject, setting: Setting | None) -> bool:
     """True if the candidate's table of this setting has both signal and noise at every t."""
     built = None if setting is None else subject.build(setting)
-    if built is None:
+    if setting is None or built is None:
         return False
     own = built.table()
-    return own is None or bool((own.isfinite() & (own < 1) & (own > 1e-12)).all())
+    least = 1e-12 if setting.prediction_type == "epsilon" else -1e-12  # v and x_0 bear no signal
+    return own is None or bool((own.isfinite() & (own < 1) & (own > least)).all())
 
 
 def probe(
@@ -80,7 +86,7 @@ def probe(
         built = subject.build(setting)
         assert built is not None
         visited = built.visit(n)
-        following = dict(zip(visited, [*visited[1:], -1], strict=True))
+        following = followers(visited)
         ts = [t for t in visited if chosen is None or t in chosen]
         if not ts:
             raise Broken("leaves no timestep in 0..T-1 to step from", raised=False)
@@ -124,14 +130,23 @@ def _ask(built: Built, t: Tensor, prev: Tensor, size: Tensor, noise_only: bool) 
     return Probe(built.length, t, prev, x.to(F64), out.to(F64), at[0], at[1], at[2], *x_0s)  # type: ignore[arg-type]
 
 
+def visits(subject: Subject, setting: Setting, n: int) -> bool:
+    """False if the list of n steps has none inside the chain: then there is no step to judge."""
+    built = subject.build(setting)
+    assert built is not None
+    try:
+        return subject.remember(("visits", built.key, n), lambda: bool(built.visit(n)))
+    except Broken:
+        return True  # what it does instead is told by the stages that ask
+
+
 def some_of_chain(subject: Subject, setting: Setting, wanted: list[int]) -> list[tuple[int, int]]:
     """(t, the next of the list) for those of the wanted steps that the full chain visits."""
     built = subject.build(setting)
     assert built is not None
 
     def ask() -> list[tuple[int, int]]:
-        visited = built.visit(None)
-        following = dict(zip(visited, [*visited[1:], -1], strict=True))
+        following = followers(built.visit(None))
         return [(t, following[t]) for t in wanted if t in following]
 
     return subject.remember(("of chain", built.key, tuple(wanted)), ask)

@@ -60,7 +60,7 @@ def _table(ledger: Ledger, name: str, subject: Subject, setting: Setting, oracle
         name,
         "log-SNR of alpha-bar",
         log_snr(own),
-        lambda: (log_snr(right), _bound(setting, oracle)),
+        lambda: (log_snr(right), bound(setting, oracle)),
         where=lambda at: f"t={at[0]}",
         tolerance="table",
         input=asked,
@@ -85,15 +85,15 @@ def _table(ledger: Ledger, name: str, subject: Subject, setting: Setting, oracle
         ledger.add("terminal", "note", message, catches="mistake 9")
 
 
-def _bound(setting: Setting, oracle: Oracle) -> Tensor:
+def bound(setting: Setting, oracle: Oracle) -> Tensor:
     """Allowed deviation of the log-SNR, (T,)."""
     plain = oracle.table(oracle.betas(setting))
-    bound = table_bound(plain)
+    off = table_bound(plain)
     alpha_bar = oracle.alpha_bar(setting)
     if setting.rescale_betas_zero_snr:
         # Subtracting the last root leaves the absolute error of both, of a smaller number.
         root = plain.sqrt()
-        bound = (bound * root + bound[-1] * root[-1]) / (root - root[-1]).clamp(min=1e-30)
-        bound = bound + table_bound(alpha_bar.clamp(min=1e-30))
-        bound = torch.where(alpha_bar > 0, bound, torch.zeros_like(bound))
-    return bound / (1 - alpha_bar).clamp(min=1e-30)
+        off = (off * root + off[-1] * root[-1]) / (root - root[-1]).clamp(min=1e-30)
+        off = off + table_bound(alpha_bar.clamp(min=1e-30))
+        off = torch.where(alpha_bar > 0, off, torch.zeros_like(off))
+    return off / (1 - alpha_bar).clamp(min=1e-30)

@@ -1,6 +1,9 @@
 """Stage timesteps: the list that set_timesteps leaves, and the previous step that `step` uses."""
 
-from compare.affine import SPACINGS, chain, strided
+from dataclasses import replace
+from itertools import pairwise
+
+from compare.affine import COUNTS_OF_OWN, OWN, chain, spacings, strided
 from compare.ledger import Ledger
 from compare.oracle import Oracle, Setting
 from compare.report import Check
@@ -12,10 +15,12 @@ def checks(subject: Subject, oracle: Oracle) -> list[Check]:
     ledger = Ledger("timesteps", subject.strict)
     if not subject.has("set_timesteps"):
         return ledger.checks
-    for spacing in SPACINGS:
-        setting = subject.offers(timestep_spacing=spacing)
-        if setting is not None:
-            with ledger.guard(spacing):
+    for spacing in spacings(subject):
+        setting = replace(subject.setting, timestep_spacing=spacing)
+        with ledger.guard(spacing):
+            if spacing == OWN:
+                _own_lists(ledger, subject, setting)
+            else:
                 _lists(ledger, spacing, subject, oracle, setting)
     shifted = subject.offers(timestep_spacing="leading", steps_offset=1)
     if shifted is not None and "steps_offset" in subject.named:
@@ -69,6 +74,37 @@ def _lists(ledger: Ledger, name: str, subject: Subject, oracle: Oracle, setting:
         if first < T - 2:
             text = f"with n={start} of T={T} the chain starts at t={first} (mistake 75)"
             ledger.add("leading/start", "note", text, catches="mistake 75")
+
+
+def _own_lists(ledger: Ledger, subject: Subject, setting: Setting) -> None:
+    built = subject.build(setting)
+    assert built is not None
+    upto = min(COUNTS_OF_OWN, setting.num_train_timesteps)
+    wrong = [n for n in range(1, upto + 1) if not may_be_list(built, setting, n)]
+    said = f"n={wrong[0]}: {_ends(built.timesteps(wrong[0]).tolist())}" if wrong else ""
+    ledger.judge(
+        OWN,
+        not wrong,
+        f"lists of its own (a convention) are fit for all counts of 1..{upto}",
+        f"unfit for {len(wrong)} of {upto} counts, first {said}: should be n steps that fall from "
+        "near T-1 to near 0",
+        measured=float(len(wrong)),
+        allowed=0.0,
+        input=f"set_timesteps(n), n = 1..{upto}",
+        catches="mistakes 73, 74",
+    )
+
+
+def may_be_list(built: Built, setting: Setting, n: int) -> bool:
+    """True if n whole steps fall from pure noise, or a stride of T-1, to within a stride of 0."""
+    T, listed = setting.num_train_timesteps, built.timesteps(n).tolist()
+    stride = -(-T // n)
+    falls = all(a > b for a, b in pairwise(listed)) and all(t == int(t) for t in listed)
+    if len(listed) != n or not falls or not 0 <= listed[-1] <= stride or listed[0] >= T:
+        return False
+    table = built.table()
+    noise = table is not None and float(table[int(listed[0])].sqrt()) < 0.05
+    return noise or listed[0] >= T - 1 - stride
 
 
 def _wrong_counts(built: Built, oracle: Oracle, setting: Setting, counts: list[int]) -> list[int]:

@@ -63,7 +63,8 @@ def _kinds(subject: Subject) -> list[str]:
     """The variance types that are offered, the base one first; `eta` takes their place in DDIM."""
     base = subject.setting
     if base.eta is not None:
-        return [f"eta={eta}" for eta in (0.0, 1.0) if subject.offers(eta=eta) is not None]
+        etas = sorted({base.eta, 0.0, 0.5, 1.0}, key=lambda eta: eta != base.eta)
+        return [f"eta={eta}" for eta in etas if subject.offers(eta=eta) is not None]
     offered = [k for k in KINDS if subject.offers(variance_type=k) is not None]
     return sorted(offered, key=lambda kind: kind != base.variance_type)
 
@@ -214,10 +215,12 @@ def _draws(subject: Subject, setting: Setting, shape: tuple[int, ...]) -> Draws:
         t = setting.num_train_timesteps // 2
         nothing = torch.zeros(shape)
 
-        def call(seed: int, generator: torch.Generator | None = None) -> Tensor:
-            return built.step(nothing, t, nothing, seed, generator).prev.float()
+        base = 1000 * subject.seed
 
-        stream = torch.Generator().manual_seed(5)
+        def call(seed: int, generator: torch.Generator | None = None) -> Tensor:
+            return built.step(nothing, t, nothing, base + seed, generator).prev.float()
+
+        stream = torch.Generator().manual_seed(base + 5)
         first = call(5, stream)
         if "generator" in subject.step_named:
             second = call(6, stream)
@@ -225,7 +228,7 @@ def _draws(subject: Subject, setting: Setting, shape: tuple[int, ...]) -> Draws:
             built.subject.global_state, kept = False, built.subject.global_state
             second = call(5)  # nothing is reseeded: the next numbers of the global stream
             built.subject.global_state = kept
-        same = torch.Generator().manual_seed(5)
+        same = torch.Generator().manual_seed(base + 5)
         return Draws(first, second, call(9), call(5), call(77, same), torch.float32)
 
     return subject.remember(("draws", built.key, shape), ask)

@@ -1,0 +1,136 @@
+"""What a candidate does without naming it is read off, shown on the card, and never failed."""
+
+import pytest
+import torch
+
+from compare.judge import judge
+
+T = 60
+BETAS = torch.linspace(1e-3, 0.2, T, dtype=torch.float64)
+
+
+class Plain:
+    """A right DDIM or DDPM step in its own words; what it names is nothing."""
+
+    eta: float | None = None
+    kind, clip, again = "epsilon", None, False
+
+    def __init__(self):
+        self.alphas_cumprod = (1 - BETAS).cumprod(0)
+
+    def add_noise(self, x_0, noise, t):
+        a = self.alphas_cumprod[t].reshape(-1, 1, 1, 1)
+        return (a.sqrt() * x_0 + (1 - a).sqrt() * noise).to(x_0.dtype)
+
+    def before(self, t):
+        return t - 1
+
+    def step(self, out, t, x, generator=None):
+        a, before = self.alphas_cumprod[t], self.before(t)
+        p = self.alphas_cumprod[before] if before >= 0 else torch.ones(())
+        x_0 = {
+            "epsilon": (x - (1 - a).sqrt() * out) / a.sqrt().clamp(min=1e-9),
+            "sample": out,
+            "v_prediction": a.sqrt() * x - (1 - a).sqrt() * out,
+        }[self.kind]
+        eps = out if self.kind == "epsilon" else (x - a.sqrt() * x_0) / (1 - a).sqrt()
+        if self.clip is not None:
+            x_0 = x_0.clamp(-self.clip, self.clip)
+        if self.again:
+            eps = (x - a.sqrt() * x_0) / (1 - a).sqrt()
+        variance = (1 - p) / (1 - a) * (1 - a / p)
+        if self.eta is None:
+            mean = p.sqrt() * (1 - a / p) * x_0 + (a / p).sqrt() * (1 - p) * x
+            mean = mean / (1 - a)
+        else:
+            variance = self.eta**2 * variance
+            mean = p.sqrt() * x_0 + (1 - p - variance).clamp(min=0).sqrt() * eps
+        if before >= 0 and self.eta != 0:
+            mean = mean + variance.sqrt() * torch.randn(x.shape, generator=generator)
+        return mean.to(x.dtype)
+
+
+def like(**changes):
+    return type("Candidate", (Plain,), changes)
+
+
+def middles(self, n):
+    self.timesteps = [int((i + 0.5) * T / n) for i in reversed(range(n))]
+
+
+def next_of_list(self, t):
+    listed = getattr(self, "timesteps", list(range(T - 1, -1, -1)))
+    i = listed.index(int(t))
+    return listed[i + 1] if i + 1 < len(listed) else -1
+
+
+CARDS = {
+    "plain": (like(), {"clipping": "none", "variance": "fixed_small", "prediction": "epsilon"}),
+    "clip": (like(clip=1.0), {"clipping": "1.0"}),
+    "clip-2": (like(clip=2.0), {"clipping": "2.0"}),
+    "clip-sample": (like(clip=1.0, kind="sample"), {"clipping": "1.0", "prediction": "sample"}),
+    "v": (like(kind="v_prediction"), {"prediction": "v_prediction"}),
+    "ddim": (like(eta=0.0), {"variance": "DDIM, eta=0 "}),
+    "ddim-half": (like(eta=0.5), {"variance": "DDIM, eta=0.5"}),
+    "ddim-clip": (like(eta=0.0, clip=1.0), {"clipping": "1.0"}),
+    "ddim-again": (like(eta=0.0, clip=1.5, again=True), {"clipping": "1.5"}),
+    "own-list": (
+        like(set_timesteps=middles, before=next_of_list),
+        {"spacing": "own"},
+    ),
+    "own-betas": (like(), {"betas": "linear 0.001..0.2"}),
+}
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_card_says_what_it_does_and_nothing_fails(name):
+    candidate, card = CARDS[name]
+    report = judge(candidate, "quick", 0, beside=False)
+    assert report.passed, str(report)
+    for convention, value in card.items():
+        assert value in report.conventions[convention]
+
+
+def test_zero_terminal_snr_of_a_family_is_a_convention_and_v_is_judged_to_the_end():
+    default = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+
+    def table(self):
+        root = (1 - default).cumprod(0).sqrt()
+        self.alphas_cumprod = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+
+    right = judge(like(kind="v_prediction", __init__=table), "quick", 0, beside=False)
+    assert right.passed, str(right)
+    assert {c.stage for c in right.checks} >= {"schedule", "mean", "variance"}
+
+
+def test_a_wrong_step_is_not_read_as_another_kind_that_it_happens_to_look_like():
+    """Without the root of alpha-bar_prev, an epsilon step looks like one of v at high noise."""
+
+    def step(self, out, t, x, generator=None):
+        a, p = self.alphas_cumprod[t], self.alphas_cumprod[t - 1] if t else torch.ones(())
+        x_0 = ((x - (1 - a).sqrt() * out) / a.sqrt()).clamp(-1, 1)
+        mean = p * (1 - a / p) / (1 - a) * x_0 + (a / p).sqrt() * (1 - p) / (1 - a) * x
+        noise = torch.randn(x.shape, generator=generator) if t else 0
+        return (mean + ((1 - p) / (1 - a) * (1 - a / p)).sqrt() * noise).to(x.dtype)
+
+    report = judge(like(step=step), "quick", 0, beside=False)
+    assert report.conventions["prediction"].startswith("epsilon")
+    assert [d.bug for d in report.diagnoses] == ["38"]
+
+
+def test_several_ones_in_a_table_are_not_a_count_from_one():
+    def table(self):
+        self.alphas_cumprod = (1 - torch.linspace(1e-4, 0.02, 1000)).half().cumprod(0).float()
+
+    report = judge(like(__init__=table), "quick", 0, beside=False)
+    assert report.conventions["t base"] == "0"
+    assert [d.bug for d in report.diagnoses] == ["13-float16"]
+
+
+def test_betas_that_are_shown_judge_a_table_of_any_ends():
+    def table(self):
+        self.betas = BETAS**1.5
+        self.alphas_cumprod = (1 - self.betas).cumprod(0) * (1 - self.betas[0])
+
+    report = judge(like(__init__=table), "quick", 0, beside=False)
+    assert [d.bug for d in report.diagnoses][:1] == ["1"], str(report)

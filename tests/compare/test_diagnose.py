@@ -1,0 +1,75 @@
+"""From failing checks to names: one cause is one diagnosis, two are two, root cause first."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from compare.judge import judge
+from compare.mistakes import BY_ID
+from compare.mutant import scheduler
+from compare.oracle import Oracle, Setting
+
+SHORT = Setting(num_train_timesteps=60, beta_end=0.2)
+
+
+def judged(oracle: Oracle, only: str = "", setting: Setting = SHORT):
+    return judge(scheduler(oracle, only), "quick", 0, beside=False, base=setting)
+
+
+def weak(kind, level, out=None):
+    return 0.97 * Oracle().std(kind, level, out)
+
+
+def faint(x_0, x_t, level):
+    return 0.97 * Oracle().mean(x_0, x_t, level)
+
+
+def test_the_words_say_at_which_t_it_shows_first():
+    report = judged(BY_ID["57"].oracle())
+    assert "(first seen at t=1, variance/fixed_small)" in report.diagnoses[0].explanation
+    law = judged(BY_ID["62"].oracle())
+    assert law.diagnoses[0].explanation == BY_ID["62"].words  # a law has no t
+
+
+@pytest.mark.parametrize("pair", [("5", "38"), ("39", "53"), ("6", "49"), ("24-velocity", "61")])
+def test_two_mistakes_are_both_named_the_earlier_first(pair):
+    first, second = (BY_ID[bug] for bug in pair)
+    report = judged(second.oracle(first.oracle()))
+    assert [d.bug for d in report.diagnoses] == list(pair), str(report)
+
+
+def test_a_named_fault_does_not_hide_one_without_a_name():
+    report = judged(replace(BY_ID["39"].oracle(), std=weak))
+    assert [(d.bug, d.stage) for d in report.diagnoses] == [("39", "mean"), (None, "variance")]
+
+
+def test_what_comes_after_a_fault_without_a_name_is_named_or_left():
+    """Two wrong curves may be one cause that has no name: only the first is blamed."""
+    report = judged(replace(Oracle(), mean=faint, std=weak))
+    assert [(d.bug, d.stage) for d in report.diagnoses] == [(None, "mean")]
+    named = judged(replace(BY_ID["53"].oracle(), mean=faint))
+    assert [(d.bug, d.stage) for d in named.diagnoses] == [(None, "mean"), ("53", "variance")]
+
+
+def test_a_wrong_size_of_ddims_noise_is_no_fault_of_its_mean():
+    report = judged(replace(Oracle(), std=weak), only="ddim")
+    assert [(d.bug, d.stage) for d in report.diagnoses] == [(None, "variance")], str(report)
+    assert {c.stage for c in report.checks if not c.passed} == {"variance"}
+
+
+def test_a_list_without_a_step_is_the_fault_of_its_own_stage():
+    def timesteps(setting, n):
+        exact, unit = Oracle().timesteps(setting, n)
+        return exact + unit, unit  # `trailing` that forgets its minus one leaves T for n = 1
+
+    report = judged(replace(Oracle(), timesteps=timesteps, refuses_past_end=False))
+    assert {d.stage for d in report.diagnoses} == {"timesteps"}, str(report)
+
+
+def test_nan_fails_the_stage_that_made_it():
+    def mean(x_0, x_t, level):
+        return Oracle().mean(x_0, x_t, level) * torch.where(level.t == 0, torch.nan, 1.0)
+
+    report = judged(replace(Oracle(), mean=mean))
+    assert report.diagnoses[0].stage == "mean"

@@ -1,0 +1,75 @@
+"""Where nothing fits exactly, the nearest mistake is a hint: it is told, and never named as it."""
+
+import pytest
+import torch
+
+from compare.judge import judge
+from compare.mistakes import BY_ID
+from compare.mutant import scheduler
+from compare.oracle import Oracle, Setting
+from compare.report import Diagnosis
+
+SHORT = Setting(num_train_timesteps=60, beta_end=0.2)
+
+
+def diagnosis(**seams) -> Diagnosis:
+    """Of a scheduler with these formulas in the place of the oracle's."""
+    report = judge(scheduler(Oracle(**seams)), "quick", 0, beside=False, base=SHORT)
+    (only,) = report.diagnoses
+    assert only.bug is None
+    return only
+
+
+def nearly(bug: str, field: str, share: float):
+    """A formula between the right one and a mistake's."""
+    wrong, right = BY_ID[bug].seams[field], getattr(Oracle(), field)
+
+    def formula(*given):
+        return (1 - share) * right(*given) + share * wrong(*given)
+
+    return formula
+
+
+@pytest.mark.parametrize(
+    ("bug", "field", "stage"),
+    [
+        ("45", "mean", "mean"),
+        ("38", "mean", "mean"),
+        ("54", "std", "variance"),
+        ("5", "add_noise", "forward"),
+        ("7", "betas", "schedule"),
+    ],
+)
+def test_a_curve_near_that_of_a_mistake_is_told(bug, field, stage):
+    found = diagnosis(**{field: nearly(bug, field, 0.9)})
+    assert found.stage == stage
+    assert f"nearest in the catalogue, though not the same: mistake {bug}, " in found.fix
+    assert BY_ID[bug].words in found.fix
+    assert "% of the difference" in found.fix
+
+
+def test_a_few_wrong_steps_are_pointed_at():
+    def std(kind, level, out=None):
+        return Oracle().std(kind, level, out) * torch.where(level.t == 17, 1.01, 1.0)
+
+    found = diagnosis(std=std)
+    assert found.stage == "variance"
+    assert found.fix.endswith("all but 1 of 60 steps are right: look at t=17")
+
+
+def test_a_law_near_that_of_a_mistake_is_told_by_its_checks():
+    def draw(shape, generator, dtype):
+        return torch.randn((shape[0], *[1] * (len(shape) - 1)), generator=generator).expand(shape)
+
+    found = diagnosis(draw=draw)
+    assert "mistake 62-channel, " in found.fix
+    assert "which fits all but" in found.fix
+
+
+def test_what_is_like_no_mistake_gets_no_hint():
+    def mean(x_0, x_t, level):
+        return 1.03 * Oracle().mean(x_0, x_t, level)
+
+    found = diagnosis(mean=mean)
+    assert found.stage == "mean"
+    assert "nearest" not in found.fix
