@@ -89,8 +89,8 @@ def _length(subject: Subject) -> None:
 
 def _schedule(subject: Subject, built: Built) -> None:
     """Which right family the table is, with which ends; a mistaken one is left to the stage."""
-    own = built.table()
-    if own is None or not bool(own.isfinite().all()):
+    own, T = built.table(), subject.setting.num_train_timesteps
+    if own is None or len(own) != T or not bool(own.isfinite().all()):
         return
     known = [replace(subject.setting, beta_schedule=name) for name in FAMILIES]
     if bool(own[-1] == 0):

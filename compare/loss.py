@@ -286,7 +286,8 @@ def _values(ledger: Ledger, seen: Seen, oracle: Oracle, setting: Setting) -> Non
                  measured=abs(seen.perfect - factor * perfect), allowed=1e-4,
                  reason="float32 rounding of x_t, divided by the noise level at t = 0",
                  catches="mistakes 18, 26, 27")  # fmt: skip
-    weighted = float(seen.spoiled.max() - seen.spoiled.min()) > 0.02 * float(seen.spoiled.max())
+    most, least = float(seen.spoiled.max()), float(seen.spoiled.min())
+    weighted = seen.perfect <= 1e-4 and most - least > 0.02 * most
     if seen.absolute and perfect == 0:
         ledger.add("zero", "note", "a zero model has loss 0.80: the loss is absolute (L1)")
     elif not weighted:

@@ -21,6 +21,7 @@ from compare.subject import Broken, Subject
 Stage = Callable[[Subject, Oracle], list[Check]]
 SAME = 1e-4  # relative: float32 rounding, also of 1 - alpha-bar at small t
 NEAR = 0.7  # of the difference may be left; above it the right formula is about as near
+NOT_COMPUTABLE = (RuntimeError, IndexError, ValueError)  # a wrong formula on these inputs
 FEW = 3  # wrong steps that are told one by one
 
 
@@ -32,7 +33,7 @@ def kind_of(subject: Subject) -> str:
 def readings(subject: Subject) -> Iterator[Subject]:
     """The candidate with each reading of a variance that it does not name."""
     yield subject
-    named = "variance_type" in subject.named
+    named = "variance_type" in subject.named or not subject.has("step")
     if not named and subject.setting.eta is None:
         for kind in ("fixed_small", "fixed_large"):
             if kind != subject.setting.variance_type:
@@ -63,7 +64,7 @@ def nearest(
                 return _by_curve(reading, name, base, trials, seen, off)
             trials = [m for m in trials if _has_curve(reading, name, m.oracle(base), seen)]
         return _by_checks(subject, stage, base, trials)
-    except Broken:
+    except (Broken, *NOT_COMPUTABLE):
         return ""
 
 
@@ -86,7 +87,7 @@ def _by_curve(
     left: dict[float, Mistake] = {}
     for mistake in trials:
         for reading in readings(subject):
-            with suppress(RuntimeError, IndexError, ValueError):  # not computable on these inputs
+            with suppress(*NOT_COMPUTABLE):
                 curve = _expected(reading, name, mistake.oracle(base))
                 left.setdefault(float(_gaps(seen, curve).mean() / off.mean()), mistake)
     best = min(left, default=1.0)
@@ -97,30 +98,27 @@ def _by_curve(
 
 def _has_curve(subject: Subject, name: str, oracle: Oracle, seen: Tensor) -> bool:
     """True if a mistake has the curve that is seen: only then can it be what is wrong elsewhere."""
-    with suppress(RuntimeError, IndexError, ValueError):
+    with suppress(*NOT_COMPUTABLE):
         return bool((_gaps(seen, _expected(subject, name, oracle)) <= SAME).all())
     return False
 
 
 def _by_checks(subject: Subject, stage: Stage, base: Oracle, trials: list[Mistake]) -> str:
-    before = _failing(subject, stage, base)
+    before = stage(subject.reading(), base)
+    differ = sum(not c.passed for c in before)
     left: dict[int, Mistake] = {}
     for mistake in trials:
-        left.setdefault(_failing(subject, stage, mistake.oracle(base)), mistake)
-    best = min(left, default=before)
-    if best >= before:
+        with suppress(*NOT_COMPUTABLE):
+            held = {c.id for c in stage(subject.reading(), mistake.oracle(base)) if c.passed}
+            left.setdefault(sum(c.id not in held for c in before), mistake)
+    best = min(left, default=differ)
+    if best >= differ:
         return ""
-    return f"{_said(left[best])}, which fits all but {best} of the checks ({before} differ now)"
+    return f"{_said(left[best])}, which fits all but {best} of the checks ({differ} differ now)"
 
 
 def _said(mistake: Mistake) -> str:
     return f"nearest in the catalogue, though not the same: mistake {mistake.id}, {mistake.words}"
-
-
-def _failing(subject: Subject, stage: Stage, oracle: Oracle) -> int:
-    with suppress(RuntimeError, IndexError, ValueError):
-        return sum(not c.passed for c in stage(subject.reading(), oracle))
-    return 10**6  # the wrong formula cannot be computed on these inputs
 
 
 def _gaps(seen: Tensor, curve: Tensor) -> Tensor:

@@ -1,0 +1,125 @@
+"""Stage loss: what a training loss feeds the model and compares with, for every target."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from compare import Adapter
+from compare.judge import judge
+from compare.oracle import Loss, Oracle, Setting
+from compare.roles import loss_of
+
+T = 80
+BETA = torch.linspace(1e-3, 0.15, T)
+ALPHA_BAR = (1 - BETA).cumprod(0)
+
+
+def judged(loss, kind: str = "epsilon"):
+    adapter = Adapter(alpha_bar=lambda: ALPHA_BAR, loss=loss, prediction_type=kind)
+    return judge(adapter, "quick", 0, beside=False)
+
+
+def written(
+    draw_t=lambda b, g: torch.randint(0, T, (b,), generator=g),
+    draw=lambda shape, g: torch.randn(shape, generator=g),
+    target=lambda x_0, eps, a, s: eps,
+    told=lambda t: t,
+    weigh=lambda square: square.mean(),
+):
+    """A loss with one line of its own in other words."""
+
+    def loss(model, x_0, generator):
+        t = draw_t(len(x_0), generator)
+        eps = draw(x_0.shape, generator)
+        a, s = (v[t].sqrt()[:, None, None, None] for v in (ALPHA_BAR, 1 - ALPHA_BAR))
+        out = model(a * x_0 + s * eps, told(t))
+        return weigh((out - target(x_0, eps, a, s)) ** 2)
+
+    return loss
+
+
+def velocity(x_0, eps, a, s):
+    return a * eps - s * x_0
+
+
+RIGHT = {
+    "epsilon": (written(), "epsilon"),
+    "v": (written(target=velocity), "v_prediction"),
+    "sample": (written(target=lambda x_0, eps, a, s: x_0), "sample"),
+    "per image": (written(weigh=lambda square: square.mean(dim=(1, 2, 3))), "epsilon"),
+    "absolute": (written(weigh=lambda square: square.sqrt().mean()), "epsilon"),
+    "t in pairs": (
+        written(draw_t=lambda b, g: torch.randint(0, T, (b // 2,), generator=g).repeat(2)),
+        "epsilon",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_ones_pass(name):
+    report = judged(*RIGHT[name])
+    assert report.passed, str(report)
+
+
+WRONG = {
+    "one t for ever": (written(draw_t=lambda b, g: torch.full((b,), T // 2)), "epsilon", None),
+    "one noise for the batch": (
+        written(draw=lambda shape, g: torch.randn(shape[1:], generator=g).expand(shape)),
+        "epsilon",
+        None,
+    ),
+    "one noise for an image": (
+        written(draw=lambda shape, g: torch.randn(shape[0], 1, 1, 1, generator=g).expand(shape)),
+        "epsilon",
+        None,
+    ),
+    "noise with the wrong sign": (
+        written(target=lambda x_0, eps, a, s: -eps),
+        "epsilon",
+        None,
+    ),
+    "half the square": (written(weigh=lambda square: square.mean() / 2), "epsilon", None),
+    "the model told t backwards": (written(told=lambda t: T - 1 - t), "epsilon", None),
+    "noise for v": (
+        written(target=lambda x_0, eps, a, s: eps),
+        "v_prediction",
+        "27-loss",
+    ),
+    "v with signal and noise swapped": (
+        written(target=lambda x_0, eps, a, s: s * eps - a * x_0),
+        "v_prediction",
+        None,
+    ),
+    "v with the wrong sign": (
+        written(target=lambda x_0, eps, a, s: s * x_0 - a * eps),
+        "v_prediction",
+        None,
+    ),
+    "the image for v": (written(target=lambda x_0, eps, a, s: x_0), "v_prediction", "26-loss"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_ones_are_found_and_blamed_on_the_loss(name):
+    loss, kind, bug = WRONG[name]
+    report = judged(loss, kind)
+    assert [(d.bug, d.stage) for d in report.diagnoses] == [(bug, "loss")], str(report)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
+@pytest.mark.parametrize("target", ["epsilon", "sample", "v_prediction"])
+def test_every_pair_of_model_and_target_has_its_losses(kind, target):
+    """What a perfect model's loss would be is known for wrong targets too, at the t drawn."""
+    setting = Setting(num_train_timesteps=T, beta_end=0.15, prediction_type=kind)
+    oracle = replace(Oracle(), loss=Loss(target=target))
+    adapter = Adapter(
+        alpha_bar=lambda: Oracle().alpha_bar(setting),
+        loss=loss_of(oracle, setting),
+        prediction_type=kind,
+    )
+    report = judge(adapter, "quick", 0, beside=False)
+    assert report.passed == (kind == target), str(report)
+    wanted = {"sample": "26-loss", "epsilon": "27-loss", "v_prediction": None}[target]
+    if kind != target:
+        assert [(d.bug, d.stage) for d in report.diagnoses] == [(wanted, "loss")]

@@ -1,0 +1,75 @@
+"""The catalogue: each entry says something else, and its formula is wrong where it says so."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from compare.mistakes import BY_ID, MISTAKES
+from compare.oracle import F64, Oracle, Setting
+from compare.report import STAGES
+
+RIGHT = Oracle()
+SETTING = Setting(num_train_timesteps=20, beta_end=0.2)
+TABLE = RIGHT.alpha_bar(SETTING)
+X, Y = torch.randn(2, 1, 4, dtype=F64, generator=torch.Generator().manual_seed(0))
+
+
+def level(t: int, prev: int, oracle: Oracle = RIGHT):
+    at, before = torch.tensor([[t]]), torch.tensor([[prev]])
+    return oracle.level(TABLE, at, before, SETTING)
+
+
+def test_every_entry_has_words_and_a_fix_of_its_own() -> None:
+    assert len({m.words for m in MISTAKES}) == len(MISTAKES)
+    for mistake in MISTAKES:
+        assert mistake.stage in STAGES
+        assert mistake.fix
+        assert not mistake.words.endswith("."), mistake.id  # more is said after them
+        assert mistake.oracle() != RIGHT
+
+
+def test_an_entry_is_laid_over_others() -> None:
+    both = BY_ID["49"].oracle(BY_ID["39"].oracle())
+    assert both.std is BY_ID["49"].seams["std"]
+    assert both.mean is BY_ID["39"].seams["mean"]
+    assert both.add_noise is RIGHT.add_noise
+
+
+@pytest.mark.parametrize("bug", ["70", "71", "71-tilde", "71-mean", "71-alpha", "72"])
+def test_the_mistakes_of_strides_are_right_in_the_full_chain(bug) -> None:
+    wrong = BY_ID[bug].oracle()
+
+    def step(oracle: Oracle, t: int, following: int, n: int) -> torch.Tensor:
+        prev = int(oracle.previous(torch.tensor(following), torch.tensor(t), n, SETTING))
+        at = level(t, prev)
+        return oracle.mean(X, Y, at) + 10 * oracle.std("fixed_small", at)
+
+    for t in (0, 1, 7, 19):
+        assert_close(step(wrong, t, t - 1, 20), step(RIGHT, t, t - 1, 20), rtol=1e-12, atol=1e-12)
+    # 12 is off the stride of T / n = 5 from 15, and not the number before it
+    assert (step(wrong, 15, 12, 4) - step(RIGHT, 15, 12, 4)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("bug", "shift"), [("2-early", -1), ("2-late", 1)])
+def test_tables_read_beside_their_place(bug, shift) -> None:
+    found = level(7, 6, BY_ID[bug].oracle())
+    assert float(found.alpha_bar) == float(TABLE[7 + shift])
+    assert float(found.alpha_bar_prev) == float(TABLE[6 + shift])
+    assert int(found.prev) == 6  # whether there is noise goes by the list as ever
+
+
+def test_a_mean_from_a_table_that_is_not_shifted() -> None:
+    ab, at = TABLE[7], level(7, 6)
+    alpha = ab / TABLE[6]
+    expected = ab.sqrt() * (1 - alpha) / (1 - ab) * X + alpha.sqrt() * Y
+    assert_close(BY_ID["40-unshifted"].oracle().mean(X, Y, at), expected)
+
+
+def test_the_noise_of_a_clipped_log_variance_at_the_last_step() -> None:
+    oracle = BY_ID["56-clipped"].oracle()
+    first, second = (oracle.sigma(level(t, t - 1), SETTING) for t in (0, 1))
+    assert_close(first, second)
+    assert float(first) > 0
+    inverted = BY_ID["56-inverted"].oracle()
+    assert_close(inverted.sigma(level(0, -1), SETTING), second)
+    assert float(inverted.sigma(level(5, 4), SETTING)) == 0
