@@ -161,7 +161,67 @@ class Strided(Tables):
         return (mean + self.variance(ab, prev, t).sqrt() * z).float()
 
 
+class Clipped(Tables):
+    """x0-hat is clipped, and only x_{t-1} is returned."""
+
+    def start(self, x, t, out):
+        return super().start(x, t, out).clamp(-1, 1)
+
+
+class Expanded(Clipped):
+    """Axes are added behind t until there are enough; a mask silences the last step."""
+
+    def add_noise(self, x0, noise, t):
+        return self.expand(self.root[t], x0) * x0 + self.expand(self.root_1m[t], x0) * noise
+
+    def expand(self, values, x):
+        while values.dim() < x.dim():
+            values = values[..., None]
+        return values
+
+    def noise(self, x, t, generator):
+        return torch.randn(x.shape, generator=generator) * self.mask(t)
+
+    def mask(self, t):
+        return float(t != 0)
+
+
+class Shown(Tables):
+    """Its betas are there to be seen."""
+
+    def make(self, betas, alphas, acp, prev):
+        super().make(betas, alphas, acp, prev)
+        self.betas = torch.tensor(betas)
+
+
+class Implicit(Strided):
+    """DDIM with any eta; the step before is t less the stride."""
+
+    def set_timesteps(self, n):
+        super().set_timesteps(n)
+        self.stride = STEPS // n
+
+    def before(self, t):
+        t = t - getattr(self, "stride", 1)
+        return self.acp[t] if t >= 0 else torch.tensor(1.0)
+
+    def size(self, ab, prev, eta):
+        return eta * ((1 - prev) / (1 - ab) * (1 - ab / prev)).sqrt()
+
+    def direction(self, prev, sigma):
+        return (1 - prev - sigma**2).clamp(min=0).sqrt()
+
+    def step(self, out, t, x, eta=0.0, generator=None):
+        ab, prev = self.acp[t], self.before(t)
+        sigma = self.size(ab, prev, eta)
+        x0 = (x - (1 - ab).sqrt() * out) / ab.sqrt()
+        mean = prev.sqrt() * x0 + self.direction(prev, sigma) * out
+        z = torch.randn(x.shape, generator=generator) if eta > 0 and prev < 1 else 0
+        return (mean + sigma * z).float()
+
+
 RIGHT = [Tables, LogVariance, Epsilon, Epsilon32, Global, Numpy, FromOne, Strided]
+RIGHT += [Clipped, Expanded, Shown, Implicit]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -236,6 +296,28 @@ def _laplace(self, x, t, generator):
 def _correlated(self, x, t, generator):
     z = torch.randn(x.shape, generator=generator)
     return (z + z.roll(1, dims=-1)) / math.sqrt(2) * (t > 0)
+
+
+def _early(self, out, t, x, generator=None):
+    at = max(int(t) - 1, 0)
+    mean = self.coef1[at] * self.start(x, at, out) + self.coef2[at] * x
+    return mean + self.spread(at) * self.noise(x, t, generator)
+
+
+def _clips_the_step(self, out, t, x, generator=None):
+    return Tables.step(self, out, t, x, generator)[0].clamp(-1, 1)
+
+
+def _with_table(change):
+    def __init__(self):
+        Shown.__init__(self)
+        self.alphas_cumprod = change(self)
+
+    return __init__
+
+
+def _before(table, t):
+    return table[max(int(t) - 1, 0)]
 
 
 def _ignores(self, x, t, generator):
@@ -345,6 +427,90 @@ WRONG = {
     "no noise below ten": (
         other(Tables, noise=lambda s, x, t, g: torch.randn(x.shape, generator=g) * (t > 9)),
         "variance",
+        None,
+    ),
+    "clipped, x0 weight without root": (
+        other(
+            Clipped,
+            make=lambda self, b, a, acp, prev: (
+                Tables.make(self, b, a, acp, prev),
+                setattr(self, "coef1", torch.tensor(b * prev / (1 - acp)).float()),
+            ),
+        ),
+        "mean",
+        "38",
+    ),
+    "the step before is this one": (
+        coefficients(
+            coef1=lambda b, a, acp, prev: b * np.sqrt(acp) / (1 - acp),
+            coef2=lambda b, a, acp, prev: np.sqrt(a) * (1 - acp) / (1 - acp),
+        ),
+        "mean",
+        "40-unshifted",
+    ),
+    "clipped x_{t-1}": (other(Tables, step=_clips_the_step), "mean", "64"),
+    "clipped to [0, 1]": (
+        other(Tables, start=lambda s, x, t, out: Tables.start(s, x, t, out).clamp(0, 1)),
+        "prediction",
+        "34-clip",
+    ),
+    "all of the step before": (other(Tables, step=_early), "schedule", "2-early"),
+    "table of roots": (
+        other(Shown, __init__=_with_table(lambda s: s.alphas_cumprod.sqrt())),
+        "schedule",
+        "4-root",
+    ),
+    "table in half precision": (
+        other(Shown, __init__=_with_table(lambda s: (1 - s.betas).half().cumprod(0).float())),
+        "schedule",
+        "13-float16",
+    ),
+    "clipped log-variance without a mask": (
+        other(LogVariance, noise=lambda s, x, t, g: torch.randn(x.shape, generator=g)),
+        "variance",
+        "56-clipped",
+    ),
+    "mask upside down": (
+        other(LogVariance, noise=lambda s, x, t, g: torch.randn(x.shape, generator=g) * (t == 0)),
+        "variance",
+        "56-inverted",
+    ),
+    "beta of the step before in the noise": (
+        other(
+            Epsilon,
+            step=lambda s, e, t, x, generator=None: (
+                s.mean(x, e, t)
+                + _before(s.b, t) ** 0.5 * torch.randn(x.shape, generator=generator) * (t > 0)
+            ).to(x.dtype),
+        ),
+        "variance",
+        None,
+    ),
+    "alpha-bar of the step before under eps": (
+        eps_mean(
+            lambda s, x, e, t: (x - s.b[t] / (1 - _before(s.ab, t)) ** 0.5 * e) / s.a[t] ** 0.5
+        ),
+        "mean",
+        None,
+    ),
+    "eta without effect": (
+        other(Implicit, size=lambda s, ab, prev, eta: 0 * ab),
+        "variance",
+        "55",
+    ),
+    "eta squared": (
+        other(Implicit, size=lambda s, ab, prev, eta: Implicit.size(s, ab, prev, eta**2)),
+        "variance",
+        None,
+    ),
+    "direction without sigma": (
+        other(Implicit, direction=lambda s, prev, sigma: (1 - prev).sqrt()),
+        "mean",
+        "82",
+    ),
+    "direction of this step": (
+        other(Implicit, direction=lambda s, prev, sigma: (1 - prev).sqrt() * 0.9),
+        "mean",
         None,
     ),
     "strided to t-1": (
