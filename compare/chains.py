@@ -218,9 +218,7 @@ def _from_call_to_call(
         x, out = (v[part].to(F64) for v in (walk.x[:-1], walk.out))
         mean = oracle.step_mean(out, x, _some(level, part), setting)
         left[part] = (walk.x[1:][part] - mean).float()
-    found = {}
-    if not bool(noisy.all()):
-        found["silent"] = silent(walk.t[~noisy], left[~noisy], size[~noisy], bound[~noisy])
+    found = {"silent": silent(*(v[~noisy] for v in (walk.t, left, size, bound)))}
     if bool(noisy.any()):
         z = left[noisy] / size[noisy].float().reshape(-1, 1, 1)
         found |= of_noise(Noise(walk.t[noisy], walk.x[:-1][noisy], z, share[noisy]))

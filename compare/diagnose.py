@@ -1,6 +1,7 @@
 """Turns failing checks into the name of the formula that is wrong: root cause first."""
 
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import combinations
 
@@ -26,13 +27,22 @@ FORMULAS = {
 }
 
 
-def mark_known(subject: Subject, stages: dict[str, Stage], checks: list[Check]) -> list[Finding]:
-    """Gives `known` to failing checks that fit Diffusers' own formula; returns what is shared."""
+def mark_known(
+    subject: Subject,
+    stages: dict[str, Stage],
+    checks: list[Check],
+    before: Collection[Finding] = (),
+) -> list[Finding]:
+    """Gives `known` to failing checks that fit Diffusers' own formula; returns what is shared.
+
+    What follows from findings of stages `before`, all together, is as known.
+    """
     found: dict[str, Finding] = {}
     for name, stage in stages.items():
         failing = {c.id for c in checks if c.stage == name and c.status == "differs"}
         findings = [f for f in shared(kind_of(subject)) if f.bug and BY_ID[f.bug].stage == name]
-        for trial in [*combinations(findings, 1), *combinations(findings, 2)]:
+        trials = [*combinations(findings, 1), *combinations(findings, 2)]
+        for trial in [tuple(before), *trials] if before else trials:
             if not failing:
                 break
             oracle = Oracle()

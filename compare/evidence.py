@@ -66,6 +66,8 @@ def silent(t: Tensor, left: Tensor, size: Tensor, bound: Tensor) -> Evidence:
     def say(i: int) -> str:
         return f"the step from t={int(t[i])} is at most {float(off[i]):.3g} away from its mean"
 
+    if not len(t):
+        return Evidence(0.0, 0.0, RIGHT["silent"])
     off = left.abs().amax(dim=(1, 2)).to(F64)
     return _first(off, bound + laws.normal_bound(RATE / left.numel()) * size, say)
 

@@ -175,7 +175,7 @@ def _stages(
             break
         subject.steps_pass = all(c.passed for c in report.checks)
         checks = _guarded(name, stage, subject, oracle)
-        shared |= {f.id: f for f in mark_known(subject, {name: stage}, checks)}
+        shared |= {f.id: f for f in mark_known(subject, {name: stage}, checks, shared.values())}
         report.checks += checks
         judged[name] = stage
         if progress is not None and checks:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compare import chains, evidence
-from compare.affine import expected_mean, level_of, rows_of_mean
+from compare.affine import inputs, level_of, mean_bound, rounding, rows_of_mean, twice
 from compare.ledger import Ledger
 from compare.loop import judge_loop
 from compare.oracle import F64, Oracle, Setting
@@ -154,6 +154,12 @@ def _recursion(ledger: Ledger, subject: Subject, oracle: Oracle, n: int | None) 
     rows, table = probe(subject, setting, n), alpha_bars(subject, oracle, setting)
     level, k, t = level_of(oracle, table, rows, setting), len(rows.t), rows.t.flatten()
     slope, height = affine_denoiser(setting.prediction_type, table, t)
+    out, x = inputs(rows)
+    uncut, cut = (oracle.step_mean(out, x, twice(level), how) for how in (plain, setting))
+    if not torch.equal(uncut, cut):
+        text = "x0-hat of the probes is cut off: the chain is walked instead"
+        ledger.add(f"marginals-{n or 'all'}", "note", text)
+        return
 
     def halves(both: Tensor) -> tuple[Tensor, Tensor]:
         """What x and the model output are multiplied by."""
@@ -170,22 +176,28 @@ def _recursion(ledger: Ledger, subject: Subject, oracle: Oracle, n: int | None) 
     size = rows.zero.abs().mean(1)  # s_t up to the size of z
     noisy = sigma.flatten() > 0
     z = (size / sigma.flatten())[noisy].median() if bool(noisy.any()) else torch.ones(())
-    got = law(*halves(rows_of_mean(rows)), size / z)
+    measured = rows_of_mean(rows)
+    got = law(*halves(measured), size / z)
     right = law(right_a, right_b, sigma.flatten())
 
     def expected() -> tuple[Tensor, Tensor]:
-        _, allowed = expected_mean(oracle, rows, level, setting)()
+        ends = rounding(measured, rows.zero.repeat(2, 1))
+        allowed = mean_bound(oracle, out, x, None, twice(level), setting) + ends
         off_a, off_b = ((v / w.abs()).amax(1) for v, w in
                         ((allowed[:k], rows.x), (allowed[k:], rows.out)))  # fmt: skip
         off_s = propagated(lambda at: oracle.sigma(at, setting), level, sigma).flatten()
-        if bool(noisy.any()):  # half of the steps say z no worse than this
-            off_s = off_s + sigma.flatten() * (off_s / sigma.flatten())[noisy].median()
+        if bool(noisy.any()):  # most of the steps say z no worse than this, so their median does
+            each = (off_s / sigma.flatten())[noisy]
+            off_s = off_s + sigma.flatten() * each.kthvalue(len(each) // 2 + 1).values
         gain, spread = (right_a + right_b * slope).abs(), right[:, 1].clamp(min=1e-12)
         off_gain, off_shift = off_a + off_b * slope.abs(), off_b * height.abs()
         before = torch.cat([torch.tensor([[0.0, 1.0]], dtype=F64), right[:-1]])
-        off_mean, _ = marginals(gain, off_gain * before[:, 0].abs() + off_shift, one[:, 0])
-        added = 2 * gain * off_gain * before[:, 1] ** 2 + 2 * sigma.flatten() * off_s
-        off_variance, _ = marginals(gain**2, added, one[:, 0])
+        off_mean, _ = marginals(
+            gain + off_gain, off_gain * before[:, 0].abs() + off_shift, one[:, 0]
+        )
+        by_gain = (2 * gain + off_gain) * off_gain * before[:, 1] ** 2
+        by_s = (2 * sigma.flatten() + off_s) * off_s
+        off_variance, _ = marginals((gain + off_gain) ** 2, by_gain + by_s, one[:, 0])
         return right, torch.stack([off_mean, off_variance / (2 * spread)], dim=1)
 
     ledger.values(

@@ -277,3 +277,32 @@ def test_full_walks_more_than_quick() -> None:
         ids[level] = {c.id for c in report.checks}
     assert ids["quick"] < ids["full"]
     assert "sampling/clipped-v_prediction-all/moments" in ids["full"]
+
+
+def test_what_follows_from_a_finding_of_a_step_is_as_known() -> None:
+    """Diffusers' noise at the end of a `trailing` chain shows in its pictures too."""
+    from compare.candidate import load
+
+    found = load("diffusers:DDPMScheduler")[0]
+    base = replace(SHORT, num_train_timesteps=100, beta_end=0.2, timestep_spacing="trailing")
+    report = judge(found, "quick", 0, beside=False, base=replace(base, variance_type="fixed_large"))
+    assert report.passed, str(report)
+    known = {c.id for c in report.checks if c.status == "known"}
+    assert {"sampling/marginals-10", "sampling/clipped-10/silent"} <= known
+    assert "noise-at-the-end" in {f["id"] for f in report.findings}
+
+
+def test_a_probe_that_is_cut_off_is_left_to_the_walk() -> None:
+    """Where alpha-bar is 1e-10, x0-hat of what a probe can still give is beyond the clip."""
+    ramp = [0.01 + 0.01 * i for i in range(30)]
+
+    class Steep(scheduler(Oracle())):
+        def __init__(self):
+            super().__init__(31, trained_betas=[*ramp, 1 - 1e-8], clip_sample=True)
+
+    report = judge(Steep, "quick", 0, only="sampling", beside=False)
+    assert report.passed, str(report)
+    check = next(c for c in report.checks if c.id == "sampling/marginals-all")
+    assert check.status == "note"
+    assert "walked instead" in check.message
+    assert "sampling/clipped-all/steps" in {c.id for c in report.checks}
