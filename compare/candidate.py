@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -185,6 +186,26 @@ def brief(error: BaseException) -> str:
     """An exception in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
+
+
+def raised(error: BaseException) -> str:
+    """The same, with the last line of a candidate's own code that led to it.
+
+    >>> def step(): raise ValueError("boom")
+    >>> try: step()
+    ... except ValueError as error: print(raised(error).split(" (")[0])
+    ValueError: boom
+    """
+    root = Path(__file__).resolve().parent.parent
+    ours = tuple(str(root / name) for name in OURS)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(ours) and "site-packages" not in frame.filename
+    ]
+    if not frames:
+        return brief(error)
+    return f"{brief(error)} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
 
 
 def named_keywords(function: Any) -> dict[str, Any]:

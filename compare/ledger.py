@@ -31,10 +31,13 @@ class Ledger:
     def add(self, name: str, status: Status, message: str, **more: Any) -> None:
         """Writes a check down as it is."""
         more.setdefault("reason", TOLERANCES["exact"].reason)
-        self.checks.append(Check(f"{self.stage}/{name}", self.stage, status, message, **more))
-        last = self.checks[-1]
-        if self.strict is not None and not last.passed and last.id not in self.strict:
-            raise Stop(name)
+        self.put(Check(f"{self.stage}/{name}", self.stage, status, message, **more))
+
+    def put(self, check: Check) -> None:
+        """Takes a check over from elsewhere."""
+        self.checks.append(check)
+        if self.strict is not None and not check.passed and check.id not in self.strict:
+            raise Stop(check.id)
 
     def judge(self, name: str, ok: bool, right: str, wrong: str, **more: Any) -> None:
         """A yes-or-no check."""

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compare.affine import rounding
-from compare.candidate import brief
+from compare.affine import mean_bound, rounding
+from compare.candidate import raised
 from compare.laws import normal_bound
 from compare.ledger import Ledger
 from compare.oracle import F64, Level, Loop, Oracle, Setting
 from compare.probe import alpha_bars
+from compare.report import Check
 from compare.roles import Spy, exact_denoiser, exact_output
 from compare.subject import Broken, Subject
 from compare.tolerances import RATE, TOLERANCES
@@ -46,7 +47,7 @@ def _ask(subject: Subject, table: Tensor) -> Run:
         try:
             result = torch.as_tensor(role(model, shape, generator))
         except (Exception, SystemExit) as error:
-            raise Broken(f"sample raises {brief(error)}") from None
+            raise Broken(f"sample raises {raised(error)}") from None
         if tuple(result.shape) != shape:
             text = f"sample returned shape {tuple(result.shape)}, asked for {shape}"
             raise Broken(text, raised=False)
@@ -111,7 +112,10 @@ def judge_loop(ledger: Ledger, subject: Subject, oracle: Oracle) -> None:
         ledger.add("loop/mode", "note", "the model is left in eval mode")
     _start(ledger, run, oracle)
     if told and n > 1:
-        _transitions(ledger, run, oracle, setting, table, visited, after)
+        stepping = replace(oracle.stepping(), loop=loop)
+        path = tuple(zip(visited, after, strict=True))
+        for check in _transitions(subject, ledger.strict, run, stepping, table, path):
+            ledger.put(check)
     ledger.judge(
         "loop/replay",
         bool((run.result == run.again).all()),
@@ -188,21 +192,43 @@ def _start(ledger: Ledger, run: Run, oracle: Oracle) -> None:
 
 
 def _transitions(
-    ledger: Ledger,
+    subject: Subject,
+    strict: frozenset[str] | None,
     run: Run,
     oracle: Oracle,
-    setting: Setting,
     table: Tensor,
-    visited: list[int],
-    after: list[int],
-) -> None:
-    """From call to call: what is left after the mean, over sigma, must be fresh N(0, 1)."""
-    k = len(run.t)
-    t, following = torch.tensor(visited[:k]), torch.tensor(after[:k])
+    path: tuple[tuple[int, int], ...],
+) -> list[Check]:
+    """From call to call; worked out once for all oracles with the same steps.
+
+    A mistake that is tried on is asked at a few calls first: most are seen there.
+    """
+    k, setting = len(run.t), subject.setting
+    t, following = torch.tensor(path[:k]).unbind(1)
     prev = oracle.previous(following, t, k, setting)
     level = _shaped(oracle.level(table, t, prev, setting))
     steps = _Steps(run, oracle, level, _clear(run, following))
-    chosen = _kind(steps, setting)
+
+    def judge() -> list[Check]:
+        ledger = Ledger("sampling")
+        chosen = _kind(steps, setting)
+        _left(ledger, steps, chosen)
+        end = _some(level, torch.tensor([k - 1]))
+        last = oracle.step_mean(run.out[-1:], run.x[-1:], end, chosen)[0]
+        if int(following[-1]) < 0 and oracle.loop.falls:
+            _pictures(ledger, run, last, float(oracle.sigma(end, chosen)), end, oracle)
+        return ledger.checks
+
+    if strict is not None:
+        few = steps.few()
+        _left(Ledger("sampling", strict), few, _kind(few, setting))
+    found: list[Check] = subject.remember(("loop", oracle, path), judge)
+    return found
+
+
+def _left(ledger: Ledger, steps: "_Steps", chosen: Setting) -> None:
+    """What is left after the mean, over sigma, must be fresh N(0, 1)."""
+    oracle = steps.oracle
     rest, size = steps.left(chosen)
     loud = (size > 0).flatten()
     if not bool(loud.all()):
@@ -210,12 +236,18 @@ def _transitions(
         what = "of DDIM, eta = 0 (a convention)" if chosen.eta == 0 else "as looked for"
         ledger.judge("loop/silent", still, f"{int((~loud).sum())} steps add no noise, {what}",
                      "there is noise where none is looked for")  # fmt: skip
-    if bool(loud.any()):
-        _fresh(ledger, rest[loud] / size[loud], run.out[steps.calls][loud], oracle)
-    end = _some(level, torch.tensor([k - 1]))
-    last = oracle.step_mean(run.out[-1:], run.x[-1:], end, chosen)[0]
-    if int(following[-1]) < 0 and oracle.loop.falls:
-        _pictures(ledger, run, last, float(oracle.sigma(end, chosen)), end, oracle)
+    if not bool(loud.any()):
+        return
+    z, x, out = (
+        rest[loud] / size[loud],
+        *(v[steps.calls][loud] for v in (steps.run.x, steps.run.out)),
+    )
+    _fresh(ledger, z, out, oracle)
+    # Where another law of z is looked for, z may depend on x_t; unless z is as it should be.
+    right = Ledger("sampling")
+    _fresh(right, z, out, Oracle())
+    if all(c.passed for c in right.checks):
+        _apart_from_x(ledger, z, x, steps.share(chosen)[loud])
 
 
 def _clear(run: Run, following: Tensor) -> Tensor:
@@ -233,6 +265,10 @@ class _Steps:
     level: Level
     calls: Tensor
 
+    def few(self) -> "_Steps":
+        """At some two dozen of the calls."""
+        return replace(self, calls=self.calls[:: 1 + len(self.calls) // 24])
+
     def left(self, chosen: Setting) -> tuple[Tensor, Tensor]:
         """What a step of this kind leaves after its mean, and the std that it should have."""
         at, run = _some(self.level, self.calls), self.run
@@ -243,6 +279,16 @@ class _Steps:
         """True if nothing is left at these calls, up to rounding."""
         scale = 1 + self.run.x[self.calls + 1].flatten(1).abs().amax(dim=1)
         return bool((rest.flatten(1).abs().amax(dim=1) <= 1e-4 * scale)[calls].all())
+
+    def share(self, chosen: Setting) -> Tensor:
+        """(calls,) how much of sigma float32 may add to what is left."""
+        at = _some(self.level, self.calls)
+        largest_x, largest_out = (
+            v[self.calls].abs().amax(dim=(1, 2, 3, 4), keepdim=True).to(F64)
+            for v in (self.run.x, self.run.out)
+        )
+        bound = mean_bound(self.oracle, -largest_out, largest_x, None, at, chosen)
+        return (bound / self.oracle.sigma(at, chosen)).flatten()
 
     def spreads(self, chosen: Setting) -> Tensor:
         """(calls,) the std of what is left over what it should be, in logarithms."""
@@ -258,7 +304,8 @@ def _kind(steps: _Steps, setting: Setting) -> Setting:
         return silent
     kinds = [replace(setting, variance_type=name) for name in ("fixed_small", "fixed_large")]
     drawn = steps.oracle.draw((64, *SHAPE[1:]), torch.Generator().manual_seed(0), torch.float32)
-    off = [float((steps.spreads(kind) - drawn.std().log()).abs().mean()) for kind in kinds]
+    few = steps.few()
+    off = [float((few.spreads(kind) - drawn.std().log()).abs().mean()) for kind in kinds]
     best = kinds[off.index(min(off))]
     if min(off) < 0.05 or steps.oracle != replace(Oracle(), loop=steps.oracle.loop):
         return best
@@ -274,11 +321,10 @@ def _kind(steps: _Steps, setting: Setting) -> Setting:
 
 def _eta(steps: _Steps, setting: Setting) -> float:
     """The eta in (0, 1) of DDIM whose steps leave noise of std 1, by bisection."""
-    few = replace(steps, calls=steps.calls[:: 1 + len(steps.calls) // 24])
     low, high = 0.01, 1.0
     for _ in range(20):
         middle = (low + high) / 2
-        if float(few.spreads(replace(setting, eta=middle)).mean()) > 0:
+        if float(steps.few().spreads(replace(setting, eta=middle)).mean()) > 0:
             low = middle
         else:
             high = middle
@@ -339,6 +385,27 @@ def _fresh(ledger: Ledger, z: Tensor, out: Tensor, oracle: Oracle) -> None:
         ledger.add(f"loop/{name.replace(' ', '-')}", "close" if gap <= bound else "differs",
                    f"{name} of the steps' z is {pair[name]:.3f}", measured=gap, allowed=bound,
                    reason=TOLERANCES["law"].reason, catches="mistakes 61-63")  # fmt: skip
+
+
+def _apart_from_x(ledger: Ledger, z: Tensor, x: Tensor, share: Tensor) -> None:
+    """(calls, b, c, h, w): z along x_t less its mean is N(0, 1), and so is the sum over its root.
+
+    A coefficient that is off by a little leaves some of x_t in every step, too little for its std.
+    """
+    x = x.to(F64).flatten(1)
+    x = x - x.mean(dim=1, keepdim=True)
+    k, pixels = x.shape
+    along = (z.flatten(1) * x).sum(1) / x.norm(dim=1)
+    bounds = normal_bound(RATE / (2 * k)) + share * pixels**0.5
+    i = int((along.abs() / bounds).argmax())
+    summed = float(along.sum().abs()) * k**-0.5
+    allowed = normal_bound(RATE / 2) + float(share.sum()) * (pixels / k) ** 0.5
+    apart = summed <= allowed and bool((along.abs() <= bounds).all())
+    ledger.add("loop/steps-x", "close" if apart else "differs",
+               "what is left after the mean does not depend on x_t" if apart else
+               f"some of x_t is left after the mean, most of all in step {i + 1}: a coefficient of "
+               "the step is off", measured=summed, allowed=allowed,
+               reason=TOLERANCES["law"].reason, catches="mistakes 37-48")  # fmt: skip
 
 
 def _pictures(

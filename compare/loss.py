@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from compare.candidate import brief
+from compare.candidate import raised
 from compare.ledger import Ledger
 from compare.oracle import F64, Oracle, Setting
 from compare.probe import alpha_bars
@@ -63,7 +63,7 @@ def _call(subject: Subject, model: Spy, x_0: Tensor, seed: int) -> float:
     try:
         value = torch.as_tensor(subject.adapter.loss(model, x_0.clone(), stream)).float()
     except (Exception, SystemExit) as error:
-        raise Broken(f"loss raises {brief(error)}") from None
+        raise Broken(f"loss raises {raised(error)}") from None
     if not model.seen:
         raise Broken("loss never calls the model", raised=False)
     if value.numel() not in (1, len(x_0)):

@@ -20,6 +20,7 @@ from compare.candidate import (
     apart,
     brief,
     named_keywords,
+    raised,
     takes_generator,
 )
 from compare.oracle import F64, Setting
@@ -224,7 +225,7 @@ class Built:
                 return function(*args, **kwargs)
         except (Exception, SystemExit) as error:
             refused = isinstance(error, REFUSALS)
-            broken = Broken(f"{what} raises {brief(error)}")
+            broken = Broken(f"{what} raises {raised(error)}")
             broken.refused = refused  # type: ignore[attr-defined]
             raise broken from None
 

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 import scratch
-from compare.candidate import Adapter, Unloadable, apart, load, named_keywords, takes_generator
+from compare.candidate import (
+    Adapter,
+    Unloadable,
+    apart,
+    load,
+    named_keywords,
+    raised,
+    takes_generator,
+)
 
 
 def test_a_file_is_loaded_with_its_neighbours_and_apart_from_ours(tmp_path: Path) -> None:
@@ -87,3 +95,13 @@ def test_roles_and_their_generator() -> None:
     with pytest.raises(TypeError, match="takes no generators"):
         adapter.loss(None, None, [None])
     assert adapter.sample is seeded
+
+
+def test_an_error_names_the_candidates_own_line(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import torch\ndef step():\n    torch.zeros(2).view(3)\n")
+    step, _ = load(f"{tmp_path / 'mine.py'}:step")
+    with pytest.raises(RuntimeError) as caught:
+        step()
+    said = raised(caught.value)
+    assert said.startswith("RuntimeError: shape '[3]' is invalid")
+    assert said.endswith("(mine.py, line 3)")

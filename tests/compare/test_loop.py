@@ -1,0 +1,58 @@
+"""The role `sample`: a loop is judged by what its model sees, down to coefficients a little off."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from compare import Adapter, conventions
+from compare.judge import judge, quiet
+from compare.ledger import Ledger
+from compare.loop import judge_loop
+from compare.oracle import Oracle
+from compare.subject import Subject
+
+ALPHA = 1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+ALPHA_BAR = ALPHA.cumprod(0)
+
+
+def loop(of_x: Callable[[float], float]) -> Adapter:
+    """Algorithm 2 in its posterior form; `of_x` changes the coefficient of x_t."""
+
+    def sample(model, shape, generator):
+        model.eval()
+        x = torch.randn(shape, generator=generator)
+        for t in reversed(range(1000)):
+            a, ab = float(ALPHA[t]), float(ALPHA_BAR[t])
+            prev = float(ALPHA_BAR[t - 1]) if t else 1.0
+            x_0 = (x - (1 - ab) ** 0.5 * model(x, torch.full(shape[:1], t))) / ab**0.5
+            x = prev**0.5 * (1 - a) / (1 - ab) * x_0 + of_x(a) * (1 - prev) / (1 - ab) * x
+            if t:
+                sigma = ((1 - prev) / (1 - ab) * (1 - a)) ** 0.5
+                x = x + sigma * torch.randn(shape, generator=generator)
+        return x
+
+    return Adapter(sample=sample, name="loop")
+
+
+def test_a_right_loop_passes() -> None:
+    report = judge(loop(lambda alpha: alpha**0.5), "quick", 0, beside=False)
+    assert report.passed, str(report)
+    assert any(c.id == "sampling/loop/steps-x" for c in report.checks)
+
+
+def test_alpha_for_its_root_is_named_though_no_std_shows_it() -> None:
+    report = judge(loop(lambda alpha: alpha), "quick", 0, beside=False)
+    failing = [c.id for c in report.checks if not c.passed]
+    assert failing == ["sampling/loop/steps-x"]
+    assert [d.bug for d in report.diagnoses] == ["39"]
+
+
+@pytest.mark.parametrize("factor", [0.999, 1.001])
+def test_a_thousandth_of_the_coefficient_is_found(factor: float) -> None:
+    subject = Subject(loop(lambda alpha: factor * alpha**0.5), "loop", "quick", 0)
+    ledger = Ledger("sampling")
+    with quiet():
+        conventions.read(subject)
+        judge_loop(ledger, subject, Oracle())
+    assert [c.id for c in ledger.checks if not c.passed] == ["sampling/loop/steps-x"]
