@@ -21,7 +21,7 @@ from compare.affine import (
 )
 from compare.ledger import Expected, Ledger
 from compare.oracle import F64, Level, Oracle, Setting
-from compare.probe import Probe, alpha_bars, probe, some_steps, usable
+from compare.probe import Probe, alpha_bars, probe, some_of_chain, some_steps, usable
 from compare.report import Check
 from compare.subject import Broken, Subject
 from compare.tolerances import propagated
@@ -247,10 +247,7 @@ def _law(ledger: Ledger, subject: Subject, oracle: Oracle, setting: Setting) -> 
             catches="mistake 55",
         )
         return
-    table = alpha_bars(subject, oracle, setting)
-    t = setting.num_train_timesteps // 2
-    at = torch.tensor([[t]])
-    sigma = float(oracle.sigma(oracle.level(table, at, at - 1, setting), setting))
+    sigma = float(oracle.sigma(_middle(subject, oracle, setting), setting))
     size = float(draws.first.square().mean().sqrt()) if known else sigma
     key = ("statistics", subject.build(setting).key, shape, size)  # type: ignore[union-attr]
     three = (draws.first, draws.second, draws.other)
@@ -264,10 +261,17 @@ def _law(ledger: Ledger, subject: Subject, oracle: Oracle, setting: Setting) -> 
         _list_of_generators(ledger, subject, setting)
 
 
+def _middle(subject: Subject, oracle: Oracle, setting: Setting) -> Level:
+    """The level of mid-chain, where the law is looked at, with the next of the candidate's list."""
+    t = setting.num_train_timesteps // 2
+    following = dict(some_of_chain(subject, setting, [t])).get(t, t - 1)
+    at, n = torch.tensor([[t]]), setting.num_train_timesteps
+    prev = oracle.previous(torch.tensor([[following]]), at, n, setting)
+    return oracle.level(alpha_bars(subject, oracle, setting), at, prev, setting)
+
+
 def _is_silent(oracle: Oracle, subject: Subject, setting: Setting) -> bool:
-    table = alpha_bars(subject, oracle, setting)
-    at = torch.tensor([[setting.num_train_timesteps // 2]])
-    level = oracle.level(table, at, at - 1, setting)
+    level = _middle(subject, oracle, setting)
     z, zero = torch.ones(1, 1), torch.zeros(1, 1)
     return not bool((oracle.sigma(level, setting) * oracle.noise_of(z, zero)).any())
 

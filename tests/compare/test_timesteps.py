@@ -1,8 +1,14 @@
-"""Stage timesteps: a list that depends on how often it was asked for."""
+"""Stage timesteps: lists of one's own, lists that cannot be, and lists that creep."""
+
+import pytest
+import torch
 
 from compare.judge import judge
+from compare.mistakes import BY_ID
 from compare.mutant import scheduler
 from compare.oracle import Oracle, Setting
+
+SHORT = Setting(num_train_timesteps=100, beta_end=0.2)
 
 
 def test_another_list_the_second_time_is_a_fault_of_the_list() -> None:
@@ -26,3 +32,56 @@ def test_another_list_the_second_time_is_a_fault_of_the_list() -> None:
     assert "set_timesteps(4) leaves another list when it is called again" in failing[0].message
     assert report.diagnoses[0].stage == "timesteps"
     assert report.exit_status == 1
+
+
+def listing(timesteps):
+    """A scheduler whose lists are made by a function of n; it names no spacing."""
+
+    class Listing(scheduler(Oracle())):
+        def __init__(self, num_train_timesteps=100, beta_end=0.2):
+            super().__init__(num_train_timesteps, beta_end=beta_end, clip_sample=False)
+
+        def set_timesteps(self, num_inference_steps):
+            self._visit(torch.tensor(timesteps(num_inference_steps)))
+
+    return judge(Listing, "quick", 0, beside=False, base=SHORT)
+
+
+def test_lists_of_ones_own_are_a_convention() -> None:
+    report = listing(lambda n: [int((i + 0.5) * 100 / n) for i in reversed(range(n))])
+    assert report.passed, str(report)
+    assert report.conventions["spacing"].startswith("own")
+    assert "timesteps/own" in {c.id for c in report.checks}
+
+
+@pytest.mark.parametrize(
+    "timesteps",
+    [
+        lambda n: [i * (100 // n) for i in reversed(range(n))][:-1] or [0],  # the last is missing
+        lambda n: [int(i * 100 / n) for i in range(n)],  # from 0 up
+        lambda n: [int(i * 50 / n) for i in reversed(range(n))],  # starts in mid-chain
+        lambda n: [50 + int(i * 50 / n) for i in reversed(range(n))],  # ends there
+    ],
+)
+def test_what_cannot_be_a_list_is_none_of_ones_own(timesteps) -> None:
+    report = listing(timesteps)
+    assert {d.stage for d in report.diagnoses} == {"timesteps"}, str(report)
+
+
+@pytest.mark.parametrize("bug", ["73", "74"])
+def test_a_list_with_a_step_too_many_is_none_of_ones_own(bug) -> None:
+    oracle = BY_ID[bug].oracle()
+    spacing = "trailing" if bug == "73" else "leading"
+    setting = Setting(num_train_timesteps=1000, timestep_spacing=spacing)
+
+    class Listing(scheduler(Oracle())):
+        def __init__(self):
+            super().__init__(clip_sample=False)
+
+        def set_timesteps(self, num_inference_steps):
+            exact, unit = oracle.timesteps(setting, num_inference_steps)
+            self._visit((exact.double() / unit).round().long())
+
+    report = judge(Listing, "quick", 0, only="timesteps", beside=False)
+    failing = [c for c in report.checks if not c.passed or c.status == "known"]
+    assert [c.id for c in failing][:1] == [f"timesteps/{spacing}"], str(report)
