@@ -281,9 +281,10 @@ def _clip(subject: Subject, built: Built, table: Tensor, small: Tensor) -> dict[
     for saturated in (reach, kink, shown, flat) if setting.eta is None else (reach, again, shown):
         sizes = sorted(abs(r) for r in saturated)
         if sizes and 0 < sizes[-1] < 100 and sizes[-1] - sizes[0] < 0.02 * sizes[-1]:
+            digits = 3 if sizes[-1] - sizes[0] < 1e-3 * sizes[-1] else 2  # a wrong step blurs it
             return {
                 "clip_sample": True,
-                "clip_sample_range": float(f"{sizes[1]:.3g}"),
+                "clip_sample_range": float(f"{sizes[1]:.{digits}g}"),
                 "use_clipped_model_output": saturated is again,
             }
     return {"clip_sample": False}

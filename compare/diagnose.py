@@ -86,6 +86,8 @@ def diagnose(
             hint = nearest(subject, left[0], stages[left[0]], base, mistakes)
             diagnoses.append(_unnamed(left[0], failing, hint))
         stages = {name: stage for name, stage in stages.items() if name != left[0]}
+        later = STAGES[STAGES.index(left[0]) + 1 :]
+        mistakes = tuple(m for m in mistakes if m.stage in later)
         left = left[1:]
     return diagnoses
 

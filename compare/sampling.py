@@ -11,7 +11,16 @@ import torch
 from torch import Tensor
 
 from compare import chains, evidence
-from compare.affine import inputs, level_of, mean_bound, rounding, rows_of_mean, twice
+from compare.affine import (
+    COUNTS_OF_OWN,
+    OWN,
+    inputs,
+    level_of,
+    mean_bound,
+    rounding,
+    rows_of_mean,
+    twice,
+)
 from compare.ledger import Ledger
 from compare.loop import judge_loop
 from compare.oracle import F64, Oracle, Setting
@@ -47,7 +56,8 @@ def checks(subject: Subject, oracle: Oracle) -> list[Check]:
 def _lengths(subject: Subject) -> list[int | None]:
     """The chains shorter than T that the candidate can make, then the full one."""
     T, short = subject.setting.num_train_timesteps, subject.has("set_timesteps")
-    return [n for n in LENGTHS if n is None or (short and n < T)]
+    most = COUNTS_OF_OWN if subject.setting.timestep_spacing == OWN else T
+    return [n for n in LENGTHS if n is None or (short and n < T and n <= most)]
 
 
 def _walked(subject: Subject) -> Iterator[tuple[str, Setting, tuple[int | None, ...]]]:
