@@ -16,6 +16,8 @@ from compare.subject import Broken, Subject
 FORMULAS = {
     "schedule": "alpha_bar_t = product of 1 - beta_s for s = 0..t (Ho et al., below eq. 3)",
     "forward": "x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise (Ho et al. eq. 4)",
+    "get_velocity": "v = sqrt(alpha_bar_t) noise - sqrt(1 - alpha_bar_t) x_0, called as "
+    "get_velocity(x_0, noise, t) (Salimans & Ho, section 4)",
     "timesteps": "the list of Lin et al. table 2; each step goes to the next of the list",
     "prediction": "x0-hat = (x_t - sqrt(1-ab) eps) / sqrt(ab), then clip (Ho et al. eq. 15)",
     "mean": "sqrt(ab_prev) beta/(1-ab) x0-hat + sqrt(alpha) (1-ab_prev)/(1-ab) x_t "
@@ -103,8 +105,12 @@ def _unnamed(stage: str, failing: list[Check], hint: str) -> Diagnosis:
     check = next(c for c in failing if c.stage == stage)
     words = f"{check.id.partition('/')[2]}: {check.message}"
     if check.status == "error":
-        return Diagnosis(None, stage, words, "make it run, then compare again")
-    fix = f"should be {FORMULAS.get(stage, 'as the oracle says')}"
+        fix = "make it run, then compare again"
+        if "size of tensor" in check.message:
+            fix = "coefficients (b,) meet images (b, c, h, w): reshape them to (b, 1, 1, 1)"
+        return Diagnosis(None, stage, words, fix)
+    formula = "get_velocity" if "/get_velocity/" in check.id else stage
+    fix = f"should be {FORMULAS.get(formula, 'as the oracle says')}"
     return Diagnosis(None, stage, words, f"{fix}; {hint}" if hint else fix)
 
 

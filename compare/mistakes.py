@@ -71,6 +71,10 @@ def _betas(**changes: Any) -> Callable[[Setting], Tensor]:
     return betas
 
 
+def _betas_of_linear(setting: Setting) -> Tensor:
+    return right.betas(replace(setting, beta_schedule="linear"))
+
+
 def _cosine(**changes: Any) -> Callable[[Setting], Tensor]:
     def betas(setting: Setting) -> Tensor:
         if setting.beta_schedule != "squaredcos_cap_v2" or setting.trained_betas is not None:
@@ -78,6 +82,12 @@ def _cosine(**changes: Any) -> Callable[[Setting], Tensor]:
         return right.cosine_betas(setting.num_train_timesteps, **changes)
 
     return betas
+
+
+def _early_cosine(setting: Setting) -> Tensor:
+    if setting.beta_schedule != "squaredcos_cap_v2" or setting.trained_betas is not None:
+        return right.betas(setting)
+    return torch.cat([torch.zeros(1, dtype=F64), right.betas(setting)[:-1]])
 
 
 def _uncapped(setting: Setting) -> Tensor:
@@ -119,6 +129,12 @@ def _no_leading_one(table: Tensor, t: Tensor, prev: Tensor, setting: Setting) ->
     level = right.level(table, t, prev, setting)
     before = torch.where(prev >= 0, level.alpha_bar_prev, table[0])
     return replace(level, alpha_bar_prev=before)
+
+
+def _wraps(table: Tensor, t: Tensor, prev: Tensor, setting: Setting) -> Level:
+    """Python's index -1: the last entry, of pure noise."""
+    level = right.level(table, t, prev, setting)
+    return replace(level, alpha_bar_prev=torch.where(prev >= 0, level.alpha_bar_prev, table[-1]))
 
 
 # -- forward ---------------------------------------------------------------------------------------
@@ -552,6 +568,8 @@ _MISTAKES: list[tuple] = [
      "linspace(sqrt(beta_start), sqrt(beta_end), T) ** 2",
      {"betas": lambda s: right.betas(replace(s, beta_schedule="linear")
                                     if s.beta_schedule == "scaled_linear" else s)}),
+    ("7-ignored", "schedule", "betas are linear whichever beta_schedule is asked for",
+     "let the name choose the curve", {"betas": _betas_of_linear}),
     ("8", "schedule", "beta_end is 0.012, not what was asked for", "use the beta_end that is given",
      {"betas": _betas(beta_end=0.012)}),
     ("8-tenfold", "schedule", "beta_end is 0.002, ten times too small",
@@ -561,6 +579,9 @@ _MISTAKES: list[tuple] = [
     ("10-offset", "schedule", "the cosine schedule lacks its offset s = 0.008 (Nichol & Dhariwal "
      "eq. 17): beta_0 is 17 times too small", "f = cos^2((t/T + s)/(1 + s) pi/2) with s = 0.008",
      {"betas": _cosine(s=0.0)}),
+    ("10-early", "schedule", "the cosine schedule is read one step early, so that alpha-bar_0 is "
+     "1: with t from 0 it is f(t+1) / f(0) (Nichol & Dhariwal eq. 17 counts t from 1)",
+     "beta_t = 1 - f(t+1) / f(t) for t = 0..T-1", {"betas": _early_cosine}),
     ("10-cap", "schedule", "cosine betas are capped at 0.02, should be at 0.999 (Nichol & "
      "Dhariwal, below eq. 17)", "min(beta, 0.999)", {"betas": _cosine(cap=0.02)}),
     ("11", "schedule", "cosine betas are not capped at 0.999: alpha-bar_T is 0 and 1/sqrt of it "
@@ -674,6 +695,9 @@ _MISTAKES: list[tuple] = [
      "alphas_cumprod_prev is 1 and then alphas_cumprod without its last entry",
      {"mean": _posterior(lambda ab, p, a, b: ab.sqrt() * b / (1 - ab),
                          lambda ab, p, a, b: a.sqrt())}),
+    ("3-wraps", "mean", "at t = 0 the table is read at -1, which is its last entry, "
+     "alpha-bar_{T-1}; before the first step stands 1 (Ho et al. eq. 7)",
+     "alpha_bar_prev = 1 if prev < 0 else alpha_bar[prev]", {"level": _wraps}),
     ("3-weights", "mean", "at t = 0 the weights of the posterior mean take alpha-bar_0 for the one "
      "before it, which is 1 (Ho et al. eq. 7)", "alphas_cumprod_prev starts with 1",
      {"mean": _weights_without_one}),

@@ -4,6 +4,7 @@ What a candidate answers never depends on the oracle, so every answer is kept: t
 asked again with another oracle (a mistake of the catalogue) without calling the candidate again.
 """
 
+import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
@@ -25,6 +26,18 @@ from compare.candidate import (
 )
 from compare.oracle import F64, Setting
 
+CALLS = {  # how each is called, for whoever has another order
+    "add_noise": "add_noise(x_0, noise, t)",
+    "get_velocity": "get_velocity(x_0, noise, t)",
+    "step": "step(model_output, t, x_t)",
+    "set_timesteps": "set_timesteps(n)",
+}
+OTHER_NAMES = {  # tried where Diffusers' word is refused
+    "squaredcos_cap_v2": "cosine",
+    "v_prediction": "v",
+    "epsilon": "eps",
+    "sample": "x_0",
+}
 STEP_ONLY = ("eta", "use_clipped_model_output")
 NAMES = tuple(f.name for f in fields(Setting) if f.name not in STEP_ONLY)
 
@@ -83,6 +96,7 @@ class Subject:
         self.adapter: Adapter | None = None
         self.answers: dict[Any, Any] = {}
         self.not_offered: list[str] = []
+        self.words: dict[str, str] = {}  # {Diffusers' word for a value: the candidate's}
         self.conventions: dict[str, str] = {}
         self.t_base = 0
         self.steps_pass = True  # whole chains are judged only where every single step passes
@@ -125,9 +139,25 @@ class Subject:
             self.setting = replace(self.setting, eta=0.0)
 
     def _make(self, keywords: dict[str, Any]) -> Any:
+        """A new one; a value that it refuses is tried under its other name."""
+        try:
+            return self._called(keywords, self.words)
+        except REFUSALS:
+            for value in keywords.values():
+                if isinstance(value, str) and value in OTHER_NAMES and value not in self.words:
+                    words = {**self.words, value: OTHER_NAMES[value]}
+                    with contextlib.suppress(*REFUSALS):
+                        made = self._called(keywords, words)
+                        self.words = words
+                        return made
+            raise
+
+    def _called(self, keywords: dict[str, Any], words: dict[str, str]) -> Any:
+        given = {name: value for name, value in keywords.items() if value is not None}
+        given = {k: words.get(v, v) if isinstance(v, str) else v for k, v in given.items()}
         try:
             with apart(self.own):
-                return self._factory(**{k: v for k, v in keywords.items() if v is not None})
+                return self._factory(**given)
         except SystemExit as error:
             raise Broken(brief(error)) from None
 
@@ -225,7 +255,7 @@ class Built:
                 return function(*args, **kwargs)
         except (Exception, SystemExit) as error:
             refused = isinstance(error, REFUSALS)
-            broken = Broken(f"{what} raises {raised(error)}")
+            broken = Broken(f"{CALLS.get(what, what)} raises {raised(error)}")
             broken.refused = refused  # type: ignore[attr-defined]
             raise broken from None
 

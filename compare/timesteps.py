@@ -72,7 +72,7 @@ def _lists(ledger: Ledger, name: str, subject: Subject, oracle: Oracle, setting:
     if name == "leading" and not wrong and start in counts:
         first = int(built.timesteps(start)[0])
         if first < T - 2:
-            text = f"with n={start} of T={T} the chain starts at t={first} (mistake 75)"
+            text = f"with n={start} the chain starts at t={first}, not near T={T}; let n divide T"
             ledger.add("leading/start", "note", text, catches="mistake 75")
 
 

@@ -1,0 +1,75 @@
+"""How a candidate is built, called and remembered."""
+
+import pytest
+import torch
+
+from compare.judge import judge
+from compare.oracle import Setting, betas
+from compare.subject import Broken, Subject
+
+
+def tables(cosine_is: str) -> type:
+    """A scheduler with names of its own for its two schedules."""
+
+    class Own:
+        def __init__(self, num_train_timesteps=1000, beta_schedule="linear"):
+            if beta_schedule not in ("linear", "cosine"):
+                raise ValueError(f"no schedule {beta_schedule}")
+            chosen = cosine_is if beta_schedule == "cosine" else "linear"
+            setting = Setting(num_train_timesteps=num_train_timesteps, beta_schedule=chosen)
+            self.alphas_cumprod = (1 - betas(setting)).cumprod(0)
+
+    return Own
+
+
+def test_a_value_is_tried_under_its_other_name() -> None:
+    right = judge(tables("squaredcos_cap_v2"), "quick", 0, only="schedule", beside=False)
+    assert right.passed, str(right)
+    assert "schedule/squaredcos_cap_v2" in {c.id for c in right.checks}
+    assert not any("squaredcos" in said for said in right.not_offered)
+    assert any("sigmoid" in said for said in right.not_offered)
+    wrong = judge(tables("linear"), "quick", 0, only="schedule", beside=False)
+    assert [d.bug for d in wrong.diagnoses] == ["7-ignored"]
+
+
+def test_only_named_keywords_are_passed_and_offered() -> None:
+    class Few:
+        def __init__(self, num_train_timesteps=1000, **rest):
+            assert not rest
+            self.alphas_cumprod = torch.linspace(0.99, 0.01, num_train_timesteps)
+
+    subject = Subject(Few, "few")
+    assert subject.named == {"num_train_timesteps"}
+    assert subject.offers(num_train_timesteps=50) is not None
+    assert subject.offers(clip_sample=True) is None  # not named, and not what it does
+    assert subject.offers(clip_sample=False) is not None
+
+
+def test_an_answer_is_asked_for_once_and_an_error_is_an_answer() -> None:
+    subject, asked = Subject(tables("linear"), "own"), []
+
+    def ask() -> int:
+        asked.append(1)
+        if len(asked) == 2:
+            raise Broken("step raises")
+        return 7
+
+    assert [subject.remember("a", ask), subject.remember("a", ask)] == [7, 7]
+    for _ in range(2):
+        with pytest.raises(Broken, match="step raises"):
+            subject.remember("b", ask)
+    assert len(asked) == 2
+
+
+def test_an_error_says_how_the_method_was_called() -> None:
+    class Turned:
+        alphas_cumprod = torch.linspace(0.99, 0.01, 10)
+
+        def step(self, t, x, out):
+            return x[t] * out
+
+    subject = Subject(Turned, "turned")
+    built = subject.build(subject.setting)
+    assert built is not None
+    with pytest.raises(Broken, match=r"^step\(model_output, t, x_t\) raises .*\.py, line \d+\)$"):
+        built.step(torch.zeros(1, 1, 2, 2), 3, torch.zeros(1, 1, 2, 2), 0)
