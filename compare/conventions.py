@@ -24,6 +24,11 @@ FAR = 1e3  # x0-hat far outside any range that a person would clip to
 EXACT = 1e-3  # of a coefficient of a step: float32 at small t, where 1 - alpha-bar is rounded
 
 
+CHOICES = (
+    "beta_schedule", "prediction_type", "variance_type", "clip_sample", "timestep_spacing",
+)  # fmt: skip
+
+
 def read(subject: Subject) -> None:
     """Fills `subject.setting` with what the candidate does by itself, and the card."""
     claims = _claims(subject.first)
@@ -332,25 +337,31 @@ def _is_list(built: Built, setting: Setting, n: int) -> bool:
 def _card(subject: Subject) -> None:
     s = subject.setting
 
-    def said(name: str, value: object) -> str:
-        return f"{value} ({'named, so judged' if name in subject.named else 'read off'})"
+    def said(name: str, value: object, seen_by: str = "") -> str:
+        if name in CHOICES and name in subject.named:
+            return "each value that it takes (named, so judged)"
+        if name in subject.named:
+            return f"{value} (named, so judged)"
+        if seen_by and not subject.has(seen_by):
+            return f"not read, as there is no {seen_by}"
+        return f"{value} (read off)"
 
     ends = (
         ""
         if s.beta_schedule in ("own", "squaredcos_cap_v2")
         else f" {s.beta_start:g}..{s.beta_end:g}"
     )
+    spread = s.variance_type if s.eta is None else f"DDIM, eta={s.eta:g}"
+    clip = s.clip_sample_range if s.clip_sample else "none"
     card = {
         "t base": f"{subject.t_base}",
         "T": said("num_train_timesteps", s.num_train_timesteps),
         "betas": said("beta_schedule", s.beta_schedule + ends),
         "prediction": said("prediction_type", s.prediction_type),
-        "variance": said(
-            "variance_type", s.variance_type if s.eta is None else f"DDIM, eta={s.eta:g}"
-        ),
-        "clipping": said("clip_sample", s.clip_sample_range if s.clip_sample else "none"),
-        "spacing": said("timestep_spacing", s.timestep_spacing),
-        "offset": said("steps_offset", s.steps_offset),
+        "variance": said("variance_type", spread, "step"),
+        "clipping": said("clip_sample", clip, "step"),
+        "spacing": said("timestep_spacing", s.timestep_spacing, "set_timesteps"),
+        "offset": said("steps_offset", s.steps_offset, "set_timesteps"),
         "data range": "[-1, 1]",
     }
     try:

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from compare import conventions
 from compare.judge import judge
+from compare.subject import Subject
 
 T = 60
 BETAS = torch.linspace(1e-3, 0.2, T, dtype=torch.float64)
@@ -134,3 +136,18 @@ def test_betas_that_are_shown_judge_a_table_of_any_ends():
 
     report = judge(like(__init__=table), "quick", 0, beside=False)
     assert [d.bug for d in report.diagnoses][:1] == ["1"], str(report)
+
+
+def test_the_card_says_what_was_judged_read_or_out_of_sight() -> None:
+    class Named:
+        alphas_cumprod = torch.linspace(0.99, 0.01, 10)
+
+        def __init__(self, clip_sample=True):
+            pass
+
+    subject = Subject(Named, "named")
+    conventions.read(subject)
+    assert subject.conventions["clipping"] == "each value that it takes (named, so judged)"
+    assert subject.conventions["T"] == "10 (read off)"
+    assert subject.conventions["variance"] == "not read, as there is no step"
+    assert subject.conventions["spacing"] == "not read, as there is no set_timesteps"
