@@ -2,6 +2,7 @@
 
 import pytest
 
+from compare.average_mistakes import AVERAGES
 from compare.findings import FINDINGS
 from compare.judge import judge
 from compare.mistakes import BY_ID, MISTAKES, Mistake
@@ -9,6 +10,7 @@ from compare.mutant import mutant, scheduler
 from compare.oracle import Oracle, Setting
 from compare.report import Report
 from compare.roles import loss_of, sample_of
+from compare.unet_mistakes import SLIPS
 
 SHORT = Setting(num_train_timesteps=100, beta_end=0.2)
 SHARED = {f.bug: f.id for f in FINDINGS if f.seams}  # a candidate that shares one of these passes
@@ -18,6 +20,7 @@ CATALOGUE = """
     42 43 44 45 46 47 48 49 51 52 53 54 55 56 57 58 59 60 61 62 63 64 65 67 68 69 70 71 72 73
     74 76 78 79 80 82 83 84 95 106
 """
+NETWORKS = "88 89 90 91 92 93 94 97 100 101"  # and those that a network or its average can show
 
 
 def verdict(mistake: Mistake, setting: Setting) -> Report:
@@ -49,6 +52,13 @@ def test_found_and_named_with_a_thousand_steps(mistake: Mistake) -> None:
 def test_the_catalogue_is_covered() -> None:
     built = {int(m.id.split("-")[0]) for m in MISTAKES}
     assert built >= {int(number) for number in CATALOGUE.split()}
+
+
+def test_the_networks_mistakes_are_covered() -> None:
+    """Found and named in `test_unet` and `test_training`; 50 gives the numbers of 49."""
+    built = {int(m.id.split("-")[0]) for m in (*SLIPS, *AVERAGES)}
+    assert built >= {int(number) for number in NETWORKS.split()}
+    assert "mistake 50" in BY_ID["49"].words
 
 
 def test_only_formulas_that_diffusers_shares_pass() -> None:
