@@ -21,12 +21,13 @@ def stages(report) -> set[str]:
     return {c.stage for c in report.checks if not c.passed}
 
 
-@pytest.mark.parametrize("t", [0, 1, 30, 59])
+@pytest.mark.parametrize("t", [0, 1, 59])
 def test_a_per_mille_at_one_step_is_found_and_pointed_at(t) -> None:
     def mean(x_0, x_t, level):
         return Oracle().mean(x_0, x_t, level) * torch.where(level.t == t, 1.001, 1.0)
 
-    report = judged(replace(Oracle(), mean=mean))
+    candidate = scheduler(replace(Oracle(), mean=mean))
+    report = judge(candidate, "quick", 0, only="mean", beside=False, base=SHORT)
     assert stages(report) == {"mean"}
     assert f"t={t}" in report.diagnoses[0].fix
 
