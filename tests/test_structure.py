@@ -70,6 +70,29 @@ def test_the_oracle_stands_apart_from_both_backends() -> None:
     assert tops <= {"torch", *sys.stdlib_module_names}
 
 
+# Modules that are tested where their users are.
+TESTED_WITH = {
+    "affine": "mean",
+    "average_mistakes": "training",
+    "blocks": "unet",
+    "chains": "sampling",
+    "curves": "judge",
+    "evidence": "sampling",
+    "mutant": "kill_table",
+    "probe": "mean",
+    "unet_alone": "unet",
+    "unet_mistakes": "unet",
+}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_tests_mirror_the_folders(package: str) -> None:
+    for path in files(package):
+        if not path.stem.startswith("__"):
+            name = TESTED_WITH.get(path.stem, path.stem)
+            assert (ROOT / "tests" / package / f"test_{name}.py").exists(), path
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_pickle_is_read(package: str) -> None:
     for path in files(package):

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from scipy import stats
 
 from compare import Adapter, loop, variance
 from compare.judge import judge
@@ -12,7 +13,6 @@ from compare.report import Check
 from compare.roles import loss_of, sample_of
 from compare.tolerances import RATE, TOLERANCES
 
-stats = pytest.importorskip("scipy.stats")
 SHORT = Setting(num_train_timesteps=60, beta_end=0.3)
 FAMILY = 1e-6  # of false alarms in a run
 
