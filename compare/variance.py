@@ -38,6 +38,18 @@ def checks(subject: Subject, oracle: Oracle) -> list[Check]:
     ledger = Ledger("variance", subject.strict)
     if not subject.has("step"):
         return ledger.checks
+    if subject.strict is None:
+        _sizes(ledger, subject, oracle)
+    loud = loud_setting(subject)
+    if loud is not None:
+        with ledger.guard("law"):
+            _law(ledger, subject, oracle, loud)
+    if subject.strict is not None:  # a mistake is tried on: most fail by the law, which is quick
+        _sizes(ledger, subject, oracle)
+    return ledger.checks
+
+
+def _sizes(ledger: Ledger, subject: Subject, oracle: Oracle) -> None:
     for name, setting, steps in _full(subject):
         with ledger.guard(name):
             rows = probe(subject, setting, None, steps, noise_only=setting != subject.setting)
@@ -52,11 +64,6 @@ def checks(subject: Subject, oracle: Oracle) -> list[Check]:
     if learned is not None and "variance_type" in subject.named:
         with ledger.guard("learned_range"):
             _learned(ledger, subject, oracle, learned)
-    loud = loud_setting(subject)
-    if loud is not None:
-        with ledger.guard("law"):
-            _law(ledger, subject, oracle, loud)
-    return ledger.checks
 
 
 def _kinds(subject: Subject) -> list[str]:
