@@ -189,7 +189,7 @@ def brief(error: BaseException) -> str:
 
 
 def raised(error: BaseException) -> str:
-    """The same, with the last line of a candidate's own code that led to it.
+    """`brief`, with the last line of a candidate's own code that led to it.
 
     >>> def step(): raise ValueError("boom")
     >>> try: step()

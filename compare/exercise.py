@@ -70,7 +70,11 @@ class Exercise:
 EXERCISES = (
     Exercise("2a", "scratch.schedule", "linear", "schedule", ("7", "8", "8-tenfold")),
     Exercise(
-        "2b", "scratch.schedule", "cosine", "schedule", ("10-square", "10-offset", "10-cap", "11")
+        "2b",
+        "scratch.schedule",
+        "cosine",
+        "schedule",
+        ("10-square", "10-offset", "10-early", "10-cap", "11"),
     ),
     Exercise("2c", "scratch.schedule", "zero_terminal_snr", "schedule"),
     Exercise("2d", "scratch.schedule", "scaled_linear", "schedule", ("7-inverse",)),
