@@ -74,7 +74,7 @@ EXERCISES = (
         "scratch.schedule",
         "cosine",
         "schedule",
-        ("10-square", "10-offset", "10-early", "10-cap", "11"),
+        ("10-square", "10-offset", "10-linear", "10-early", "10-cap", "11"),
     ),
     Exercise("2c", "scratch.schedule", "zero_terminal_snr", "schedule"),
     Exercise("2d", "scratch.schedule", "scaled_linear", "schedule", ("7-inverse",)),

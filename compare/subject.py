@@ -31,6 +31,7 @@ CALLS = {  # how each is called, for whoever has another order
     "get_velocity": "get_velocity(x_0, noise, t)",
     "step": "step(model_output, t, x_t)",
     "set_timesteps": "set_timesteps(n)",
+    "previous_timestep": "previous_timestep(t)",
 }
 OTHER_NAMES = {  # tried where Diffusers' word is refused
     "squaredcos_cap_v2": "cosine",
@@ -332,6 +333,13 @@ class Built:
         self._n = None
         self._call("set_timesteps", self.thing.set_timesteps, timesteps=chosen)
         return self._floats(self.thing.timesteps).tolist()
+
+    def previous(self, n: int) -> list[int]:
+        """What `previous_timestep` says of every step of the chain of n, from the top."""
+        self._visit(n)
+        ask, base = self.thing.previous_timestep, self.subject.t_base
+        elements = [self._by_t[t] for t in self.visited]
+        return [int(self._call("previous_timestep", ask, e)) - base for e in elements]
 
     def visit(self, n: int | None) -> list[int]:
         """Sets the chain of n steps (None: all) and returns its steps that exist, from the top."""

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import torch
+
 from compare.affine import COUNTS_OF_OWN, OWN, chain, spacings, strided
 from compare.ledger import Ledger
 from compare.oracle import Oracle, Setting
@@ -34,7 +36,36 @@ def checks(subject: Subject, oracle: Oracle) -> list[Check]:
         for spacing, n in strided(subject):
             with ledger.guard(f"previous/{spacing}-{n}"):
                 _previous(ledger, subject, oracle, spacing, n)
+    if subject.has("previous_timestep"):
+        for n in (10, subject.setting.num_train_timesteps):
+            with ledger.guard(f"previous_timestep/{n}"):
+                _said(ledger, subject, oracle, n)
     return ledger.checks
+
+
+def _said(ledger: Ledger, subject: Subject, oracle: Oracle, n: int) -> None:
+    """`previous_timestep` names the next of the list; anything below 0 after the last."""
+    setting = subject.setting
+    built = subject.build(setting)
+    assert built is not None
+    said = torch.tensor(subject.remember(("said", built.key, n), lambda: built.previous(n)))
+    t = torch.tensor(built.visit(n))
+    right = oracle.previous(torch.cat([t[1:], torch.tensor([-1])]), t, n, setting)
+    wrong = (said.clamp(min=-1) != right.clamp(min=-1)).nonzero().flatten().tolist()
+    message = "previous_timestep says the next of the list"
+    if wrong:
+        i = wrong[0]
+        message = f"previous_timestep({int(t[i])}) is {int(said[i])}, should be {int(right[i])}"
+    ledger.judge(
+        f"previous_timestep/{n}",
+        not wrong,
+        message,
+        message,
+        measured=float(len(wrong)),
+        allowed=0.0,
+        input=f"every t of set_timesteps({n})",
+        catches="mistake 72",
+    )
 
 
 def _inside(setting: Setting, n: int) -> bool:

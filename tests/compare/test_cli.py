@@ -67,9 +67,9 @@ def test_a_hang_and_a_death_are_one_line(tmp_path: Path) -> None:
     assert "ended the process" in done.stderr
     assert STEP in TEMPLATE
     mine.write_text(TEMPLATE.replace(STEP, STEP + "        while True: pass\n"))
-    done = command("--candidate", "mine.py:MyScheduler", "--timeout", "10", folder=tmp_path)
+    done = command("--candidate", "mine.py:MyScheduler", "--timeout", "8", folder=tmp_path)
     assert done.returncode == 2
-    assert "no answer within 10 s" in done.stderr.splitlines()[-1]
+    assert "no answer within 8 s" in done.stderr.splitlines()[-1]
 
 
 def test_list_and_template_need_no_candidate(capsys: pytest.CaptureFixture) -> None:

@@ -29,7 +29,7 @@ def test_a_value_is_tried_under_its_other_name() -> None:
     assert not any("squaredcos" in said for said in right.not_offered)
     assert any("sigmoid" in said for said in right.not_offered)
     wrong = judge(tables("linear"), "quick", 0, only="schedule", beside=False)
-    assert [d.bug for d in wrong.diagnoses] == ["7-ignored"]
+    assert [d.bug for d in wrong.diagnoses] == ["10-linear"]
 
 
 def test_only_named_keywords_are_passed_and_offered() -> None:

@@ -85,3 +85,17 @@ def test_a_list_with_a_step_too_many_is_none_of_ones_own(bug) -> None:
     report = judge(Listing, "quick", 0, only="timesteps", beside=False)
     failing = [c for c in report.checks if not c.passed or c.status == "known"]
     assert [c.id for c in failing][:1] == [f"timesteps/{spacing}"], str(report)
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_what_previous_timestep_says_is_judged(right: bool) -> None:
+    class Said(scheduler(Oracle())):
+        def previous_timestep(self, timestep):
+            listed = [*self.timesteps.tolist(), -1]
+            return listed[listed.index(int(timestep)) + 1] if right else int(timestep) - 1
+
+    report = judge(Said, "quick", 0, only="timesteps", beside=False, base=SHORT)
+    said = {c.id: c.status for c in report.checks if "/previous_timestep/" in c.id}
+    strided, full = (f"timesteps/previous_timestep/{n}" for n in (10, 100))
+    assert said == {strided: "equal" if right else "differs", full: "equal"}
+    assert report.passed == right
