@@ -157,7 +157,7 @@ def _end_of_oracle(
     x = torch.randn(images, torch.Size(PIXELS).numel(), generator=stream).to(F64)
     for i in range(len(listed)):
         out = answer(x, t[i : i + 1])
-        mean = oracle.step_mean(out, x, _some(level, slice(i, i + 1)), setting)[0]
+        mean = oracle.step_mean(out, x, level.at(slice(i, i + 1)), setting)[0]
         if bool(sigma[i] != 0):
             z = oracle.draw(tuple(x.shape), stream, torch.float32).to(F64)
             mean = mean + sigma[i] * oracle.noise_of(z, out)
@@ -175,19 +175,11 @@ def _level(
     return level, oracle.sigma(level, setting)
 
 
-def _some(level: Level, which: slice) -> Level:
-    names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
-    return replace(level, **{name: getattr(level, name)[which] for name in names})
-
-
 def evidence(
     subject: Subject, oracle: Oracle, table: Tensor, setting: Setting, walk: Walk
 ) -> dict[str, Evidence]:
     """What is looked at in one chain; worked out once for all oracles with the same steps."""
-    right = Oracle()
-    outside = ("betas", "table", "add_noise", "velocity", "timesteps", "refuses_past_end")
-    kept = {name: getattr(right, name) for name in (*outside, "loop", "loss")}
-    stepping = replace(oracle, **kept)
+    stepping = oracle.stepping()
     key = ("evidence", stepping, setting, len(walk.t), walk.x.shape[1])
     return subject.remember(key, lambda: _evidence(subject, stepping, table, setting, walk))
 
@@ -216,7 +208,7 @@ def _from_call_to_call(
     for start in range(0, len(left), AT_ONCE):
         part = slice(start, start + AT_ONCE)
         x, out = (v[part].to(F64) for v in (walk.x[:-1], walk.out))
-        mean = oracle.step_mean(out, x, _some(level, part), setting)
+        mean = oracle.step_mean(out, x, level.at(part), setting)
         left[part] = (walk.x[1:][part] - mean).float()
     found = {"silent": silent(*(v[~noisy] for v in (walk.t, left, size, bound)))}
     if bool(noisy.any()):

@@ -213,7 +213,7 @@ def _transitions(
         ledger = Ledger("sampling")
         chosen = _kind(steps, setting)
         _left(ledger, steps, chosen)
-        end = _some(level, torch.tensor([k - 1]))
+        end = level.at(torch.tensor([k - 1]))
         last = oracle.step_mean(run.out[-1:], run.x[-1:], end, chosen)[0]
         if int(following[-1]) < 0 and oracle.loop.falls:
             _pictures(ledger, run, last, float(oracle.sigma(end, chosen)), end, oracle)
@@ -271,7 +271,7 @@ class _Steps:
 
     def left(self, chosen: Setting) -> tuple[Tensor, Tensor]:
         """What a step of this kind leaves after its mean, and the std that it should have."""
-        at, run = _some(self.level, self.calls), self.run
+        at, run = self.level.at(self.calls), self.run
         mean = self.oracle.step_mean(run.out[self.calls], run.x[self.calls], at, chosen)
         return run.x[self.calls + 1] - mean, self.oracle.sigma(at, chosen)
 
@@ -282,7 +282,7 @@ class _Steps:
 
     def share(self, chosen: Setting) -> Tensor:
         """(calls,) how much of sigma float32 may add to what is left."""
-        at = _some(self.level, self.calls)
+        at = self.level.at(self.calls)
         largest_x, largest_out = (
             v[self.calls].abs().amax(dim=(1, 2, 3, 4), keepdim=True).to(F64)
             for v in (self.run.x, self.run.out)
@@ -339,11 +339,6 @@ def of_a_step(pixels: int) -> float:
 def _shaped(level: Level) -> Level:
     names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
     return replace(level, **{n: getattr(level, n).reshape(-1, 1, 1, 1, 1) for n in names})
-
-
-def _some(level: Level, calls: Tensor) -> Level:
-    names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
-    return replace(level, **{n: getattr(level, n)[calls] for n in names})
 
 
 def _fresh(ledger: Ledger, z: Tensor, out: Tensor, oracle: Oracle) -> None:

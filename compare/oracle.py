@@ -57,6 +57,11 @@ class Level:
     alpha_bar: Tensor
     alpha_bar_prev: Tensor
 
+    def at(self, which: slice | Tensor) -> "Level":
+        """Some of the places, along the first axis."""
+        names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
+        return replace(self, **{name: getattr(self, name)[which] for name in names})
+
     def nudged(self, name: str, relative: float) -> "Level":
         """The same place with one alpha-bar off by a rounding error (1 stays 1)."""
         value = getattr(self, name)
