@@ -283,7 +283,7 @@ def _clip(subject: Subject, built: Built, table: Tensor, small: Tensor) -> dict[
         again.append(_reach(sign, moved, level, rederived))
     shown = [float(a.x_0.flatten()[0]) for a in answers if a.x_0 is not None]
     flat = [float(a.prev.flatten()[0]) for a in answers]
-    for saturated in (reach, kink, shown, flat) if setting.eta is None else (reach, again, shown):
+    for saturated in (shown, reach, kink, flat) if setting.eta is None else (reach, again, shown):
         sizes = sorted(abs(r) for r in saturated)
         if sizes and 0 < sizes[-1] < 100 and sizes[-1] - sizes[0] < 0.02 * sizes[-1]:
             digits = 3 if sizes[-1] - sizes[0] < 1e-3 * sizes[-1] else 2  # a wrong step blurs it
