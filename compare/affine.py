@@ -136,10 +136,14 @@ def expected_mean(oracle: Oracle, probe: Probe, level: Level, setting: Setting) 
         there, here = own_x_0(probe) or (None, None)
         both = twice(level)
         still = oracle.step_mean(zero, zero, both, setting, here)
-        noise = oracle.sigma(both, setting) * oracle.noise_of(zero, out)
-        right = oracle.step_mean(out, x, both, setting, there) + noise - still
+
+        def noise(at: Level) -> Tensor:
+            return oracle.sigma(at, setting) * oracle.noise_of(zero, out)
+
+        right = oracle.step_mean(out, x, both, setting, there) + noise(both) - still
         size = torch.cat([probe.zero, probe.zero]).abs() + right.abs()
-        return right, mean_bound(oracle, out, x, there, both, setting) + rounding(size)
+        bound = mean_bound(oracle, out, x, there, both, setting) + rounding(size)
+        return right, bound + propagated(noise, both, noise(both).abs())
 
     return ask
 

@@ -266,8 +266,9 @@ class _Steps:
     calls: Tensor
 
     def few(self) -> "_Steps":
-        """At some two dozen of the calls."""
-        return replace(self, calls=self.calls[:: 1 + len(self.calls) // 24])
+        """At some two dozen of the calls, and at the last, where the two variances differ most."""
+        calls = torch.cat([self.calls[:: 1 + len(self.calls) // 24], self.calls[-4:]])
+        return replace(self, calls=calls.unique())
 
     def left(self, chosen: Setting) -> tuple[Tensor, Tensor]:
         """What a step of this kind leaves after its mean, and the std that it should have."""
