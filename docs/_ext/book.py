@@ -4,6 +4,7 @@ Everything generated goes to `docs/_gen`, which git ignores.
 """
 
 import ast
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,32 @@ NAME = re.compile(r"^:?name: *(?P<name>\S+)$", re.MULTILINE)
 
 def setup(app: Any) -> dict[str, Any]:
     """Connect each step to the moment at which Sphinx is to do it."""
+    app.connect("builder-inited", begin_kill_table)
     app.connect("builder-inited", lambda app: train_digits())
     app.connect("builder-inited", lambda app: write_verdicts())
+    app.connect("source-read", finish_kill_table)
     app.connect("source-read", borrow_cells)
     app.connect("autodoc-process-docstring", escape_formulas, priority=100)  # before napoleon
     app.connect("html-page-context", make_code_focusable, priority=900)  # after the theme
     app.connect("build-finished", copy_notebooks)
     return {"parallel_read_safe": True}
+
+
+def begin_kill_table(app: Any) -> None:
+    """The longest of all goes on beside the rest, each on one core."""
+    import torch
+    import verdicts
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes to come
+    torch.set_num_threads(1)
+    GENERATED.mkdir(exist_ok=True)
+    app.finish_kill_table = verdicts.begin_kill_table()
+
+
+def finish_kill_table(app: Any, docname: str, source: list[str]) -> None:
+    """Before the page that shows it is read."""
+    if docname == "mistakes":
+        (GENERATED / "kill-table.md").write_text(app.finish_kill_table())
 
 
 def train_digits() -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -171,26 +172,33 @@ def findings_table() -> str:
     return "\n".join(out)
 
 
-def kill_table() -> str:
-    """Each mistake built into something right: which check found it, and what it was named.
+def begin_kill_table() -> Callable[[], str]:
+    """Begins the kill table on a core of its own; what is returned waits for it and writes it out.
 
     It takes minutes, so it is kept in `_gen` until `compare` changes.
     """
     sources = b"".join(p.read_bytes() for p in sorted((ROOT / "compare").glob("*.py")))
     kept = GENERATED / f"kill-table-{hashlib.sha256(sources).hexdigest()[:16]}.json"
-    if not kept.exists():
-        from compare.average_mistakes import AVERAGES
-        from compare.mistakes import MISTAKES
-        from compare.unet_mistakes import SLIPS
+    if kept.exists():
+        return lambda: kill_page(json.loads(kept.read_text()))
+    from compare.average_mistakes import AVERAGES
+    from compare.mistakes import MISTAKES
+    from compare.unet_mistakes import SLIPS
 
-        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-            rows = [
-                *pool.map(kill, range(len(MISTAKES))),
-                *pool.map(kill_network, range(len(SLIPS))),
-                *pool.map(kill_average, range(len(AVERAGES))),
-            ]
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    found = [
+        *(pool.submit(kill, i) for i in range(len(MISTAKES))),
+        *(pool.submit(kill_network, i) for i in range(len(SLIPS))),
+        *(pool.submit(kill_average, i) for i in range(len(AVERAGES))),
+    ]
+
+    def finish() -> str:
+        rows = [each.result() for each in found]
+        pool.shutdown()
         kept.write_text(json.dumps(rows))
-    return kill_page(json.loads(kept.read_text()))
+        return kill_page(rows)
+
+    return finish
 
 
 def kill_page(rows: list[dict[str, Any]]) -> str:
@@ -289,4 +297,3 @@ def write(folder: Path = GENERATED) -> None:
     (folder / "exercises.md").write_text(exercises_table())
     (folder / "independent.md").write_text(independent.page().partition("\n")[2])
     (folder / "findings.md").write_text(findings_table())
-    (folder / "kill-table.md").write_text(kill_table())
