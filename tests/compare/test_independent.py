@@ -85,7 +85,7 @@ def test_every_option_with_a_name_is_judged() -> None:
     assert {f"schedule/{name}" for name in independent.SCHEDULES} <= ids
     assert "variance/learned_range" in ids
     assert report.conventions["clipping"].startswith("1.0 (read off")
-    assert report.conventions["variance"].startswith("fixed_small")
+    assert report.conventions["variance"] == "each value that it takes (named, so judged)"
 
 
 @installed
