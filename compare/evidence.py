@@ -101,21 +101,35 @@ def of_noise(noise: Noise) -> dict[str, Evidence]:
     law = Evidence(
         distance, allowed + 0.4 * float(share.median()), f"z is {distance:.4f} from N(0, 1)"
     )
-    x = noise.x.flatten(1)
-    along = ((flat * x).sum(1) / x.norm(dim=1)).to(F64).abs()
-    summed = float((flat * x).sum(1).div(x.norm(dim=1)).sum(dtype=F64).abs()) * k**-0.5
-    own = _worst(
-        _first(along, laws.normal_bound(rate / k) + share * n**0.5,
-               lambda i: f"z of the step from t={t[i]} depends on x_t"),
-        Evidence(summed, laws.normal_bound(rate) + float(share.sum()) * (n / k) ** 0.5,
-                 "z depends on x_t"),
-    )  # fmt: skip
+    own = apart_from_x(flat, noise.x.flatten(1), share, rate, lambda i: f"the step from t={t[i]}")
     images = z[:, :FEW].transpose(0, 1).flatten(1)
     calls = flat[:, :FEW]
     others = _apart(calls, share * calls.shape[1] ** 0.5, rate, t) if k > 1 else ()
     of_image = share.square().sum().mul(z.shape[2]).sqrt().expand(len(images))
     mates = _apart(images, of_image, RATE, None)[0]
     return {"steps": steps, "law": law, "fresh": _worst(own, *others), "batch-mates": mates}
+
+
+def apart_from_x(
+    z: Tensor, x: Tensor, share: Tensor, rate: float, name: Callable[[int], str]
+) -> Evidence:
+    """z along x_t is exactly N(0, 1) at every step, and so is the sum of all steps over its root.
+
+    Args:
+        z, x: (k, n) noise and sample of k steps.
+        share: (k,) what float32 may do to z.
+        rate: of false alarms, for the steps and again for their sum.
+        name: what to call step i.
+    """
+    k, n = z.shape
+    along = ((z * x).sum(1) / x.norm(dim=1)).to(F64)
+    return _worst(
+        _first(along.abs(), laws.normal_bound(rate / k) + share * n**0.5,
+               lambda i: f"z of {name(i)} depends on x_t"),
+        Evidence(float(along.sum().abs()) * k**-0.5,
+                 laws.normal_bound(rate) + float(share.sum()) * (n / k) ** 0.5,
+                 "z depends on x_t"),
+    )  # fmt: skip
 
 
 def _apart(rows: Tensor, share: Tensor, rate: float, t: list[int] | None) -> tuple[Evidence, ...]:

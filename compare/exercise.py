@@ -273,7 +273,7 @@ def _with_one_variance(scheduler: type, variance: str) -> Callable[..., Any]:
 
     def build(**options: Any) -> Any:
         if options.get("variance_type", variance) != variance:
-            raise NotImplementedError(NOT_ASKED)
+            raise ValueError(NOT_ASKED)
         return scheduler(**options)
 
     build.__signature__ = inspect.signature(scheduler)  # type: ignore[attr-defined]

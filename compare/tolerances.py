@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from compare.laws import normal_bound
 from compare.oracle import Level
 
 UNIT = 2.0**-24  # half the distance between float32 neighbours, relative
@@ -85,6 +86,11 @@ TOLERANCES = {
         ),
     }.items()
 }
+
+
+def of_a_step(pixels: int) -> float:
+    """Allowed of a mean or a std of so many z: 1,000 steps are looked at together."""
+    return normal_bound(RATE / 1000) * pixels**-0.5
 
 
 def table_bound(alpha_bar: Tensor) -> Tensor:

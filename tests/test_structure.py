@@ -79,7 +79,9 @@ TESTED_WITH = {
     "curves": "judge",
     "evidence": "sampling",
     "mutant": "kill_table",
+    "pictures": "loop",
     "probe": "mean",
+    "transitions": "loop",
     "unet_alone": "unet",
     "unet_mistakes": "unet",
 }

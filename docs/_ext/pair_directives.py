@@ -1,7 +1,8 @@
 """The directives that `pair.py` registers; the cutting itself is there and needs no Sphinx."""
 
 import json
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from importlib.metadata import version
 from typing import Any, ClassVar
 
@@ -16,16 +17,7 @@ REPOSITORY_LABEL = "source"
 
 
 class BookDirective(SphinxDirective):
-    """What the three directives share: code blocks with a caption, and errors that fail builds."""
-
-    def run(self) -> list[nodes.Node]:
-        try:
-            return self.build()
-        except CutError as error:
-            raise self.error(str(error)) from error
-
-    def build(self) -> list[nodes.Node]:
-        raise NotImplementedError
+    """What the three directives share: code blocks with a caption."""
 
     def code(self, cut: Cut, caption: list[nodes.Node], *classes: str) -> nodes.container:
         """A captioned block of code. The caption is not part of the code, so that copies are."""
@@ -51,12 +43,26 @@ class BookDirective(SphinxDirective):
         return self.code(cut, caption, "pair-library")
 
 
+def failing(build: Callable[[Any], list[nodes.Node]]) -> Callable[[Any], list[nodes.Node]]:
+    """What cannot be cut fails the build, with the directive's place in its page."""
+
+    @wraps(build)
+    def run(directive: Any) -> list[nodes.Node]:
+        try:
+            return build(directive)
+        except CutError as error:
+            raise directive.error(str(error)) from error
+
+    return run
+
+
 class PairDirective(BookDirective):
     """`{pair} reverse-step/mean`: equation, scratch, library, "checked by"."""
 
     required_arguments = 1
 
-    def build(self) -> list[nodes.Node]:
+    @failing
+    def run(self) -> list[nodes.Node]:
         name = self.arguments[0]
         if name not in PAIRS:
             raise CutError(f"pair {name!r} is not one of {', '.join(PAIRS)}")
@@ -98,7 +104,8 @@ class OursDirective(BookDirective):
     required_arguments = 2
     option_spec: ClassVar = {"docstring": directives.flag}
 
-    def build(self) -> list[nodes.Node]:
+    @failing
+    def run(self) -> list[nodes.Node]:
         path, name = self.arguments
         return [self.ours(path, name, "docstring" in self.options)]
 
@@ -113,7 +120,8 @@ class LibraryDirective(BookDirective):
         "inside": directives.unchanged,
     }
 
-    def build(self) -> list[nodes.Node]:
+    @failing
+    def run(self) -> list[nodes.Node]:
         o = self.options
         return [self.library(self.arguments[0], o["start"], o["end"], o.get("inside", ""))]
 

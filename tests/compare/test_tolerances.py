@@ -5,13 +5,13 @@ import re
 import pytest
 from scipy import stats
 
-from compare import Adapter, loop, variance
+from compare import Adapter, variance
 from compare.judge import judge
 from compare.mutant import scheduler
 from compare.oracle import Oracle, Setting
 from compare.report import Check
 from compare.roles import loss_of, sample_of
-from compare.tolerances import RATE, TOLERANCES
+from compare.tolerances import RATE, TOLERANCES, of_a_step
 
 SHORT = Setting(num_train_timesteps=60, beta_end=0.3)
 FAMILY = 1e-6  # of false alarms in a run
@@ -65,7 +65,7 @@ def test_the_bounds_of_the_variance_stage_are_no_more_often_wrong(shape: tuple[i
 
 def test_the_bounds_of_a_loop_share_the_rate_among_a_thousand_steps() -> None:
     n = 32 * 2 * 8 * 8
-    allowed = loop.of_a_step(n)
+    allowed = of_a_step(n)
     assert 1000 * 2 * stats.norm.sf(allowed * n**0.5) <= RATE * (1 + 1e-6)
     both = stats.chi2.sf(n * (1 + allowed) ** 2, n) + stats.chi2.cdf(n * (1 - allowed) ** 2, n)
     assert 1000 * both <= RATE
