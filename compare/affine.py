@@ -166,6 +166,8 @@ def mean_bound(
         if setting.eta is None:
             return oracle.mean(zero, x, at)
         eps = oracle.ddim_eps(out, x, x_0(at), at, setting)
+        if setting.use_clipped_model_output and oracle.rederived is not None:
+            eps = oracle.rederived(x, oracle.limit(x_0(at), setting), at)
         return oracle.ddim_mean(zero, eps, at, setting.eta * oracle.std("fixed_small", at))
 
     bound = 1e-6 * rounding(x, out)  # where the right coefficient is 0

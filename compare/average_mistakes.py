@@ -1,7 +1,6 @@
 """What is wrong in a moving average of weights, each mistake once, as another `EMA`.
 
-Like a network's mistakes they have no seam in the oracle. `compare.training.judge_average` finds
-them.
+Like a network's mistakes they have no seam in the oracle. `compare.training_alone` finds them.
 """
 
 import copy

@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 
 from compare.affine import mean_bound
+from compare.built import Built, seed_everything
 from compare.evidence import Evidence, Noise, at_the_end, of_noise, silent
 from compare.oracle import F64, Level, Oracle, Setting
 from compare.roles import CENTRE, exact_denoiser
 from compare.schedule import log_snr
-from compare.subject import Built, Subject, seed_everything
+from compare.subject import Subject
 from compare.tolerances import propagated
 
 PIXELS = (1, 2, 2)

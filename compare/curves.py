@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 
 from compare.affine import level_of, replayed_noise, rows_of_mean
+from compare.built import Broken
 from compare.oracle import F64, Oracle
 from compare.probe import alpha_bars, probe
-from compare.subject import Broken, Subject
+from compare.subject import Subject
 
 POINTS = 120
 NAMES = ("sqrt(alpha-bar_t)", "a_t: x_t in a step", "b_t: model output in a step", "s_t: noise")

@@ -5,13 +5,14 @@ from collections.abc import Collection
 from dataclasses import replace
 from itertools import combinations
 
+from compare.built import Broken
 from compare.findings import Finding, shared
 from compare.ledger import Stop
 from compare.mistakes import BY_ID, Mistake
 from compare.nearest import Stage, kind_of, nearest, readings
 from compare.oracle import Oracle
 from compare.report import STAGES, Check, Diagnosis
-from compare.subject import Broken, Subject
+from compare.subject import Subject
 
 FORMULAS = {
     "schedule": "alpha_bar_t = product of 1 - beta_s for s = 0..t (Ho et al., below eq. 3)",

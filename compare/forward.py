@@ -9,11 +9,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from compare.built import Broken, Built
 from compare.ledger import Expected, Ledger
 from compare.oracle import F64, Oracle, Setting
 from compare.probe import alpha_bars
 from compare.report import Check
-from compare.subject import Broken, Built, Subject
+from compare.subject import Subject
 from compare.tolerances import FACTOR, HALF_UNIT, UNIT, propagated_table, table_bound
 
 Formula = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]

@@ -8,7 +8,7 @@ import random
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -32,6 +32,7 @@ from compare import (
     unet,
     variance,
 )
+from compare.built import Broken
 from compare.candidate import Namesakes, Unloadable, brief, load
 from compare.diagnose import Stage, diagnose, kind_of, mark_known
 from compare.findings import Finding, gone
@@ -39,7 +40,7 @@ from compare.mistakes import MISTAKES
 from compare.oracle import Oracle, Setting
 from compare.probe import usable
 from compare.report import Check, Report, with_command
-from compare.subject import Broken, Subject
+from compare.subject import Subject
 
 STEPS: dict[str, Stage] = {
     "schedule": schedule.checks,
@@ -128,8 +129,9 @@ def judge(
         except Exception as error:
             report.checks = [Check("load", "schedule", "error", f"cannot be read: {brief(error)}")]
         else:
-            stages = {n: stage for n, stage in STEPS.items() if _asked(only, n)}
-            _stages(report, subject, stages, progress)
+            stages = _needed([n for n in STEPS if _asked(only, n)])
+            _stages(report, subject, stages, _shown(only, progress))
+            report.checks = [c for c in report.checks if _asked(only, c.stage) or not c.passed]
             if backends:
                 _models(report, only, progress)
             if beside:
@@ -151,9 +153,27 @@ def _asked(only: str | None, stage: str) -> bool:
     return only is None or only.partition("/")[0] == stage
 
 
+def _needed(asked: Collection[str]) -> dict[str, Stage]:
+    """The stages that are asked for; before sampling, which rests on the steps, all of theirs."""
+    names = list(STEPS)
+    before = names[: names.index("sampling")] if "sampling" in asked else []
+    return {n: stage for n, stage in STEPS.items() if n in asked or n in before}
+
+
+def _shown(only: str | None, progress: Progress | None) -> Progress | None:
+    """Reports a stage that is asked for, and of the others what fails."""
+
+    def report(stage: str, checks: list[Check]) -> None:
+        told = checks if _asked(only, stage) else [c for c in checks if not c.passed]
+        if told and progress is not None:
+            progress(stage, told)
+
+    return report
+
+
 def _choose(report: Report, only: str) -> None:
-    """Leaves one check of a report."""
-    found = [c for c in report.checks if c.id == only or c.id == "load"]
+    """Leaves one check of a report, and what fails before its stage can be judged."""
+    found = [c for c in report.checks if c.id in (only, "load") or not _asked(only, c.stage)]
     if not found:
         near = difflib.get_close_matches(only, [c.id for c in report.checks], 1)
         hint = f"; did you mean {near[0]}?" if near else "; `--json FILE` lists all"
@@ -234,7 +254,7 @@ def _beside(report: Report, subject: Subject, itself: str, backends: bool) -> No
 
     `itself` is the name of the backend that the report is about, or "candidate".
     """
-    stages = tuple(s for s in STEPS if any(c.stage == s for c in report.checks))
+    stages = tuple(_needed({c.stage for c in report.checks}))
     curves_of = {itself: {n: {itself: v} for n, v in curves.measured(subject).items()}}
     measured = {itself: {c.id: c.measured for c in report.checks}}
     for name in {"scratch", "diffusers"} - {itself}:

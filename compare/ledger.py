@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compare.built import Broken
 from compare.oracle import F64
 from compare.report import Check, Status
-from compare.subject import Broken
 from compare.tolerances import TOLERANCES
 
 Expected = Callable[[], tuple[Tensor, Tensor]]  # the values, and how far from them is allowed

@@ -7,15 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compare.built import Broken
 from compare.candidate import raised
 from compare.ledger import Ledger
+from compare.noise_law import SIX
 from compare.oracle import F64, Loop, Oracle, Setting
 from compare.probe import alpha_bars
 from compare.roles import Spy, exact_denoiser, exact_output
-from compare.subject import Broken, Subject
+from compare.subject import Subject
 from compare.tolerances import TOLERANCES
 from compare.transitions import Run, transitions
-from compare.variance import SIX
 
 SHAPE = (32, 2, 8, 8)
 
@@ -24,9 +25,10 @@ def _ask(subject: Subject, table: Tensor) -> Run:
     assert subject.adapter is not None
     role: Any = subject.adapter.sample
     answer = exact_denoiser(subject.setting.prediction_type, table)
+    seed = 11 + 1000 * subject.seed
 
     def call(model: Spy, shape: tuple[int, ...], generator: Any) -> Tensor:
-        torch.default_generator.manual_seed(11)
+        torch.default_generator.manual_seed(seed)
         try:
             result = torch.as_tensor(role(model, shape, generator))
         except (Exception, SystemExit) as error:
@@ -39,8 +41,8 @@ def _ask(subject: Subject, table: Tensor) -> Run:
         return result.detach()
 
     model = Spy(answer, table)
-    result = call(model, SHAPE, torch.Generator().manual_seed(11))
-    again = call(Spy(answer, table), SHAPE, torch.Generator().manual_seed(11))
+    result = call(model, SHAPE, torch.Generator().manual_seed(seed))
+    again = call(Spy(answer, table), SHAPE, torch.Generator().manual_seed(seed))
     few = (3, 1, 2, 2)
     try:
         streams = [torch.Generator().manual_seed(s) for s in (1, 2, 3)]

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from compare.affine import level_of, loud_setting, replayed_noise, rows_of_mean
+from compare.built import Broken
 from compare.mistakes import Mistake
 from compare.oracle import F64, Oracle
 from compare.probe import alpha_bars, probe
 from compare.report import Check
-from compare.subject import Broken, Subject
+from compare.subject import Subject
 
 Stage = Callable[[Subject, Oracle], list[Check]]
 SAME = 1e-4  # relative: float32 rounding, also of 1 - alpha-bar at small t

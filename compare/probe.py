@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from compare.built import Answer, Broken, Built
 from compare.oracle import F64, Oracle, Setting
-from compare.subject import Answer, Broken, Built, Subject
+from compare.subject import Subject
 
 SHAPE = (2, 1, 2, 2)
 PIXELS = 8

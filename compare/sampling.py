@@ -39,7 +39,11 @@ def checks(subject: Subject, oracle: Oracle) -> list[Check]:
     """Laws along chains by recursion, then by walking them; a loop of the candidate's own."""
     ledger = Ledger("sampling", subject.strict)
     # Whether they pass is said once: a mistake that is tried on changes nothing in what is judged.
-    if subject.has("step") and subject.remember(("steps pass",), lambda: subject.steps_pass):
+    passing = subject.remember(("steps pass",), lambda: subject.steps_pass)
+    if subject.has("step") and not passing:
+        ledger.add("chains", "note", "not judged: chains follow from the steps, and an earlier "
+                   "stage differs")  # fmt: skip
+    if subject.has("step") and passing:
         _inputs(ledger, subject)
         for n in _lengths(subject):
             with ledger.guard(f"marginals-{n or 'all'}"):

@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
+from compare.built import Broken
 from compare.ledger import Ledger
 from compare.oracle import Oracle, Setting
 from compare.report import Check
-from compare.subject import Broken, Subject
+from compare.subject import Subject
 from compare.tolerances import FACTOR, UNIT, table_bound
 
 FAMILIES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")

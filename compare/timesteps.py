@@ -6,10 +6,11 @@ from itertools import pairwise
 import torch
 
 from compare.affine import COUNTS_OF_OWN, OWN, chain, spacings, strided
+from compare.built import Broken, Built
 from compare.ledger import Ledger
 from compare.oracle import Oracle, Setting
 from compare.report import Check
-from compare.subject import Broken, Built, Subject
+from compare.subject import Subject
 
 
 def checks(subject: Subject, oracle: Oracle) -> list[Check]:

@@ -8,12 +8,12 @@ from torch import Tensor
 from compare.affine import mean_bound
 from compare.evidence import apart_from_x
 from compare.ledger import Ledger
+from compare.noise_law import SIX, statistics
 from compare.oracle import F64, Level, Oracle, Setting
 from compare.pictures import judge_pictures
 from compare.report import Check
 from compare.subject import Subject
 from compare.tolerances import RATE, TOLERANCES, of_a_step
-from compare.variance import SIX, statistics
 
 
 @dataclass(frozen=True)

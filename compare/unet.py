@@ -4,9 +4,7 @@ from compare.unet import judge_network
 print(judge_network(mine, diffusers.UNet2DModel(...)))
 """
 
-import contextlib
 import math
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,17 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compare.blocks import WHOLE, Departure, apart, first_departure, lent, predict, record
+from compare.blocks import WHOLE, Departure, apart, first_departure, lent, record
 from compare.candidate import brief
 from compare.ledger import Ledger
 from compare.report import Check, Diagnosis, Report
-from compare.tolerances import FACTOR, TOLERANCES, UNIT
-from compare.unet_alone import ROUNDING, SYMPTOMS, judge_alone
-from compare.unet_mistakes import BY_ID, SLIPS, Slip, tried_on
+from compare.tolerances import TOLERANCES
+from compare.unet_alone import ROUNDING, judge_alone
+from compare.unet_diagnosis import explained, unnamed
+from compare.unet_step import judge_training_step
 
-GRADIENT = 1e-3  # of the largest entry: backward through the same layers, summed over the batch
 FAINT = 1e-3  # how faint the inputs are that show the eps of a norm
-LEARNING_RATE, WEIGHT_DECAY, EPS = 1e-3, 1e-2, 1e-8  # of the one AdamW step
 
 TINY: dict[str, Any] = {
     "sample_size": 8,
@@ -137,7 +134,7 @@ def _judged(
 ) -> list[Diagnosis]:
     arguments, departure = inputs(config, seed), None
     if not give_weights(ledger, "", network, reference or network, seed):
-        return [_unnamed(ledger.checks[-1].message)]
+        return [unnamed(ledger.checks[-1].message)]
     if reference is not None:
         departure = judge_pair(ledger, "", network, reference, arguments)
     judge_alone(ledger, "", network, arguments)
@@ -146,7 +143,7 @@ def _judged(
     failing = [c for c in ledger.checks if not c.passed]
     if not failing:
         return []
-    return _explained(failing, network, reference or network, arguments, departure)
+    return explained(failing, network, reference or network, arguments, departure)
 
 
 def random_weights(network: nn.Module, seed: int) -> dict[str, Tensor]:
@@ -200,16 +197,6 @@ def judge_pair(
     _norms(ledger, prefix, network, reference, arguments)
     _dropout(ledger, prefix, network, reference, arguments)
     return departure
-
-
-def judge_training_step(
-    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
-) -> None:
-    """The same gradients, and the same weights after an optimiser's step, which `network` keeps."""
-    network.eval()
-    reference.eval()
-    _gradients(ledger, prefix, network, reference, arguments)
-    _optimizer_step(ledger, prefix, network, reference)
 
 
 @contextmanager
@@ -339,144 +326,3 @@ def same_masks(
         input="training mode, one seed",
         reason=TOLERANCES["unet"].reason,
     )
-
-
-def _slopes(network: nn.Module, arguments: Mapping) -> dict[str, Tensor]:
-    """The gradient of the mean square of the prediction, by weight."""
-    network.zero_grad()
-    with torch.enable_grad():
-        predict(network, arguments).square().mean().backward()
-    weights = network.named_parameters()
-    return {n: torch.zeros_like(w) if w.grad is None else w.grad.clone() for n, w in weights}
-
-
-def _gradients(
-    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
-) -> None:
-    """The same gradients; those below a thousandth of the largest are compared to that."""
-    ours, theirs = _slopes(network, arguments), _slopes(reference, arguments)
-    largest = max(float(g.abs().max()) for g in theirs.values())
-    ratios = {
-        name: float((ours[name] - g).abs().max() / g.abs().max().clamp(min=GRADIENT * largest))
-        for name, g in theirs.items()
-    }
-    worst = max(ratios, key=lambda name: ratios[name])
-    ledger.judge(
-        f"{prefix}gradients",
-        ratios[worst] <= GRADIENT,
-        "the same gradients",
-        f"the gradient of {worst} differs",
-        measured=ratios[worst],
-        allowed=GRADIENT,
-        reason="backward through the same layers, summed over images and pixels in another order",
-        catches="90, 92, 93",
-    )
-
-
-def _optimizer_step(ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module) -> None:
-    """One AdamW step leaves the weights where its formula, in float64, leaves the reference's.
-
-    The first step is lr g / (|g| + eps), which is lr sign(g) for all but the smallest gradients: so
-    each weight may be as far off as a gradient that is off by its own bound moves that, and some
-    sixteen roundings of the quotient.
-
-    Source: Kingma & Ba 2014 (arXiv:1412.6980), algorithm 1; Loshchilov & Hutter 2017
-    (arXiv:1711.05101), algorithm 2.
-    """
-    torch.optim.AdamW(
-        network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, eps=EPS
-    ).step()
-    weights = dict(network.named_parameters())
-    slopes = {n: w.grad.double() for n, w in reference.named_parameters() if w.grad is not None}
-    largest = max(float(g.abs().max()) for g in slopes.values())
-    worst, allowed, at = -1.0, 0.0, ""
-    for name, g in slopes.items():
-        start = reference.get_parameter(name)
-        off = GRADIENT * g.abs().max().clamp(min=GRADIENT * largest)
-        moves = [LEARNING_RATE * x / (x.abs() + EPS) for x in (g, g + off, g - off)]
-        expected = start.double() * (1 - LEARNING_RATE * WEIGHT_DECAY) - moves[0]
-        bound = torch.maximum((moves[1] - moves[0]).abs(), (moves[2] - moves[0]).abs())
-        bound += FACTOR * UNIT * (start.double().abs() + 4 * LEARNING_RATE)
-        excess = (weights[name].double() - expected).abs() / bound
-        if float(excess.max()) > worst:
-            i = int(excess.argmax())
-            worst, allowed, at = float(excess.max()), float(bound.flatten()[i]), name
-    ledger.judge(
-        f"{prefix}optimizer-step",
-        worst <= 1,
-        "one AdamW step to the same weights",
-        f"after one AdamW step {at} differs",
-        measured=worst * allowed,
-        allowed=allowed,
-        reason="what the bound of the gradients allows Adam's first step, and its roundings",
-    )
-
-
-def _explained(
-    failing: list[Check],
-    network: nn.Module,
-    reference: Any,
-    arguments: Mapping,
-    departure: Departure | None,
-) -> list[Diagnosis]:
-    """The mistake of the table that makes of the same weights what the network makes."""
-    network.load_state_dict(reference.state_dict(), strict=False)  # as before the optimiser's step
-    shown = _symptoms(failing)
-    if departure is None or any(d.bug == SYMPTOMS["eval"] for d in shown):
-        return shown or [_unnamed(failing[0].message)]
-    slip = _tried_on(network, reference, arguments, departure)
-    if slip is not None:
-        where = f" (first in `{departure.block}`)" if departure.block else ""
-        return [Diagnosis(slip.id, "unet", slip.words + where, slip.fix)]
-    return shown or [_unnamed(str(departure))]
-
-
-def _unnamed(words: str) -> Diagnosis:
-    return Diagnosis(None, "unet", words, "compare it with scratch/unet.py, line by line")
-
-
-def _symptoms(failing: list[Check]) -> list[Diagnosis]:
-    """Mistakes that an invariant shows without trying them on."""
-    found = []
-    for check in failing:
-        name = check.id.rpartition("/")[2]
-        if name in SYMPTOMS:
-            slip = BY_ID[SYMPTOMS[name]]
-            found.append(Diagnosis(slip.id, "unet", f"{slip.words}: {check.message}", slip.fix))
-    return found
-
-
-def _tried_on(
-    network: nn.Module, reference: Any, arguments: Mapping, departure: Departure
-) -> Slip | None:
-    """The first mistake that, planted where the network departs, makes the same there."""
-    twin = _twin(reference)
-    if twin is None:
-        return None
-    known, at = record(twin, arguments), departure.block
-    while at not in known:
-        at = at.rpartition(".")[0]
-    made = record(network, arguments, names=(at,))[at].made[0]
-    parts = at.split(".")
-    around = {WHOLE, *(".".join(parts[: i + 1]) for i in range(len(parts)))}
-    kinds = {type(m).__name__ for n, m in twin.named_modules() if n in around}
-    for slip in (slip for slip in SLIPS if slip.kind in kinds):
-        # A mistake that does not fit these shapes is another one.
-        with contextlib.suppress(RuntimeError), tried_on(twin, slip, around):
-            if apart(made, record(twin, arguments, names=(at,))[at].made[0]) <= ROUNDING:
-                return slip
-    return None
-
-
-def _twin(reference: Any) -> nn.Module | None:
-    """scratch's network with the options and weights of the reference, if it has those options."""
-    from scratch import UNet2DModel
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            twin = UNet2DModel.from_config(reference.config)
-        except ValueError:
-            return None
-    twin.load_state_dict(reference.state_dict())
-    return twin.eval()

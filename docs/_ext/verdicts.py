@@ -109,7 +109,7 @@ def report_page(report: dict[str, Any]) -> str:
 def mistakes_page() -> str:
     """The catalogue by stage, in the words in which a diagnosis says it."""
     from compare.average_mistakes import AVERAGES
-    from compare.exercise import EXERCISES
+    from compare.exercises import EXERCISES
     from compare.mistakes import MISTAKES
     from compare.unet_mistakes import SLIPS
 
@@ -136,7 +136,7 @@ def bounds_table() -> str:
 
 def exercises_table() -> str:
     """Every exercise with its formula, its page and how many mistakes can be made in it."""
-    from compare.exercise import EXERCISES
+    from compare.exercises import EXERCISES
 
     rows = []
     for exercise in EXERCISES:
@@ -264,7 +264,7 @@ def kill_average(index: int) -> dict[str, Any]:
     """The verdict on a moving average with one mistake; the check that fails is its name."""
     from compare.average_mistakes import AVERAGES
     from compare.ledger import Ledger
-    from compare.training import judge_average
+    from compare.training_alone import judge_average
 
     wrong, ledger = AVERAGES[index], Ledger("training")
     judge_average(ledger, "average/", wrong.average)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from compare import exercise as exercises
-from compare.exercise import BY_ID, EXERCISES, Exercise, judge_answer
+from compare import exercise as exercise_command
+from compare.exercise import judge_answer
+from compare.exercises import BY_ID, EXERCISES, Exercise
 from compare.mistakes import BY_ID as BY_MISTAKE
 from compare.mistakes import MISTAKES, Mistake
 from compare.oracle import F64, Level, Oracle, Setting
@@ -205,7 +206,7 @@ QUICK = {
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
 def test_the_stub_has_the_signature_of_ours_and_is_empty(exercise: Exercise):
-    stub = exercises.read_answer(exercise, exercise.stub)
+    stub = exercise_command.read_answer(exercise, exercise.stub)
     ours = inspect.signature(exercise.ours).parameters
     assert {n: p.default for n, p in inspect.signature(stub).parameters.items()} == {
         n: p.default for n, p in ours.items()
@@ -239,7 +240,7 @@ def check(exercise_id: str, mistake: str | None) -> None:
     exercise = BY_ID[exercise_id]
     if mistake is None:
         outcome = judge_answer(exercise, exercise.ours)
-        assert outcome.right, list(exercises.verdict(exercise, outcome))
+        assert outcome.right, list(exercise_command.verdict(exercise, outcome))
         return
     outcome = judge_answer(exercise, wrong_answers(exercise_id)[mistake])
     assert not outcome.right
@@ -276,8 +277,8 @@ def test_ours_is_untouched_by_a_wrong_answer():
 def run(*arguments: str) -> int:
     """`ddpm exercise` in this process."""
     parser = ArgumentParser()
-    exercises.add_arguments(parser)
-    return exercises.main(parser.parse_args(list(arguments)))
+    exercise_command.add_arguments(parser)
+    return exercise_command.main(parser.parse_args(list(arguments)))
 
 
 def test_the_verb(capsys: pytest.CaptureFixture[str], tmp_path: Path):

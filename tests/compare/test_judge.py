@@ -9,6 +9,9 @@ import torch
 import compare
 from compare.cli import TEMPLATE
 from compare.judge import judge
+from compare.mistakes import BY_ID
+from compare.mutant import mutant, scheduler
+from compare.oracle import Oracle, Setting
 
 RIGHT = """
 import torch
@@ -99,6 +102,21 @@ def test_only_runs_one_check(tmp_path: Path) -> None:
     wrong = judge(spec, "quick", 0, only="mean/epsilo", beside=False)
     assert wrong.exit_status == 2
     assert "there is no check 'mean/epsilo'; did you mean mean/epsilon?" in wrong.verdict
+
+
+@pytest.mark.parametrize("only", ["sampling", "sampling/clipped-10/mean"])
+def test_chains_of_wrong_steps_are_not_judged_but_the_steps_named(only: str) -> None:
+    report = judge(mutant(BY_ID["45"], Setting()), "quick", 0, only=only, beside=False)
+    assert [d.bug for d in report.diagnoses] == ["45"]
+    assert {c.stage for c in report.checks if not c.passed} == {"mean"}
+    assert {c.status for c in report.checks if c.stage == "sampling"} <= {"note"}
+
+
+def test_only_sampling_leaves_out_what_passes_before() -> None:
+    right = judge(scheduler(Oracle()), "quick", 0, only="sampling", beside=False)
+    assert right.passed
+    assert {c.stage for c in right.checks} == {"sampling"}
+    assert any(c.status == "close" for c in right.checks)
 
 
 def test_without_a_candidate_both_backends_are_judged() -> None:

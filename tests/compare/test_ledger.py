@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from compare.built import Broken
 from compare.ledger import Ledger, Stop
-from compare.subject import Broken
 
 
 def values(ledger: Ledger, measured: list[float], pure: list[float] | None = None) -> None:

@@ -12,7 +12,8 @@ from compare.mutant import scheduler
 from compare.oracle import Oracle, Setting
 from compare.report import Report
 from compare.roles import CENTRE, SPREAD, exact_denoiser
-from compare.sampling import affine_denoiser, marginals
+from compare.sampling import affine_denoiser, checks, marginals
+from compare.subject import Subject
 
 SHORT = Setting(num_train_timesteps=400, beta_end=0.05)
 
@@ -187,8 +188,8 @@ def test_the_first_t_at_which_the_law_departs_is_named(t: int) -> None:
     class Wrong(Keeping):
         oracle = replace(Keeping.oracle, std=std)
 
-    report = judge(Wrong, "quick", 0, only="sampling", beside=False, base=SHORT)
-    check = next(c for c in report.checks if c.id == "sampling/marginals-all")
+    subject = Subject(Wrong, "wrong", base=SHORT)
+    check = next(c for c in checks(subject, Oracle()) if c.id == "sampling/marginals-all")
     assert check.status == "differs"
     assert f"std after the step from t={t}, " in check.message
 

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from compare.built import Broken
 from compare.judge import judge
 from compare.oracle import Setting, betas
-from compare.subject import Broken, Subject
+from compare.subject import Subject
 
 
 def tables(cosine_is: str) -> type:

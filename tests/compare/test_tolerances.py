@@ -5,7 +5,7 @@ import re
 import pytest
 from scipy import stats
 
-from compare import Adapter, variance
+from compare import Adapter, noise_law
 from compare.judge import judge
 from compare.mutant import scheduler
 from compare.oracle import Oracle, Setting
@@ -31,17 +31,35 @@ def test_a_run_at_full_level_is_wrong_once_in_a_million_at_most(only: str) -> No
     assert len(found) * RATE <= FAMILY
 
 
-def test_a_loop_and_a_loss_are_wrong_once_in_a_million_at_most() -> None:
-    both = Adapter(
+def loop_and_loss() -> Adapter:
+    return Adapter(
         alpha_bar=lambda: Oracle().alpha_bar(SHORT),
         sample=sample_of(Oracle(), SHORT),
         loss=loss_of(Oracle(), SHORT),
     )
-    report = judge(both, "full", 0, beside=False)
+
+
+def test_a_loop_and_a_loss_are_wrong_once_in_a_million_at_most() -> None:
+    report = judge(loop_and_loss(), "full", 0, beside=False)
     assert report.passed, str(report)
     found = at_random(report.checks)
     assert {c.stage for c in found} == {"sampling", "loss"}
     assert len(found) * RATE <= FAMILY
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(200))
+def test_two_hundred_seeds_of_a_loop_and_a_loss_never_alarm(seed: int) -> None:
+    assert judge(loop_and_loss(), "quick", seed, beside=False).passed
+
+
+def test_two_seeds_of_a_loop_draw_other_pictures() -> None:
+    measured = []
+    for seed in (0, 1):
+        report = judge(loop_and_loss(), "quick", seed, beside=False)
+        measured.append({c.id: c.measured for c in report.checks})
+    assert measured[0].keys() == measured[1].keys()
+    assert measured[0]["sampling/loop/steps-std"] != measured[1]["sampling/loop/steps-std"]
 
 
 def test_every_check_that_says_a_rate_says_that_of_the_table() -> None:
@@ -51,15 +69,15 @@ def test_every_check_that_says_a_rate_says_that_of_the_table() -> None:
         assert f"{RATE:.0e}".replace("e-0", "e-") in stated, row
 
 
-@pytest.mark.parametrize("shape", [variance.LARGE, variance.LARGER])
+@pytest.mark.parametrize("shape", [noise_law.LARGE, noise_law.LARGER])
 def test_the_bounds_of_the_variance_stage_are_no_more_often_wrong(shape: tuple[int, ...]) -> None:
     """Six and a bit standard errors, a Kolmogorov-Smirnov distance of 3.3 over the root."""
     n = 1
     for size in shape:
         n *= size
-    assert 2 * stats.norm.sf(variance.SIX) <= RATE
+    assert 2 * stats.norm.sf(noise_law.SIX) <= RATE
     assert stats.kstwo.sf(3.3 * n**-0.5, n) <= RATE
-    wide = variance.SIX * (0.5 / n) ** 0.5  # of the std: its square is chi-square
+    wide = noise_law.SIX * (0.5 / n) ** 0.5  # of the std: its square is chi-square
     assert stats.chi2.sf(n * (1 + wide) ** 2, n) + stats.chi2.cdf(n * (1 - wide) ** 2, n) <= RATE
 
 

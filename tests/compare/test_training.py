@@ -14,19 +14,16 @@ from torch import nn
 from compare import training
 from compare.average_mistakes import AVERAGES
 from compare.ledger import Ledger
+from compare.trained import Trained, train
 from compare.training import (
     BY_HAND,
-    Trained,
-    judge_average,
     judge_losses,
     judge_runs,
-    judge_sampling_mode,
-    judge_trainer,
     losses_by_hand,
     settings,
     small_sprites,
-    train,
 )
+from compare.training_alone import judge_average, judge_sampling_mode, judge_trainer
 from workbench import trainer
 from workbench.ema import EMA
 
