@@ -64,7 +64,8 @@ class Ledger:
 
         def say(at: tuple[int, ...]) -> str:
             place = f" at {where(at)}" if where else ""
-            return f"is {_at(measured, at):.6g}{place}, should be {_at(right, at):.6g}"
+            got, wanted = apart_in_print(_at(measured, at), _at(right, at))
+            return f"is {got}{place}, should be {wanted}"
 
         if status == "differs":
             most = (
@@ -90,6 +91,16 @@ class Ledger:
         except Broken as broken:
             status: Status = "note" if quiet else "error" if broken.raised else "differs"
             self.add(name, status, str(broken))
+
+
+def apart_in_print(a: float, b: float) -> tuple[str, str]:
+    """Two numbers in six digits, or in as many as it takes to tell them apart.
+
+    >>> apart_in_print(0.5, 0.25), apart_in_print(1.0000001, 1.0)
+    (('0.5', '0.25'), ('1.0000001', '1'))
+    """
+    digits = next((d for d in range(6, 17) if f"{a:.{d}g}" != f"{b:.{d}g}"), 17)
+    return f"{a:.{digits}g}", f"{b:.{digits}g}"
 
 
 def deviation(

@@ -166,7 +166,8 @@ def stage_line(stage: str, checks: Iterable[Check]) -> str:
         counts[check.status] = counts.get(check.status, 0) + 1
     bad = counts.get("differs", 0) + counts.get("error", 0)
     said = ", ".join(f"{n} {status}" for status, n in counts.items())
-    return f"{'FAIL' if bad else 'ok':4} {stage:10} {said}"
+    label = "FAIL" if bad else "note" if set(counts) == {"note"} else "ok"
+    return f"{label:4} {stage:10} {said}"
 
 
 def _lines(report: Report) -> Iterator[str]:

@@ -69,5 +69,6 @@ def test_to_dict_is_json_without_nan() -> None:
 
 def test_a_stage_in_one_line() -> None:
     assert stage_line("mean", [check("close"), check("close")]) == "ok   mean       2 close"
+    assert stage_line("sampling", [check("note")]) == "note sampling   1 note"
     assert stage_line("mean", [check("error")]).startswith("FAIL mean")
     assert with_command(check("close"), "ddpm compare").repro == "ddpm compare"
