@@ -72,6 +72,11 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 # Progress bars, and their wish for a widget, are not for a page.
 os.environ["TQDM_DISABLE"] = "1"
 os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
+# Nor is a kernel's remark, each time that one starts, on who else might listen on this machine.
+os.environ["IPYTHONDIR"] = str(HERE / "_gen" / "ipython")
+profile = HERE / "_gen" / "ipython" / "profile_default"
+profile.mkdir(parents=True, exist_ok=True)
+(profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40  # errors\n")
 # The deprecation is ipykernel's own; a page must not show it.
 warnings.filterwarnings("ignore", category=DeprecationWarning, module="zmq.*")
 

@@ -21,6 +21,11 @@ NAMED = re.compile(r"^(\s+)(\w+): ")
 ALT = re.compile(r"^( *alt: ).*$", re.MULTILINE)
 GLUED = re.compile(r"\{glue:text\}`(?P<name>[^`:]+)(:(?P<form>[^`]+))?`")
 GLUED_AS = "application/papermill.record/text/plain"
+PYTHON = re.compile(
+    r'(<div class="highlight-i?python3? [^>]*><div class="highlight"><pre[^>]*>)(.*?)(</pre>)',
+    re.DOTALL,
+)
+TAG = re.compile(r"<[^>]+>")
 PAGE_LINK = re.compile(r"\[(?P<text>[^]]+)\]\([^)]+\.md[^)]*\)")
 NAME = re.compile(r"^:?name: *(?P<name>\S+)$", re.MULTILINE)
 
@@ -120,10 +125,26 @@ def make_code_focusable(
     if body and pagename.startswith("fr/"):
         body = f'<div lang="fr">{body}</div>'
     if body:
-        context["body"] = body.replace(
-            '<div class="highlight"><pre>',
-            '<div class="highlight"><pre tabindex="0" role="region" aria-label="code">',
-        ).replace('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper')
+        context["body"] = hang_wrapped_lines(
+            body.replace(
+                '<div class="highlight"><pre>',
+                '<div class="highlight"><pre tabindex="0" role="region" aria-label="code">',
+            ).replace('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper')
+        )
+
+
+def hang_wrapped_lines(body: str) -> str:
+    """Each line of Python its own block: what does not fit goes on below it, indented further."""
+
+    def block(match: re.Match[str]) -> str:
+        lines = []
+        for line in match[2].rstrip("\n").split("\n"):
+            text = TAG.sub("", line)
+            indent = len(text) - len(text.lstrip()) + 2
+            lines.append(f'<span class="code-line" style="--hang:{indent}ch">{line}\n</span>')
+        return match[1] + "".join(lines) + match[3]
+
+    return PYTHON.sub(block, body)
 
 
 def copy_notebooks(app: Any, exception: Exception | None) -> None:

@@ -140,19 +140,19 @@ def exercises_table() -> str:
 
     rows = []
     for exercise in EXERCISES:
-        page = EXERCISE_PAGES[exercise.id[:-1]]
+        number = exercise.id[:-1]
         what = (exercise.ours.__doc__ or "").splitlines()[0]
         rows.append(
             (
                 f"`{exercise.id}`",
                 f"{{func}}`~{exercise.module}.{exercise.function}`",
                 cell(what),
-                f"[{page}]({page}.md)",
+                f"[{number}]({EXERCISE_PAGES[number]}.md)",
                 exercise.stage,
                 str(len(exercise.mistakes)),
             )
         )
-    return table(("", "function", "what it computes", "page", "judged by", "mistakes"), rows)
+    return fitting(table(("", "function", "what it computes", "page", "stage", "mistakes"), rows))
 
 
 def findings_table() -> str:
