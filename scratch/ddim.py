@@ -9,7 +9,7 @@ from scratch.noise import Generators, draw_noise_like
 from scratch.prediction import clip_x_0, predict_eps, predict_x_0
 from scratch.reverse import eps_from_x_0, posterior_variance
 from scratch.scheduler import BetaSchedule, PredictionType, Scheduler, SchedulerOutput, Spacing
-from scratch.scheduler_checks import check_same_shape, require
+from scratch.scheduler_checks import check_same_shape, check_step, require
 
 
 # region: ddim_sigma
@@ -147,10 +147,10 @@ class DDIMScheduler(Scheduler):
             return_dict: False returns the tuple (prev_sample, pred_original_sample).
 
         Raises:
-            ValueError: the shapes differ, eta is outside [0, 1], both `generator` and
-                `variance_noise` are given, or `timestep` was not chosen by `set_timesteps`.
+            ValueError: the shapes differ, one is no floats, eta is outside [0, 1], both `generator`
+                and `variance_noise` are given, or `timestep` was not chosen by `set_timesteps`.
         """
-        check_same_shape("model_output", model_output, sample)
+        check_step(model_output, sample)
         _check_noise_arguments(eta, generator, variance_noise, sample)
         # region: ddim_step
         # 1. the previous timestep, and alpha_bar here and there

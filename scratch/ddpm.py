@@ -10,7 +10,7 @@ from scratch.noise import Generators, draw_noise_like
 from scratch.prediction import clip_x_0, predict_x_0
 from scratch.reverse import posterior_mean, posterior_variance
 from scratch.scheduler import BetaSchedule, PredictionType, Scheduler, SchedulerOutput, Spacing
-from scratch.scheduler_checks import check_choice, check_same_shape
+from scratch.scheduler_checks import check_choice, check_step
 
 VarianceType = Literal["fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"]
 
@@ -81,9 +81,10 @@ class DDPMScheduler(Scheduler):
             return_dict: False returns the tuple (prev_sample, pred_original_sample).
 
         Raises:
-            ValueError: the shapes differ, or `timestep` was not chosen by `set_timesteps`.
+            ValueError: the shapes differ, one is no floats, or `timestep` was not chosen by
+                `set_timesteps`.
         """
-        check_same_shape("model_output", model_output, sample)
+        check_step(model_output, sample)
         # region: step
         # 1. the previous timestep, and alpha_bar here and there
         t_prev = self.previous_timestep(timestep)

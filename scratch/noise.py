@@ -24,7 +24,7 @@ def draw_noise(
         z: (b, c, h, w).
 
     Raises:
-        ValueError: a list of generators whose length is not b.
+        ValueError: a list of generators whose length is not b, or something else than generators.
 
     >>> one = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
     >>> draw_noise((2, 3, 8, 8), one, torch.device("cpu"), torch.float16).dtype
@@ -37,6 +37,10 @@ def draw_noise(
             )
         one = [draw_noise((1, *shape[1:]), each, device, dtype) for each in generator]
         return torch.cat(one)
+    if not isinstance(generator, torch.Generator | None):
+        raise ValueError(
+            f"generator must be a torch.Generator, a list of them or None, got {generator!r}"
+        )
     source = generator.device if generator is not None else device
     return torch.randn(shape, generator=generator, device=source, dtype=dtype).to(device)
 

@@ -96,13 +96,16 @@ def check_step_count(num_inference_steps: Any, T: int) -> int:
 
 def check_visited(timesteps: Sequence[int] | torch.Tensor, T: int) -> list[int]:
     """`timesteps` as a list that falls within 0..T-1."""
-    visited = [whole_number(t) for t in timesteps]
+    try:
+        visited = [whole_number(t) for t in timesteps]
+    except TypeError:  # a number alone
+        visited = []
     whole = [t for t in visited if t is not None]
     falling = whole == visited and all(a > b for a, b in pairwise(whole))
     if not whole or not falling or whole[0] >= T or whole[-1] < 0:
         raise ValueError(
             f"timesteps must be whole numbers that fall from at most {T - 1} to at least 0, "
-            f"got {list(timesteps)}"
+            f"got {timesteps!r}"
         )
     return whole
 
@@ -137,14 +140,28 @@ def check_timesteps(timesteps: torch.Tensor, batch: int, T: int) -> None:
 
 def check_images(x_0: torch.Tensor, noise: torch.Tensor) -> None:
     """Refuse images that are no floats, and noise that is not like them."""
-    require(
-        x_0.dtype.is_floating_point and x_0.ndim > 0,
-        f"images must be (b, c, h, w) floats in [-1, 1], got {tuple(x_0.shape)} {x_0.dtype}; "
-        "scale them first",
-    )
+    check_floats("images", x_0)
+    check_floats("noise", noise)
     check_same_shape("noise", noise, x_0)
     require(
         noise.dtype == x_0.dtype, f"noise is {noise.dtype}, expected {x_0.dtype}, as the images"
+    )
+
+
+def check_step(model_output: torch.Tensor, sample: torch.Tensor) -> None:
+    """Refuse a model output or a sample that is no floats, or two of different shapes."""
+    check_floats("sample", sample)
+    check_floats("model_output", model_output)
+    check_same_shape("model_output", model_output, sample)
+
+
+def check_floats(name: str, x: Any) -> None:
+    """Refuse what is no tensor of floats with a dimension for the batch."""
+    tensor = isinstance(x, torch.Tensor)
+    got = f"{tuple(x.shape)} {x.dtype}" if tensor else type(x).__name__
+    require(
+        tensor and x.is_floating_point() and x.ndim > 0,
+        f"{name} must be a tensor (b, c, h, w) of floats, got {got}; bring pixels to [-1, 1] first",
     )
 
 

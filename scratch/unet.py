@@ -453,12 +453,12 @@ class UNet2DModel(nn.Module):
             An object with `sample`, (b, out_channels, h, w), or a tuple of that tensor.
 
         Raises:
-            ValueError: `sample` has other channels or a size that the levels cannot halve, there
-                are more or fewer timesteps or labels than images, or labels are missing, unknown
-                or not wanted.
+            ValueError: `sample` has other channels, another dtype or a size that the levels cannot
+                halve, there are more or fewer timesteps or labels than images, or labels are
+                missing, unknown or not wanted.
         """
         config = self.config
-        unet_checks.check_images(sample, config)
+        unet_checks.check_images(sample, config, self.dtype)
         if config.center_input_sample:
             sample = 2 * sample - 1
         waves = timestep_embedding(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from scratch.config import Config
-from scratch.scheduler_checks import require, whole_number
+from scratch.scheduler_checks import check_floats, require, whole_number
 
 CHOICES: dict[str, tuple] = {
     "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
@@ -20,6 +20,7 @@ CHOICES: dict[str, tuple] = {
     "resnet_time_scale_shift": ("default", "scale_shift"),
 }
 SWITCHES = ("center_input_sample", "flip_sin_to_cos", "add_attention")
+PER_LEVEL = ("down_block_types", "up_block_types", "block_out_channels")
 COUNTS = ("in_channels", "out_channels", "layers_per_block", "norm_num_groups")
 COUNTS_OR_NONE = ("attention_head_dim", "attn_norm_num_groups", "num_class_embeds")
 
@@ -30,6 +31,11 @@ def check_arguments(config: Config) -> None:
     Raises:
         ValueError: with the argument's name, what came and what was expected.
     """
+    for name in PER_LEVEL:
+        require(
+            isinstance(config[name], tuple),
+            f"{name} must hold one entry for each level, got {config[name]!r}",
+        )
     widths, groups = config.block_out_channels, config.norm_num_groups
     for name, choices in CHOICES.items():
         given = config[name] if name.endswith("_types") else [config[name]]
@@ -50,6 +56,10 @@ def check_arguments(config: Config) -> None:
             f"{name} must be above 0, got {config[name]!r}",
         )
     require(
+        isinstance(config.dropout, int | float) and 0 <= config.dropout <= 1,
+        f"dropout must lie between 0 and 1, got {config.dropout!r}",
+    )
+    require(
         len(config.down_block_types) == len(config.up_block_types) == len(widths) > 0,
         "down_block_types, up_block_types and block_out_channels must have one entry per level, "
         f"got {len(config.down_block_types)}, {len(config.up_block_types)} and {len(widths)}",
@@ -62,6 +72,11 @@ def check_arguments(config: Config) -> None:
         widths[-1] % (config.attn_norm_num_groups or 1) == 0,
         f"attn_norm_num_groups must divide the last of block_out_channels, {widths[-1]}, "
         f"got {config.attn_norm_num_groups}",
+    )
+    require(
+        _is_whole(config.freq_shift) and config.freq_shift < widths[0] // 2,
+        "freq_shift must be a whole number below half of the first of block_out_channels, "
+        f"{widths[0] // 2}, got {config.freq_shift!r}: take 0 or 1",
     )
     if config.sample_size is not None:
         size = config.sample_size
@@ -87,16 +102,27 @@ def warn_where_time_is_erased(config: Config) -> None:
     )
 
 
-def check_images(sample: torch.Tensor, config: Config) -> None:
-    """Refuse images of other channels, or of a size that the levels cannot halve.
+def check_images(sample: torch.Tensor, config: Config, dtype: torch.dtype) -> None:
+    """Refuse images of other channels or another dtype, or of a size that cannot be halved.
+
+    Args:
+        sample: x_t.
+        config: the network's.
+        dtype: of its weights; under autocast any floats will do.
 
     Raises:
-        ValueError: `sample` is not (b, in_channels, h, w), or h or w does not fit.
+        ValueError: `sample` is not (b, in_channels, h, w), or h, w or the dtype does not fit.
     """
+    check_floats("sample", sample)
     require(
         sample.ndim == 4 and sample.shape[1] == config.in_channels,
         f"sample must be (b, {config.in_channels}, h, w), got {tuple(sample.shape)}; the network's "
         "in_channels must be the channels of the images",
+    )
+    require(
+        sample.dtype == dtype or torch.is_autocast_enabled(sample.device.type),
+        f"sample is {sample.dtype}, but the network's weights are {dtype}; "
+        "convert one with .to(dtype)",
     )
     _check_size("sample", sample.shape[2:], len(config.block_out_channels))
 
@@ -113,33 +139,39 @@ def one_per_image(
         name: what to call it in an error.
         value: a number, or a tensor of shape (), (1,) or (b,).
         sample: (b, c, h, w).
-        limit: values on the CPU must lie in 0..limit-1.
+        limit: of labels, which are integers; those on the CPU must lie in 0..limit-1.
 
     Returns:
         (b,) on the device of `sample`.
 
     Raises:
-        ValueError: there is none, or not one per image, or one is out of range.
+        ValueError: there is none, or not one per image, or one is no label in the range.
 
     >>> one_per_image("timestep", 7, torch.zeros(2, 3, 8, 8))
     tensor([7, 7])
     """
     batch = sample.shape[0]
-    if value is None:
-        raise ValueError(f"{name} must have one entry for each of {batch} images, got None")
-    if isinstance(value, torch.Tensor):
-        require(
-            value.shape in ((), (1,), (batch,)),
-            f"{name} must have one entry, or one for each of {batch} images, "
-            f"got {tuple(value.shape)}",
-        )
-        if value.numel() == 1 and value.device.type == "cpu" != sample.device.type:
-            value = value.item()  # filled in below: a copy would wait for the accelerator
-    if limit is not None and not (isinstance(value, torch.Tensor) and value.device.type != "cpu"):
-        low, high = (bound.item() for bound in torch.as_tensor(value).aminmax())
-        require(0 <= low <= high < limit, f"{name} must be in 0..{limit - 1}, got {low}..{high}")
     if not isinstance(value, torch.Tensor):
-        return torch.full((batch,), value, device=sample.device)
+        require(
+            isinstance(value, float) or _is_whole(value),
+            f"{name} must be a number or a tensor with one entry for each of {batch} images, "
+            f"got {value!r}",
+        )
+        value = torch.tensor(value, device="cpu")
+    require(
+        value.shape in ((), (1,), (batch,)),
+        f"{name} must have one entry, or one for each of {batch} images, got {tuple(value.shape)}",
+    )
+    if limit is not None:
+        require(
+            value.dtype in (torch.int64, torch.int32), f"{name} must be int64, got {value.dtype}"
+        )
+    if limit is not None and value.device.type == "cpu":
+        low, high = (bound.item() for bound in value.aminmax())
+        require(0 <= low <= high < limit, f"{name} must be in 0..{limit - 1}, got {low}..{high}")
+    if value.numel() == 1 and value.device.type == "cpu" != sample.device.type:
+        # A copy would wait for the accelerator.
+        return torch.full((batch,), value.item(), device=sample.device)
     return value.to(sample.device).expand(batch)
 
 
@@ -153,5 +185,8 @@ def _check_size(name: str, size: tuple[Any, ...], levels: int) -> None:
 
 
 def _at_least_1(value: Any) -> bool:
-    n = whole_number(value)
-    return n is not None and n >= 1
+    return _is_whole(value) and value >= 1
+
+
+def _is_whole(value: Any) -> bool:
+    return whole_number(value) is not None

@@ -50,6 +50,14 @@ def test_a_list_of_another_length_is_refused(seeds: tuple) -> None:
         draw_noise(SHAPE, seeded(*seeds), CPU, torch.float32)
 
 
+@pytest.mark.parametrize("generator", [7, (torch.Generator(),), [7, 8, 9]])
+def test_what_is_no_generator_is_refused(generator) -> None:
+    with pytest.raises(
+        ValueError, match=r"must be a torch\.Generator, a list of them or None, got"
+    ):
+        draw_noise(SHAPE, generator, CPU, torch.float32)
+
+
 def test_a_cpu_generator_serves_another_device() -> None:
     """`meta` stands for any device that is not the CPU."""
     drawn = draw_noise(SHAPE, seeded(0)[0], torch.device("meta"), torch.float32)

@@ -32,10 +32,20 @@ def test_wrong_t_is_refused(formula: str, t: list, message: str) -> None:
 @pytest.mark.parametrize(
     ("x_0", "noise", "message"),
     [
-        (torch.zeros(2, 3, dtype=torch.uint8), torch.zeros(2, 3), "floats in [-1, 1], got (2, 3)"),
+        (
+            torch.zeros(2, 3, dtype=torch.uint8),
+            torch.zeros(2, 3),
+            "images must be a tensor (b, c, h, w) of",
+        ),
+        (torch.zeros(2, 3).numpy(), torch.zeros(2, 3), "floats, got ndarray; bring pixels to"),
+        (torch.zeros(2, 3), None, "noise must be a tensor (b, c, h, w) of floats, got NoneType"),
         (torch.zeros(2, 3), torch.zeros(2, 1), "noise has shape (2, 1), expected (2, 3)"),
         (torch.zeros(2, 3), torch.zeros(2, 3).double(), "noise is torch.float64, expected torch.f"),
-        (torch.zeros(()), torch.zeros(()), "images must be (b, c, h, w) floats"),
+        (
+            torch.zeros(()),
+            torch.zeros(()),
+            "images must be a tensor (b, c, h, w) of floats, got ()",
+        ),
     ],
 )
 def test_wrong_images_are_refused(x_0: torch.Tensor, noise: torch.Tensor, message: str) -> None:
@@ -62,6 +72,7 @@ def test_wrong_images_are_refused(x_0: torch.Tensor, noise: torch.Tensor, messag
         ({"timesteps": [500, 4]}, "got [500, 4]"),
         ({"timesteps": [5, -1]}, "got [5, -1]"),
         ({"timesteps": [5, 0.5]}, "whole numbers that fall"),
+        ({"timesteps": 5}, "whole numbers that fall from at most 499 to at least 0, got 5"),
     ],
 )
 def test_wrong_lists_are_refused_and_the_old_one_stays(
@@ -94,6 +105,20 @@ def test_a_step_from_elsewhere_is_refused(scheduler_class, timestep, message: st
         scheduler.step(x, timestep, x)
     with pytest.raises(ValueError, match=r"model_output has shape \(2, 6, 4, 4\), expected \(2, 3"):
         scheduler.step(torch.cat([x, x], dim=1), 0, x)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("model_output", "sample", "name"),
+    [
+        (torch.zeros(2, 3).long(), torch.zeros(2, 3), "model_output"),
+        (torch.zeros(2, 3), torch.zeros(2, 3).long(), "sample"),
+        (None, torch.zeros(2, 3), "model_output"),
+    ],
+)
+def test_a_step_takes_floats(scheduler_class, model_output, sample, name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a tensor .* of floats, got "):
+        scheduler_class().step(model_output, 0, sample)
 
 
 @BOTH

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from compare.unet import TINY
 from scratch.unet import UNet2DModel, timestep_embedding
 
 # Outputs and gradients are compared relative to their largest entry: entries near zero are sums of
@@ -22,13 +23,6 @@ SAME_FUNCTION = 1e-11
 OUTPUT_FLOAT32 = 1e-5  # 170 roundings of 2**-24 through some 40 layers
 GRADIENT_FLOAT32 = 1e-3  # backward passes through the same layers, sums over batch and pixels
 
-TINY = {
-    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
-    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
-    "block_out_channels": (8, 16),
-    "layers_per_block": 1,
-    "norm_num_groups": 4,
-}
 THREE_LEVELS = {
     "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
     "up_block_types": ("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),

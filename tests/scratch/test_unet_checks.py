@@ -9,15 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from compare.unet import TINY
 from scratch import UNet2DModel
-
-TINY = {
-    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
-    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
-    "block_out_channels": (8, 16),
-    "layers_per_block": 1,
-    "norm_num_groups": 4,
-}
+from scratch.unet_checks import one_per_image
 
 
 def test_one_channel_per_group_is_warned_about_because_it_erases_time():
@@ -91,6 +85,11 @@ def test_the_groups_that_the_warning_proposes_are_not_warned_about(groups, facto
         ({"norm_eps": math.nan}, "norm_eps must be above 0, got nan"),
         ({"add_attention": "no"}, "add_attention must be True or False, got 'no'"),
         ({"dropout": 1.5}, "dropout .*between 0 and 1.* 1.5"),
+        ({"dropout": "0"}, "dropout must lie between 0 and 1, got '0'"),
+        ({"block_out_channels": 8}, "block_out_channels must hold one entry for each level, got 8"),
+        ({"down_block_types": "DownBlock2D"}, "down_block_types must hold one entry for each lev"),
+        ({"freq_shift": 4}, "freq_shift must be a whole number below .* 4, got 4: take 0 or 1"),
+        ({"freq_shift": None}, "freq_shift must be a whole number below .* got None"),
         ({"sample_size": 9}, r"sample_size .*multiples of 2 .*got \(9, 9\)"),
         ({"sample_size": (8, 7)}, r"sample_size .*multiples of 2 .*got \(8, 7\)"),
         ({"sample_size": (8, 8, 8)}, "sample_size must have h and w"),
@@ -111,8 +110,17 @@ def test_constructor_refuses(options, message):
         ({"sample": torch.zeros(2, 3, 0, 8)}, r"multiples of 2 .*got \(0, 8\)"),
         ({"timestep": torch.arange(3)}, r"timestep .*each of 2 images, got \(3,\)"),
         ({"timestep": torch.zeros(2, 1)}, r"timestep .*each of 2 images, got \(2, 1\)"),
-        ({"timestep": None}, "timestep must have one entry for each of 2 images, got None"),
-        ({"class_labels": None}, "class_labels must have one entry for each .* got None"),
+        ({"sample": torch.zeros(2, 3, 8, 8).long()}, r"sample must be .* floats, got .*int64"),
+        ({"sample": torch.zeros(2, 3, 8, 8).numpy()}, "sample must be .* floats, got ndarray"),
+        (
+            {"sample": torch.zeros(2, 3, 8, 8).double()},
+            r"sample is torch.float64, .* torch.float32",
+        ),
+        ({"timestep": None}, "timestep must be a number or .* each of 2 images, got None"),
+        ({"timestep": "7"}, "timestep must be a number or a tensor .* got '7'"),
+        ({"class_labels": None}, "class_labels must be a number or .* each of 2 images, got None"),
+        ({"class_labels": torch.zeros(2)}, "class_labels must be int64, got torch.float32"),
+        ({"class_labels": 1.0}, "class_labels must be int64, got torch.float32"),
         ({"class_labels": torch.zeros(3).long()}, r"class_labels .*each of 2 images, got \(3,\)"),
         ({"class_labels": torch.tensor([0, 5])}, r"class_labels must be in 0\.\.4, got 0\.\.5"),
         ({"class_labels": torch.tensor([-1, 0])}, r"class_labels must be in 0\.\.4, got -1\.\.0"),
@@ -125,6 +133,19 @@ def test_call_refuses(changes, message):
     assert unet(**right).sample.shape == (2, 3, 8, 8)
     with pytest.raises(ValueError, match=message):
         unet(**right | changes)
+
+
+@pytest.mark.parametrize("label", [3, torch.tensor(3), torch.tensor([3])])
+def test_one_value_from_the_cpu_serves_images_elsewhere(label):
+    images = torch.empty(2, 3, 8, 8, device="meta")
+    labels = one_per_image("class_labels", label, images, limit=5)
+    assert (labels.shape, labels.device.type) == ((2,), "meta")
+
+
+def test_autocast_takes_images_of_another_dtype():
+    unet = UNet2DModel(**TINY)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert unet(torch.zeros(2, 3, 8, 8, dtype=torch.float16), 0).sample.dtype == torch.bfloat16
 
 
 def test_call_refuses_labels_without_classes():
