@@ -2,9 +2,10 @@
 
 Fails on a link to a page, file or fragment that is not there, on a picture without alternative
 text, on a formula that KaTeX could not draw, and on anything that the reader's browser would fetch
-from elsewhere.
+from elsewhere; on a warning among the outputs of a cell, and on a notebook that was not executed.
 """
 
+import json
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,6 +25,7 @@ class Page(HTMLParser):
         self.fetched: list[str] = []
         self.without_alt: list[str] = []
         self.tex_errors = text.count(TEX_ERROR)
+        self.warnings = 0
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -37,6 +39,8 @@ class Page(HTMLParser):
             self.fetched.append(str(given[FETCHED[tag]]))
         if tag == "link" and given.get("rel") in ("stylesheet", "icon", "preload"):
             self.fetched.append(str(given["href"]))
+        if "stderr" in (given.get("class") or "").split():
+            self.warnings += 1
         if tag == "img" and not (given.get("alt") or "").strip():
             self.without_alt.append(str(given.get("src"))[:60])
 
@@ -49,12 +53,21 @@ def problems(folder: Path) -> list[str]:
         name = path.relative_to(folder)
         if page.tex_errors:
             found.append(f"{name}: {page.tex_errors} formulas that KaTeX could not draw")
+        if page.warnings:
+            found.append(f"{name}: {page.warnings} cells show what went to stderr")
         found += [f"{name}: picture without alternative text: {src}" for src in page.without_alt]
         for url in page.fetched:
             if urlsplit(url).scheme in ("http", "https") or url.startswith("//"):
                 found.append(f"{name}: fetches {url}")
         for url in [*page.links, *page.fetched]:
             found += [f"{name}: {why}" for why in _dead(url, path, folder, pages)]
+    for path in sorted(folder.rglob("*.ipynb")):
+        cells = json.loads(path.read_text())["cells"]
+        code = [cell for cell in cells if cell["cell_type"] == "code"]
+        if not code or any(cell["execution_count"] is None for cell in code):
+            found.append(f"{path.relative_to(folder)}: was not executed")
+        if any(out.get("name") == "stderr" for cell in code for out in cell["outputs"]):
+            found.append(f"{path.relative_to(folder)}: holds what went to stderr")
     if not pages:
         found.append(f"{folder} holds no pages")
     return found

@@ -7,6 +7,7 @@ from `compare.run()`. `docs/_ext` holds the little machinery for that.
 
 import importlib.metadata
 import os
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -17,6 +18,7 @@ import sphinxcontrib.katex
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
+import pair  # noqa: E402
 
 project = "DDPM, side by side"
 author = "The authors of DDPM, side by side"
@@ -60,6 +62,13 @@ nitpick_ignore_regex = [
 
 # Executed pages
 nb_execution_mode = "cache"
+# Kept for as long as the cells *and* what they call stay the same.
+executed = HERE / "_build" / "executed"
+sources = pair.digest("scratch", "with_diffusers", "compare", "workbench")
+for outdated in executed.glob("*"):
+    if outdated.name != sources:
+        shutil.rmtree(outdated)
+nb_execution_cache_path = str(executed / sources)
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_execution_show_tb = True

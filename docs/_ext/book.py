@@ -6,10 +6,11 @@ Everything generated goes to `docs/_gen`, which git ignores.
 import ast
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
-from pair import GENERATED
+from pair import GENERATED, digest
 
 DOCS = Path(__file__).resolve().parent.parent
 DIGITS = GENERATED / "runs" / "digits"
@@ -21,10 +22,13 @@ NAMED = re.compile(r"^(\s+)(\w+): ")
 ALT = re.compile(r"^( *alt: ).*$", re.MULTILINE)
 GLUED = re.compile(r"\{glue:text\}`(?P<name>[^`:]+)(:(?P<form>[^`]+))?`")
 GLUED_AS = "application/papermill.record/text/plain"
-PYTHON = re.compile(
-    r'(<div class="highlight-i?python3? [^>]*><div class="highlight"><pre[^>]*>)(.*?)(</pre>)',
+LINES = re.compile(
+    r'(<div class="[^"]*highlight-(?:i?python3?|myst-ansi) [^>]*>'
+    r'<div class="highlight"><pre[^>]*>)(.*?)(</pre>)',
     re.DOTALL,
 )
+TABLE_CELL = re.compile(r"<t([dh])[ >].*?</t\1>", re.DOTALL)
+CODE_WORD = re.compile(r'(?<=<span class="pre">)[^<]+')
 TAG = re.compile(r"<[^>]+>")
 PAGE_LINK = re.compile(r"\[(?P<text>[^]]+)\]\([^)]+\.md[^)]*\)")
 NAME = re.compile(r"^:?name: *(?P<name>\S+)$", re.MULTILINE)
@@ -61,14 +65,17 @@ def finish_kill_table(app: Any, docname: str, source: list[str]) -> None:
 
 
 def train_digits() -> None:
-    """The run `_gen/runs/digits` that pages sample from; trained once, in about two minutes."""
-    if (DIGITS / "model_index.json").exists():
+    """The run `_gen/runs/digits` that pages sample from; two minutes, where our sources are new."""
+    made_by = DIGITS.parent / "digits-sources.txt"
+    if made_by.exists() and made_by.read_text() == digest("scratch", "workbench"):
         return
+    shutil.rmtree(DIGITS, ignore_errors=True)
     from workbench import cli
 
     options = "--preset digits --num-train-timesteps 1000 --device cpu --quiet"
     if cli.main(["train", *options.split(), "--output", str(DIGITS)]) != 0:
         raise RuntimeError("the digits that the pages sample from could not be trained")
+    made_by.write_text(digest("scratch", "workbench"))
 
 
 def write_verdicts() -> None:
@@ -125,16 +132,18 @@ def make_code_focusable(
     if body and pagename.startswith("fr/"):
         body = f'<div lang="fr">{body}</div>'
     if body:
-        context["body"] = hang_wrapped_lines(
-            body.replace(
-                '<div class="highlight"><pre>',
-                '<div class="highlight"><pre tabindex="0" role="region" aria-label="code">',
-            ).replace('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper')
+        context["body"] = break_names_at_underscores(
+            hang_wrapped_lines(
+                body.replace(
+                    '<div class="highlight"><pre>',
+                    '<div class="highlight"><pre tabindex="0" role="region" aria-label="code">',
+                ).replace('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper')
+            )
         )
 
 
 def hang_wrapped_lines(body: str) -> str:
-    """Each line of Python its own block: what does not fit goes on below it, indented further."""
+    """Each line of code or output its own block: what does not fit goes on below, further in."""
 
     def block(match: re.Match[str]) -> str:
         lines = []
@@ -144,7 +153,16 @@ def hang_wrapped_lines(body: str) -> str:
             lines.append(f'<span class="code-line" style="--hang:{indent}ch">{line}\n</span>')
         return match[1] + "".join(lines) + match[3]
 
-    return PYTHON.sub(block, body)
+    return LINES.sub(block, body)
+
+
+def break_names_at_underscores(body: str) -> str:
+    """Where a column is narrow, `num_train_timesteps` breaks between its words and nowhere else."""
+
+    def cell(match: re.Match[str]) -> str:
+        return CODE_WORD.sub(lambda word: re.sub(r"([_/(.])", r"\1<wbr>", word[0]), match[0])
+
+    return TABLE_CELL.sub(cell, body)
 
 
 def copy_notebooks(app: Any, exception: Exception | None) -> None:

@@ -10,6 +10,7 @@ there is a warning, and warnings fail the build. What belongs together stands in
 """
 
 import ast
+import hashlib
 import shutil
 import textwrap
 from dataclasses import dataclass
@@ -46,6 +47,13 @@ class Cut:
     text: str
     first: int
     last: int
+
+
+def digest(*packages: str) -> str:
+    """Names the state of our packages' sources; what was made by other sources is made again."""
+    files = [file for name in packages for file in sorted((ROOT / name).rglob("*.py"))]
+    sources = b"".join(file.read_bytes() for file in files)
+    return hashlib.sha256(sources + version("diffusers").encode()).hexdigest()[:16]
 
 
 def copy_library() -> None:

@@ -221,7 +221,8 @@ PAIRS = {
     ),
     "sampling/loop": Pair(
         r"\begin{gathered} x_T \sim \N(0, I); \quad"
-        r" \text{for each } t \text{ of the list, falling:} \\ \xprev = \text{step}(\eps_\theta(x_t, t), t, x_t) \end{gathered}",
+        r" \text{for each } t \text{ of the list, falling:} \\"
+        r" \xprev = \text{step}(\eps_\theta(x_t, t), t, x_t) \end{gathered}",
         f"{HO}, Algorithm 2.",
         (("scratch/pipeline.py", "sample"),),
         (PIPELINE, "# set step values", "if XLA_AVAILABLE", "def __call__"),

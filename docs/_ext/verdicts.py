@@ -1,6 +1,5 @@
 """Pages written from what `compare` says: report, bounds, mistakes, kills, findings, exercises."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -8,7 +7,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from pair import GENERATED, ROOT
+from pair import GENERATED, digest
 
 from compare.report import STAGES
 
@@ -135,7 +134,10 @@ def bounds_table() -> str:
 
 
 def exercises_table() -> str:
-    """Every exercise with its formula, its page and how many mistakes can be made in it."""
+    """Every exercise with its formula, its page and how many mistakes can be made in it.
+
+    Five columns, so that a phone shows them all.
+    """
     from compare.exercises import EXERCISES
 
     rows = []
@@ -148,11 +150,10 @@ def exercises_table() -> str:
                 f"{{func}}`~{exercise.module}.{exercise.function}`",
                 cell(what),
                 f"[{number}]({EXERCISE_PAGES[number]}.md)",
-                exercise.stage,
                 str(len(exercise.mistakes)),
             )
         )
-    return fitting(table(("", "function", "what it computes", "page", "stage", "mistakes"), rows))
+    return table(("", "function", "what it computes", "page", "mistakes"), rows)
 
 
 def findings_table() -> str:
@@ -162,7 +163,7 @@ def findings_table() -> str:
     out = [f"{len(FINDINGS)} findings.\n"]
     for finding in FINDINGS:
         seen = "seen again now" if holds(finding) else "**no longer seen**"
-        out.append(f"## {finding.id}\n")
+        out.append(f"### {finding.id}\n")
         out.append(f"{cell(finding.title)}.\n")
         out.append(f"Right would be\n: {cell(finding.right)}\n")
         out.append(f"What it does to you\n: {cell(finding.effect)}\n")
@@ -175,12 +176,13 @@ def findings_table() -> str:
 def begin_kill_table() -> Callable[[], str]:
     """Begins the kill table on a core of its own; what is returned waits for it and writes it out.
 
-    It takes minutes, so it is kept in `_gen` until `compare` changes.
+    It takes minutes, so it is kept in `_gen` until `compare` or `scratch` changes.
     """
-    sources = b"".join(p.read_bytes() for p in sorted((ROOT / "compare").glob("*.py")))
-    kept = GENERATED / f"kill-table-{hashlib.sha256(sources).hexdigest()[:16]}.json"
+    kept = GENERATED / f"kill-table-{digest('compare', 'scratch')}.json"
     if kept.exists():
         return lambda: kill_page(json.loads(kept.read_text()))
+    for outdated in GENERATED.glob("kill-table-*.json"):
+        outdated.unlink()
     from compare.average_mistakes import AVERAGES
     from compare.mistakes import MISTAKES
     from compare.unet_mistakes import SLIPS

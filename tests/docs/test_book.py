@@ -1,6 +1,7 @@
 """The book without building it: what its pages quote exists, and their order is whole."""
 
 import ast
+import json
 import re
 import sys
 from itertools import pairwise
@@ -83,6 +84,20 @@ def test_numbered_parts_of_a_region(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         pair.cut_ours("a.py", "x/3")
 
 
+def test_what_other_sources_made_has_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pair, "ROOT", tmp_path)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.py").write_text("x = 1\n")
+    before = [pair.digest("one"), pair.digest("one", "two")]
+    assert before == [pair.digest("one"), pair.digest("one", "two")]
+    (tmp_path / "two" / "a.py").write_text("x = 2\n")
+    assert pair.digest("one") == before[0]
+    assert pair.digest("one", "two") != before[1]
+    monkeypatch.setattr(pair, "version", lambda name: "0.0.1")
+    assert pair.digest("one") != before[0]
+
+
 def test_every_page_is_in_the_contents_once():
     listed = []
     for page in PAGES:
@@ -116,6 +131,10 @@ def test_a_line_of_python_that_wraps_goes_on_further_in():
     hung = book.hang_wrapped_lines(page)
     assert book.TAG.sub("", hung) == book.TAG.sub("", page).replace("\n\n", "\n", 1)
     assert re.findall(r"--hang:(\d+)ch", hung) == ["2", "6"]
+    output = (
+        '<div class="output stream highlight-myst-ansi notranslate"><div class="highlight"><pre>'
+    )
+    assert "--hang:4ch" in book.hang_wrapped_lines(f"{output}  x\n</pre></div></div>")
     assert hung.endswith("<pre>$ a\n</pre></div>")
 
 
@@ -265,11 +284,36 @@ def test_the_built_book_is_checked(tmp_path: Path):
         '<img src="a.png">': "without alternative text",
         '<span style="color:#cc0000">x</span>': "KaTeX could not draw",
         '<script src="https://cdn.example.org/a.js"></script>': "fetches https",
+        '<div class="output stderr x">y</div>': "1 cells show what went to stderr",
     }
     for text, words in bad.items():
         (tmp_path / "index.html").write_text(good + text)
         (problem,) = check_built.problems(tmp_path)
         assert words in problem
+
+
+def test_a_built_notebook_was_executed_and_holds_no_warning(tmp_path: Path):
+    (tmp_path / "index.html").write_text("<p>x</p>")
+    warned = {"output_type": "stream", "name": "stderr", "text": "x"}
+    for count, outputs, words in (
+        (1, [], []),
+        (None, [], ["a.ipynb: was not executed"]),
+        (1, [warned], ["a.ipynb: holds what went to stderr"]),
+    ):
+        cell = {"cell_type": "code", "execution_count": count, "outputs": outputs}
+        (tmp_path / "a.ipynb").write_text(json.dumps({"cells": [cell]}))
+        assert check_built.problems(tmp_path) == words
+
+
+def test_names_in_a_table_break_between_their_words():
+    code = '<code class="docutils literal"><span class="pre">num_train(T)</span></code>'
+    cell = f'<td><p>{code}<a class="x_y" href="a_b.html">c_d</a></p></td>'
+    broken = book.break_names_at_underscores(code + cell)
+    assert broken.startswith(code)
+    assert "num_<wbr>train(<wbr>T)" in broken
+    assert broken.replace("<wbr>", "") == code + cell
+    head = '<th class="head"><span class="pre">a_b</span></th>'
+    assert "a_<wbr>b" in book.break_names_at_underscores(head)
 
 
 def test_an_empty_folder_is_a_problem(tmp_path: Path):
