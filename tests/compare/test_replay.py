@@ -1,0 +1,97 @@
+"""A loop whose noise can be replayed is judged exactly: faults too small for any std are named."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from compare import Adapter
+from compare.judge import judge
+from compare.replay import drawn
+
+BETA = torch.linspace(1e-4, 0.02, 500)
+ALPHA_BAR = (1 - BETA).cumprod(0)
+
+
+def eps_form(x: Tensor, eps: Tensor, t: int) -> Tensor:
+    return (x - BETA[t] / (1 - ALPHA_BAR[t]).sqrt() * eps) / (1 - BETA[t]).sqrt()
+
+
+def loop(
+    mean: Callable[[Tensor, Tensor, int], Tensor] = eps_form,
+    beta: Callable[[int], Tensor] = lambda t: BETA[t],
+    stops_at: int = 0,
+    draw: Callable[..., Tensor] = torch.randn,
+) -> Adapter:
+    """Algorithm 2 of Ho et al. in 500 steps."""
+
+    def sample(model: Any, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        model.eval()
+        x = torch.randn(shape, generator=generator)
+        for t in reversed(range(500)):
+            out = model(x, torch.full(shape[:1], t))
+            if t == 0 and stops_at:
+                break  # the last answer is not used
+            x = mean(x, out, t)
+            if t:
+                x = x + beta(t).sqrt() * draw(shape, generator=generator)
+        return x
+
+    return Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample, name="loop")
+
+
+def test_a_right_loop_passes() -> None:
+    report = judge(loop(), "quick", 0, beside=False)
+    assert report.passed, str(report)
+    assert {"sampling/loop/steps", "sampling/loop/weight-of-x_t"} <= {c.id for c in report.checks}
+
+
+@pytest.mark.parametrize(
+    ("bug", "mean"),
+    [
+        ("46", lambda x, e, t: x / (1 - BETA[t]).sqrt() - BETA[t] / (1 - ALPHA_BAR[t]).sqrt() * e),
+        ("45-none", lambda x, e, t: eps_form(x, e, t) * (1 - BETA[t]).sqrt()),
+    ],
+)  # fmt: skip
+def test_a_mean_that_no_std_shows_is_named(bug: str, mean: Callable[..., Tensor]) -> None:
+    report = judge(loop(mean), "quick", 0, beside=False)
+    assert [d.bug for d in report.diagnoses] == [bug], str(report)
+
+
+def test_the_variance_of_the_next_step_is_found() -> None:
+    report = judge(loop(beta=lambda t: BETA[min(t + 1, 499)]), "quick", 0, beside=False)
+    assert report.exit_status == 1
+    assert {c.id for c in report.checks if not c.passed} == {"sampling/loop/steps"}
+
+
+def test_an_answer_that_is_thrown_away_is_found() -> None:
+    report = judge(loop(stops_at=1), "quick", 0, beside=False)
+    assert {c.id for c in report.checks if not c.passed} == {"sampling/loop/pictures"}
+
+
+def test_noise_of_another_source_is_left_to_its_law() -> None:
+    own = torch.Generator().manual_seed(7)
+
+    def draw(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return torch.randn(shape, generator=own)
+
+    def sample(model: Any, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        own.manual_seed(7)
+        result: Tensor = inside.sample(model, shape, generator)  # type: ignore[misc]
+        return result
+
+    inside = loop(draw=draw)
+    outside = Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample)
+    report = judge(outside, "quick", 0, beside=False)
+    assert report.passed, str(report)
+    assert "sampling/loop/steps" not in {c.id for c in report.checks}
+
+
+def test_what_is_not_a_sum_is_not_replayed() -> None:
+    stream = torch.Generator().manual_seed(0)
+    x, out = torch.randn(2, 2, 8, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    x[0], z = torch.randn(2, 8, 1, 8, 8, generator=stream)
+    x[1] = (0.9 * x[0] + 0.5 * z).clamp(-1, 1)
+    assert drawn(x, out, 0) is None
