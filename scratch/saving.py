@@ -115,7 +115,7 @@ def pipeline_parts(name_or_path: NameOrPath) -> tuple[Path, Path, str]:
         raise ValueError(
             f"{folder} is a {kind}, expected one of {', '.join(PIPELINES)}; load it with Diffusers"
         )
-    nested = (folder / "unet").is_dir()
+    nested = (folder / "unet").is_dir() or not (folder / MODEL_CONFIG).exists()
     unet, scheduler = (folder / "unet", folder / "scheduler") if nested else (folder, folder)
     sampler = read_json(scheduler / SCHEDULER_CONFIG).get("_class_name", "DDPMScheduler")
     return unet, scheduler, sampler

@@ -6,6 +6,7 @@ Nothing heavy is imported until a verb runs, so that `--help` answers at once.
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -110,9 +111,6 @@ def train(args: argparse.Namespace) -> int:
     folder = Path(args.resume or args.output or name)
     check_place(folder)
     dataset = data.load(config.data, config.labels, size=config.size)
-    trainer.new_parts(config, dataset)  # refuses what does not fit before anything is written
-    if not args.resume and processes.is_first():
-        runs.prepare(folder, args.force)
 
     def draw_grid(unet: Any, scheduler: Any, path: Path) -> None:
         steps, quiet = config.diffusion.num_train_timesteps, args.quiet
@@ -125,6 +123,7 @@ def train(args: argparse.Namespace) -> int:
         dataset,
         device=device,
         resume=bool(args.resume),
+        force=args.force,
         progress=not args.quiet,
         draw_grid=draw_grid,
     )
@@ -233,13 +232,17 @@ def check_place(path: Path) -> None:
     """Refuse a path below which nothing could be written when the work is done.
 
     Raises:
-        ValueError: the nearest of its parents that exists is a file, or may not be written to.
+        ValueError: the nearest of its parents that exists is a file, or no file can be made in it.
     """
     parent = next(p for p in path.absolute().parents if p.exists())
     if not parent.is_dir():
         raise ValueError(f"{path} cannot be made, as {parent} is a file; choose another name")
-    if not os.access(parent, os.W_OK):
-        raise ValueError(f"{path} cannot be made, as {parent} may not be written to")
+    try:
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        reason = error.strerror
+        raise ValueError(f"{path} cannot be made, as {parent} takes no file: {reason}") from None
 
 
 def build_parser() -> Parser:

@@ -88,8 +88,8 @@ def histograms(args: argparse.Namespace) -> "Figure":
     from workbench import data, plotting, runs
 
     config = runs.load_config(Path(args.run))
-    drawn = _draw(args, args.backend).images
     real = data.load(config.data, config.labels, size=config.size).images
+    drawn = _draw(args, args.backend).images
     return plotting.histograms({config.data: real, "drawn": drawn})
 
 
@@ -99,6 +99,7 @@ def _draw(args: argparse.Namespace, backend: str, record: int = 0) -> Any:
 
     unet, scheduler = runs.load_parts(Path(args.run), backend)
     steps = args.steps or scheduler.config.num_train_timesteps
+    sampling.refuse_wrong_steps(backend, scheduler, steps)
     return sampling.sample(
         backend,
         unet,

@@ -76,7 +76,7 @@ def folder(path: Path, size: int | None) -> tuple[Pixels, Labels | None, tuple[s
         if picture.size != pictures[0].size:
             raise ValueError(
                 f"{file} is {picture.width}x{picture.height}, {files[0]} is {pictures[0].width}x"
-                f"{pictures[0].height}; expected one size; resize them, or load with a size"
+                f"{pictures[0].height}; expected one size; resize them, or give a size (--size)"
             )
     mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
     pixels = np.stack([np.asarray(picture.convert(mode)) for picture in pictures])

@@ -252,7 +252,7 @@ def load_parts(
     kind = _read_json(folder / "model_index.json").get("_class_name")
     if kind not in PIPELINES:
         raise ValueError(f"{folder} is a {kind}; expected one of {', '.join(PIPELINES)}")
-    nested = (folder / "unet").is_dir()
+    nested = (folder / "unet").is_dir() or not (folder / "config.json").exists()
     of_unet, of_scheduler = (folder / "unet", folder / "scheduler") if nested else (folder, folder)
     config = _read_json(of_scheduler / "scheduler_config.json")
     _read_json(of_unet / "config.json")

@@ -4,6 +4,7 @@ Guidance wraps the UNet; eta and recording wrap the scheduler. The pipeline itse
 whatever it is, ours or Diffusers', it does the sampling.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -156,6 +157,8 @@ def sample(
     """
     classes, T = unet.config.num_class_embeds, scheduler.config.num_train_timesteps
     _check(count, batch_size, steps, T, eta)
+    if not math.isfinite(guidance):
+        raise ValueError(f"guidance must be a finite number, 1 for none, got {guidance}")
     if guidance != 1 and labels is None:
         raise ValueError(f"guidance leads towards a label: give labels, or leave out {guidance}")
     chosen = _labels(labels, count, classes)
@@ -193,6 +196,20 @@ def in_eval_mode(model: torch.nn.Module) -> Iterator[None]:
         model.train(mode)
 
 
+def refuse_wrong_config(backend: str, scheduler: Any) -> None:
+    """Refuse options that leave no chain of the backend's scheduler right, with the reason.
+
+    Args:
+        backend: `scratch` refuses nothing here: its constructor has.
+        scheduler: the backend's.
+
+    Raises:
+        ValueError: the library takes the options in silence and draws NaN or noise with them.
+    """
+    if backend == "diffusers":
+        _refuse(backends.gaps().config_problem(scheduler))
+
+
 def refuse_wrong_steps(backend: str, scheduler: Any, steps: int) -> None:
     """Refuse a chain that the backend's scheduler gets wrong, with the reason.
 
@@ -208,7 +225,10 @@ def refuse_wrong_steps(backend: str, scheduler: Any, steps: int) -> None:
     if backend == "scratch":
         return
     _check_steps(steps, scheduler.config.num_train_timesteps)
-    problem = backends.gaps().chain_problem(scheduler, steps)
+    _refuse(backends.gaps().chain_problem(scheduler, steps))
+
+
+def _refuse(problem: str | None) -> None:
     if problem is not None:
         raise ValueError(f"{problem}; the scratch backend does this right")
 

@@ -43,10 +43,11 @@ def as_tensor(images: Images) -> torch.Tensor:
     torch.Size([2, 3, 8, 8])
     """
     if isinstance(images, torch.Tensor):
-        if images.ndim != 4 or not images.is_floating_point():
+        right = images.ndim == 4 and images.shape[1] in (1, 3) and images.numel() > 0
+        if not (right and images.is_floating_point()):
             raise ValueError(
                 f"images are a tensor {tuple(images.shape)} {images.dtype}; "
-                "expected (n, c, h, w) floating point in [-1, 1]"
+                "expected (n, 1 or 3, h, w) floating point in [-1, 1], n at least 1"
             )
         if images.isnan().any():
             raise ValueError("images contain NaN; what made them has diverged")

@@ -21,6 +21,7 @@ from workbench import backends, processes, runs
 from workbench.config import RunConfig, TrainConfig
 from workbench.draws import DROPOUT, WEIGHTS, Draws, batch_draws, global_generator_at, seed_of
 from workbench.ema import EMA
+from workbench.sampling import refuse_wrong_config
 
 if TYPE_CHECKING:
     from workbench.data import Dataset
@@ -251,6 +252,7 @@ def train(
     *,
     device: torch.device,
     resume: bool = False,
+    force: bool = False,
     progress: bool = True,
     draw_grid: Callable[[Any, Any, Path], None] | None = None,
 ) -> TrainResult:
@@ -261,20 +263,23 @@ def train(
 
     Args:
         config: the run's.
-        folder: an empty run folder, or with `resume` one that holds a checkpoint.
+        folder: where to write the run, or with `resume` one that holds a checkpoint.
         dataset: the images that `config.data` names.
         device: where to train.
         resume: go on from the folder's checkpoint.
+        force: replace the run that the folder holds.
         progress: whether to show the bar.
         draw_grid: called as `draw_grid(unet, scheduler, path)` with the weights to sample with.
 
     Raises:
-        ValueError: the data do not fit the model, the checkpoint cannot be read, or the loss is no
-            longer a number (the checkpoint before that is kept).
+        ValueError: the data do not fit the model, the folder holds something, the checkpoint cannot
+            be read, or the loss is no longer a number (the checkpoint before that is kept).
     """
     from tqdm.auto import tqdm
 
-    unet, scheduler = new_parts(config, dataset)
+    unet, scheduler = new_parts(config, dataset)  # refuses what does not fit, so it comes first
+    if not resume and processes.is_first():
+        runs.prepare(folder, force)
     state = new_state(unet.to(device), config.train)
     metrics = Metrics(config.train.batch_size, len(dataset.images))
     if resume:
@@ -324,8 +329,8 @@ def new_parts(config: RunConfig, dataset: "Dataset") -> tuple[Any, Any]:
     """A fresh UNet and scheduler for a run, on the CPU; the weights depend on `config.seed` alone.
 
     Raises:
-        ValueError: the pictures cannot be halved as often as the UNet does, labels are missing, or
-            two settings contradict each other.
+        ValueError: the pictures cannot be halved as often as the UNet does, labels are missing,
+            two settings contradict each other, or no chain of the backend can be right with them.
     """
     if config.train.class_conditional and dataset.labels is None:
         raise ValueError(
@@ -335,15 +340,18 @@ def new_parts(config: RunConfig, dataset: "Dataset") -> tuple[Any, Any]:
     _, c, h, w = dataset.images.shape
     of_unet = config.model.unet_arguments((c, h, w), classes)
     of_scheduler = config.diffusion.scheduler_arguments()
-    # Diffusers takes in silence, or breaks on, what ours refuses with a reason.
-    judge = backends.load("scratch")
-    judge.DDPMScheduler(**of_scheduler)
-    with torch.device("meta"):
-        judge.UNet2DModel(**of_unet)
+    if config.backend == "diffusers":
+        # It takes in silence, or breaks on, what ours refuses with a reason.
+        judge = backends.load("scratch")
+        judge.DDPMScheduler(**of_scheduler)
+        with torch.device("meta"):
+            judge.UNet2DModel(**of_unet)
 
     backend = backends.load(config.backend)
+    scheduler = backend.DDPMScheduler(**of_scheduler)
+    refuse_wrong_config(config.backend, scheduler)
     with global_generator_at(torch.device("cpu"), seed_of(config.seed, WEIGHTS)):
-        return backend.UNet2DModel(**of_unet), backend.DDPMScheduler(**of_scheduler)
+        return backend.UNet2DModel(**of_unet), scheduler
 
 
 @contextmanager

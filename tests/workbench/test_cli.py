@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -298,6 +299,27 @@ def test_a_place_where_nothing_can_be_written_is_refused_before_the_work(
     assert "is a folder" in refused(f"sample {tiny_run} --output {folder} --force".split(), capsys)
     assert file.read_text() == "mine"
     assert list(folder.iterdir()) == []
+
+
+def test_a_place_that_takes_no_file_is_refused_before_the_work(
+    tiny_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tried, not asked: what `os.access` allows, a file system may still refuse."""
+
+    def full(**options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    for words in (
+        f"train --output {tmp_path / 'run'}",
+        f"sample {tiny_run} --output {tmp_path / 'deep' / 'a.png'}",
+    ):
+        said = refused(words.split(), capsys)
+        assert f"{tmp_path} takes no file: No space left on device" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "foreign"])

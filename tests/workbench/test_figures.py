@@ -80,6 +80,18 @@ def test_difference_shows_both_backends_alike(run: Path) -> None:
     assert (ours != drawn[:1]).any()  # two pictures, not one twice
 
 
+def test_a_chain_that_the_library_gets_wrong_is_not_drawn(
+    tiny: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    digits = data.load("digits", count=16)
+    config = tiny(timestep_spacing="trailing", variance_type="fixed_large")
+    trainer.train(config, tmp_path, digits, device=torch.device("cpu"), progress=False)
+    chain = (str(tmp_path), "--count", "1", "--steps", "7")
+    with pytest.raises(ValueError, match="adds noise in the last step of its 'trailing' list"):
+        figure("trajectory", *chain, "--backend", "diffusers")
+    assert len(images(figure("trajectory", *chain))) == 2 * 7  # scratch draws it
+
+
 def test_histograms_count_the_data_and_what_is_drawn(run: Path) -> None:
     drawn = figure("histograms", str(run), "--count", "2", "--steps", "5")
     names = {text.get_text() for text in drawn.axes[0].get_legend().get_texts()}

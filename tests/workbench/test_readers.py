@@ -270,7 +270,7 @@ def test_pictures_of_different_sizes(tmp_path, refusal):
     draw(tmp_path / "b.png", size=(6, 5))
     message = refusal(tmp_path)
     assert f"{tmp_path / 'b.png'} is 6x5, {tmp_path / 'a.png'} is 6x4" in message
-    assert "load with a size" in message
+    assert "give a size (--size)" in message
 
 
 def test_folder_without_pictures(tmp_path, refusal):

@@ -224,6 +224,7 @@ DAMAGE: list[tuple[str, Callable[[Path], Any], str]] = [
     (UNET, without("mid_block.attentions.0.to_q.bias"), r"unet cannot be|does not hold the model"),
     (UNET, with_a_renamed_weight, r"unet cannot be used|does not hold the model"),
     (UNET, with_a_wrong_shape, r"unet cannot be used"),
+    ("unet", shutil.rmtree, r"unet/config\.json is missing; is this a run folder"),
     ("unet/config.json", os.remove, r"config\.json is missing; is this a run folder"),
     ("unet/config.json", truncate, r"config\.json is no JSON .*it may be truncated"),
     ("unet/config.json", text("[]"), r"config\.json must hold a JSON object, got list"),

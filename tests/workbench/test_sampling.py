@@ -1,5 +1,6 @@
 """Sampling with either backend's pipeline, guided, recorded, by DDPM and DDIM."""
 
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -223,6 +224,7 @@ def test_the_bar_is_shown_unless_it_is_not(
         ({"labels": [0, 1, 2]}, "give one label, or one for each of the 2 pictures, not 3"),
         ({"labels": [3]}, r"labels must lie in 0\.\.2, got \[3\]"),
         ({"labels": [-1]}, r"labels must lie in 0\.\.2, got \[-1\]"),
+        ({"labels": [0], "guidance": math.nan}, "guidance must be a finite number, .* got nan"),
         ({"guidance": 2.0}, "guidance leads towards a label: give labels, or leave out 2.0"),
     ],
 )

@@ -37,7 +37,12 @@ def test_a_tensor_keeps_what_lies_outside_the_range() -> None:
 @pytest.mark.parametrize(
     ("images", "says"),
     [
-        (torch.zeros(3, 8, 8), r"tensor \(3, 8, 8\) torch.float32; expected \(n, c, h, w\)"),
+        (torch.zeros(3, 8, 8), r"tensor \(3, 8, 8\) torch.float32; expected \(n, 1 or 3, h, w\)"),
+        (
+            torch.zeros(1, 5, 8, 8),
+            r"tensor \(1, 5, 8, 8\) torch.float32; expected \(n, 1 or 3, h, w\)",
+        ),
+        (torch.zeros(0, 3, 8, 8), "n at least 1"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "torch.uint8; expected"),
         (torch.full((1, 3, 8, 8), torch.nan), "NaN"),
         (np.full((1, 8, 8, 3), np.nan), "from nan to nan; expected"),

@@ -461,7 +461,7 @@ def test_checkpoints_and_grids_when_they_are_due(
     state = run_steps(config, dataset)[0]
     assert torch.equal(drawn[-1][1], state.ema.average["conv_in.weight"])
     drawn.clear()
-    train(tiny(), tmp_path, dataset, draw_grid=draw_grid)
+    train(tiny(), tmp_path, dataset, draw_grid=draw_grid, force=True)
     assert [name for name, _ in drawn] == ["samples/step_000004.png"]  # one at the end
 
 
@@ -475,7 +475,7 @@ def test_the_bar_shows_loss_speed_and_time_left(
     assert f"loss={mean:.4f}" in shown
     assert re.search(r"images/s=\d+", shown)
     assert re.search(r"21/21 \[\d\d:\d\d<\d\d:\d\d", shown)  # passed < left
-    train(tiny(), tmp_path, dataset)
+    train(tiny(), tmp_path, dataset, force=True)
     assert capsys.readouterr().err == ""
 
 
@@ -565,6 +565,38 @@ def test_both_backends_refuse_the_same(
     """Diffusers itself takes the first two in silence, and divides by zero on the third."""
     with pytest.raises(ValueError, match=message):
         trainer.new_parts(tiny(backend=backend, **changes), dataset)
+
+
+def test_diffusers_is_refused_a_variance_that_it_draws_nan_with(
+    tiny: Make, dataset: Dataset, tmp_path: Path
+) -> None:
+    """Before the work: the grid at its end could not be drawn. Ours has that variance."""
+    changes = {"variance_type": "fixed_large_log"}
+    with pytest.raises(
+        ValueError, match=r"'fixed_large_log' is not one of .* scratch backend does"
+    ):
+        train(tiny(backend="diffusers", **changes), tmp_path / "run", dataset)
+    assert list(tmp_path.iterdir()) == []
+    assert train(tiny(**changes), tmp_path / "run", dataset).finished
+
+
+@pytest.mark.parametrize("backend", ["scratch", "diffusers"])
+def test_where_time_is_erased_is_said_once(backend: str, tiny: Make, dataset: Dataset) -> None:
+    config = tiny(backend=backend, channels=(4, 8), attention=(False, True))
+    with pytest.warns(UserWarning, match="GroupNorm erases the time embedding there") as told:
+        trainer.new_parts(config, dataset)
+    assert len(told) == 1
+
+
+def test_a_run_that_exists_is_kept_unless_forced(
+    tiny: Make, dataset: Dataset, tmp_path: Path
+) -> None:
+    before = train(tiny(), tmp_path, dataset)
+    with pytest.raises(ValueError, match="holds a run; go on with --resume, or replace it with"):
+        train(tiny(steps=2), tmp_path, dataset)
+    assert len(runs.load_metrics(tmp_path)) >= len(before.losses)
+    assert len(train(tiny(steps=2), tmp_path, dataset, force=True).losses) == 2
+    assert len(train(tiny(steps=2), tmp_path, dataset, resume=True).losses) == 2
 
 
 def test_class_conditional_needs_labels(tiny: Make, dataset: Dataset) -> None:
