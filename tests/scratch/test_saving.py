@@ -167,7 +167,7 @@ DAMAGE = [
         edited(num_train_timesteps="many"),
         "scheduler_config.json is no config of a DDPMScheduler built here: num_train_timesteps",
     ),
-    ("unet", shutil.rmtree, "unet/config.json is missing"),
+    ("unet", shutil.rmtree, "run/unet' here; check the path"),
     ("unet/config.json", Path.unlink, "config.json is missing"),
     ("unet/config.json", truncate, "config.json cannot be read as JSON"),
     ("unet/config.json", lambda path: path.write_bytes(b"\xff\xfe\x00"), "cannot be read as JSON"),
