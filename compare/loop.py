@@ -11,7 +11,7 @@ from compare.built import Broken
 from compare.candidate import raised
 from compare.ledger import Ledger
 from compare.noise_law import SIX
-from compare.oracle import F64, Loop, Oracle, Setting
+from compare.oracle import F64, Loop, Oracle
 from compare.probe import alpha_bars
 from compare.replay import drawn
 from compare.roles import Spy, exact_denoiser, exact_output
@@ -71,6 +71,7 @@ def _ask(subject: Subject, table: Tensor) -> Run:
         again,
         apart,
         far,
+        model.unit > 1,
         drawn(
             torch.stack([x for x, *_ in model.seen]),
             torch.stack([out for _, _, out, _ in model.seen]),
@@ -110,7 +111,7 @@ def judge_loop(ledger: Ledger, subject: Subject, oracle: Oracle) -> None:
     table = alpha_bars(subject, Oracle(), setting)
     run = subject.remember(("sample",), lambda: _ask(subject, table))
     n = len(run.t)
-    told, visited, after = _visited(ledger, run, oracle, setting, table)
+    told, visited, after = _visited(ledger, subject, run, oracle, table)
     ledger.judge("loop/eval", run.training != loop.evaluates,
                  "the model is in the mode looked for", "the model samples in training mode",
                  catches="mistake 95")  # fmt: skip
@@ -137,40 +138,41 @@ def judge_loop(ledger: Ledger, subject: Subject, oracle: Oracle) -> None:
 
 
 def _visited(
-    ledger: Ledger, run: Run, oracle: Oracle, setting: Setting, table: Tensor
+    ledger: Ledger, subject: Subject, run: Run, oracle: Oracle, table: Tensor
 ) -> tuple[bool, list[int], list[int]]:
     """Whether the model was told right, the steps that it stands at, and the step after each."""
-    n, T = len(run.t), setting.num_train_timesteps
-    told = [int(t) for t in run.t]
+    n, T, loop = len(run.t), subject.setting.num_train_timesteps, oracle.loop
     full = n >= T - 1
-    spacings = ("leading",) if full else ("leading", "trailing", "linspace")
-    lists = {}
-    for spacing in spacings:
-        exact, unit = oracle.timesteps(replace(setting, timestep_spacing=spacing), T if full else n)
-        lists[spacing] = (exact.to(F64) / unit).round().long().tolist()
-    expected = {}
-    for spacing, listed in lists.items():
-        chosen = [t for t in listed if t >= oracle.loop.stops_at]
-        chosen = chosen if oracle.loop.falls else chosen[::-1]
-        expected[spacing] = list(range(n)) if oracle.loop.tells == "index" else chosen
-    base = int(min(told) == 1 and max(told) == T)
+    told = [int(t) for t in run.t]
+    base = int(max(told) == T)
     counted = [t - base for t in told]
-    found = next((s for s, e in expected.items() if counted == e), None)
-    right = next(iter(lists.values()))
-    if found is None and not full and oracle.loop == Loop() and _may_visit(counted, table):
+    count = T if full else n + (loop.stops_at > 0)
+    paths: dict[str, tuple[list[int], list[int]]] = {}
+    for spacing in ("leading",) if full else ("leading", "trailing", "linspace"):
+        exact, unit = oracle.timesteps(replace(subject.setting, timestep_spacing=spacing), count)
+        listed = (exact.to(F64) / unit).round().long().tolist()
+        visited, after = listed, [*listed[1:], -1]
+        if loop.stops_at:
+            visited, after = visited[:-1], after[:-1]
+        paths[spacing] = (visited, after) if loop.falls else (visited[::-1], after[::-1])
+    found = next((s for s, (visited, _) in paths.items() if counted == visited), None)
+    if loop.tells == "index":
+        places = [*range(n)]
+        found = "leading" if not full and counted in (places, places[::-1]) else None
+    if base:
+        ledger.add("loop/t-base", "note", "the model is told t from 1")
+    if run.scaled:
+        ledger.add("loop/t-scale", "note", "the model is told t / T")
+    if found is None and not full and loop == Loop() and _may_visit(counted, table):
         ledger.add("loop/visits", "close", f"the model is asked at {_ends(told)}, a list of its "
                    "own (a convention)", measured=float(n))  # fmt: skip
         return True, counted, [*counted[1:], -1]
+    right, _ = next(iter(paths.values()))
     ledger.judge("loop/visits", found is not None, f"the model is asked at {_ends(told)}",
                  f"the model is asked at {_ends(told)}, should be {_ends(right)}",
                  measured=float(n), catches="mistakes 78-80")  # fmt: skip
-    if base:
-        ledger.add("loop/t-base", "note", "the model is told t from 1")
-    whole = lists[found or spacings[0]]
-    following = dict(zip(whole, [*whole[1:], -1], strict=True))
-    chosen = [t for t in whole if t >= oracle.loop.stops_at]
-    chosen = chosen if oracle.loop.falls else chosen[::-1]
-    return found is not None, chosen, [following[t] for t in chosen]
+    # A model that is told another t answers for it: a clip may act, and no step can be judged.
+    return (found is not None and loop.tells == "t", *paths[found or "leading"])
 
 
 def _may_visit(listed: list[int], table: Tensor) -> bool:

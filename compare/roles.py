@@ -17,11 +17,13 @@ class Spy(nn.Module):
         answer: (x_t, t) -> output, t (b,) int64 from 0.
         table: (T,) alpha-bars.
         base: what the caller counts t from, 0 or 1.
+
+    A caller that tells t / T in floats, 1 at most, is understood (`unit` is then T).
     """
 
     def __init__(self, answer: Any, table: Tensor, base: int = 0):
         super().__init__()
-        self.base, self.dtype = base, torch.float32
+        self.base, self.dtype, self.unit = base, torch.float32, 1
         self.weight = nn.Parameter(torch.zeros(()))  # a loop may ask for the device of a parameter
         self.answer, self.table = answer, table
         self.seen: list[tuple[Tensor, Tensor, Tensor, bool]] = []
@@ -33,6 +35,10 @@ class Spy(nn.Module):
         self.shapes.append(t.shape)
         t = t.reshape(-1).expand(len(x)) if t.numel() == 1 else t.reshape(-1)
         self.dtype = x.dtype
+        if not self.seen and t.is_floating_point() and float(t.max()) <= 1 < len(self.table):
+            self.unit = len(self.table)
+        if self.unit > 1:
+            t = (t * self.unit).round()
         at = (t.long() - self.base).clamp(0, len(self.table) - 1)
         out = self.answer(x.detach().to(F64), at)
         self.seen.append((x.detach().to(F64), t.detach().clone(), out, self.training))

@@ -39,6 +39,7 @@ class Run:
     again: Tensor
     apart: tuple[Tensor, Tensor] | None
     far: Tensor | None
+    scaled: bool
     drawn: Drawn | None
 
 

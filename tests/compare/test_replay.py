@@ -95,3 +95,42 @@ def test_what_is_not_a_sum_is_not_replayed() -> None:
     x[0], z = torch.randn(2, 8, 1, 8, 8, generator=stream)
     x[1] = (0.9 * x[0] + 0.5 * z).clamp(-1, 1)
     assert drawn(x, out, 0) is None
+
+
+STRIDE = [*range(0, 500, 25)]
+
+
+def strided(listed: list[int], told: Callable[[int, int], Any], eta: float = 0.3) -> Adapter:
+    """DDIM over a list that rises; the model is told `told(t, place)`."""
+
+    def sample(model: Any, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        model.eval()
+        x = torch.randn(shape, generator=generator)
+        for t in reversed(listed):
+            place = STRIDE.index(t)
+            ab = ALPHA_BAR[t]
+            prev = ALPHA_BAR[STRIDE[place - 1]] if place else torch.ones(())
+            eps = model(x, torch.full(shape[:1], told(t, place)))
+            sigma = eta * ((1 - prev) / (1 - ab) * (1 - ab / prev)).sqrt()
+            x_0 = ((x - (1 - ab).sqrt() * eps) / ab.sqrt()).clamp(-1, 1)
+            z = torch.randn(shape, generator=generator)
+            x = prev.sqrt() * x_0 + (1 - prev - sigma**2).sqrt() * eps + sigma * z
+        return x
+
+    return Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample, name="strided")
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+def test_any_eta_passes_and_so_does_t_over_T(eta: float) -> None:
+    report = judge(strided(STRIDE, lambda t, i: t / 500, eta), "quick", 0, beside=False)
+    assert report.passed, str(report)
+    assert "sampling/loop/t-scale" in {c.id for c in report.checks}
+
+
+@pytest.mark.parametrize(
+    ("bug", "listed", "told"),
+    [("78", STRIDE, lambda t, i: i), ("79", STRIDE[1:], lambda t, i: t)],
+)
+def test_a_place_for_t_and_a_missing_last_step(bug: str, listed: list, told: Any) -> None:
+    report = judge(strided(listed, told), "quick", 0, beside=False)
+    assert [d.bug for d in report.diagnoses] == [bug], str(report)
