@@ -468,16 +468,9 @@ class UNet2DModel(nn.Module):
             freq_shift=config.freq_shift,
         )
         emb = self.time_embedding(waves.to(self.dtype))
+        labels = unet_checks.labels_per_image(class_labels, sample, config)
         if self.class_embedding is not None:
-            labels = unet_checks.one_per_image(
-                "class_labels", class_labels, sample, limit=config.num_class_embeds
-            )
             emb = emb + self.class_embedding(labels)
-        elif class_labels is not None:
-            raise ValueError(
-                "class_labels were given to a network without classes: set num_class_embeds, "
-                "or leave them out"
-            )
 
         # region: unet
         x = self.conv_in(sample)

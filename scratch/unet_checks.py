@@ -175,6 +175,24 @@ def one_per_image(
     return value.to(sample.device).expand(batch)
 
 
+def labels_per_image(
+    labels: torch.Tensor | int | None, sample: torch.Tensor, config: Config
+) -> torch.Tensor | None:
+    """Give every image its label: (b,) on the device of `sample`; None without classes.
+
+    Raises:
+        ValueError: labels are missing, unknown, not one per image, or not wanted.
+    """
+    if config.num_class_embeds is None:
+        require(
+            labels is None,
+            "class_labels were given to a network without classes: set num_class_embeds, or leave "
+            "them out",
+        )
+        return None
+    return one_per_image("class_labels", labels, sample, limit=config.num_class_embeds)
+
+
 def _check_size(name: str, size: tuple[Any, ...], levels: int) -> None:
     factor = 2 ** (levels - 1)
     require(
