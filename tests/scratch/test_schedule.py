@@ -45,6 +45,7 @@ def test_sigmoid_is_the_logistic_curve_from_minus_6_to_6() -> None:
     betas = schedule.sigmoid(1000, start, end)
     assert_close(betas + betas.flip(0), torch.full_like(betas, start + end), **EXACT)  # odd
     logits = ((betas - start) / (end - start)).logit()
+    # The logit grows roundings of 1e-16 by 1 / (p (1 - p)), 400 at the ends.
     assert_close(logits, torch.linspace(-6, 6, 1000, dtype=torch.float64), rtol=1e-9, atol=1e-9)
 
 
@@ -56,6 +57,7 @@ def test_cosine_alpha_bar_is_a_squared_cosine_until_the_cap(T: int) -> None:
     twice = (time + 0.008) / 1.008 * math.pi
     at_start = 1 + math.cos(0.008 / 1.008 * math.pi)
     expected = (1 + twice.cos()) / at_start
+    # Up to 1,000 factors of 0.25 and more, each with a rounding of 1e-16
     assert_close((1 - betas).cumprod(0)[:-1], expected[:-1], rtol=1e-9, atol=0)
     assert betas[-1] == 0.999
     assert (betas[:-1] < 0.999).all()
@@ -63,6 +65,7 @@ def test_cosine_alpha_bar_is_a_squared_cosine_until_the_cap(T: int) -> None:
 
 def test_cosine_without_the_cap_ends_at_no_signal() -> None:
     betas = schedule.cosine(10, max_beta=1.0)
+    # The cosine of the rounded pi / 2 is 6e-17.
     assert betas[-1] == pytest.approx(1, abs=1e-15)
     assert_close(betas[:-1], schedule.cosine(10)[:-1], **EXACT)
 
@@ -79,6 +82,7 @@ def test_rescaling_moves_the_root_of_alpha_bar_along_a_line(
     assert new[-1] == 0
     # The root of alpha_bar is `slope * old + shift`: two points fix the line, all others lie on it.
     slope = old[0] / (old[0] - old[-1])
+    # beta = 1 - alpha rounds at 1e-16: 1e-6 of an alpha of 1e-10, as the last ones can be.
     assert_close(new, slope * (old - old[-1]), rtol=1e-6, atol=1e-14)
     assert_close(new[0], old[0], **EXACT)
     assert ((after > 0) & (after <= 1)).all()
@@ -86,6 +90,7 @@ def test_rescaling_moves_the_root_of_alpha_bar_along_a_line(
 
 def test_rescaling_twice_changes_nothing_more() -> None:
     once = schedule.zero_terminal_snr(schedule.linear(1000, 1e-4, 0.02))
+    # a few roundings of 1e-16, relative to betas of 1e-4 and more
     assert_close(schedule.zero_terminal_snr(once), once, rtol=1e-9, atol=1e-12)
 
 

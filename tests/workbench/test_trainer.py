@@ -76,6 +76,7 @@ def test_one_step_is_algorithm_1(tiny: Make, dataset: Dataset) -> None:
         clear = before.grad.abs() > 1e-4
         moved = (after - before).detach()[clear]
         expected = -config.train.learning_rate * before.grad[clear].sign()
+        # eps over a gradient of 1e-4 is 1e-4; a difference of float32 weights rounds at 1e-7.
         torch.testing.assert_close(moved, expected, rtol=1e-3, atol=1e-6, msg=name)
 
 
@@ -121,6 +122,7 @@ def test_gradients_are_clipped_to_the_given_norm(tiny: Make, dataset: Dataset) -
         for config in (tiny(gradient_clip=None), tiny(gradient_clip=1e-3))
     )
     assert free.norm() > 0.1
+    # Clipping adds 1e-6 to the norm that it divides by, of 0.1 and more.
     torch.testing.assert_close(clipped.norm(), torch.tensor(1e-3), rtol=1e-4, atol=0)
     torch.testing.assert_close(clipped / 1e-3, free / free.norm(), rtol=1e-4, atol=1e-7)
     loose = run_steps(tiny(gradient_clip=1e6), dataset, 1)[0]
@@ -142,6 +144,7 @@ def test_weight_decay_of_adam_and_adamw(tiny: Make, dataset: Dataset) -> None:
         first.parameters(),
         strict=True,
     ):
+        # a few float32 roundings of weights up to 1
         torch.testing.assert_close(decayed, plain - 0.01 * 0.5 * before, rtol=0, atol=1e-6)
     grads = [
         torch.cat([p.flatten() for p in made["adam", decay].unet.parameters()])
