@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
 
@@ -83,6 +84,11 @@ def diagnose(
             diagnoses.append(Diagnosis(mistake.id, mistake.stage, words, mistake.fix))
             left = rest
             continue
+        part = _part(subject, left[0], stages[left[0]], base, failing, mistakes)
+        if part is not None:
+            mistake, base, failing = part
+            diagnoses.append(Diagnosis(mistake.id, mistake.stage, mistake.words, mistake.fix))
+            continue
         if diagnoses and diagnoses[0].stage == "schedule":
             break  # what is made of a wrong table may look wrong in ways of its own
         if all(d.bug is not None for d in diagnoses):  # and so what is made of any unnamed fault
@@ -93,6 +99,33 @@ def diagnose(
         mistakes = tuple(m for m in mistakes if m.stage in later)
         left = left[1:]
     return diagnoses
+
+
+def _part(
+    subject: Subject,
+    name: str,
+    stage: Stage,
+    base: Oracle,
+    failing: list[Check],
+    mistakes: tuple[Mistake, ...],
+) -> tuple[Mistake, Oracle, list[Check]] | None:
+    """A mistake of a loop or a loss that explains some of its failing checks and spoils none.
+
+    Such code has several duties that are looked at apart: more than one may be neglected.
+    """
+    if name not in ("sampling", "loss"):
+        return None
+    wrong = {c.id for c in failing if c.stage == name}
+    best: tuple[Mistake, Oracle, list[Check]] | None = None
+    fewest = len(wrong)
+    for mistake in (m for m in mistakes if m.stage == name):
+        oracle = mistake.oracle(base)
+        with suppress(Broken, RuntimeError, IndexError, ValueError):
+            still = {c.id for c in stage(subject.reading(), oracle) if not c.passed}
+            if still < wrong and 0 < len(still) < fewest:
+                best = mistake, oracle, [c for c in failing if c.stage != name or c.id in still]
+                fewest = len(still)
+    return best
 
 
 def _first_seen(failing: list[Check], stage: str) -> str:

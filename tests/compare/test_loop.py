@@ -16,11 +16,16 @@ ALPHA = 1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 ALPHA_BAR = ALPHA.cumprod(0)
 
 
-def loop(of_x: Callable[[float], float]) -> Adapter:
-    """Algorithm 2 in its posterior form; `of_x` changes the coefficient of x_t."""
+def loop(
+    of_x: Callable[[float], float],
+    evaluates: bool = True,
+    loud: Callable[[int], float] = lambda t: 1,
+) -> Adapter:
+    """Algorithm 2 in its posterior form; `of_x` changes the coefficient of x_t, `loud` sigma."""
 
     def sample(model, shape, generator):
-        model.eval()
+        if evaluates:
+            model.eval()
         x = torch.randn(shape, generator=generator)
         for t in reversed(range(1000)):
             a, ab = float(ALPHA[t]), float(ALPHA_BAR[t])
@@ -31,7 +36,7 @@ def loop(of_x: Callable[[float], float]) -> Adapter:
                 sigma = ((1 - prev) / (1 - ab) * (1 - a)) ** 0.5
                 # drawn in float64, which is not replayed: what is left is judged by its law
                 z = torch.randn(shape, generator=generator, dtype=torch.float64).float()
-                x = x + sigma * z
+                x = x + loud(t) * sigma * z
         return x
 
     return Adapter(sample=sample, name="loop")
@@ -58,3 +63,15 @@ def test_a_thousandth_of_the_coefficient_is_found(factor: float) -> None:
         conventions.read(subject)
         judge_loop(ledger, subject, Oracle())
     assert [c.id for c in ledger.checks if not c.passed] == ["sampling/loop/steps-x"]
+
+
+def test_two_faults_of_a_loop_are_both_named() -> None:
+    report = judge(loop(lambda alpha: alpha, evaluates=False), "quick", 0, beside=False)
+    assert [d.bug for d in report.diagnoses] == ["95", "39"], str(report)
+
+
+def test_what_is_in_no_catalogue_does_not_hide_what_is() -> None:
+    """Quieter noise in the first half of the way is not blamed on another law of z."""
+    wrong = loop(lambda alpha: alpha**0.5, False, loud=lambda t: 0.9 if t > 500 else 1)
+    report = judge(wrong, "quick", 0, beside=False)
+    assert [d.bug for d in report.diagnoses] == ["95", None], str(report)
