@@ -15,7 +15,7 @@ def data(args: argparse.Namespace) -> "Figure":
     """The first images of a data set, with their labels."""
     from workbench import data, plotting
 
-    dataset = data.load(args.data, args.labels, count=args.count)
+    dataset = data.load(args.data, args.labels, count=args.count, size=args.size)
     images, titles = dataset.images[: args.count or FEW["data"]], None
     if dataset.labels is not None:
         titles = [dataset.class_names[label] for label in dataset.labels[: len(images)].tolist()]
@@ -55,7 +55,7 @@ def noising(args: argparse.Namespace) -> "Figure":
 
     from workbench import backends, data, plotting
 
-    images = data.load(args.data, args.labels, count=args.count).images
+    images = data.load(args.data, args.labels, count=args.count, size=args.size).images
     images = images[: args.count or FEW["noising"]]
     T = args.num_train_timesteps
     scheduler = backends.load(args.backend).DDPMScheduler(num_train_timesteps=T)
@@ -135,6 +135,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name in ("data", "noising"):
             one.add_argument("--data", default="sprites", help="default: %(default)s")
             one.add_argument("--labels", help="a .npy file of labels for --data")
+            one.add_argument("--size", type=whole, help="side to bring a folder's pictures to")
         if name == "losses":
             one.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
         if name in ("trajectory", "difference", "histograms"):

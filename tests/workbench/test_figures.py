@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from workbench import data, figures, trainer
 from workbench.config import RunConfig
@@ -40,6 +41,18 @@ def test_data_shows_the_first_images_with_their_labels() -> None:
     titles = [text.get_text() for text in drawn.axes[0].texts]
     assert titles == [digits.class_names[label] for label in digits.labels]
     assert len(images(figure("data"))) == figures.FEW["data"]
+
+
+@pytest.mark.parametrize("name", ["data", "noising"])
+def test_a_folders_pictures_are_brought_to_a_size(name: str, tmp_path: Path) -> None:
+    for side in (8, 12):
+        pixels = np.full((side, side, 3), 10 * side, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{side}.png")
+    chosen = ("--data", str(tmp_path))
+    with pytest.raises(ValueError, match=r"expected one size; resize them, or give a size \(--siz"):
+        figure(name, *chosen)
+    for size in (4, 6):
+        assert images(figure(name, *chosen, "--size", str(size))).shape[1:3] == (size, size)
 
 
 def test_losses_have_a_line_for_each_run(run: Path) -> None:
