@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TextIO
 
 from compare.report import STAGES, Check, Report, stage_line
 
@@ -146,7 +147,7 @@ def _not_writable(path: Path | None, force: bool) -> str:
 
 
 def _fail(text: str) -> int:
-    print(f"ddpm compare: {text}", file=sys.stderr)
+    _print(f"ddpm compare: {text}", sys.stderr)
     return 2
 
 
@@ -201,7 +202,7 @@ def child(spec: dict, log: Path) -> int:
             stream.write(line + "\n")
 
     def progress(stage: str, checks: list[Check]) -> None:
-        print(stage_line(stage, checks), file=screen, flush=True)
+        _print(stage_line(stage, checks), screen)
         say(f"past stage {stage}")
 
     screen = sys.stderr
@@ -221,10 +222,16 @@ def child(spec: dict, log: Path) -> int:
     if report.exit_status == 2:
         _fail(report.verdict)
     else:
-        print(report)
+        _print(str(report), sys.stdout)
     _write(report, spec)
     say(f"done {report.exit_status}")
     return report.exit_status
+
+
+def _print(text: str, stream: TextIO) -> None:
+    """Prints, unless nobody reads on: `| head` has seen enough."""
+    with contextlib.suppress(BrokenPipeError):
+        print(text, file=stream, flush=True)
 
 
 def _write(report: Report, spec: dict) -> None:
@@ -250,5 +257,4 @@ if __name__ == "__main__":
     spec, log = json.loads(sys.argv[1]), Path(sys.argv[2])
     sys.argv = [spec["candidate"] or "ddpm compare"]  # not a candidate's business
     status = child(spec, log)
-    sys.stdout.flush()
     os._exit(status)  # a candidate's threads and exit handlers do not get to change the answer

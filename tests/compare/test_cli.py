@@ -1,6 +1,7 @@
 """`ddpm compare` as a command: statuses, files, one-line errors, no hang."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -77,6 +78,19 @@ def test_list_and_template_need_no_candidate(capsys: pytest.CaptureFixture) -> N
     assert "posterior mean" in capsys.readouterr().out
     assert main(arguments("--template")) == 0
     assert capsys.readouterr().out == TEMPLATE
+
+
+def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(EXAMPLE.read_text())
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head` does, sooner or later
+    words = ("--candidate", "mine.py:MyScheduler", "--only", "schedule", "--json", "r.json")
+    done = subprocess.run([sys.executable, "-m", "compare", *words], cwd=tmp_path, stdout=writing,
+                          stderr=subprocess.PIPE, text=True, timeout=300)  # fmt: skip
+    os.close(writing)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "r.json").exists()
 
 
 @pytest.mark.parametrize("words", [["--only", "nonsense"], ["--timeout", "0"], ["--level", "x"]])
