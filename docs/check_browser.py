@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 VIEWS = {
-    "laptop-light": ({"width": 1440, "height": 900}, "light"),
-    "laptop-dark": ({"width": 1440, "height": 900}, "dark"),
+    "laptop-light": ({"width": 1280, "height": 800}, "light"),
+    "laptop-dark": ({"width": 1280, "height": 800}, "dark"),
     "phone-light": ({"width": 390, "height": 844}, "light"),
     "phone-dark": ({"width": 390, "height": 844}, "dark"),
 }

@@ -96,8 +96,10 @@ def report_page(report: dict[str, Any]) -> str:
             for c in bad + [c for c in checks if c["passed"]]
         ]
         head = ("check", "status", "scratch", "Diffusers", "allowed", "what was found")
-        fold = "" if bad else f":::{{dropdown}} The checks of stage {stage}\n"
-        out.append(fold + table(head, rows) + (":::\n" if fold else ""))
+        whole = f"::::{{container}} figures\n\n{table(head, rows)}\n::::\n"
+        if not bad:
+            whole = f":::::{{dropdown}} The checks of stage {stage}\n{whole}:::::\n"
+        out.append(whole)
     if report["conventions"]:
         out.append("## Conventions\n\nRead off the program; they differ between right programs.\n")
         rows = [(cell(name), cell(value)) for name, value in report["conventions"].items()]

@@ -312,6 +312,8 @@ def test_names_in_a_table_break_between_their_words():
     assert broken.startswith(code)
     assert "num_<wbr>train(<wbr>T)" in broken
     assert broken.replace("<wbr>", "") == code + cell
+    empty = '<td><span class="pre">f()</span></td>'
+    assert book.break_names_at_underscores(empty) == empty
     head = '<th class="head"><span class="pre">a_b</span></th>'
     assert "a_<wbr>b" in book.break_names_at_underscores(head)
 
