@@ -160,7 +160,9 @@ def break_names_at_underscores(body: str) -> str:
     """Where a column is narrow, `num_train_timesteps` breaks between its words and nowhere else."""
 
     def cell(match: re.Match[str]) -> str:
-        return CODE_WORD.sub(lambda word: re.sub(r"([_/.]|\((?!\)))", r"\1<wbr>", word[0]), match[0])
+        return CODE_WORD.sub(
+            lambda word: re.sub(r"([_/.]|\((?!\)))", r"\1<wbr>", word[0]), match[0]
+        )
 
     return TABLE_CELL.sub(cell, body)
 
