@@ -14,6 +14,7 @@ from compare.subject import Subject
 from compare.tolerances import FACTOR, UNIT, propagated
 
 STRIDES = (1, 2, 4, 10, 50)
+STRIDES_OF_OWN = (1, 2, 3, 4, 7, 10)  # also such as do not divide T
 MORE_STRIDES = (61, 250)
 SPACINGS = ("leading", "trailing", "linspace")
 OWN = "own"  # the spacing of lists that are none of these: a convention, where none is named
@@ -200,7 +201,8 @@ def strided(subject: Subject) -> list[tuple[str, int]]:
     if not subject.has("set_timesteps"):
         return []
     offered = spacings(subject)
-    chains = [(s, n) for s in offered for n in STRIDES]
+    counts = STRIDES_OF_OWN if offered == [OWN] else STRIDES
+    chains = [(s, n) for s in offered for n in counts]
     longer = offered if subject.level == "full" else [spacing]
     chains += [(s, n) for s in longer for n in MORE_STRIDES]
     found = [(s, n) for s, n in chains if n < T and (s != OWN or n <= COUNTS_OF_OWN)]

@@ -91,7 +91,9 @@ def diagnose(
             continue
         if diagnoses and diagnoses[0].stage == "schedule":
             break  # what is made of a wrong table may look wrong in ways of its own
-        if all(d.bug is not None for d in diagnoses):  # and so what is made of any unnamed fault
+        # and so what is made of any unnamed fault
+        named = all(d.bug is not None for d in diagnoses)
+        if named and not _raised_before(failing, left[0]):
             hint = nearest(subject, left[0], stages[left[0]], base, mistakes)
             diagnoses.append(_unnamed(left[0], failing, hint))
         stages = {name: stage for name, stage in stages.items() if name != left[0]}
@@ -126,6 +128,16 @@ def _part(
                 best = mistake, oracle, [c for c in failing if c.stage != name or c.id in still]
                 fewest = len(still)
     return best
+
+
+def _raised_before(failing: list[Check], stage: str) -> bool:
+    """True if all that fails in a stage was raised by lines that raised in a stage before it."""
+    lines: dict[bool, list[str | None]] = {True: [], False: []}
+    for check in failing:
+        found = re.search(r"\([^()]*, line \d+\)", check.message)
+        if STAGES.index(check.stage) <= STAGES.index(stage):
+            lines[check.stage == stage].append(found[0] if found else None)
+    return set(lines[True]) <= set(lines[False]) - {None}
 
 
 def _first_seen(failing: list[Check], stage: str) -> str:
@@ -163,6 +175,8 @@ def _best(
     for mistake in sorted(mistakes, key=lambda m: m.stage not in left):
         if mistake.only == "ddim" and kind_of(subject) == "ddpm":
             continue
+        if mistake.only == "v_loss" and subject.setting.prediction_type != "v_prediction":
+            continue
         oracle = mistake.oracle(base)
         for reading in readings(subject):
             if not _holds(reading, stages[left[0]], oracle, tolerated):
@@ -171,6 +185,8 @@ def _best(
             if not all(ok for name, ok in others.items() if name not in left):
                 continue
             rest = [name for name in left if not others[name]]
+            if mistake.stage in rest:  # it may look like another fault elsewhere, not in its own
+                continue
             if best is None or len(rest) < len(best[2]):
                 best = mistake, oracle, rest, reading
             if not rest:

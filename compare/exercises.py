@@ -78,7 +78,7 @@ EXERCISES = (
         "scratch.reverse",
         "x_0_from_eps",
         "prediction",
-        ("26", "42", "6-x0", "47-x0", "42-bracket"),
+        ("26", "42", "6-x0", "47-x0", "42-bracket", "42-minus-one"),
     ),
     Exercise("4b", "scratch.reverse", "x_0_from_v", "prediction", ("24", "25", "26-v")),
     Exercise(
@@ -105,7 +105,7 @@ EXERCISES = (
         "scratch.reverse",
         "posterior_variance",
         "variance",
-        ("49", "53", "54", "54-previous", "58", "59", "59-root"),
+        ("49", "53", "54", "54-previous", "58", "59", "59-root", "50-unlogged", "49-beta"),
         variance="fixed_small",
     ),
     Exercise(
@@ -133,7 +133,7 @@ EXERCISES = (
         "scratch.ddim",
         "ddim_sigma",
         "variance",
-        ("49", "53", "54", "54-previous", "58", "59", "59-root"),
+        ("49", "53", "54", "54-previous", "58", "59", "59-root", "50-unlogged", "49-beta"),
         scheduler="DDIMScheduler",
     ),
     Exercise(

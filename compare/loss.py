@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from compare.ledger import Ledger
-from compare.loss_calls import HEIGHT, Inside, Seen, base_of, look, look_inside
+from compare.loss_calls import HEIGHT, Inside, Seen, look, look_inside
 from compare.noise_law import SIX
 from compare.oracle import Oracle, Setting
 from compare.probe import alpha_bars
@@ -63,17 +63,19 @@ def _signal(ledger: Ledger, seen: Seen, inside: Inside, oracle: Oracle) -> None:
 
 def _times(ledger: Ledger, seen: Seen, oracle: Oracle, setting: Setting) -> None:
     T, how = setting.num_train_timesteps, oracle.loss
-    distinct = min(len(row.unique()) for row in seen.t)
-    ledger.judge("per-image", (distinct > 1) == how.per_image, "every image has its own t",
-                 "all images of a batch have the same t", measured=float(distinct),
-                 catches="mistake 19")  # fmt: skip
     varied = len(seen.t.unique()) > 1
     ledger.judge("drawn", varied, "t is drawn anew for every batch",
                  f"t is {int(seen.t[0, 0])} in every batch: nothing else is trained",
                  catches="mistakes 19, 20")  # fmt: skip
+    if not varied:
+        return
+    distinct = min(len(row.unique()) for row in seen.t)
+    ledger.judge("per-image", (distinct > 1) == how.per_image, "every image has its own t",
+                 "all images of a batch have the same t", measured=float(distinct),
+                 catches="mistake 19")  # fmt: skip
     if distinct == 1:
         return  # too few different t to say what they cover
-    low, high, base = int(seen.t.min()), int(seen.t.max()), base_of(seen.t, T)
+    low, high, base = int(seen.t.min()), int(seen.t.max()), seen.base
     ok = low - base == how.low and high - base == T - 1 - how.high
     ledger.judge("cover", ok, f"t covers {low}..{high}",
                  f"t covers {low}..{high}, should cover 0..{T - 1}",
@@ -114,7 +116,9 @@ def _noise(ledger: Ledger, inside: Inside, oracle: Oracle) -> None:
 def _parts(kind: str, table: Tensor) -> tuple[Tensor, Tensor]:
     """(T,) what noise and image weigh in what a model of this kind predicts."""
     one, signal, level = torch.ones_like(table), table.sqrt(), (1 - table).sqrt()
-    parts = {"epsilon": (one, 0 * one), "sample": (0 * one, one), "v_prediction": (signal, -level)}
+    parts = {"epsilon": (one, 0 * one), "sample": (0 * one, one), "v_prediction": (signal, -level),
+             "minus": (-one, 0 * one), "v_sum": (signal, level), "v_minus": (-signal, level),
+             "v_swapped": (level, -signal)}  # fmt: skip
     return parts[kind]
 
 
@@ -128,7 +132,7 @@ def _values(ledger: Ledger, seen: Seen, oracle: Oracle, setting: Setting) -> Non
     square = (c_eps - k_eps) ** 2 * power + (c_x - k_x) ** 2 * image
     perfect = float((2 * c_eps**2 if how.redrawn else square)[seen.perfect_t].mean())
     zero = float((c_eps**2 * power + c_x**2 * image)[seen.x_t].mean())
-    factor = {"mean": 1.0, "sum": 32.0 * 192, "batch": 192.0}[how.reduce]
+    factor = {"mean": 1.0, "sum": 32.0 * 192, "batch": 192.0}.get(how.reduce, 1.0)
     ledger.judge("perfect",
                  abs(seen.perfect - factor * perfect) <= 1e-4 + 0.1 * factor * perfect,
                  f"a perfect model has loss {factor * perfect:.3g}",
@@ -146,7 +150,18 @@ def _values(ledger: Ledger, seen: Seen, oracle: Oracle, setting: Setting) -> Non
                      f"a zero model has loss {seen.zero:.4g}, should have {factor * zero:.3g}",
                      measured=off, allowed=0.03 * zero, reason="6 standard errors",
                      catches="mistakes 17, 32")  # fmt: skip
+    off, pixels = abs(seen.flat - seen.chequered), max(seen.flat, seen.chequered)
+    ledger.judge("pixels", (off <= 0.1 * pixels) == (how.reduce != "before"),
+                 "every pixel adds the size of its own error",
+                 f"errors of 4 at every pixel cost {seen.flat:.3g}, errors of 4 and -4 "
+                 f"{seen.chequered:.3g}: they are averaged before they are squared",
+                 measured=off, allowed=0.1 * pixels,
+                 reason="what is left of a target that is off", catches="mistake 32")  # fmt: skip
     rows = seen.spoiled
+    each = bool((rows > 1e-7 * rows.max()).all())  # less is rounding
+    ledger.judge("images", each == (how.reduce != "first"), "every image adds to the loss",
+                 "an image of the batch adds nothing to the loss",
+                 catches="mistake 32")  # fmt: skip
     alike = bool((rows[:, 0] - rows[:, 1]).abs().max() < 1e-3 * rows.abs().max())
     crossed = weighted and alike
     ledger.judge("weights", crossed == how.crossed, "an image adds its own weighted loss",

@@ -23,6 +23,7 @@ class Seen:
     perfect_t: Tensor  # (images,) the t at which it was asked
     zero: float
     absolute: bool
+    base: int  # what the caller counts t from, 0 or 1
     t: Tensor  # (calls, b)
     x: Tensor  # (images, pixels) what the model was given, for images of +-HEIGHT
     x_t: Tensor  # (images,) and at which t
@@ -30,6 +31,8 @@ class Seen:
     unit: float  # half the distance between neighbours of the dtype that the model was given
     gain: Tensor | None  # (images,) what one unit of x_0 adds to x_t, from two calls of one seed
     spoiled: Tensor  # (calls, 2) loss of one spoiled image, over what it should be
+    flat: float  # loss of a model that is wrong by the same amount everywhere
+    chequered: float  # and of one that is wrong by it up and down
 
 
 def _call(subject: Subject, model: Spy, x_0: Tensor, seed: int) -> float:
@@ -67,7 +70,7 @@ def look(subject: Subject, table: Tensor) -> Seen:
         model = Spy(nothing, table)
         _call(subject, model, small, 300 + seed)
         times.append(model.seen[0][1])
-    base = base_of(torch.stack(times), T)
+    base = _base(subject, torch.stack(times), table, x_0)
     zeros, xs, ts, spoils = [], [], [], []
     perfects, perfect_t = [], []
     for seed in range(4):
@@ -89,6 +92,12 @@ def look(subject: Subject, table: Tensor) -> Seen:
             gains.append(((xs[seed] - other.flatten(1)) / (2 * x_0.flatten(1))).mean(dim=1))
     for seed in range(4):
         spoils.append([_spoiled(subject, table, base, x_0, i, 200 + seed) for i in (0, 1)])
+    chequers = torch.tensor([1.0, -1.0]).repeat(4)
+
+    def off(pattern: Tensor) -> float:
+        model = Spy(lambda x, t: perfect(x, t) + 4 * pattern, table, base)
+        return _call(subject, model, x_0, 0)
+
     target = torch.randn(100_000, generator=torch.Generator().manual_seed(1))
     zero = sum(zeros) / len(zeros)
     return Seen(
@@ -96,6 +105,7 @@ def look(subject: Subject, table: Tensor) -> Seen:
         perfect_t=torch.cat(perfect_t),
         zero=zero,
         absolute=abs(zero - float(target.abs().mean())) < 0.01,
+        base=base,
         t=torch.stack(times),
         x=torch.cat(xs),
         x_t=torch.cat(ts),
@@ -103,6 +113,8 @@ def look(subject: Subject, table: Tensor) -> Seen:
         unit=HALF_UNIT.get(model.dtype, UNIT),
         gain=torch.cat(gains) if len(gains) == 24 else None,
         spoiled=torch.tensor(spoils),
+        flat=off(torch.ones(8)),
+        chequered=off(chequers),
     )
 
 
@@ -158,6 +170,16 @@ def _spoiled(subject: Subject, table: Tensor, base: int, x_0: Tensor, i: int, se
     return value / max(added[0], 1e-12)
 
 
-def base_of(t: Tensor, T: int) -> int:
-    """What t counts from."""
-    return int(int(t.min()) == 1 and int(t.max()) == T)
+def _base(subject: Subject, t: Tensor, table: Tensor, x_0: Tensor) -> int:
+    """What t counts from; where neither 0 nor T is drawn, by the signal level at t or at t - 1."""
+    if int(t.min()) == 0 or int(t.max()) >= len(table):
+        return int(int(t.max()) >= len(table) and int(t.min()) > 0)
+    seen = []
+    for images in (x_0, -x_0):
+        model = Spy(lambda x, t: 0 * x, table)
+        _call(subject, model, images, 100)
+        seen.append(model.seen[0])
+    (one, at, *_), (other, *_) = seen
+    gain = ((one - other) / (2 * x_0)).flatten(1).mean(dim=1)
+    off = [float((gain - table[at.long() - base].sqrt()).abs().sum()) for base in (0, 1)]
+    return int(off[1] < off[0])

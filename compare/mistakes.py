@@ -26,7 +26,8 @@ class Mistake:
         words: what is computed, what should be, which equation.
         fix: what to write instead.
         seams: {field of `Oracle`: the wrong function}.
-        only: `"ddim"` if it needs a DDIM step, `"epsilon"` etc. if it needs that option.
+        only: `"ddim"` if it needs a DDIM step, `"epsilon"` etc. if it needs that option, `"loss"`
+            or `"v_loss"` (of a model that predicts v) if it is one of a training loss.
     """
 
     id: str
@@ -275,6 +276,10 @@ def _plus_noise(out: Tensor, x_t: Tensor, level: Level) -> Tensor:
     return (x_t + (1 - level.alpha_bar).sqrt() * out) / level.alpha_bar.sqrt()
 
 
+def _no_minus_one(out: Tensor, x_t: Tensor, level: Level) -> Tensor:
+    return (x_t - out) / level.alpha_bar.sqrt()
+
+
 def _variance_of_noise(out: Tensor, x_t: Tensor, level: Level) -> Tensor:
     return (x_t - (1 - level.alpha_bar) * out) / level.alpha_bar.sqrt()
 
@@ -340,6 +345,13 @@ def _weights_without_one(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
     ab, prev = level.alpha_bar, level.alpha_bar_prev
     before = torch.where(level.t == 0, ab, prev)
     values = (ab, before, ab / prev, 1 - ab / prev)
+    return _c_0(*values) * x_0 + _c_t(*values) * x_t
+
+
+def _weights_wrapped(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
+    """A rolled table of alpha-bar_{t-1}, which starts with its last entry, beside a right beta."""
+    ab, prev = level.alpha_bar, level.alpha_bar_prev
+    values = (ab, torch.where(level.t == 0, level.table[-1], prev), ab / prev, 1 - ab / prev)
     return _c_0(*values) * x_0 + _c_t(*values) * x_t
 
 
@@ -491,6 +503,22 @@ def _noisy_above(t: int) -> Callable[[Level], Tensor]:
         return level.t > t
 
     return noisy
+
+
+def _not_at_one(level: Level) -> Tensor:
+    return level.t != 1
+
+
+def _unlogged(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
+    size = right.std(kind, level, out)
+    return size if kind == "learned_range" else (0.5 * size.square()).exp()
+
+
+def _beta_unrooted(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
+    if not kind.startswith("fixed_small"):
+        return right.std(kind, level, out)
+    beta = 1 - level.alpha_bar / level.alpha_bar_prev
+    return ((1 - level.alpha_bar_prev) / (1 - level.alpha_bar)).sqrt() * beta
 
 
 def _only_at_the_end(level: Level) -> Tensor:
@@ -658,6 +686,9 @@ _MISTAKES: list[tuple] = [
     ("6-x0", "prediction",
      "x0-hat subtracts (1-ab) eps, should be sqrt(1-ab) eps (Ho et al. eq. 15)",
      "(x_t - sqrt(1-ab) eps) / sqrt(ab)", {"x_0": _x_0(epsilon=_variance_of_noise)}),
+    ("42-minus-one", "prediction", "x0-hat subtracts sqrt(1/ab) eps, should be sqrt(1/ab - 1) eps "
+     "(Ho et al. eq. 15)", "sqrt(1/ab) x_t - sqrt(1/ab - 1) eps",
+     {"x_0": _x_0(epsilon=_no_minus_one)}),
     ("47-x0", "prediction", "x0-hat adds the noise, should subtract it (Ho et al. eq. 15)",
      "(x_t - sqrt(1-ab) eps) / sqrt(ab)", {"x_0": _x_0(epsilon=_plus_noise)}),
     ("42-bracket", "prediction", "only x_t is divided by sqrt(ab) in x0-hat, the noise is not (Ho "
@@ -700,6 +731,10 @@ _MISTAKES: list[tuple] = [
     ("3-wraps", "mean", "at t = 0 the table is read at -1, which is its last entry, "
      "alpha-bar_{T-1}; before the first step stands 1 (Ho et al. eq. 7)",
      "alpha_bar_prev = 1 if prev < 0 else alpha_bar[prev]", {"level": _wraps}),
+    ("3-rolled", "mean", "at t = 0 the weights of the posterior mean take the last entry of the "
+     "table, alpha-bar_{T-1}, for the one before it, which is 1 (Ho et al. eq. 7): the table was "
+     "rolled", "put 1 in front and drop the last entry: cat([1, alpha_bar[:-1]])",
+     {"mean": _weights_wrapped}),
     ("3-weights", "mean", "at t = 0 the weights of the posterior mean take alpha-bar_0 for the one "
      "before it, which is 1 (Ho et al. eq. 7)", "alphas_cumprod_prev starts with 1",
      {"mean": _weights_without_one}),
@@ -763,6 +798,11 @@ _MISTAKES: list[tuple] = [
      "mistake 50): its square root is missing",
      "sigma = sqrt(variance), or exp(0.5 * log-variance)",
      {"std": _std(lambda s, at: s**2)}),
+    ("50-unlogged", "variance", "the variance is taken for its logarithm: exp(variance / 2) is "
+     "near 1", "sigma = exp(0.5 * log-variance), or sqrt(variance)", {"std": _unlogged}),
+    ("49-beta", "variance", "in sqrt((1-ab_prev)/(1-ab)) sqrt(beta) the second root is missing "
+     "(Ho et al. eq. 7; Song et al. eq. 16)", "sqrt((1-ab_prev)/(1-ab)) sqrt(beta)",
+     {"std": _beta_unrooted}),
     ("51", "variance", "the square root of a log-variance is taken: NaN",
      "sigma = exp(0.5 * log-variance)", {"std": _log_of_variance}),
     ("52", "variance", "learned_range interpolates the variances, should interpolate their "
@@ -790,6 +830,9 @@ _MISTAKES: list[tuple] = [
      {"noisy": _only_at_the_end, "std": _clipped_below}),
     ("57", "variance", "no noise is added at t = 1, where a previous step still exists (Ho et al. "
      "algorithm 2, line 3, counts from 1)", "add noise while t > 0", {"noisy": _noisy_above(1)}),
+    ("57-mask", "variance", "the mask of the last step is one step off: no noise at t = 1, but at "
+     "t = 0, where no previous step exists (Ho et al. algorithm 2, line 3, counts from 1)",
+     "z = 0 where prev < 0, and nowhere else", {"noisy": _not_at_one, "std": _clipped_below}),
     ("58", "variance", "beta and beta-tilde are exchanged: variance_type says the other",
      "fixed_small is beta-tilde, fixed_large is beta", {"std": _other_kind}),
     ("58-large", "variance", "the variance is beta whatever variance_type says",
@@ -858,6 +901,22 @@ _MISTAKES: list[tuple] = [
      "loss = mean((noise - model(x_t, t))^2)", {"loss": Loss(target="sample")}, "loss"),
     ("27-loss", "loss", "the target is the noise although the model predicts something else",
      "compare with what the model predicts", {"loss": Loss(target="epsilon")}, "loss"),
+    ("47-loss", "loss", "the target is minus the noise: output and noise are added before they are "
+     "squared", "loss = mean((noise - model(x_t, t))^2)", {"loss": Loss(target="minus")}, "loss"),
+    ("24-loss", "loss", "in the velocity target x_0 is added, should be subtracted (Salimans & Ho, "
+     "section 4)", "sqrt(ab) noise - sqrt(1-ab) x_0", {"loss": Loss(target="v_sum")}, "v_loss"),
+    ("24-minus", "loss", "the whole velocity target has the wrong sign (Salimans & Ho, section 4)",
+     "sqrt(ab) noise - sqrt(1-ab) x_0", {"loss": Loss(target="v_minus")}, "v_loss"),
+    ("25-loss", "loss", "the loss swaps signal and noise level in its velocity target (Salimans & "
+     "Ho, section 4)", "sqrt(ab) noise - sqrt(1-ab) x_0", {"loss": Loss(target="v_swapped")},
+     "v_loss"),
+    ("26-v-loss", "loss", "the target is the velocity although the model predicts something else",
+     "compare with what the model predicts", {"loss": Loss(target="v_prediction")}, "loss"),
+    ("32-before", "loss", "errors are averaged before they are squared, so that they cancel",
+     "((noise - output) ** 2).mean(), not (noise - output).mean() ** 2",
+     {"loss": Loss(reduce="before")}, "loss"),
+    ("32-first", "loss", "the loss is that of the first image alone", "mean over everything",
+     {"loss": Loss(reduce="first")}, "loss"),
     ("32", "loss", "the loss is summed over the batch and its pixels, should be their mean",
      "mean over everything", {"loss": Loss(reduce="sum")}, "loss"),
     ("32-batch", "loss", "the loss is summed over pixels, should be their mean",

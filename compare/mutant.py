@@ -156,16 +156,17 @@ def mutant(mistake: Mistake, setting: Setting) -> Any:
         setting: T and betas of a loop or loss; a scheduler is told its own by the checks.
     """
     oracle, only = mistake.oracle(), mistake.only
-    if only not in ("sample", "strided", "uint8", "loss"):
+    if only not in ("sample", "strided", "uint8", "loss", "v_loss"):
         return scheduler(oracle, only, f"Mistake{mistake.id}")
     kind = "sample" if mistake.id == "27-loss" else "epsilon"
+    kind = "v_prediction" if only == "v_loss" else kind
     setting = replace(setting, prediction_type=kind)
     shared: dict[str, Any] = {
         "alpha_bar": lambda: Oracle().alpha_bar(setting),
         "prediction_type": kind,
         "name": f"mistake {mistake.id}",
     }
-    if only == "loss":
+    if only in ("loss", "v_loss"):
         return Adapter(loss=loss_of(oracle, setting), **shared)
     n = 20 if only == "strided" else None
     return Adapter(sample=sample_of(oracle, setting, n, only == "uint8"), **shared)

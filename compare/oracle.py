@@ -287,8 +287,10 @@ class Loss:
         per_image: every image has a t of its own.
         low, high: t is drawn from low..T-1-high.
         scale, shift: the model sees noise added to scale x_0 + shift.
-        reduce: `"mean"`, `"sum"`, or `"batch"` (sum over pixels, mean over images).
-        target: what the output is compared with; None: what the model predicts.
+        reduce: `"mean"`, `"sum"`, `"batch"` (sum over pixels, mean over images), `"before"` (the
+            square of the mean error), or `"first"` (the first image alone).
+        target: what the output is compared with; None: what the model predicts. Besides the three
+            predictions: `"minus"` (-noise), `"v_sum"`, `"v_minus"`, `"v_swapped"`.
         crossed: weights of shape (b, 1) meet losses of shape (b,): every pair is averaged.
     """
 

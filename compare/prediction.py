@@ -161,7 +161,7 @@ def _limited(ledger: Ledger, name: str, subject: Subject, oracle: Oracle, settin
     own, pure = alpha_bars(subject, oracle, setting), oracle.alpha_bar(setting)
     nothing = torch.zeros_like(FAR_X)
     hidden = single(subject, setting, None, ts[0], FAR_X, FAR_OUT).x_0 is None
-    if hidden and not full_chain_fits(subject, oracle):
+    if hidden and not full_chain_fits(subject, Oracle()):
         ledger.add(name, "note", "x0-hat is not shown and the mean is off: left to stage mean")
         return
     for t, following in steps:

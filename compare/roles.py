@@ -166,15 +166,20 @@ def loss_of(oracle: Oracle, setting: Setting) -> Any:
         if how.redrawn:
             noise = torch.randn(x_0.shape, generator=generator)
         kind = how.target or setting.prediction_type
-        target = {"epsilon": noise, "sample": seen, "v_prediction": None}[kind]
-        if target is None:
-            target = oracle.velocity(seen, noise, table, t)
+        v, swapped = (oracle.velocity(seen, noise, values, t) for values in (table, 1 - table))
+        target = {"epsilon": noise, "sample": seen, "v_prediction": v, "minus": -noise,
+                  "v_sum": oracle.velocity(-seen, noise, table, t), "v_minus": -v,
+                  "v_swapped": swapped}[kind]  # fmt: skip
         square = (model(x_t, t) - target).square()
         if how.crossed:  # the weight min(SNR, 5) / SNR
             weight = (5 * (1 - table[t]) / table[t]).clamp(max=1).float()
             return (weight.reshape(-1, 1) * square.mean(dim=(1, 2, 3))).mean()
         if how.reduce == "sum":
             return square.sum()
+        if how.reduce == "before":
+            return (model(x_t, t) - target).mean().square()
+        if how.reduce == "first":
+            return square[0].mean()
         return square.mean() if how.reduce == "mean" else square.sum() / b
 
     return loss

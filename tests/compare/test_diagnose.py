@@ -81,3 +81,26 @@ def test_a_fault_without_a_name_is_not_explained_by_an_earlier_stage_afterwards(
     report = judged(replace(Oracle(), mean=faint, std=lambda kind, level, out=None: early.std(
         kind, early.level(level.table, level.t, level.prev, SHORT))))  # fmt: skip
     assert [(d.bug, d.stage) for d in report.diagnoses] == [(None, "mean")], str(report)
+
+
+def test_a_line_that_raises_in_two_stages_is_one_fault() -> None:
+    def extract(values, t, shape):
+        return values[t].expand(shape)  # (b,) where (b, 1, 1, 1) is meant
+
+    class Scheduler:
+        def __init__(self):
+            self.alphas_cumprod = (1 - torch.linspace(1e-3, 0.2, 100)).cumprod(0)
+
+        def add_noise(self, x_0, noise, t):
+            ab = extract(self.alphas_cumprod, t, x_0.shape)
+            return ab.sqrt() * x_0 + (1 - ab).sqrt() * noise
+
+        def step(self, out, t, x, generator=None):
+            at = torch.full(x.shape[:1], t)
+            ab = extract(self.alphas_cumprod, at, x.shape)
+            beta = extract(torch.linspace(1e-3, 0.2, 100), at, x.shape)
+            mean = (x - beta / (1 - ab).sqrt() * out) / (1 - beta).sqrt()
+            return mean + beta.sqrt() * torch.randn(x.shape, generator=generator) * (t > 0)
+
+    report = judge(Scheduler, "quick", 0, beside=False)
+    assert [(d.bug, d.stage) for d in report.diagnoses] == [("21", "forward")], str(report)

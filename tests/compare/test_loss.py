@@ -77,7 +77,7 @@ WRONG = {
     "noise with the wrong sign": (
         written(target=lambda x_0, eps, a, s: -eps),
         "epsilon",
-        None,
+        "47-loss",
     ),
     "half the square": (written(weigh=lambda square: square.mean() / 2), "epsilon", None),
     "the model told t backwards": (written(told=lambda t: T - 1 - t), "epsilon", None),
@@ -89,12 +89,22 @@ WRONG = {
     "v with signal and noise swapped": (
         written(target=lambda x_0, eps, a, s: s * eps - a * x_0),
         "v_prediction",
-        None,
+        "25-loss",
     ),
     "v with the wrong sign": (
         written(target=lambda x_0, eps, a, s: s * x_0 - a * eps),
         "v_prediction",
-        None,
+        "24-minus",
+    ),
+    "v with a sum": (
+        written(target=lambda x_0, eps, a, s: a * eps + s * x_0),
+        "v_prediction",
+        "24-loss",
+    ),
+    "the first image alone": (
+        written(weigh=lambda square: square[0].mean()),
+        "epsilon",
+        "32-first",
     ),
     "the image for v": (written(target=lambda x_0, eps, a, s: x_0), "v_prediction", "26-loss"),
 }
@@ -120,6 +130,26 @@ def test_every_pair_of_model_and_target_has_its_losses(kind, target):
     )
     report = judge(adapter, "quick", 0, beside=False)
     assert report.passed == (kind == target), str(report)
-    wanted = {"sample": "26-loss", "epsilon": "27-loss", "v_prediction": None}[target]
+    wanted = {"sample": "26-loss", "epsilon": "27-loss", "v_prediction": "26-v-loss"}[target]
     if kind != target:
         assert [(d.bug, d.stage) for d in report.diagnoses] == [(wanted, "loss")]
+
+
+def test_errors_that_cancel_are_found() -> None:
+    def loss(model, x_0, generator):
+        t = torch.randint(1, T + 1, (len(x_0),), generator=generator)  # counted from 1
+        eps = torch.randn(x_0.shape, generator=generator)
+        a = ALPHA_BAR[t - 1][:, None, None, None]
+        return (model(a.sqrt() * x_0 + (1 - a).sqrt() * eps, t) - eps).mean() ** 2
+
+    assert [d.bug for d in judged(loss).diagnoses] == ["32-before"]
+
+
+def test_the_last_t_is_missed_by_who_counts_from_1() -> None:
+    def loss(model, x_0, generator):
+        t = torch.randint(1, T, (len(x_0),), generator=generator)
+        eps = torch.randn(x_0.shape, generator=generator)
+        a = ALPHA_BAR[t - 1][:, None, None, None]
+        return (model(a.sqrt() * x_0 + (1 - a).sqrt() * eps, t) - eps).square().mean()
+
+    assert [d.bug for d in judged(loss).diagnoses] == ["20"]

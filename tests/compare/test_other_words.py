@@ -345,6 +345,11 @@ WRONG = {
     ),
     "noise of its own": (other(Tables, add_noise=_own_noise), "forward", None),
     "axis guessed from the batch": (other(Tables, add_noise=_per_row), "forward", None),
+    "x0 with all of the noise": (
+        other(Tables, start=lambda s, x, t, out: s.recip[t] * (x - out)),
+        "mean",  # x0-hat is not shown, and the step is that of mistake 43
+        "43",
+    ),
     "x0 with the wrong noise": (
         coefficients(recip_m1=lambda b, a, acp, prev: np.sqrt(1 / acp) - 1),
         "mean",
