@@ -173,7 +173,7 @@ def _best(
     best: tuple[Mistake, Oracle, list[str], Subject] | None = None
     # A loop that goes wrong is named as such before a step's formula that would look the same.
     for mistake in sorted(mistakes, key=lambda m: m.stage not in left):
-        if mistake.only == "ddim" and kind_of(subject) == "ddpm":
+        if mistake.only == "ddim" and kind_of(subject) == "ddpm" and subject.has("step"):
             continue
         if mistake.only == "v_loss" and subject.setting.prediction_type != "v_prediction":
             continue

@@ -10,6 +10,7 @@ from torch import Tensor
 from compare.built import Broken
 from compare.candidate import raised
 from compare.ledger import Ledger
+from compare.loop_steps import Run
 from compare.noise_law import SIX
 from compare.oracle import F64, Loop, Oracle
 from compare.probe import alpha_bars
@@ -17,7 +18,7 @@ from compare.replay import drawn
 from compare.roles import Spy, exact_denoiser, exact_output
 from compare.subject import Subject
 from compare.tolerances import TOLERANCES
-from compare.transitions import Run, transitions
+from compare.transitions import transitions
 
 SHAPE = (32, 2, 8, 8)
 

@@ -80,6 +80,7 @@ TESTED_WITH = {
     "curves": "judge",
     "evidence": "sampling",
     "exercises": "exercise",
+    "loop_steps": "loop",
     "loss_calls": "loss",
     "mutant": "kill_table",
     "noise_law": "variance",

@@ -75,3 +75,36 @@ def test_what_is_in_no_catalogue_does_not_hide_what_is() -> None:
     wrong = loop(lambda alpha: alpha**0.5, False, loud=lambda t: 0.9 if t > 500 else 1)
     report = judge(wrong, "quick", 0, beside=False)
     assert [d.bug for d in report.diagnoses] == ["95", None], str(report)
+
+
+def implicit(direction: Callable[[float, float], float]) -> Adapter:
+    """DDIM with eta = 0.5 in 50 steps; `direction` squared is of alpha-bar_prev and sigma."""
+    visited = [(t, t - 20) for t in reversed(range(0, 1000, 20))]
+
+    def sample(model, shape, generator):
+        model.eval()
+        x = torch.randn(shape, generator=generator)
+        for t, before in visited:
+            ab, prev = float(ALPHA_BAR[t]), float(ALPHA_BAR[before]) if before >= 0 else 1.0
+            sigma = 0.5 * ((1 - prev) / (1 - ab) * (1 - ab / prev)) ** 0.5
+            eps = model(x, torch.full(shape[:1], t))
+            x_0 = (x - (1 - ab) ** 0.5 * eps) / ab**0.5
+            x = prev**0.5 * x_0 + max(direction(prev, sigma), 0) ** 0.5 * eps
+            if before >= 0:
+                x = x + sigma * torch.randn(shape, generator=generator)
+        return x
+
+    return Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample, name="implicit")
+
+
+@pytest.mark.parametrize(
+    ("direction", "bugs"),
+    [
+        (lambda prev, sigma: 1 - prev - sigma**2, []),
+        (lambda prev, sigma: 1 - prev, ["82"]),
+        (lambda prev, sigma: 1 - prev - sigma, ["82-square"]),
+    ],
+)
+def test_a_loop_of_ddim_is_named_by_its_own_mistakes(direction, bugs) -> None:
+    report = judge(implicit(direction), "quick", 0, beside=False)
+    assert [d.bug for d in report.diagnoses] == bugs, str(report)

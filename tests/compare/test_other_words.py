@@ -266,6 +266,11 @@ def eps_mean(formula):
     return other(Epsilon, mean=lambda self, x, e, t: formula(self, x, e, t))
 
 
+def _with_stride_rounded_up(self, n):
+    Implicit.set_timesteps(self, n)
+    self.timesteps = torch.arange(0, STEPS, -(-STEPS // n)).flip(0)
+
+
 def _own_noise(self, x0, noise, t):
     return Tables.add_noise(self, x0, torch.randn_like(x0), t)
 
@@ -522,6 +527,11 @@ WRONG = {
         other(Strided, before=lambda s, t: s.acp[t - 1] if t > 0 else torch.tensor(1.0)),
         "timesteps",
         "70",
+    ),
+    "stride of its own list rounded up, in the step down": (
+        other(Implicit, set_timesteps=_with_stride_rounded_up),
+        "timesteps",
+        "72",
     ),
     "list one too long": (
         other(
