@@ -174,7 +174,7 @@ def _in_child(args: argparse.Namespace) -> int:
             status = child.wait(args.timeout)
         except subprocess.TimeoutExpired:
             _kill(child)
-            doing = (log.read_text().splitlines() or ["loading the candidate"])[-1]
+            doing = (log.read_text().splitlines() or ["starting"])[-1]
             return _fail(f"no answer within {args.timeout:g} s; it was {doing} (--timeout)")
         except KeyboardInterrupt:
             _kill(child)
@@ -206,7 +206,7 @@ def child(spec: dict, log: Path) -> int:
         say(f"past stage {stage}")
 
     screen = sys.stderr
-    say("loading the candidate")
+    say("loading the candidate and reading its conventions")
     command = "ddpm compare" + (f" --candidate {spec['candidate']}" if spec["candidate"] else "")
     command += " --level full" if spec["level"] == "full" else ""
     command += f" --seed {spec['seed']}" if spec["seed"] else ""

@@ -155,6 +155,8 @@ def _unnamed(stage: str, failing: list[Check], hint: str) -> Diagnosis:
         if "size of tensor" in check.message:
             fix = "coefficients (b,) meet images (b, c, h, w): reshape them to (b, 1, 1, 1)"
         return Diagnosis(None, stage, words, fix)
+    if re.search(r" returned (shape|\w+, not a tensor)", check.message):
+        return Diagnosis(None, stage, words, "return a tensor of the shape that was given")
     formula = "get_velocity" if "/get_velocity/" in check.id else stage
     fix = f"should be {FORMULAS.get(formula, 'as the oracle says')}"
     return Diagnosis(None, stage, words, f"{fix}; {hint}" if hint else fix)

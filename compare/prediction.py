@@ -46,12 +46,14 @@ def checks(subject: Subject, oracle: Oracle) -> list[Check]:
     ledger = Ledger("prediction", subject.strict)
     if not subject.has("step"):
         return ledger.checks
-    for name, setting, steps in kinds(subject):
-        with ledger.guard(name):
-            _unlimited(ledger, name, subject, oracle, setting, steps)
-    for name, setting in limits(subject).items():
-        with ledger.guard(name):
-            _limited(ledger, name, subject, oracle, setting)
+    with ledger.guard("step", quiet=True):  # a step that gives no answer is left to stage mean
+        probe(subject, subject.setting)
+        for name, setting, steps in kinds(subject):
+            with ledger.guard(name):
+                _unlimited(ledger, name, subject, oracle, setting, steps)
+        for name, setting in limits(subject).items():
+            with ledger.guard(name):
+                _limited(ledger, name, subject, oracle, setting)
     return ledger.checks
 
 

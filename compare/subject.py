@@ -99,13 +99,14 @@ class Subject:
 
     def _find_base(self) -> None:
         """Builds it once, without the keywords whose plain values it refuses."""
-        for name in sorted(self.named):
-            try:
-                self._make({name: getattr(self.setting, name)})
-            except REFUSALS as error:
-                self.named.discard(name)
-                self.not_offered.append(f"{name}={getattr(self.setting, name)!r} ({brief(error)})")
         try:
+            for name in sorted(self.named):
+                value = getattr(self.setting, name)
+                try:
+                    self._make({name: value})
+                except REFUSALS as error:
+                    self.named.discard(name)
+                    self.not_offered.append(f"{name}={value!r} ({brief(error)})")
             thing = self._make(self._keywords(self.setting))
         except Exception as error:
             raise Broken(f"cannot be built: {brief(error)}") from None

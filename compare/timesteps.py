@@ -9,6 +9,7 @@ from compare.affine import COUNTS_OF_OWN, OWN, chain, spacings, strided
 from compare.built import Broken, Built
 from compare.ledger import Ledger
 from compare.oracle import Oracle, Setting
+from compare.probe import probe
 from compare.report import Check
 from compare.subject import Subject
 
@@ -34,9 +35,11 @@ def checks(subject: Subject, oracle: Oracle) -> list[Check]:
         with ledger.guard("given"):
             _given(ledger, subject)
     if subject.has("step"):
-        for spacing, n in strided(subject):
-            with ledger.guard(f"previous/{spacing}-{n}"):
-                _previous(ledger, subject, oracle, spacing, n)
+        with ledger.guard("previous", quiet=True):  # what also shows at n = T is another stage's
+            probe(subject, subject.setting)
+            for spacing, n in strided(subject):
+                with ledger.guard(f"previous/{spacing}-{n}"):
+                    _previous(ledger, subject, oracle, spacing, n)
     if subject.has("previous_timestep"):
         for n in (10, subject.setting.num_train_timesteps):
             with ledger.guard(f"previous_timestep/{n}"):

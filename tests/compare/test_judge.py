@@ -71,6 +71,14 @@ def test_a_broken_candidate_is_one_line_in_process(name: str, tmp_path: Path) ->
     assert not report.passed
 
 
+def test_a_step_of_another_shape_is_one_fault_of_the_step(tmp_path: Path) -> None:
+    short = STEP + "        return super().step(out, t, x, generator)[:, :, :1]\n"
+    spec = f"{write(tmp_path, RIGHT + chr(10) + 'class Short(M):' + chr(10) + short)}:Short"
+    (only,) = judge(spec, "quick", 0, beside=False).diagnoses
+    assert only.stage == "mean"
+    assert only.fix == "return a tensor of the shape that was given"
+
+
 def test_a_right_file_passes_and_an_own_module_named_scratch_is_its_own(tmp_path: Path) -> None:
     (tmp_path / "scratch.py").write_text("ENDS = (0.001, 0.2)\n")
     text = "from scratch import ENDS\n" + RIGHT.replace("0.001, 0.2, 60", "*ENDS, 60")
