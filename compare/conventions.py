@@ -21,8 +21,6 @@ from compare.subject import Subject
 from compare.timesteps import may_be_list
 
 RIGHT = Oracle()
-
-
 CHOICES = (
     "beta_schedule", "prediction_type", "variance_type", "clip_sample", "timestep_spacing",
 )  # fmt: skip

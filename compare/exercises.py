@@ -54,6 +54,8 @@ class Exercise:
         return inspect.getsource(self.ours)
 
 
+OF_A_STD = ("49", "53", "54", "54-previous", "58", "59", "59-root", "50-unlogged", "49-beta")
+
 EXERCISES = (
     Exercise("2a", "scratch.schedule", "linear", "schedule", ("7", "8", "8-tenfold")),
     Exercise(
@@ -105,7 +107,7 @@ EXERCISES = (
         "scratch.reverse",
         "posterior_variance",
         "variance",
-        ("49", "53", "54", "54-previous", "58", "59", "59-root", "50-unlogged", "49-beta"),
+        OF_A_STD,
         variance="fixed_small",
     ),
     Exercise(
@@ -133,7 +135,7 @@ EXERCISES = (
         "scratch.ddim",
         "ddim_sigma",
         "variance",
-        ("49", "53", "54", "54-previous", "58", "59", "59-root", "50-unlogged", "49-beta"),
+        OF_A_STD,
         scheduler="DDIMScheduler",
     ),
     Exercise(

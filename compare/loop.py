@@ -62,10 +62,12 @@ def _ask(subject: Subject, table: Tensor) -> Run:
         far = call(
             Spy(_far_outside(subject, table), table), SHAPE, torch.Generator().manual_seed(1)
         )
+    x = torch.stack([x for x, *_ in model.seen])
+    out = torch.stack([out for _, _, out, _ in model.seen])
     return Run(
-        torch.stack([x for x, *_ in model.seen]),
+        x,
         torch.stack([t[0] for _, t, *_ in model.seen]),
-        torch.stack([out for _, _, out, _ in model.seen]),
+        out,
         any(training for *_, training in model.seen),
         model.training,
         result,
@@ -73,11 +75,7 @@ def _ask(subject: Subject, table: Tensor) -> Run:
         apart,
         far,
         model.unit > 1,
-        drawn(
-            torch.stack([x for x, *_ in model.seen]),
-            torch.stack([out for _, _, out, _ in model.seen]),
-            seed,
-        ),
+        drawn(x, out, seed),
     )
 
 

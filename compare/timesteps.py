@@ -60,16 +60,19 @@ def _said(ledger: Ledger, subject: Subject, oracle: Oracle, n: int) -> None:
     if wrong:
         i = wrong[0]
         message = f"previous_timestep({int(t[i])}) is {int(said[i])}, should be {int(right[i])}"
-    ledger.judge(
+    _none(
+        ledger,
         f"previous_timestep/{n}",
-        not wrong,
+        wrong,
         message,
-        message,
-        measured=float(len(wrong)),
-        allowed=0.0,
         input=f"every t of set_timesteps({n})",
         catches="mistake 72",
     )
+
+
+def _none(ledger: Ledger, name: str, wrong: list[int], message: str, **more: str) -> None:
+    """A check that holds where nothing is wrong; `message` says what is found either way."""
+    ledger.judge(name, not wrong, message, message, measured=float(len(wrong)), allowed=0.0, **more)
 
 
 def _inside(setting: Setting, n: int) -> bool:
@@ -93,13 +96,11 @@ def _lists(ledger: Ledger, name: str, subject: Subject, oracle: Oracle, setting:
             f"wrong for {len(wrong)} of {len(counts)} counts, first n={n}: {len(got)} steps "
             f"{_ends(got)}, should be {len(right)} steps {_ends(right)}"
         )
-    ledger.judge(
+    _none(
+        ledger,
         name,
-        not wrong,
+        wrong,
         message,
-        message,
-        measured=float(len(wrong)),
-        allowed=0.0,
         input=f"set_timesteps(n), n = 1..{T}",
         catches="mistakes 73, 74",
     )
