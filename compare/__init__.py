@@ -11,8 +11,8 @@ On the command line: `ddpm compare --candidate mine.py:MyScheduler`.
 
 from typing import Any, Literal
 
-from compare.candidate import Adapter
-from compare.report import Check, Diagnosis, Report
+from compare.candidate.load import Adapter
+from compare.verdict.report import Check, Diagnosis, Report
 
 __all__ = ["Adapter", "Check", "Diagnosis", "Report", "checks", "run"]
 
@@ -33,7 +33,7 @@ def run(candidate: Any = None, level: Literal["quick", "full"] = "quick", seed: 
     """
     if level not in ("quick", "full"):
         raise ValueError(f"level must be 'quick' or 'full', got {level!r}")
-    from compare.judge import judge
+    from compare.verdict.judge import judge
 
     return judge(candidate, level, seed)
 

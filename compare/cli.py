@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TextIO
 
-from compare.report import STAGES, Check, Report, stage_line
+from compare.verdict.report import STAGES, Check, Report, stage_line
 
 BACKENDS = {"scratch": "scratch:DDPMScheduler", "diffusers": "diffusers:DDPMScheduler"}
 WHAT = {
@@ -195,7 +195,7 @@ def _kill(child: subprocess.Popen) -> None:
 def child(spec: dict, log: Path) -> int:
     """In the child process: judges, prints, writes; says in `log` what it is at."""
     sys.path.append(os.getcwd())
-    from compare.judge import judge
+    from compare.verdict.judge import judge
 
     def say(line: str) -> None:
         with log.open("a") as stream:
@@ -211,7 +211,7 @@ def child(spec: dict, log: Path) -> int:
     command += " --level full" if spec["level"] == "full" else ""
     command += f" --seed {spec['seed']}" if spec["seed"] else ""
     if spec["run"]:
-        from compare.pipeline import judge_run
+        from compare.backends.organ_swap import judge_run
 
         say(f"drawing from {spec['run']}")
         report = judge_run(spec["run"], spec["level"], spec["seed"])
@@ -238,7 +238,7 @@ def _write(report: Report, spec: dict) -> None:
     if spec["json"]:
         _whole(Path(spec["json"]), json.dumps(report.to_dict(), indent=1) + "\n")
     if spec["html"]:
-        from compare.html import page
+        from compare.verdict.page import page
 
         _whole(Path(spec["html"]), page(report))
 

@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compare.candidate import Adapter, brief
-from compare.report import Report, stage_line
+from compare.candidate.load import Adapter, brief
+from compare.verdict.report import Report, stage_line
 
 PACKAGE = "denoising-diffusion-pytorch"
 OBJECTIVES = {"epsilon": "pred_noise", "sample": "pred_x0", "v_prediction": "pred_v"}
@@ -275,13 +275,13 @@ def page() -> str:
 
 
 def _judged(make: Callable[..., Adapter]) -> Report:
-    from compare.judge import judge
+    from compare.verdict.judge import judge
 
     return judge(make, "quick", 0, beside=False)
 
 
 def _lines(judged: list[tuple[Callable[..., Adapter], Report]]) -> Iterator[str]:
-    from compare.judge import quiet
+    from compare.verdict.judge import quiet
 
     package()
     with quiet():

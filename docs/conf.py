@@ -64,7 +64,7 @@ nitpick_ignore_regex = [
 nb_execution_mode = "cache"
 # Kept for as long as the cells *and* what they call stay the same.
 executed = HERE / "_build" / "executed"
-sources = pair.digest("scratch", "with_diffusers", "compare", "workbench")
+sources = pair.digest("scratch", "with_diffusers", "compare", "workbench", "ddpm")
 for outdated in executed.glob("*"):
     if outdated.name != sources:
         shutil.rmtree(outdated)

@@ -19,7 +19,7 @@ The first hour:
 9. `scratch/unet.py`: the network (Appendix B); its checks are in `scratch/unet_checks.py`.
 10. `scratch/pipeline.py`: the sampling loop (Algorithm 2).
 11. `scratch/config.py` and `scratch/saving.py`: configs and folders that Diffusers reads too.
-12. `compare/oracle.py`: the same formulas a third time, straight from the papers, as the judge.
+12. `compare/oracle/__init__.py`: the same formulas a third time, as the judge.
 """
 
 from scratch.ddim import DDIMScheduler

@@ -1,6 +1,80 @@
-"""For all tests: hypothesis measures no time, as the machine may be busy with others' work."""
+"""For all tests: runs so small that a step takes milliseconds, and files to load.
 
+Hypothesis measures no time, as the machine may be busy with others' work.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
 from hypothesis import settings
+
+from workbench.config import DiffusionConfig, ModelConfig, RunConfig, TrainConfig
+from workbench.data import Dataset, load
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture
+def tiny() -> Callable[..., RunConfig]:
+    """A run of four steps on pictures of 8x8; keywords change the part that knows them."""
+    base = RunConfig(
+        model=ModelConfig(channels=(8, 16), layers_per_block=1, norm_num_groups=4),
+        diffusion=DiffusionConfig(num_train_timesteps=20),
+        train=TrainConfig(batch_size=4, steps=4),
+    )
+
+    def make(**changes: object) -> RunConfig:
+        made = base
+        if changes.get("epochs"):
+            changes["steps"] = None
+        for name, value in changes.items():
+            for part in ("model", "diffusion", "train"):
+                if hasattr(getattr(base, part), name):
+                    given = {name: value}
+                    if name == "steps" and value is None:
+                        given["epochs"] = changes["epochs"]
+                    made = replace(made, **{part: replace(getattr(made, part), **given)})
+                    break
+            else:
+                made = replace(made, **{name: value})
+        return made
+
+    return make
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    """Ten labelled noise pictures (10, 1, 8, 8)."""
+    images = torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    return Dataset(images, torch.arange(10) % 3)
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[[str, np.ndarray], Path]:
+    """Save an array under a name and give the path."""
+
+    def save(name: str, array: np.ndarray) -> Path:
+        np.save(tmp_path / name, array)
+        return tmp_path / name
+
+    return save
+
+
+@pytest.fixture
+def refusal() -> Callable[..., str]:
+    """What `load` says, in one line, of data that it must refuse."""
+
+    def refusal(*arguments: Any, **options: Any) -> str:
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 - what it says is judged by the test
+            load(*arguments, **options)
+        message = str(caught.value)
+        assert "\n" not in message
+        return message
+
+    return refusal

@@ -1,7 +1,7 @@
 """What Diffusers lacks or gets wrong for DDPM and DDIM, and what to do about it.
 
-Each function stands for a finding, by the name that it has in `compare/findings.py`; the findings
-were measured with Diffusers 0.42.1. Nothing in the library is changed.
+Each function stands for a finding, by the name that it has in `compare/verdict/diffusers.py`.
+The findings were measured with Diffusers 0.42.1. Nothing in the library is changed.
 """
 
 from collections.abc import Callable, Mapping

@@ -70,7 +70,7 @@ def train_digits() -> None:
     if made_by.exists() and made_by.read_text() == digest("scratch", "workbench"):
         return
     shutil.rmtree(DIGITS, ignore_errors=True)
-    from workbench import cli
+    from ddpm import cli
 
     options = "--preset digits --num-train-timesteps 1000 --device cpu --quiet"
     if cli.main(["train", *options.split(), "--output", str(DIGITS)]) != 0:

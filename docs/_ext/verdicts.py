@@ -9,7 +9,7 @@ from typing import Any
 
 from pair import GENERATED, digest
 
-from compare.report import STAGES
+from compare.verdict.report import STAGES
 
 STAGE_PAGES = {
     "schedule": "schedule",
@@ -109,10 +109,10 @@ def report_page(report: dict[str, Any]) -> str:
 
 def mistakes_page() -> str:
     """The catalogue by stage, in the words in which a diagnosis says it."""
-    from compare.average_mistakes import AVERAGES
-    from compare.exercises import EXERCISES
     from compare.mistakes import MISTAKES
-    from compare.unet_mistakes import SLIPS
+    from compare.mistakes.average import AVERAGES
+    from compare.mistakes.unet import SLIPS
+    from ddpm.exercises import EXERCISES
 
     listed = {stage: [m for m in MISTAKES if m.stage == stage] for stage in STAGES}
     listed |= {"unet": list(SLIPS), "training": list(AVERAGES)}
@@ -129,7 +129,7 @@ def mistakes_page() -> str:
 
 def bounds_table() -> str:
     """How far a right program may be from the oracle, and why."""
-    from compare.tolerances import TOLERANCES
+    from compare.measure.tolerances import TOLERANCES
 
     rows = [tuple(cell(text) for text in t) for t in TOLERANCES.values()]
     return fitting(table(("quantity", "bound", "reason"), rows))
@@ -140,7 +140,7 @@ def exercises_table() -> str:
 
     Five columns, so that a phone shows them all.
     """
-    from compare.exercises import EXERCISES
+    from ddpm.exercises import EXERCISES
 
     rows = []
     for exercise in EXERCISES:
@@ -160,7 +160,7 @@ def exercises_table() -> str:
 
 def findings_table() -> str:
     """Every finding, run now."""
-    from compare.findings import FINDINGS, holds
+    from compare.verdict.diffusers import FINDINGS, holds
 
     out = [f"{len(FINDINGS)} findings.\n"]
     for finding in FINDINGS:
@@ -185,9 +185,9 @@ def begin_kill_table() -> Callable[[], str]:
         return lambda: kill_page(json.loads(kept.read_text()))
     for outdated in GENERATED.glob("kill-table-*.json"):
         outdated.unlink()
-    from compare.average_mistakes import AVERAGES
     from compare.mistakes import MISTAKES
-    from compare.unet_mistakes import SLIPS
+    from compare.mistakes.average import AVERAGES
+    from compare.mistakes.unet import SLIPS
 
     pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
     found = [
@@ -234,10 +234,10 @@ def kill_page(rows: list[dict[str, Any]]) -> str:
 
 def kill(index: int) -> dict[str, Any]:
     """The verdict on the mutant of one mistake."""
-    from compare.judge import judge
     from compare.mistakes import MISTAKES
-    from compare.mutant import mutant
+    from compare.mistakes.from_oracle import mutant
     from compare.oracle import Setting
+    from compare.verdict.judge import judge
 
     mistake, short = MISTAKES[index], Setting(num_train_timesteps=100, beta_end=0.2)
     report = judge(mutant(mistake, short), "quick", 0, beside=False, base=short)
@@ -251,9 +251,9 @@ def kill_network(index: int) -> dict[str, Any]:
     import diffusers
 
     import scratch
-    from compare.judge import quiet
-    from compare.unet import TINY, judge_network
-    from compare.unet_mistakes import SLIPS, planted
+    from compare.backends.network import TINY, judge_network
+    from compare.mistakes.unet import SLIPS, planted
+    from compare.verdict.judge import quiet
 
     slip, options = SLIPS[index], {**TINY, "dropout": 0.1}
     with quiet():
@@ -266,9 +266,9 @@ def kill_network(index: int) -> dict[str, Any]:
 
 def kill_average(index: int) -> dict[str, Any]:
     """The verdict on a moving average with one mistake; the check that fails is its name."""
-    from compare.average_mistakes import AVERAGES
-    from compare.ledger import Ledger
-    from compare.training_alone import judge_average
+    from compare.backends.training_alone import judge_average
+    from compare.measure.ledger import Ledger
+    from compare.mistakes.average import AVERAGES
 
     wrong, ledger = AVERAGES[index], Ledger("training")
     judge_average(ledger, "average/", wrong.average)

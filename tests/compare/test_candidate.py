@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import scratch
-from compare.candidate import (
+from compare.candidate.load import (
     Adapter,
     Unloadable,
     apart,

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from compare import conventions
-from compare.judge import judge
-from compare.subject import Subject
+from compare.candidate.subject import Subject
+from compare.verdict import conventions
+from compare.verdict.judge import judge
 
 T = 60
 BETAS = torch.linspace(1e-3, 0.2, T, dtype=torch.float64)

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from compare.judge import judge
+from compare.verdict.judge import judge
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from compare import Adapter
-from compare.forward import composed
-from compare.judge import judge
 from compare.mistakes import BY_ID
-from compare.mutant import mutant
+from compare.mistakes.from_oracle import mutant
 from compare.oracle import Oracle, Setting
-from compare.report import Check, Report
+from compare.stages.forward import composed
+from compare.verdict.judge import judge
+from compare.verdict.report import Check, Report
 
 SHORT = Setting(num_train_timesteps=60, beta_start=0.001, beta_end=0.2)
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from compare import independent
-from compare.judge import judge
-from compare.report import Report
+from compare.verdict.judge import judge
+from compare.verdict.report import Report
 
 HERE = find_spec("denoising_diffusion_pytorch") is not None
 installed = pytest.mark.skipif(

@@ -8,10 +8,10 @@ import torch
 
 import compare
 from compare.cli import TEMPLATE
-from compare.judge import judge
 from compare.mistakes import BY_ID
-from compare.mutant import mutant, scheduler
+from compare.mistakes.from_oracle import mutant, scheduler
 from compare.oracle import Oracle, Setting
+from compare.verdict.judge import judge
 
 RIGHT = """
 import torch

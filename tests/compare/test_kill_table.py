@@ -2,15 +2,15 @@
 
 import pytest
 
-from compare.average_mistakes import AVERAGES
-from compare.findings import FINDINGS
-from compare.judge import judge
+from compare.candidate.spy import loss_of, sample_of
 from compare.mistakes import BY_ID, MISTAKES, Mistake
-from compare.mutant import mutant, scheduler
+from compare.mistakes.average import AVERAGES
+from compare.mistakes.from_oracle import mutant, scheduler
+from compare.mistakes.unet import SLIPS
 from compare.oracle import Oracle, Setting
-from compare.report import Report
-from compare.roles import loss_of, sample_of
-from compare.unet_mistakes import SLIPS
+from compare.verdict.diffusers import FINDINGS
+from compare.verdict.judge import judge
+from compare.verdict.report import Report
 
 SHORT = Setting(num_train_timesteps=100, beta_end=0.2)
 SHARED = {f.bug: f.id for f in FINDINGS if f.seams}  # a candidate that shares one of these passes

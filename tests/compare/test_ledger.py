@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from compare.built import Broken
-from compare.ledger import Ledger, Stop
+from compare.candidate.scheduler import Broken
+from compare.measure.ledger import Ledger, Stop
 
 
 def values(ledger: Ledger, measured: list[float], pure: list[float] | None = None) -> None:

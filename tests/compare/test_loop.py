@@ -5,12 +5,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from compare import Adapter, conventions
-from compare.judge import judge, quiet
-from compare.ledger import Ledger
-from compare.loop import judge_loop
+from compare import Adapter
+from compare.candidate.subject import Subject
+from compare.measure.ledger import Ledger
 from compare.oracle import Oracle
-from compare.subject import Subject
+from compare.stages.loop import judge_loop
+from compare.verdict import conventions
+from compare.verdict.judge import judge, quiet
 
 ALPHA = 1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 ALPHA_BAR = ALPHA.cumprod(0)

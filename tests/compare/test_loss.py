@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from compare import Adapter
-from compare.judge import judge
+from compare.candidate.spy import loss_of
 from compare.oracle import Loss, Oracle, Setting
-from compare.roles import loss_of
+from compare.verdict.judge import judge
 
 T = 80
 BETA = torch.linspace(1e-3, 0.15, T)

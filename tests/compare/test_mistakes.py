@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from compare.mistakes import BY_ID, MISTAKES
 from compare.oracle import F64, Oracle, Setting
-from compare.report import STAGES
+from compare.verdict.report import STAGES
 
 RIGHT = Oracle()
 SETTING = Setting(num_train_timesteps=20, beta_end=0.2)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from compare.judge import judge
 from compare.mistakes import BY_ID
-from compare.mutant import scheduler
+from compare.mistakes.from_oracle import scheduler
 from compare.oracle import Oracle, Setting
-from compare.report import Diagnosis
+from compare.verdict.judge import judge
+from compare.verdict.report import Diagnosis
 
 SHORT = Setting(num_train_timesteps=60, beta_end=0.2)
 

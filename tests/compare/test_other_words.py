@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from compare.judge import judge
+from compare.verdict.judge import judge
 
 STEPS = 100
 ENDS = (1e-3, 0.2)

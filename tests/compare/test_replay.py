@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from compare import Adapter
-from compare.judge import judge
-from compare.replay import drawn
+from compare.measure.replay import drawn
+from compare.verdict.judge import judge
 
 BETA = torch.linspace(1e-4, 0.02, 500)
 ALPHA_BAR = (1 - BETA).cumprod(0)

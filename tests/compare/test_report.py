@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from compare.report import Check, Diagnosis, Report, Status, stage_line, with_command
+from compare.verdict.report import Check, Diagnosis, Report, Status, stage_line, with_command
 
 
 def check(status: Status, stage: str = "mean", measured: float = 0.5) -> Check:

@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from compare.chains import IMAGES
-from compare.evidence import RIGHT, at_the_end
-from compare.judge import judge
-from compare.mutant import scheduler
+from compare.candidate.spy import CENTRE, SPREAD, exact_denoiser
+from compare.candidate.subject import Subject
+from compare.measure.chains import IMAGES
+from compare.measure.noise import RIGHT, at_the_end
+from compare.mistakes.from_oracle import scheduler
 from compare.oracle import Oracle, Setting
-from compare.report import Report
-from compare.roles import CENTRE, SPREAD, exact_denoiser
-from compare.sampling import affine_denoiser, checks, marginals
-from compare.subject import Subject
+from compare.stages.sampling import affine_denoiser, checks, marginals
+from compare.verdict.judge import judge
+from compare.verdict.report import Report
 
 SHORT = Setting(num_train_timesteps=400, beta_end=0.05)
 
@@ -258,7 +258,7 @@ def test_the_power_at_the_end_of_a_chain(what: str) -> None:
 
 
 def test_ddim_is_walked_with_noise_and_without() -> None:
-    from compare.candidate import load
+    from compare.candidate.load import load
 
     found = load("scratch:DDIMScheduler")[0]
     report = judge(found, "quick", 0, only="sampling", beside=False, base=SHORT)
@@ -282,7 +282,7 @@ def test_full_walks_more_than_quick() -> None:
 
 def test_what_follows_from_a_finding_of_a_step_is_as_known() -> None:
     """Diffusers' noise at the end of a `trailing` chain shows in its pictures too."""
-    from compare.candidate import load
+    from compare.candidate.load import load
 
     found = load("diffusers:DDPMScheduler")[0]
     base = replace(SHORT, num_train_timesteps=100, beta_end=0.2, timestep_spacing="trailing")

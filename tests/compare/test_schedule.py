@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from compare.judge import judge
-from compare.mutant import scheduler
+from compare.mistakes.from_oracle import scheduler
 from compare.oracle import Oracle, Setting
-from compare.schedule import bound, log_snr
+from compare.stages.schedule import bound, log_snr
+from compare.verdict.judge import judge
 
 SHORT = Setting(num_train_timesteps=60, beta_end=0.2)
 

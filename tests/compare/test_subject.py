@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from compare.built import Broken
-from compare.judge import judge
+from compare.candidate.scheduler import Broken
+from compare.candidate.subject import Subject
 from compare.oracle import Setting, betas
-from compare.subject import Subject
+from compare.verdict.judge import judge
 
 
 def tables(cosine_is: str) -> type:

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from compare.judge import judge
 from compare.mistakes import BY_ID
-from compare.mutant import scheduler
+from compare.mistakes.from_oracle import scheduler
 from compare.oracle import Oracle, Setting
+from compare.verdict.judge import judge
 
 SHORT = Setting(num_train_timesteps=100, beta_end=0.2)
 

@@ -5,13 +5,14 @@ import re
 import pytest
 from scipy import stats
 
-from compare import Adapter, noise_law
-from compare.judge import judge
-from compare.mutant import scheduler
+from compare import Adapter
+from compare.candidate.spy import loss_of, sample_of
+from compare.measure import noise_law
+from compare.measure.tolerances import RATE, TOLERANCES, of_a_step
+from compare.mistakes.from_oracle import scheduler
 from compare.oracle import Oracle, Setting
-from compare.report import Check
-from compare.roles import loss_of, sample_of
-from compare.tolerances import RATE, TOLERANCES, of_a_step
+from compare.verdict.judge import judge
+from compare.verdict.report import Check
 
 SHORT = Setting(num_train_timesteps=60, beta_end=0.3)
 FAMILY = 1e-6  # of false alarms in a run

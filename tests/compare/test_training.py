@@ -11,11 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from compare import training
-from compare.average_mistakes import AVERAGES
-from compare.ledger import Ledger
-from compare.trained import Trained, train
-from compare.training import (
+from compare.backends import training
+from compare.backends.trained import Trained, train
+from compare.backends.training import (
     BY_HAND,
     judge_losses,
     judge_runs,
@@ -23,7 +21,9 @@ from compare.training import (
     settings,
     small_sprites,
 )
-from compare.training_alone import judge_average, judge_sampling_mode, judge_trainer
+from compare.backends.training_alone import judge_average, judge_sampling_mode, judge_trainer
+from compare.measure.ledger import Ledger
+from compare.mistakes.average import AVERAGES
 from workbench import trainer
 from workbench.ema import EMA
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from compare.judge import judge
-from compare.mutant import scheduler
+from compare.mistakes.from_oracle import scheduler
 from compare.oracle import Oracle, Setting
+from compare.verdict.judge import judge
 
 RIGHT = Oracle()
 

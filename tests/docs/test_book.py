@@ -19,11 +19,11 @@ import pair  # noqa: E402
 import verdicts  # noqa: E402
 from pairs import PAIRS, Pair  # noqa: E402
 
-from compare.average_mistakes import AVERAGES  # noqa: E402
-from compare.exercises import EXERCISES  # noqa: E402
 from compare.mistakes import MISTAKES  # noqa: E402
-from compare.report import STAGES  # noqa: E402
-from compare.unet_mistakes import SLIPS  # noqa: E402
+from compare.mistakes.average import AVERAGES  # noqa: E402
+from compare.mistakes.unet import SLIPS  # noqa: E402
+from compare.verdict.report import STAGES  # noqa: E402
+from ddpm.exercises import EXERCISES  # noqa: E402
 
 PAGES = sorted(
     page for page in DOCS.rglob("*.md") if "_gen" not in page.parts and "_build" not in page.parts

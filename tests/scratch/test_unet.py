@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from compare.unet import TINY
+from compare.backends.network import TINY
 from scratch.unet import UNet2DModel, timestep_embedding
 
 # Outputs and gradients are compared relative to their largest entry: entries near zero are sums of

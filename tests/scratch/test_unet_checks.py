@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from compare.unet import TINY
+from compare.backends.network import TINY
 from scratch import UNet2DModel
 from scratch.unet_checks import one_per_image
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from compare import findings, oracle
+from compare import oracle
+from compare.verdict import diffusers as findings
 from with_diffusers import gaps
 
 SPACINGS = ("leading", "linspace", "trailing")

@@ -11,8 +11,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from ddpm.cli import main
 from workbench import processes, runs
-from workbench.cli import main
 
 OPTIONS = """
 train --data FOLDER/images.npy --labels FOLDER/labels.npy --steps 5 --batch-size 6 --optimizer adam
@@ -29,7 +29,7 @@ def together(count: int, *options: str) -> list[subprocess.CompletedProcess[str]
     common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     started = [
         subprocess.Popen(
-            [sys.executable, "-m", "workbench.cli", *options],
+            [sys.executable, "-m", "ddpm.cli", *options],
             env={**os.environ, **common, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )

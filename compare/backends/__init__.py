@@ -1,0 +1,1 @@
+"""Both backends without a candidate: networks block by block, training, the organ swap."""

@@ -1,0 +1,147 @@
+"""What a trainer owes its run, seen without another to measure it by."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from compare.backends.trained import Trained, same_weights, weights_of
+from compare.measure.ledger import Ledger
+from compare.measure.tolerances import FACTOR, UNIT
+
+
+class Averages(Protocol):
+    """What an exponential moving average of weights offers."""
+
+    def update(self, model: nn.Module) -> None:
+        """Takes the model's weights in."""
+
+    def applied_to(self, model: nn.Module) -> AbstractContextManager[nn.Module]:
+        """The model with the averaged weights inside the block."""
+
+
+def judge_trainer(ledger: Ledger, prefix: str, run: Trained) -> None:
+    """What the trainer owes a run: training mode, the moving average, the raw weights back.
+
+    Args:
+        ledger: where to write the checks.
+        prefix: of their names.
+        run: that was trained.
+    """
+    from workbench.trainer import sampling_weights
+
+    wrong = run.modes.index(False) if False in run.modes else None
+    ledger.judge(
+        f"{prefix}mode",
+        wrong is None,
+        "the network is in training mode at every step",
+        f"the network is in eval mode at step {wrong}",
+        catches="95",
+    )
+    rounding = {n: FACTOR * UNIT * len(run.losses) * w for n, w in run.largest.items()}
+    same_weights(
+        ledger,
+        f"{prefix}average",
+        "an averaged weight",
+        run.averaged,
+        run.expected_average,
+        rounding,
+    )
+    raw = weights_of(run.state.unet)
+    with sampling_weights(run.state) as lent:
+        inside = weights_of(lent)
+    same_weights(
+        ledger, f"{prefix}samples-with", "a weight that is sampled with", inside, run.averaged, {}
+    )
+    same_weights(
+        ledger,
+        f"{prefix}trains-on",
+        "a weight after sampling",
+        weights_of(run.state.unet),
+        raw,
+        {},
+    )
+
+
+def judge_average(
+    ledger: Ledger, prefix: str, average: Callable[[nn.Module, float], Averages]
+) -> None:
+    """An exponential moving average: it averages weights, leaves buffers, and gives back.
+
+    Args:
+        ledger: where to write the checks.
+        prefix: of their names.
+        average: makes one of a model and a decay.
+    """
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+            self.register_buffer("alphas_cumprod", torch.tensor([0.9, 0.5, 0.1]))
+
+    model = Model()
+    averages = average(model, 0.5)
+    with torch.no_grad():
+        model.weight.add_(4)
+    model.alphas_cumprod = torch.tensor([0.8, 0.4, 0.2])
+    averages.update(model)
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    with averages.applied_to(model):
+        inside = {name: value.clone() for name, value in model.state_dict().items()}
+    after = model.state_dict()
+    weight, first = inside["weight"], torch.tensor([1.0, -2.0])
+    ledger.judge(
+        f"{prefix}moves",
+        bool(((weight > first) & (weight <= own["weight"])).all()),
+        "an update moves the average towards the weights",
+        f"after an update from {first.tolist()} to {own['weight'].tolist()} the average is "
+        f"{weight.tolist()}",
+        catches="101",
+    )
+    ledger.judge(
+        f"{prefix}buffers",
+        torch.equal(inside["alphas_cumprod"], own["alphas_cumprod"]),
+        "buffers are the model's own",
+        "buffers are averaged like weights: a schedule in a buffer is no schedule afterwards",
+        catches="100",
+    )
+    ledger.judge(
+        f"{prefix}gives-back",
+        all(torch.equal(after[name], value) for name, value in own.items()),
+        "after sampling the model has its own weights again",
+        "the averaged weights stay in the model: training goes on from them",
+        catches="101",
+    )
+
+
+def judge_sampling_mode(
+    ledger: Ledger, name: str, unet: nn.Module, draw: Callable[[Any], None]
+) -> None:
+    """A network in training mode samples in eval mode, and is in training mode again afterwards.
+
+    Args:
+        ledger: where to write the check.
+        name: of the check.
+        unet: any network.
+        draw: draws pictures with it.
+    """
+    unet.train()
+    modes: list[bool] = []
+    hook = unet.register_forward_pre_hook(lambda module, given: modes.append(module.training))
+    try:
+        draw(unet)
+    finally:
+        hook.remove()
+    ledger.judge(
+        name,
+        bool(modes) and not any(modes) and unet.training,
+        "samples in eval mode, then trains on",
+        "the network samples in training mode: dropout stays on"
+        if any(modes)
+        else "the network is left in eval mode after sampling",
+        input="a network in training mode",
+        catches="95",
+    )

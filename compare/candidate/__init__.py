@@ -1,0 +1,1 @@
+"""Somebody else's code: loaded, built, called and remembered."""

@@ -1,0 +1,225 @@
+"""Loads somebody else's scheduler apart from our own modules; a door for other shapes of code.
+
+A candidate is a class or factory, `FILE.py:NAME`, `package.module:NAME`, or an `Adapter`.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+OURS = ("scratch", "with_diffusers", "compare", "workbench", "ddpm")
+REFUSALS = (ValueError, TypeError, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Any of five roles, for code that is not a scheduler class.
+
+    A `step`, `sample` or `loss` without a parameter for the generator draws from the global state.
+
+    Attributes:
+        alpha_bar: () -> (T,) tensor, alpha-bar_t for t = 0..T-1.
+        add_noise: (x_0, noise, t) -> x_t; images (b, c, h, w), t (b,) int64 from 0 to T-1.
+        step: (model_output, t, x_t, generator) -> x_{t-1}; t an int from 0 to T-1, full chain.
+        sample: (model, shape, generator) -> images of that shape: a whole loop from noise;
+            `model(x, t)` is an `nn.Module` that returns what `prediction_type` says.
+        loss: (model, x_0, generator) -> scalar: one training loss on images in [-1, 1].
+        prediction_type: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`.
+        name: shown in the verdict.
+
+    >>> import torch
+    >>> Adapter(alpha_bar=lambda: torch.linspace(0.99, 0.01, 10)).roles
+    ['alpha_bar']
+    """
+
+    alpha_bar: Callable[[], Any] | None = None
+    add_noise: Callable[..., Any] | None = None
+    step: Callable[..., Any] | None = None
+    sample: Callable[..., Any] | None = None
+    loss: Callable[..., Any] | None = None
+    prediction_type: str = "epsilon"
+    name: str = "adapter"
+
+    @property
+    def roles(self) -> list[str]:
+        """Names of the roles that are filled."""
+        names = ("alpha_bar", "add_noise", "step", "sample", "loss")
+        return [name for name in names if getattr(self, name) is not None]
+
+    def with_generators(self) -> "Adapter":
+        """The same, its `sample` and `loss` both called with a generator, which they may ignore."""
+        sample, loss = (ignoring_generator(role) for role in (self.sample, self.loss))
+        return replace(self, sample=sample, loss=loss)
+
+
+def takes_generator(role: Callable[..., Any], place: int) -> bool:
+    """True if a role has a parameter at the place of the generator.
+
+    >>> takes_generator(lambda model, shape: None, 2)
+    False
+    """
+    parameters = inspect.signature(role).parameters.values()
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = sum(p.kind in by_place for p in parameters)
+    anything = any(p.kind == inspect.Parameter.VAR_POSITIONAL for p in parameters)
+    return anything or positional > place
+
+
+def ignoring_generator(role: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    """A role (model, what, generator) from one that may take no generator."""
+    if role is None or takes_generator(role, 2):
+        return role
+
+    def called(model: Any, what: Any, generator: Any) -> Any:
+        if isinstance(generator, list):
+            raise TypeError("takes no generators")
+        return role(model, what)
+
+    return called
+
+
+class Unloadable(Exception):
+    """A candidate that cannot be loaded; the text is one line for the user."""
+
+
+@dataclass
+class Namesakes:
+    """A candidate's own modules that bear names of ours, and the folder they come from."""
+
+    folder: str | None
+    modules: dict[str, ModuleType]
+
+
+@contextmanager
+def apart(own: Namesakes) -> Iterator[None]:
+    """Puts a candidate's own modules in the place of ours of the same names, for a while."""
+    if own.folder is None:
+        yield
+        return
+    ours = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_ours(name)}
+    sys.modules.update(own.modules)
+    sys.path.insert(0, own.folder)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(own.folder)
+        theirs = [name for name in sys.modules if _is_ours(name)]
+        own.modules.update({name: sys.modules.pop(name) for name in theirs})
+        sys.modules.update(ours)
+
+
+def _is_ours(name: str) -> bool:
+    return name.split(".")[0] in OURS
+
+
+def _namesakes(folder: Path) -> bool:
+    """True if the folder has modules of our names that are not ours."""
+    here = Path(__file__).resolve().parents[2]
+    if folder.resolve() == here:
+        return False
+    return any((folder / f"{n}.py").exists() or (folder / n / "__init__.py").exists() for n in OURS)
+
+
+def load(spec: str) -> tuple[Any, Namesakes]:
+    """The object named by `FILE.py:NAME` or `package.module:NAME`, and its modules of our names.
+
+    Raises:
+        Unloadable: the spec, file, module or name is missing, or importing it fails.
+
+    >>> try: load("diffusers")
+    ... except Unloadable as error: print(error)
+    candidate 'diffusers' must be FILE.py:NAME or package.module:NAME
+    """
+    path, _, name = spec.rpartition(":")
+    if not path or not name:
+        raise Unloadable(f"candidate {spec!r} must be FILE.py:NAME or package.module:NAME")
+    own = Namesakes(None, {})
+    if path.endswith(".py"):
+        found, own = _load_file(Path(path))
+    else:
+        with _one_line(f"cannot import {path}"):
+            found = importlib.import_module(path)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise Unloadable(f"{path} has no {name!r}")
+        found = getattr(found, part)
+    return found, own
+
+
+def _load_file(file: Path) -> tuple[Any, Namesakes]:
+    if not file.is_file():
+        raise Unloadable(f"no such file: {file}")
+    folder = file.resolve().parent
+    spec = importlib.util.spec_from_file_location(f"_candidate_{file.stem}", file.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickling look the module up
+    own = Namesakes(str(folder) if _namesakes(folder) else None, {})
+    if own.folder is None and str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))  # its neighbours, now and when a method imports them
+        importlib.invalidate_caches()
+    with _one_line(f"cannot import {file}"), apart(own):
+        spec.loader.exec_module(module)
+    return module, own
+
+
+@contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise Unloadable(f"{what}: {brief(error)}") from None
+
+
+def brief(error: BaseException) -> str:
+    """An exception in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
+
+
+def raised(error: BaseException) -> str:
+    """`brief`, with the last line of a candidate's own code that led to it.
+
+    >>> def step(): raise ValueError("boom")
+    >>> try: step()
+    ... except ValueError as error: print(raised(error).split(" (")[0])
+    ValueError: boom
+    """
+    root = Path(__file__).resolve().parents[2]
+    ours = tuple(str(root / name) for name in OURS)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(ours) and "site-packages" not in frame.filename
+    ]
+    if not frames:
+        return brief(error)
+    return f"{brief(error)} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+
+
+def named_keywords(function: Any) -> dict[str, Any]:
+    """The keywords that a signature names, with their defaults; `**kwargs` does not count.
+
+    >>> named_keywords(lambda a, b=2, **rest: None)
+    {'a': <class 'inspect._empty'>, 'b': 2}
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    skipped = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {
+        p.name: p.default
+        for p in parameters
+        if p.kind not in (*skipped, inspect.Parameter.POSITIONAL_ONLY) and p.name != "self"
+    }

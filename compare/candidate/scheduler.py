@@ -1,0 +1,244 @@
+"""One scheduler of a candidate: called positionally, its answers as float64, remembered."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compare.candidate.load import REFUSALS, apart, raised
+from compare.oracle import F64, Setting
+
+if TYPE_CHECKING:
+    from compare.candidate.subject import Subject
+
+
+CALLS = {  # how each is called, for whoever has another order
+    "add_noise": "add_noise(x_0, noise, t)",
+    "get_velocity": "get_velocity(x_0, noise, t)",
+    "step": "step(model_output, t, x_t)",
+    "set_timesteps": "set_timesteps(n)",
+    "previous_timestep": "previous_timestep(t)",
+}
+
+
+class Broken(Exception):
+    """What a candidate did instead of answering, in one line; a wrong shape is not `raised`."""
+
+    def __init__(self, text: str, raised: bool = True):
+        super().__init__(text)
+        self.raised = raised
+
+
+@dataclass
+class Answer:
+    """What one step returned, in float64, and the dtype it came in."""
+
+    prev: Tensor
+    x_0: Tensor | None
+    dtype: torch.dtype
+
+
+@dataclass
+class Built:
+    """One scheduler of a candidate, made with one setting."""
+
+    subject: "Subject"
+    thing: Any
+    setting: Setting
+    key: str
+    visited: list[int] = field(default_factory=list)
+    _by_t: dict[int, Any] = field(default_factory=dict)
+    _n: int | None = None
+    _lists: dict[int, list[float]] = field(default_factory=dict)
+
+    def _call(self, what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            with apart(self.subject.own):
+                return function(*args, **kwargs)
+        except (Exception, SystemExit) as error:
+            refused = isinstance(error, REFUSALS)
+            broken = Broken(f"{CALLS.get(what, what)} raises {raised(error)}")
+            broken.refused = refused  # type: ignore[attr-defined]
+            raise broken from None
+
+    def raw_table(self) -> Tensor | None:
+        """`alphas_cumprod` as float64, whatever its length, or None."""
+        value = getattr(self.thing, "alphas_cumprod", None)
+        return None if value is None else self._tensor("alphas_cumprod", value)
+
+    def betas(self) -> Tensor | None:
+        """`betas` as float64, or None."""
+        value = getattr(self.thing, "betas", None)
+        return None if value is None or callable(value) else self._tensor("betas", value)
+
+    def _tensor(self, what: str, value: Any) -> Tensor:
+        if callable(value):
+            value = self._call(what, value)
+        return self._call(what, lambda: torch.as_tensor(value).detach().to("cpu", F64).flatten())
+
+    def table(self) -> Tensor | None:
+        """(T,) alpha-bar_t from t = 0, from the table or from add_noise where c0^2 + c1^2 = 1."""
+
+        def ask() -> Tensor | None:
+            raw = self.raw_table()
+            if raw is not None:
+                return raw[self.subject.t_base :]
+            if not self.subject.has("add_noise"):
+                return None
+            c0, c1 = self.coefficients(torch.float32)
+            whole = c0**2 + c1**2
+            if not bool(((whole - 1).abs() < 1e-5).all()):
+                return None
+            return torch.where(c1**2 < 0.5, 1 - c1**2, c0**2)
+
+        return self.subject.remember((self.key, "table"), ask)
+
+    def coefficients(self, dtype: torch.dtype, upto: int | None = None) -> tuple[Tensor, Tensor]:
+        """What add_noise multiplies x_0 and the noise by, for t = 0, 1, ..., each (T,) float64."""
+
+        def ask() -> tuple[Tensor, Tensor]:
+            t = torch.arange(upto or self.setting.num_train_timesteps)
+            one = torch.ones(len(t), 1, 2, 3, dtype=dtype)
+            c0 = self.add_noise(one, 0 * one, t)[:, 0, 0, 0]
+            return c0, self.add_noise(0 * one, one, t)[:, 0, 0, 0]
+
+        return self.subject.remember((self.key, "coefficients", dtype, upto), ask)
+
+    def add_noise(self, x_0: Tensor, noise: Tensor, t: Tensor, method: str = "add_noise") -> Tensor:
+        """`add_noise` (or `get_velocity`) of images, as float64."""
+        self._seed(0)
+        function = getattr(self.thing, method, None)
+        if function is None:
+            raise Broken(f"has no method {method}(x_0, noise, t)")
+        given = {"the images": x_0.clone(), "the noise": noise.clone()}
+        result = self._call(method, function, *given.values(), t + self.subject.t_base)
+        self._look_over(method, given)
+        if not isinstance(result, Tensor):
+            raise Broken(f"{method} returned {type(result).__name__}, not a tensor", raised=False)
+        if result.shape != x_0.shape:
+            shapes = f"{tuple(result.shape)} for images of shape {tuple(x_0.shape)}"
+            raise Broken(f"{method} returned shape {shapes}", raised=False)
+        return result.detach().to(F64)
+
+    def timesteps(self, n: int) -> Tensor:
+        """The list that `set_timesteps(n)` leaves, counted from 0, float64."""
+
+        def ask() -> Tensor:
+            self._n = None  # step() must set its own chain again
+            return self._floats(self._listed(n))
+
+        return self.subject.remember((self.key, "timesteps", n), ask)
+
+    def given_timesteps(self, chosen: list[int]) -> list[float]:
+        """The list that `set_timesteps(timesteps=chosen)` leaves."""
+        self._n = None
+        self._call("set_timesteps", self.thing.set_timesteps, timesteps=chosen)
+        return self._floats(self.thing.timesteps).tolist()
+
+    def previous(self, n: int) -> list[int]:
+        """What `previous_timestep` says of every step of the chain of n, from the top."""
+        self._visit(n)
+        ask, base = self.thing.previous_timestep, self.subject.t_base
+        elements = [self._by_t[t] for t in self.visited]
+        return [int(self._call("previous_timestep", ask, e)) - base for e in elements]
+
+    def visit(self, n: int | None) -> list[int]:
+        """Sets the chain of n steps (None: all) and returns its steps that exist, from the top."""
+        self._visit(n or self.setting.num_train_timesteps)
+        return self.visited
+
+    @property
+    def length(self) -> int:
+        """n of the chain that is set."""
+        return self._n or self.setting.num_train_timesteps
+
+    def _listed(self, n: int) -> Any:
+        if self.subject.has("set_timesteps"):
+            self._call("set_timesteps", self.thing.set_timesteps, n)
+            listed = getattr(self.thing, "timesteps", None)
+            if listed is None:
+                raise Broken("set_timesteps leaves no `timesteps`", raised=False)
+            found = self._floats(listed).tolist()
+            if self._lists.setdefault(n, found) != found:
+                text = f"set_timesteps({n}) leaves another list when it is called again"
+                raise Broken(text, raised=False)
+            return listed
+        if n == self.setting.num_train_timesteps:
+            return [t + self.subject.t_base for t in reversed(range(n))]
+        raise Broken("has no method set_timesteps(n)")
+
+    def _floats(self, listed: Any) -> Tensor:
+        if not isinstance(listed, Tensor):
+            listed = torch.tensor([float(t) for t in listed], dtype=F64)
+        return listed.detach().to("cpu", F64) - self.subject.t_base
+
+    def _visit(self, n: int) -> None:
+        if n == self._n:
+            return
+        T, base = self.setting.num_train_timesteps, self.subject.t_base
+        elements = list(self._listed(n))
+        inside = [e for e in elements if 0 <= float(e) - base < T]
+        self._n = n
+        self.visited = [int(e) - base for e in inside]
+        self._by_t = dict(zip(self.visited, inside, strict=True))
+
+    def step(self, out: Tensor, t: int, x_t: Tensor, seed: int, generator: Any = None) -> Answer:
+        """One reverse step from `t`, every source of randomness set to `seed`."""
+        self._seed(seed)
+        kwargs: dict[str, Any] = {}
+        named = self.subject.step_named
+        if "generator" in named:
+            kwargs["generator"] = generator or torch.Generator().manual_seed(seed)
+        if "eta" in named:
+            kwargs["eta"] = self.setting.eta
+        if "use_clipped_model_output" in named:
+            kwargs["use_clipped_model_output"] = self.setting.use_clipped_model_output
+        element = self._by_t.get(t, t + self.subject.t_base)
+        function = getattr(self.thing, "step", None)
+        if function is None:
+            raise Broken("has no method step(model_output, t, x_t)")
+        given = {"the model output": out.clone(), "x_t": x_t.clone()}
+        result = self._call("step", function, given["the model output"], element, given["x_t"],
+                            **kwargs)  # fmt: skip
+        self._look_over("step", given)
+        prev, x_0 = _parts(result)
+        if not isinstance(prev, Tensor):
+            raise Broken(f"step returned {type(result).__name__}, not a tensor", raised=False)
+        if prev.shape != x_t.shape:
+            shapes = f"{tuple(prev.shape)} for a sample of shape {tuple(x_t.shape)}"
+            raise Broken(f"step returned shape {shapes}", raised=False)
+        if not isinstance(x_0, Tensor) or x_0.shape != x_t.shape:
+            x_0 = None
+        return Answer(
+            prev.detach().to(F64), None if x_0 is None else x_0.detach().to(F64), prev.dtype
+        )
+
+    def _look_over(self, method: str, given: dict[str, Tensor]) -> None:
+        """Writes down which of the clones given to a method were changed in place."""
+        changed = {f"{method} changes {name}" for name, v in given.items() if v._version}
+        self.subject.overwritten |= changed
+
+    def _seed(self, seed: int) -> None:
+        if self.subject.global_state:
+            seed_everything(seed)
+
+
+def seed_everything(seed: int) -> None:
+    """Sets every source of random numbers that a candidate may draw from."""
+    torch.default_generator.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (a candidate may draw from it)
+    random.seed(seed)
+
+
+def _parts(result: Any) -> tuple[Any, Any]:
+    if isinstance(result, dict):
+        return result.get("prev_sample"), result.get("pred_original_sample")
+    if hasattr(result, "prev_sample"):
+        return result.prev_sample, getattr(result, "pred_original_sample", None)
+    if isinstance(result, tuple):
+        return (result[0] if result else None), None
+    return result, None

@@ -1,0 +1,209 @@
+"""A candidate as the checks see it: built with named keywords, called positionally, remembered.
+
+What a candidate answers never depends on the oracle, so every answer is kept: the checks can be
+asked again with another oracle (a mistake of the catalogue) without calling the candidate again.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+from compare.candidate.load import (
+    REFUSALS,
+    Adapter,
+    Namesakes,
+    apart,
+    brief,
+    named_keywords,
+    takes_generator,
+)
+from compare.candidate.scheduler import Broken, Built
+from compare.oracle import Setting
+
+OTHER_NAMES = {  # tried where Diffusers' word is refused
+    "squaredcos_cap_v2": "cosine",
+    "v_prediction": "v",
+    "epsilon": "eps",
+    "sample": "x_0",
+}
+STEP_ONLY = ("eta", "use_clipped_model_output")
+NAMES = tuple(f.name for f in fields(Setting) if f.name not in STEP_ONLY)
+
+
+class _FromAdapter:
+    """An adapter with the methods of a scheduler; a role that is not filled is not there."""
+
+    def __init__(self, adapter: Adapter):
+        if adapter.alpha_bar is not None:
+            self.alphas_cumprod = adapter.alpha_bar()
+        if adapter.add_noise is not None:
+            self.add_noise = adapter.add_noise
+        if adapter.step is not None:
+            run = adapter.step
+
+            def step(model_output: Any, timestep: Any, sample: Any, generator: Any = None) -> Any:
+                return run(model_output, int(timestep), sample, generator)
+
+            def step_of_globals(model_output: Any, timestep: Any, sample: Any) -> Any:
+                return run(model_output, int(timestep), sample)
+
+            self.step = step if takes_generator(run, 3) else step_of_globals
+
+
+class Subject:
+    """One candidate: what it offers, the conventions read off it, and all its answers.
+
+    Args:
+        candidate: a class, a factory, an object with `step`, or an `Adapter`.
+        name: shown in the report.
+        level: `"quick"` or `"full"`.
+        seed: of the probes.
+        own: the candidate's own modules of our names.
+        base: the setting that it is asked to be, where it names the keywords.
+    """
+
+    def __init__(
+        self,
+        candidate: Any,
+        name: str,
+        level: str = "quick",
+        seed: int = 0,
+        own: Namesakes | None = None,
+        base: Setting | None = None,
+    ):
+        self.name, self.level, self.seed = name, level, seed
+        self.own = own or Namesakes(None, {})
+        self.adapter: Adapter | None = None
+        self.answers: dict[Any, Any] = {}
+        self.not_offered: list[str] = []
+        self.words: dict[str, str] = {}  # {Diffusers' word for a value: the candidate's}
+        self.conventions: dict[str, str] = {}
+        self.t_base = 0
+        self.steps_pass = True  # whole chains are judged only where every single step passes
+        self.strict: frozenset[str] | None = None
+        self.global_state = True
+        self.overwritten: set[str] = set()  # arguments that a method changed in place
+        self._factory = self._door(candidate)
+        self.named = set(named_keywords(self._factory)) & set(NAMES)
+        self.setting = base or Setting()
+        self._find_base()
+
+    def _door(self, candidate: Any) -> Callable[..., Any]:
+        if isinstance(candidate, Adapter):
+            self.adapter = candidate.with_generators()
+            return lambda: _FromAdapter(candidate)
+        if not callable(candidate):
+            return lambda: candidate
+        return candidate
+
+    def _find_base(self) -> None:
+        """Builds it once, without the keywords whose plain values it refuses."""
+        try:
+            for name in sorted(self.named):
+                value = getattr(self.setting, name)
+                try:
+                    self._make({name: value})
+                except REFUSALS as error:
+                    self.named.discard(name)
+                    self.not_offered.append(f"{name}={value!r} ({brief(error)})")
+            thing = self._make(self._keywords(self.setting))
+        except Exception as error:
+            raise Broken(f"cannot be built: {brief(error)}") from None
+        if isinstance(thing, Adapter):
+            self.adapter = thing.with_generators()
+        self.first = self._wrap(thing)
+        self.step_named = named_keywords(getattr(self.first, "step", None))
+        self.set_named = named_keywords(getattr(self.first, "set_timesteps", None))
+        if self.adapter is not None:
+            self.setting = replace(self.setting, prediction_type=self.adapter.prediction_type)
+        if "eta" in self.step_named:
+            self.setting = replace(self.setting, eta=0.0)
+
+    def _make(self, keywords: dict[str, Any]) -> Any:
+        """A new one; a value that it refuses is tried under its other name."""
+        try:
+            return self._called(keywords, self.words)
+        except REFUSALS:
+            for value in keywords.values():
+                if isinstance(value, str) and value in OTHER_NAMES and value not in self.words:
+                    words = {**self.words, value: OTHER_NAMES[value]}
+                    with contextlib.suppress(*REFUSALS):
+                        made = self._called(keywords, words)
+                        self.words = words
+                        return made
+            raise
+
+    def _called(self, keywords: dict[str, Any], words: dict[str, str]) -> Any:
+        given = {name: value for name, value in keywords.items() if value is not None}
+        given = {k: words.get(v, v) if isinstance(v, str) else v for k, v in given.items()}
+        try:
+            with apart(self.own):
+                return self._factory(**given)
+        except SystemExit as error:
+            raise Broken(brief(error)) from None
+
+    def _wrap(self, thing: Any) -> Any:
+        return _FromAdapter(thing) if isinstance(thing, Adapter) else thing
+
+    def _keywords(self, setting: Setting) -> dict[str, Any]:
+        chosen = {name: getattr(setting, name) for name in NAMES if name in self.named}
+        if chosen.get("trained_betas") is not None:
+            chosen["trained_betas"] = list(chosen["trained_betas"])
+        return chosen
+
+    def has(self, method: str) -> bool:
+        """True if the built candidate has this method or table."""
+        return getattr(self.first, method, None) is not None
+
+    def offers(self, **changes: Any) -> Setting | None:
+        """The base setting with some values changed, or None if the candidate does not offer it.
+
+        A value that it does not name is offered only where it is what the candidate does anyway.
+        """
+        setting = replace(self.setting, **changes)
+        for name, value in changes.items():
+            named = name in (self.step_named if name in STEP_ONLY else self.named)
+            if not named and value != getattr(self.setting, name):
+                return None
+        return setting if self.build(setting) is not None else None
+
+    def build(self, setting: Setting) -> Built | None:
+        """A scheduler of this setting, or None if the candidate refuses it."""
+        keywords = self._keywords(setting)
+        unnamed = (setting.num_train_timesteps, setting.eta, setting.use_clipped_model_output)
+        key = ("build", repr((sorted(keywords.items()), unnamed)))
+        if key not in self.answers:
+            try:
+                self.answers[key] = Built(self, self._wrap(self._make(keywords)), setting, key[1])
+            except REFUSALS as error:
+                base = self._keywords(self.setting)
+                changed = {k: v for k, v in keywords.items() if v != base[k]}
+                said = ", ".join(f"{k}={v!r}"[:60] for k, v in changed.items())
+                self.not_offered.append(f"{said} ({brief(error)})"[:200])
+                self.answers[key] = None
+            except Exception as error:
+                raise Broken(f"cannot be built: {brief(error)}") from None
+        return self.answers[key]
+
+    def fresh(self, setting: Setting) -> Built:
+        """A scheduler of a setting that is offered, made anew."""
+        return Built(self, self._wrap(self._make(self._keywords(setting))), setting, "fresh")
+
+    def reading(self, **changes: Any) -> "Subject":
+        """The same candidate and answers, its unnamed conventions read otherwise."""
+        other = object.__new__(Subject)
+        other.__dict__.update(self.__dict__)
+        other.setting = replace(self.setting, **changes)
+        return other
+
+    def remember(self, key: Any, ask: Callable[[], Any]) -> Any:
+        """The answer under this key, asked for once; a `Broken` answer is remembered too."""
+        if key not in self.answers:
+            try:
+                self.answers[key] = ask()
+            except Broken as broken:
+                self.answers[key] = broken
+        if isinstance(self.answers[key], Broken):
+            raise self.answers[key]
+        return self.answers[key]

@@ -1,0 +1,170 @@
+"""Reads the curves of a reverse step: without clipping it is x_prev = a_t x_t + b_t out + s_t z.
+
+Each step is called three times with the same random state: on zeros, on x alone, on the model
+output alone. Differences take the noise away; what is left of zeros is the noise.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compare.candidate.scheduler import Answer, Broken, Built
+from compare.candidate.subject import Subject
+from compare.oracle import F64, Oracle, Setting
+
+SHAPE = (2, 1, 2, 2)
+PIXELS = 8
+SEED = 1234
+X = torch.tensor([0.7, -1.1, 0.4, 0.9, -0.5, 1.3, -0.8, 0.6])
+OUT = torch.tensor([-0.9, 0.5, 1.2, -0.6, 0.8, -0.4, 1.0, -1.2])
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Answers of k steps; all values (k, 8) float64, `t` and `prev` (k, 1)."""
+
+    n: int
+    t: Tensor
+    prev: Tensor
+    x: Tensor
+    out: Tensor
+    zero: Tensor
+    at_x: Tensor | None
+    at_out: Tensor | None
+    x_0_zero: Tensor | None
+    x_0_x: Tensor | None
+    x_0_out: Tensor | None
+
+
+@dataclass(frozen=True)
+class Single:
+    """One call of `step` with the inputs given to it; values (1, 8)."""
+
+    prev: Tensor
+    x_0: Tensor | None
+
+
+def followers(visited: list[int]) -> dict[int, int]:
+    """The next of the list after each t, -1 after the last."""
+    return dict(zip(visited, [*visited[1:], -1], strict=True)) if visited else {}
+
+
+def some_steps(T: int, k: int = 48) -> list[int]:
+    """The first eleven steps, the last two, and others spread between."""
+    spread = torch.linspace(0, T - 1, k).round().long().tolist()
+    return sorted({*range(min(11, T)), *spread, max(T - 2, 0), T - 1}, reverse=True)
+
+
+def alpha_bars(subject: Subject, oracle: Oracle, setting: Setting) -> Tensor:
+    """The candidate's own table where it can be read, else the oracle's."""
+    built = subject.build(setting)
+    own = None if built is None else built.table()
+    return oracle.alpha_bar(setting) if own is None else own
+
+
+def usable(subject: Subject, setting: Setting | None) -> bool:
+    """True if the candidate's table of this setting has both signal and noise at every t."""
+    built = None if setting is None else subject.build(setting)
+    if setting is None or built is None:
+        return False
+    own = built.table()
+    least = 1e-12 if setting.prediction_type == "epsilon" else -1e-12  # v and x_0 bear no signal
+    return own is None or bool((own.isfinite() & (own < 1) & (own > least)).all())
+
+
+def probe(
+    subject: Subject,
+    setting: Setting,
+    n: int | None = None,
+    steps: list[int] | None = None,
+    noise_only: bool = False,
+) -> Probe:
+    """The candidate's answers on a chain of n steps (None: all T), at `steps` or at every one."""
+    chosen = None if steps is None else tuple(steps)
+
+    def ask() -> Probe:
+        built = subject.build(setting)
+        assert built is not None
+        visited = built.visit(n)
+        following = followers(visited)
+        ts = [t for t in visited if chosen is None or t in chosen]
+        if not ts:
+            raise Broken("leaves no timestep in 0..T-1 to step from", raised=False)
+        t = torch.tensor(ts).reshape(-1, 1)
+        size = _sizes(built, setting, t)
+        return _ask(built, t, torch.tensor([[following[i]] for i in ts]), size, noise_only)
+
+    built = subject.build(setting)
+    assert built is not None
+    return subject.remember(("probe", built.key, n, chosen, noise_only), ask)
+
+
+def _sizes(built: Built, setting: Setting, t: Tensor) -> Tensor:
+    """How large the inputs are: large for precision, unless a clip would act."""
+    if not (setting.clip_sample or setting.thresholding):
+        return torch.full(t.shape, 8.0, dtype=F64)
+    table = built.table()
+    signal = torch.ones(t.shape, dtype=F64) if table is None else table[t].clamp(min=1e-8).sqrt()
+    reach = setting.clip_sample_range if setting.clip_sample else 1.0
+    return 0.2 * reach * signal
+
+
+def _ask(built: Built, t: Tensor, prev: Tensor, size: Tensor, noise_only: bool) -> Probe:
+    x, out = (size * X.to(F64)).float(), (size * OUT.to(F64)).float()
+    nothing = torch.zeros(SHAPE)
+    answers: list[list[Answer]] = []
+    for i, step in enumerate(t.flatten().tolist()):
+        row = [built.step(nothing, step, nothing, SEED)]
+        if not noise_only:
+            row.append(built.step(nothing, step, x[i].reshape(SHAPE), SEED))
+            row.append(built.step(out[i].reshape(SHAPE), step, nothing, SEED))
+        answers.append(row)
+    prevs = [torch.stack([row[j].prev.reshape(-1) for row in answers]) for j in range(len(row))]
+    x_0s: list[Tensor | None] = [None] * 3
+    if answers[0][0].x_0 is not None:
+        x_0s[: len(row)] = [
+            torch.stack([r[j].x_0.reshape(-1) for r in answers])  # type: ignore[union-attr]
+            for j in range(len(row))
+        ]
+    at = [*prevs, None, None][:3]
+    return Probe(built.length, t, prev, x.to(F64), out.to(F64), at[0], at[1], at[2], *x_0s)  # type: ignore[arg-type]
+
+
+def visits(subject: Subject, setting: Setting, n: int) -> bool:
+    """False if the list of n steps has none inside the chain: then there is no step to judge."""
+    built = subject.build(setting)
+    assert built is not None
+    try:
+        return subject.remember(("visits", built.key, n), lambda: bool(built.visit(n)))
+    except Broken:
+        return True  # what it does instead is told by the stages that ask
+
+
+def some_of_chain(subject: Subject, setting: Setting, wanted: list[int]) -> list[tuple[int, int]]:
+    """(t, the next of the list) for those of the wanted steps that the full chain visits."""
+    built = subject.build(setting)
+    assert built is not None
+
+    def ask() -> list[tuple[int, int]]:
+        following = followers(built.visit(None))
+        return [(t, following[t]) for t in wanted if t in following]
+
+    return subject.remember(("of chain", built.key, tuple(wanted)), ask)
+
+
+def single(
+    subject: Subject, setting: Setting, n: int | None, t: int, x: Tensor, out: Tensor
+) -> Single:
+    """One call on given inputs (8,), on a chain of n steps."""
+    built = subject.build(setting)
+    assert built is not None
+    key = ("single", built.key, n, t, tuple(x.tolist()), tuple(out.tolist()))
+
+    def ask() -> Single:
+        built.visit(n)
+        answer = built.step(out.float().reshape(SHAPE), t, x.float().reshape(SHAPE), SEED)
+        x_0 = None if answer.x_0 is None else answer.x_0.reshape(1, -1)
+        return Single(answer.prev.reshape(1, -1), x_0)
+
+    return subject.remember(key, ask)

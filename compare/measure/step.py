@@ -1,0 +1,306 @@
+"""What the oracle expects of a probed step, given the candidate's own earlier stages."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compare.candidate.subject import Subject
+from compare.measure.ledger import Expected, deviation
+from compare.measure.probe import PIXELS, SEED, SHAPE, Probe, alpha_bars, probe, visits
+from compare.measure.tolerances import FACTOR, UNIT, propagated
+from compare.oracle import F64, Level, Oracle, Setting
+
+STRIDES = (1, 2, 4, 10, 50)
+STRIDES_OF_OWN = (1, 2, 3, 4, 7, 10)  # also such as do not divide T
+MORE_STRIDES = (61, 250)
+SPACINGS = ("leading", "trailing", "linspace")
+OWN = "own"  # the spacing of lists that are none of these: a convention, where none is named
+COUNTS_OF_OWN = 10  # such lists are judged up to so many steps: longer ones may repeat a t
+
+
+def where_t(probe: Probe, rows: int = 1) -> "Where":
+    """Names the t of a row; the rows of `rows` inputs follow each other."""
+    return Where(probe.t.flatten().tolist(), rows)
+
+
+@dataclass(frozen=True)
+class Where:
+    """Turns an index into words."""
+
+    ts: list[int]
+    rows: int
+
+    def __call__(self, index: tuple[int, ...]) -> str:
+        return f"t={self.ts[index[0] % len(self.ts)]}"
+
+
+def level_of(oracle: Oracle, table: Tensor, probe: Probe, setting: Setting) -> Level:
+    """The levels of a probe's steps, each with the next of the candidate's own list."""
+    prev = oracle.previous(probe.prev, probe.t, probe.n, setting)
+    return oracle.level(table, probe.t, prev, setting)
+
+
+def replayed_noise(subject: Subject, oracle: Oracle) -> Tensor | None:
+    """(1, 8) the z that a step draws when every source is set to the probe's seed, if known."""
+    return replayed(subject.answers.get("noise"), oracle)
+
+
+def replayed(row: Tensor | None, oracle: Oracle) -> Tensor | None:
+    """The same where `row` (1, 8) is the noise of one step, which must be a multiple of it."""
+    for generator in (torch.Generator().manual_seed(SEED), None):
+        for dtype in (torch.float32, torch.float64):
+            if generator is not None:
+                generator.manual_seed(SEED)
+            else:
+                torch.default_generator.manual_seed(SEED)
+            z = oracle.draw(SHAPE, generator, dtype).reshape(1, PIXELS).to(F64)
+            if row is not None and _parallel(row, z):
+                return z
+    return None
+
+
+def _parallel(row: Tensor, z: Tensor) -> bool:
+    scale = (row * z).sum() / (z * z).sum()
+    return bool((row - scale * z).abs().max() <= 1e-4 * row.abs().max()) and bool(scale.abs() > 0)
+
+
+def loud_setting(subject: Subject) -> Setting | None:
+    """The setting in which a step draws: the base one, or eta = 1."""
+    if subject.setting.eta is None or subject.setting.eta > 0:
+        return subject.setting
+    return subject.offers(eta=1.0)
+
+
+def noise_row(subject: Subject, oracle: Oracle) -> tuple[Tensor, float]:
+    """(1, 8) the z behind the probe's seed, and how far off it may be, relative to its size.
+
+    Replayed, or else read off a step in mid-chain, whose sigma float32 moves.
+    """
+    setting = loud_setting(subject) or subject.setting
+    if "noise" not in subject.answers:
+        rows = probe(subject, setting)
+        strongest = rows.zero.abs().amax(dim=1).argmax()
+        middle = len(rows.t) // 2
+        chosen = middle if bool(rows.zero[middle].abs().max() > 0) else int(strongest)
+        subject.answers["noise"] = rows.zero[chosen : chosen + 1]
+        subject.answers["noise at"] = chosen
+    replayed = replayed_noise(subject, oracle)
+    if replayed is not None:
+        return replayed, 0.0
+    rows, chosen = probe(subject, setting), subject.answers["noise at"]
+    level = level_of(oracle, alpha_bars(subject, oracle, setting), rows, setting)
+    sigma = oracle.sigma(level, setting)
+    noise = subject.answers["noise"]
+    if not bool(sigma[chosen] > 0):
+        return torch.ones_like(noise), 0.0
+    off = propagated(lambda at: oracle.sigma(at, setting), level, sigma)
+    return noise / sigma[chosen], float(off[chosen] / sigma[chosen]) + FACTOR * UNIT
+
+
+def rows_of_mean(probe: Probe) -> Tensor:
+    """(2k, 8): what x alone, then the model output alone, add to a step."""
+    assert probe.at_x is not None
+    assert probe.at_out is not None
+    return torch.cat([probe.at_x - probe.zero, probe.at_out - probe.zero])
+
+
+def twice(level: Level) -> Level:
+    """The levels of the two halves of `rows_of_mean`."""
+    names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
+    return replace(level, **{name: getattr(level, name).repeat(2, 1) for name in names})
+
+
+def inputs(probe: Probe) -> tuple[Tensor, Tensor]:
+    """Model outputs and samples of the two halves of `rows_of_mean`."""
+    return (
+        torch.cat([torch.zeros_like(probe.out), probe.out]),
+        torch.cat([probe.x, torch.zeros_like(probe.x)]),
+    )
+
+
+def own_x_0(probe: Probe) -> tuple[Tensor, Tensor] | None:
+    """The candidate's own x0-hat of both halves, and of zeros, if it returns them."""
+    if probe.x_0_zero is None or probe.x_0_x is None or probe.x_0_out is None:
+        return None
+    return torch.cat([probe.x_0_x, probe.x_0_out]), probe.x_0_zero.repeat(2, 1)
+
+
+def expected_mean(oracle: Oracle, probe: Probe, level: Level, setting: Setting) -> Expected:
+    """What the two halves should be, given the candidate's own x0-hat where it shows it."""
+
+    def ask() -> tuple[Tensor, Tensor]:
+        out, x = inputs(probe)
+        zero = torch.zeros_like(x)
+        there, here = own_x_0(probe) or (None, None)
+        both = twice(level)
+        still = oracle.step_mean(zero, zero, both, setting, here)
+
+        def noise(at: Level) -> Tensor:
+            return oracle.sigma(at, setting) * oracle.noise_of(zero, out)
+
+        right = oracle.step_mean(out, x, both, setting, there) + noise(both) - still
+        size = torch.cat([probe.zero, probe.zero]).abs() + right.abs()
+        bound = mean_bound(oracle, out, x, there, both, setting) + rounding(size)
+        return right, bound + propagated(noise, both, noise(both).abs())
+
+    return ask
+
+
+def mean_bound(
+    oracle: Oracle, out: Tensor, x: Tensor, given: Tensor | None, level: Level, setting: Setting
+) -> Tensor:
+    """Allowed deviation of a mean; its terms are rounded one by one, so errors do not cancel."""
+    zero = torch.zeros_like(x)
+
+    def x_0(at: Level) -> Tensor:
+        return oracle.x_0(setting.prediction_type, out, x, at) if given is None else given
+
+    def from_x_0(at: Level) -> Tensor:
+        if setting.eta is None:
+            return oracle.mean(x_0(at), zero, at)
+        return oracle.ddim_mean(x_0(at), zero, at, setting.eta * oracle.std("fixed_small", at))
+
+    def from_x_t(at: Level) -> Tensor:
+        if setting.eta is None:
+            return oracle.mean(zero, x, at)
+        eps = oracle.ddim_eps(out, x, x_0(at), at, setting)
+        if setting.use_clipped_model_output and oracle.rederived is not None:
+            eps = oracle.rederived(x, oracle.limit(x_0(at), setting), at)
+        return oracle.ddim_mean(zero, eps, at, setting.eta * oracle.std("fixed_small", at))
+
+    bound = 1e-6 * rounding(x, out)  # where the right coefficient is 0
+    for part in (from_x_0, from_x_t):
+        bound = bound + propagated(part, level, part(level).abs())
+        if setting.eta is None:  # beta and 1 - alpha-bar may be rounded each by itself
+            bound = bound + rounding(part(level)) / (1 - level.alpha_bar)
+    if given is None or setting.eta is not None:
+        noise, signal = (1 - level.alpha_bar).sqrt(), level.alpha_bar.sqrt()
+        raw = rounding(x.abs() + noise * out.abs()) / signal.clamp(min=1e-12)
+        eps = rounding(x.abs() + signal * x_0(level).abs()) / noise
+        if setting.eta is None:
+            bound = bound + oracle.mean(raw, zero, level).abs()
+        else:
+            sigma = setting.eta * oracle.std("fixed_small", level)
+            if setting.use_clipped_model_output:  # x_t - signal x_0 cancels: round each by itself
+                for a, b in ((x, zero), (zero, x_0(level))):
+                    eps = eps + propagated(partial(_rederived, oracle, a, b), level, zero)
+            bound = bound + oracle.ddim_mean(raw * (given is None), eps, level, sigma).abs()
+    return bound
+
+
+def _rederived(oracle: Oracle, x: Tensor, x_0: Tensor, at: Level) -> Tensor:
+    return 0 * x if oracle.rederived is None else oracle.rederived(x, x_0, at)
+
+
+def strided(subject: Subject) -> list[tuple[str, int]]:
+    """The chains shorter than T that are probed: (spacing, n)."""
+    T, spacing = subject.setting.num_train_timesteps, subject.setting.timestep_spacing
+    if not subject.has("set_timesteps"):
+        return []
+    offered = spacings(subject)
+    counts = STRIDES_OF_OWN if offered == [OWN] else STRIDES
+    chains = [(s, n) for s in offered for n in counts]
+    longer = offered if subject.level == "full" else [spacing]
+    chains += [(s, n) for s in longer for n in MORE_STRIDES]
+    found = [(s, n) for s, n in chains if n < T and (s != OWN or n <= COUNTS_OF_OWN)]
+    return [
+        (s, n) for s, n in found if visits(subject, replace(subject.setting, timestep_spacing=s), n)
+    ]
+
+
+def spacings(subject: Subject) -> list[str]:
+    """The spacings that are offered; one of the candidate's own is offered only as it is."""
+    if subject.setting.timestep_spacing == OWN:
+        return [OWN]
+    return [s for s in SPACINGS if subject.offers(timestep_spacing=s) is not None]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A probed chain shorter than T, and the previous steps that the candidate's step uses."""
+
+    name: str
+    setting: Setting
+    rows: Probe
+    prev: Tensor
+    fits_list: bool
+    fits_other: bool
+
+
+def chain(subject: Subject, oracle: Oracle, spacing: str, n: int) -> Chain:
+    """Probes a strided chain and finds out which previous steps its means belong to."""
+    setting = replace(subject.setting, timestep_spacing=spacing)
+    key = ("chain", oracle, setting, n)
+    return subject.remember(key, lambda: _chain(subject, oracle, setting, n))
+
+
+def _chain(subject: Subject, oracle: Oracle, setting: Setting, n: int) -> Chain:
+    name = f"{setting.timestep_spacing}-{n}"
+    rows = probe(subject, setting, n)
+    table = alpha_bars(subject, oracle, setting)
+    prev = oracle.previous(rows.prev, rows.t, rows.n, setting)
+    level = oracle.level(table, rows.t, prev, setting)
+    measured = rows_of_mean(rows)
+    if deviation(measured, *expected_mean(oracle, rows, level, setting)())[0] != "differs":
+        return Chain(name, setting, rows, prev, True, False)
+    if oracle == Oracle() and full_chain_fits(subject, oracle):
+        other = _fitting_previous(oracle, rows, table, setting, measured)
+        if other is not None:
+            return Chain(name, setting, rows, other, False, True)
+    return Chain(name, setting, rows, prev, False, False)
+
+
+def full_chain_fits(subject: Subject, oracle: Oracle) -> bool:
+    """True if the means of the chain of all T steps are right."""
+    setting = subject.setting
+    rows = probe(subject, setting)
+    level = level_of(oracle, alpha_bars(subject, oracle, setting), rows, setting)
+    expected = expected_mean(oracle, rows, level, setting)()
+    return deviation(rows_of_mean(rows), *expected)[0] != "differs"
+
+
+def _fitting_previous(
+    oracle: Oracle, rows: Probe, table: Tensor, setting: Setting, measured: Tensor
+) -> Tensor | None:
+    """(k, 1) previous steps that explain both mean coefficients of every step, or None."""
+    found = torch.full(rows.t.shape, -2)
+    k = len(rows.t)
+    for i, t in enumerate(rows.t.flatten().tolist()):
+        candidates = torch.arange(-1, t).reshape(-1, 1)
+        if t == 0:
+            candidates = torch.tensor([[-1]])
+        m = len(candidates)
+        many = Probe(
+            rows.n,
+            torch.full((m, 1), t),
+            candidates,
+            *_of_step(rows, i, m),
+        )
+        level = oracle.level(table, many.t, candidates, setting)
+        right, allowed = expected_mean(oracle, many, level, setting)()
+        both = torch.cat(
+            [measured[i : i + 1].expand(m, -1), measured[i + k : i + k + 1].expand(m, -1)]
+        )
+        excess = (
+            ((both - right).abs() / allowed.clamp(min=1e-300)).amax(dim=1).reshape(2, m).amax(0)
+        )
+        best = int(excess.argmin())
+        if float(excess[best]) > 1:
+            return None
+        found[i] = candidates[best]
+    return found
+
+
+def _of_step(rows: Probe, i: int, m: int) -> Any:
+    """The answers of step i, m times."""
+    seen = (rows.x, rows.out, rows.zero, rows.at_x, rows.at_out)
+    every = (*seen, rows.x_0_zero, rows.x_0_x, rows.x_0_out)
+    return [None if v is None else v[i : i + 1].expand(m, -1) for v in every]
+
+
+def rounding(*sizes: Tensor) -> Tensor:
+    """Allowed for values that pass through float32 once each."""
+    return FACTOR * UNIT * sum((s.abs() for s in sizes[1:]), sizes[0].abs())

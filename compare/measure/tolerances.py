@@ -1,0 +1,117 @@
+"""How far a right implementation may be from the oracle, and why: one table for every check.
+
+A float32 implementation rounds each alpha, each alpha-bar and each product once, by at most
+u = 2^-24 of its size. What such a rounding does to a result depends on t: near t = 0 the noise
+level 1 - alpha_bar is 1e-4, and one rounding of alpha_bar moves it by 6e-4 of itself. So the bounds
+are propagated, in float64, through the very formula that is checked, and multiplied by `FACTOR`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from compare.measure.law import normal_bound
+from compare.oracle import Level
+
+UNIT = 2.0**-24  # half the distance between float32 neighbours, relative
+HALF_UNIT = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
+RATE = 1e-9  # of false alarms of one check that looks at random draws
+FACTOR = 4.0  # a result passes through a handful of operations, each rounding once
+
+
+class Tolerance(NamedTuple):
+    """A quantity, its bound in words, and the reason for the bound."""
+
+    quantity: str
+    bound: str
+    reason: str
+
+
+TOLERANCES = {
+    name: Tolerance(*row)
+    for name, row in {
+        "table": (
+            "log-SNR of alpha_bar_t",
+            "4 sum_{s<=t} (1 + 1/alpha_s) 2^-24, divided by 1 - alpha_bar_t",
+            "one float32 rounding of each alpha and of each product up to t",
+        ),
+        "coefficient": (
+            "a result elementwise",
+            "4 (|change under one rounding of each alpha-bar| + 2^-24 sum of |terms|)",
+            "one float32 rounding of each alpha-bar and of each operation, propagated at that t",
+        ),
+        "half": (
+            "add_noise in float16, bfloat16",
+            "4 times the unit roundoff of the dtype times the sum of |terms|",
+            "coefficients are rounded to the dtype once, and so is the result",
+        ),
+        "exact": ("integers, masks", "0", "nothing is rounded"),
+        "count": ("a count or a fraction of draws", "see the check", "binomial, 1e-9 two-sided"),
+        "law": (
+            "a statistic of random draws",
+            "the quantile at 1e-9 of its law under the right formula",
+            "fewer than 1,000 such tests a run: family-wise false alarms at most 1e-6",
+        ),
+        "marginals": (
+            "mean and std of x_t along a chain, by recursion",
+            "the bounds of a_t, b_t, s_t carried through the recursion, in float64",
+            "each coefficient may be off by its float32 bound at every step, all one way",
+        ),
+        "chain": (
+            "what the steps of a walked chain leave after their means, over sigma",
+            "the exact quantile at 1e-9, shared among what is looked at, and float32's share",
+            "normal draws, so sums and mean squares have known laws: false alarm 1e-9 a check",
+        ),
+        "two samples": (
+            "the end of a walked chain against that of the oracle's own chain",
+            "a concentration bound at 1e-9, shared among what is looked at",
+            "holds for every law and sample size (measure/law.py): false alarm 1e-9 a check",
+        ),
+        "unet": (
+            "outputs of two networks with the same weights",
+            "1e-5 of the largest entry; gradients 1e-3",
+            "float32 sums of up to 10^4 products in another order",
+        ),
+        "training": (
+            "losses and weights after 50 steps",
+            "losses 2e-5 of their size; weights sum over steps of lr min(2, delta / sqrt(v))",
+            "delta, 1e-3 of a tensor's largest gradient, is rounding; Adam divides it by sqrt(v)",
+        ),
+        "pictures": (
+            "whole chains",
+            "1e-4 in [0, 1] and one grey level",
+            "float64 tables against float32 ones cost 3.6e-5 over 500 steps",
+        ),
+    }.items()
+}
+
+
+def of_a_step(pixels: int) -> float:
+    """Allowed of a mean or a std of so many z: 1,000 steps are looked at together."""
+    return normal_bound(RATE / 1000) * pixels**-0.5
+
+
+def table_bound(alpha_bar: Tensor) -> Tensor:
+    """Allowed relative error of alpha_bar_t, (T,)."""
+    alpha = alpha_bar / torch.cat([torch.ones(1, dtype=alpha_bar.dtype), alpha_bar[:-1]])
+    return FACTOR * UNIT * torch.cumsum(1 + 1 / alpha.clamp(min=1e-12), dim=0)
+
+
+def propagated(formula: Callable[[Level], Tensor], level: Level, terms: Tensor) -> Tensor:
+    """Allowed deviation of `formula(level)`; `terms` is the sum of its absolute terms."""
+    value = formula(level)
+    moved = [formula(level.nudged(name, 2 * UNIT)) for name in ("alpha_bar", "alpha_bar_prev")]
+    moved.append(formula(level.roughened(2 * UNIT)))  # a mistake may read other entries
+    change = sum(((m - value).abs() for m in moved), torch.zeros_like(value))
+    return FACTOR * (change + UNIT * terms)
+
+
+def propagated_table(formula: Callable[[Tensor], Tensor], table: Tensor, terms: Tensor) -> Tensor:
+    """The same for a formula of the whole alpha-bar table, or of neighbours in it."""
+    moved = torch.minimum(table * (1 + 2 * UNIT), table.clamp(min=1 - 1e-16))
+    every_other = torch.where(torch.arange(len(table)) % 2 == 0, moved, table)
+    value = formula(table)
+    change = (formula(moved) - value).abs() + (formula(every_other) - value).abs()
+    return FACTOR * (change + UNIT * terms)

@@ -1,0 +1,172 @@
+"""A whole scheduler in Diffusers' words made from an oracle: right, or with one formula wrong.
+
+It computes in float32 from its own tables and is called like any candidate; the kill table runs
+the checks on one mutant for every mistake of the catalogue.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compare.candidate.load import Adapter
+from compare.candidate.spy import loss_of, sample_of
+from compare.mistakes import Mistake
+from compare.oracle import F64, Level, Oracle, Setting
+from compare.oracle import timesteps as right_timesteps
+
+
+@dataclass
+class Step:
+    """What a step returns."""
+
+    prev_sample: Tensor
+    pred_original_sample: Tensor
+
+
+class Scheduler:
+    """A scheduler over `oracle`, an attribute that `scheduler()` sets in a subclass."""
+
+    oracle = Oracle()
+    learned = False
+
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 1e-4,
+        beta_end: float = 0.02,
+        beta_schedule: str = "linear",
+        trained_betas: Any = None,
+        variance_type: str = "fixed_small",
+        clip_sample: bool = True,
+        prediction_type: str = "epsilon",
+        thresholding: bool = False,
+        dynamic_thresholding_ratio: float = 0.995,
+        clip_sample_range: float = 1.0,
+        sample_max_value: float = 1.0,
+        timestep_spacing: str = "leading",
+        steps_offset: int = 0,
+        rescale_betas_zero_snr: bool = False,
+        set_alpha_to_one: bool = True,
+    ):
+        if variance_type in ("learned", "learned_range") and not self.learned:
+            raise ValueError(f"variance_type={variance_type!r} is not built")
+        given = {k: v for k, v in locals().items() if k in Setting.__dataclass_fields__}
+        if trained_betas is not None:
+            given["trained_betas"] = tuple(trained_betas)
+        self.setting = Setting(**given)
+        self.table = self.oracle.alpha_bar(self.setting)  # (T,) float64
+        self.alphas_cumprod = self.table.float()
+        self._visit(torch.arange(num_train_timesteps - 1, -1, -1))
+
+    def _visit(self, visited: Tensor) -> None:
+        self.timesteps, self._listed = visited, visited.tolist()
+        self._known: dict = {}
+
+    def set_timesteps(self, num_inference_steps: int) -> None:
+        """Chooses n steps; an offset that passes T-1 is refused unless the oracle lets it pass."""
+        exact, unit = self.oracle.timesteps(self.setting, num_inference_steps)
+        visited = (exact.to(F64) / unit).round().long()
+        inside = int(right_timesteps(self.setting, num_inference_steps)[0][0]) / unit
+        if self.oracle.refuses_past_end and inside >= self.setting.num_train_timesteps:
+            raise ValueError(f"steps_offset={self.setting.steps_offset} passes T-1")
+        self._visit(visited)
+
+    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """x_t of each image."""
+        return self.oracle.add_noise(original_samples, noise, self.table, timesteps)
+
+    def get_velocity(self, sample: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """v of each image."""
+        return self.oracle.velocity(sample, noise, self.table, timesteps)
+
+    def step(
+        self, model_output: Tensor, timestep: int, sample: Tensor, generator: Any = None
+    ) -> Step:
+        """One reverse step."""
+        return self._step(model_output, timestep, sample, generator, self.setting)
+
+    def _step(
+        self, out: Tensor, timestep: int, sample: Tensor, generator: Any, setting: Setting
+    ) -> Step:
+        oracle, shape = self.oracle, sample.shape
+        v = None
+        if setting.variance_type == "learned_range":
+            out, v = out.chunk(2, dim=1)
+        level, sigma, noisy = self._at(int(timestep), setting)
+        flat = (shape[0], -1)
+        out_64, x_64 = out.to(F64).reshape(flat), sample.to(F64).reshape(flat)
+        x_0 = oracle.limit(oracle.x_0(setting.prediction_type, out_64, x_64, level), setting)
+        prev = oracle.step_mean(out_64, x_64, level, setting).float()
+        if noisy:
+            z = oracle.draw(shape, generator, torch.float32).reshape(flat)
+            size = sigma if v is None else self._learned(level, v)
+            prev = prev + size * oracle.noise_of(z, out.reshape(flat))
+        prev = oracle.finish(prev, setting)
+        return Step(prev.reshape(shape).to(sample.dtype), x_0.reshape(shape).to(sample.dtype))
+
+    def _learned(self, level: Level, v: Tensor) -> Tensor:
+        std = self.oracle.std("learned_range", level, v.to(F64).reshape(v.shape[0], -1))
+        return std.float()
+
+    def _at(self, t: int, setting: Setting) -> tuple[Level, Tensor, bool]:
+        """The level of t in the list, the size of its noise, and whether there is any."""
+        key = (t, setting.eta)
+        if key not in self._known:
+            i = self._listed.index(t)
+            following = self._listed[i + 1] if i + 1 < len(self._listed) else -1
+            at, n = torch.tensor([t]), len(self._listed)
+            prev = self.oracle.previous(torch.tensor([following]), at, n, setting)
+            level = self.oracle.level(self.table, at, prev, setting)
+            learned = setting.variance_type == "learned_range"
+            sigma = torch.zeros(1) if learned else self.oracle.sigma(level, setting).float()
+            self._known[key] = level, sigma, bool(self.oracle.noisy(level))
+        return self._known[key]
+
+
+class DDIM(Scheduler):
+    """The same with DDIM's step."""
+
+    def step(  # type: ignore[override]
+        self,
+        model_output: Tensor,
+        timestep: int,
+        sample: Tensor,
+        eta: float = 0.0,
+        use_clipped_model_output: bool = False,
+        generator: Any = None,
+    ) -> Step:
+        """One reverse step with sigma = eta sqrt(beta-tilde)."""
+        setting = replace(self.setting, eta=eta, use_clipped_model_output=use_clipped_model_output)
+        return self._step(model_output, timestep, sample, generator, setting)
+
+
+def scheduler(oracle: Oracle, only: str = "", name: str = "Mutant") -> type:
+    """A scheduler class over this oracle; `only="ddim"` makes it a DDIM."""
+    parent = DDIM if only == "ddim" else Scheduler
+    return type(name, (parent,), {"oracle": oracle, "learned": only == "learned_range"})
+
+
+def mutant(mistake: Mistake, setting: Setting) -> Any:
+    """A candidate with this mistake and no other: a scheduler class, a loop or a loss.
+
+    Args:
+        mistake: of the catalogue.
+        setting: T and betas of a loop or loss; a scheduler is told its own by the checks.
+    """
+    oracle, only = mistake.oracle(), mistake.only
+    if only not in ("sample", "strided", "uint8", "loss", "v_loss"):
+        return scheduler(oracle, only, f"Mistake{mistake.id}")
+    kind = "sample" if mistake.id == "27-loss" else "epsilon"
+    kind = "v_prediction" if only == "v_loss" else kind
+    setting = replace(setting, prediction_type=kind)
+    shared: dict[str, Any] = {
+        "alpha_bar": lambda: Oracle().alpha_bar(setting),
+        "prediction_type": kind,
+        "name": f"mistake {mistake.id}",
+    }
+    if only in ("loss", "v_loss"):
+        return Adapter(loss=loss_of(oracle, setting), **shared)
+    n = 20 if only == "strided" else None
+    return Adapter(sample=sample_of(oracle, setting, n, only == "uint8"), **shared)

@@ -1,0 +1,55 @@
+"""The curves that the page draws: alpha-bar, and the coefficients of a step, over t."""
+
+import torch
+from torch import Tensor
+
+from compare.candidate.scheduler import Broken
+from compare.candidate.subject import Subject
+from compare.measure.probe import alpha_bars, probe
+from compare.measure.step import level_of, replayed_noise, rows_of_mean
+from compare.oracle import F64, Oracle
+
+POINTS = 120
+NAMES = ("sqrt(alpha-bar_t)", "a_t: x_t in a step", "b_t: model output in a step", "s_t: noise")
+
+
+def measured(subject: Subject) -> dict[str, list[float]]:
+    """A candidate's curves from t = 0 up; those that it does not answer are missing."""
+    oracle, found = Oracle(), {}
+    try:
+        table = alpha_bars(subject, oracle, subject.setting)
+        found[NAMES[0]] = _some(table.clamp(min=0).sqrt())
+        if subject.has("step"):
+            rows = probe(subject, subject.setting)
+            k, both = len(rows.t), rows_of_mean(rows)
+            z = replayed_noise(subject, oracle)
+            size = 1.0 if z is None else float(z.abs().mean())
+            found[NAMES[1]] = _some((both[:k] / rows.x).mean(1).flip(0))
+            found[NAMES[2]] = _some((both[k:] / rows.out).mean(1).flip(0))
+            found[NAMES[3]] = _some((rows.zero.abs().mean(1) / size).flip(0))
+    except Broken:
+        pass
+    return found
+
+
+def expected(subject: Subject) -> dict[str, list[float]]:
+    """The oracle's curves for the same setting."""
+    oracle, setting = Oracle(), subject.setting
+    table = oracle.alpha_bar(setting)
+    found = {NAMES[0]: _some(table.sqrt())}
+    if subject.has("step"):
+        try:
+            rows = probe(subject, setting)
+        except Broken:
+            return found
+        level = level_of(oracle, table, rows, setting)
+        one = torch.ones(len(rows.t), 1, dtype=F64)
+        found[NAMES[1]] = _some(oracle.step_mean(0 * one, one, level, setting).flatten().flip(0))
+        found[NAMES[2]] = _some(oracle.step_mean(one, 0 * one, level, setting).flatten().flip(0))
+        found[NAMES[3]] = _some(oracle.sigma(level, setting).flatten().flip(0))
+    return found
+
+
+def _some(values: Tensor) -> list[float]:
+    chosen = torch.linspace(0, len(values) - 1, min(POINTS, len(values))).round().long()
+    return [float(f"{float(v):.6g}") for v in values[chosen]]

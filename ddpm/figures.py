@@ -1,0 +1,160 @@
+"""The figures of `ddpm plot`: each reads its arguments, gathers its data and returns a figure."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddpm.options import from_zero, whole
+from workbench.backends import PACKAGES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def data(args: argparse.Namespace) -> "Figure":
+    """The first images of a data set, with their labels."""
+    from workbench import data, plotting
+
+    dataset = data.load(args.data, args.labels, count=args.count, size=args.size)
+    images, titles = dataset.images[: args.count or FEW["data"]], None
+    if dataset.labels is not None:
+        titles = [dataset.class_names[label] for label in dataset.labels[: len(images)].tolist()]
+    return plotting.image_grid(images, titles=titles)
+
+
+def losses(args: argparse.Namespace) -> "Figure":
+    """The loss curves of one run or more."""
+    from workbench import plotting, runs
+
+    folders = [Path(name) for name in args.runs]
+    names = [folder.name for folder in folders]
+    if len(set(names)) < len(names):
+        names = args.runs  # runs/a/model and runs/b/model
+    metrics = [runs.load_metrics(folder) for folder in folders]
+    losses = [[row["loss"] for row in rows if "step" in row] for rows in metrics]
+    return plotting.loss_curves(dict(zip(names, losses, strict=True)))
+
+
+def schedules(args: argparse.Namespace) -> "Figure":
+    """beta, alpha-bar and SNR of every family of schedules."""
+    from typing import get_args
+
+    from workbench import backends, plotting
+    from workbench.config import BetaSchedule
+
+    make = backends.load(args.backend).DDPMScheduler
+    T = args.num_train_timesteps
+    return plotting.schedule_curves(
+        {name: make(num_train_timesteps=T, beta_schedule=name) for name in get_args(BetaSchedule)}
+    )
+
+
+def noising(args: argparse.Namespace) -> "Figure":
+    """A few images at growing t."""
+    import torch
+
+    from workbench import backends, data, plotting
+
+    images = data.load(args.data, args.labels, count=args.count, size=args.size).images
+    images = images[: args.count or FEW["noising"]]
+    T = args.num_train_timesteps
+    scheduler = backends.load(args.backend).DDPMScheduler(num_train_timesteps=T)
+    generator = torch.Generator().manual_seed(args.seed)
+    return plotting.noising_strip(images, scheduler, generator=generator)
+
+
+def trajectory(args: argparse.Namespace) -> "Figure":
+    """A few pictures on their way from noise, and what the model believes them to be."""
+    from workbench import plotting
+
+    drawn = _draw(args, args.backend, record=10)
+    return plotting.trajectory_strip(
+        [frame.x_prev for frame in drawn.frames],
+        [frame.x_0 for frame in drawn.frames],
+        [frame.timestep for frame in drawn.frames],
+    )
+
+
+def difference(args: argparse.Namespace) -> "Figure":
+    """The pictures of one run by both backends, and how they differ."""
+    from workbench import plotting
+
+    ours, theirs = _draw(args, "scratch").images, _draw(args, "diffusers").images
+    return plotting.side_by_side(ours, theirs, ("scratch", "Diffusers"))
+
+
+def histograms(args: argparse.Namespace) -> "Figure":
+    """The pixels of a run's data and of pictures drawn from it."""
+    from workbench import data, plotting, runs
+
+    config = runs.load_config(Path(args.run))
+    real = data.load(config.data, config.labels, size=config.size).images
+    drawn = _draw(args, args.backend).images
+    return plotting.histograms({config.data: real, "drawn": drawn})
+
+
+def _draw(args: argparse.Namespace, backend: str, record: int = 0) -> Any:
+    """Pictures of the run `args.run`; with `record`, about so many frames on the way."""
+    from workbench import runs, sampling
+
+    unet, scheduler = runs.load_parts(Path(args.run), backend)
+    steps = args.steps or scheduler.config.num_train_timesteps
+    sampling.refuse_wrong_steps(backend, scheduler, steps)
+    return sampling.sample(
+        backend,
+        unet,
+        scheduler,
+        args.count,
+        seed=args.seed,
+        steps=steps,
+        record_every=max(steps // record, 1) if record else 0,
+    )
+
+
+FIGURES = {
+    "data": data,
+    "losses": losses,
+    "schedules": schedules,
+    "noising": noising,
+    "trajectory": trajectory,
+    "difference": difference,
+    "histograms": histograms,
+}
+
+
+# How many pictures a figure shows unless told otherwise; of data, as many of them as there are.
+FEW = {"data": 48, "noising": 4, "trajectory": 4, "difference": 4, "histograms": 64}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One sub-command for each figure."""
+    figures = parser.add_subparsers(title="figures", dest="figure", required=True, metavar="FIGURE")
+    for name, draw in FIGURES.items():
+        text = (draw.__doc__ or "").rstrip(".")
+        one = figures.add_parser(name, help=text, description=text)
+        if name in ("data", "noising"):
+            one.add_argument("--data", default="sprites", help="default: %(default)s")
+            one.add_argument("--labels", help="a .npy file of labels for --data")
+            one.add_argument("--size", type=whole, help="side to bring a folder's pictures to")
+        if name == "losses":
+            one.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
+        if name in ("trajectory", "difference", "histograms"):
+            one.add_argument("run", metavar="RUN", help="a run folder")
+            one.add_argument("--steps", type=whole, help="timesteps to visit (default: all)")
+        if name in ("schedules", "noising"):
+            one.add_argument(
+                "--num-train-timesteps", type=whole, default=500, help="T (default: 500)"
+            )
+        if name in ("schedules", "noising", "trajectory", "histograms"):
+            one.add_argument(
+                "--backend", choices=PACKAGES, default="scratch", help="default: scratch"
+            )
+        if name in FEW:
+            usual = None if name in ("data", "noising") else FEW[name]
+            one.add_argument(
+                "--count", type=whole, default=usual, help=f"pictures (default: {FEW[name]})"
+            )
+        if name not in ("data", "losses", "schedules"):
+            one.add_argument("--seed", type=from_zero, default=0, help="default: %(default)s")
+        one.add_argument("--output", help=f"a .png, .svg or .pdf (default: {name}.png)")
+        one.add_argument("--force", action="store_true", help="replace what exists")

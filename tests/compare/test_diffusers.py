@@ -1,0 +1,39 @@
+"""What is wrong in the installed Diffusers is known, shown, and missed when it goes."""
+
+import warnings
+from dataclasses import replace
+
+import pytest
+
+import compare
+from compare.verdict import diffusers as findings
+from compare.verdict.diffusers import FINDINGS, gone, holds
+from compare.verdict.judge import judge
+
+
+def test_diffusers_passes_with_its_findings() -> None:
+    report = compare.run("diffusers:DDPMScheduler")
+    assert report.passed, str(report)
+    assert {f["bug"] for f in report.findings} == {"31", "51", "56", "73", "76"}
+    assert compare.run("diffusers:DDIMScheduler").passed
+
+
+@pytest.mark.parametrize("finding", FINDINGS, ids=lambda f: f.id)
+def test_a_finding_still_shows(finding) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert holds(finding), f"{finding.id} is gone from the installed Diffusers: say so"
+
+
+def test_a_finding_that_goes_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gone() == ()
+    mended = replace(FINDINGS[0], shows="61 15")
+    monkeypatch.setattr(findings, "FINDINGS", (mended, *FINDINGS[1:]))
+    gone.cache_clear()
+    try:
+        report = judge("diffusers:DDPMScheduler", "quick", 0, only="schedule")
+    finally:
+        gone.cache_clear()
+    assert report.passed
+    assert report.gone == [f"{mended.id}: {mended.title}"]
+    assert "no longer shows:\n  trailing-extra-step" in str(report)
