@@ -12,7 +12,8 @@ On the command line: `ddpm compare --candidate mine.py:MyScheduler`.
 from typing import Any, Literal
 
 from compare.candidate.load import Adapter
-from compare.verdict.report import Check, Diagnosis, Report
+from compare.measure.check import Check
+from compare.verdict.report import Diagnosis, Report
 
 __all__ = ["Adapter", "Check", "Diagnosis", "Report", "checks", "run"]
 

@@ -15,22 +15,10 @@ import tempfile
 from pathlib import Path
 from typing import TextIO
 
-from compare.verdict.report import STAGES, Check, Report, stage_line
+from compare.measure.check import Check
+from compare.verdict.report import Report, stage_line
 
 BACKENDS = {"scratch": "scratch:DDPMScheduler", "diffusers": "diffusers:DDPMScheduler"}
-WHAT = {
-    "schedule": "alpha-bar of every beta_schedule, in log-SNR; betas",
-    "forward": "add_noise and get_velocity: every t, per image, any shape of t, half precision",
-    "timesteps": "the list for every n and spacing; the previous step that step() uses",
-    "prediction": "model output and x_t to x0-hat: epsilon, sample, v; clipping, thresholding",
-    "mean": "the posterior mean of full and strided chains, for every t",
-    "variance": "size of the noise for every t, its law, its source",
-    "sampling": "whole chains with the exact denoiser; the role `sample`",
-    "loss": "the role `loss`",
-    "unet": "scratch's network against Diffusers', block by block (no candidate)",
-    "training": "50 steps of both backends from one start (no candidate)",
-    "pipeline": "network, scheduler and pipeline of either backend (no candidate)",
-}
 EXAMPLES = """examples:
   ddpm compare                                     both backends against the papers and each other
   ddpm compare --candidate mine.py:MyScheduler     which formula of mine is wrong?
@@ -91,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--run", metavar="RUN", help="draw from a trained run with every combination of both"
     )
     parser.add_argument(
-        "--only", type=_stage, metavar="STAGE", help=f"{', '.join(STAGES)}; or the id of one check"
+        "--only", metavar="STAGE", help="one stage of --list, or the id of one check"
     )
     parser.add_argument("--level", choices=("quick", "full"), default="quick")
     parser.add_argument("--seed", type=int, default=0, help="of the probes (default 0)")
@@ -112,10 +100,18 @@ def _seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected more than 0 seconds, got {text!r}")
 
 
-def _stage(text: str) -> str:
-    if text.partition("/")[0] not in STAGES:
-        raise argparse.ArgumentTypeError(f"no stage {text!r}; stages are {', '.join(STAGES)}")
-    return text
+def _stages() -> list:
+    """Every stage, in order; torch is imported here."""
+    from compare import backends, stages
+
+    return [*stages.ALL, *backends.ALL]
+
+
+def _no_stage(only: str | None) -> str:
+    names = [] if only is None else [stage.name for stage in _stages()]
+    if only is None or only.partition("/")[0] in names:
+        return ""
+    return f"no stage {only!r}; stages are {', '.join(names)}"
 
 
 def main(args: argparse.Namespace) -> int:
@@ -124,9 +120,12 @@ def main(args: argparse.Namespace) -> int:
         print(TEMPLATE, end="")
         return 0
     if args.list:
-        for stage in STAGES:
-            print(f"{stage:10} {WHAT[stage]}")
+        for stage in _stages():
+            print(f"{stage.name:10} {stage.looks_at}")
         return 0
+    problem = _no_stage(args.only)
+    if problem:
+        return _fail(problem)
     for path in (args.json, args.html):
         problem = _not_writable(path, args.force)
         if problem:

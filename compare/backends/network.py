@@ -5,8 +5,7 @@ print(judge_network(mine, diffusers.UNet2DModel(...)))
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -16,10 +15,11 @@ from compare.backends.blocks import WHOLE, Departure, apart, first_departure, le
 from compare.backends.network_alone import ROUNDING, judge_alone
 from compare.backends.network_diagnosis import explained, unnamed
 from compare.backends.network_step import judge_training_step
+from compare.backends.stage import BackendStage
 from compare.candidate.load import brief
-from compare.measure.ledger import Ledger
+from compare.measure.check import Check, found, yes_no
 from compare.measure.tolerances import TOLERANCES
-from compare.verdict.report import Check, Diagnosis, Report
+from compare.verdict.report import Diagnosis, Report
 
 FAINT = 1e-3  # how faint the inputs are that show the eps of a norm
 
@@ -68,32 +68,36 @@ FULL: dict[str, dict[str, Any]] = {
 }
 
 
-def checks(level: str, seed: int) -> list[Check]:
+def checks(level: str, seed: int) -> Iterator[Check]:
     """scratch's network beside Diffusers' with the same weights, for several sets of options.
 
     Args:
         level: `"quick"` for the sets that real models use, `"full"` for every option.
         seed: of weights and inputs.
     """
+    for name, options in (QUICK if level == "quick" else FULL).items():
+        prefix = f"{name}/"
+        yield from _with_errors(prefix, _of_options(prefix, options, seed))
+
+
+def _of_options(prefix: str, options: dict[str, Any], seed: int) -> Iterator[Check]:
     import diffusers
 
     import scratch
 
-    ledger = Ledger("unet")
-    for name, options in (QUICK if level == "quick" else FULL).items():
-        prefix = f"{name}/"
-        ours = scratch.UNet2DModel(**TINY | options)
-        theirs: Any = diffusers.UNet2DModel(**TINY | options)
-        arguments = inputs(theirs.config, seed)
-        with _errors(ledger, prefix):
-            if not give_weights(ledger, prefix, ours, theirs, seed):
-                continue
-            judge_pair(ledger, prefix, ours, theirs, arguments)
-            if "dropout" in options:
-                judge_alone(ledger, prefix, ours, arguments)
-                same_masks(ledger, prefix, ours, theirs, arguments)
-            judge_training_step(ledger, prefix, ours, theirs, arguments)
-    return ledger.checks
+    ours = scratch.UNet2DModel(**TINY | options)
+    theirs: Any = diffusers.UNet2DModel(**TINY | options)
+    arguments = inputs(theirs.config, seed)
+    given = give_weights(prefix, ours, theirs, seed)
+    yield given
+    if not given.passed:
+        return
+    yield blocks(prefix, ours, theirs, arguments)[0]
+    yield from judge_pair(prefix, ours, theirs, arguments)
+    if "dropout" in options:
+        yield from judge_alone(prefix, ours, arguments)
+        yield same_masks(prefix, ours, theirs, arguments)
+    yield from judge_training_step(prefix, ours, theirs, arguments)
 
 
 def judge_network(
@@ -117,33 +121,42 @@ def judge_network(
         The report; the first block that departs is in the message of a check, and the mistake that
         explains it is its diagnosis.
     """
-    ledger, diagnoses = Ledger("unet"), []
     measure: Any = network if reference is None else reference
-    with (
-        torch.random.fork_rng(devices=[]),
-        torch.no_grad(),
-        lent(network, measure),
-        _errors(ledger, ""),
-    ):
-        diagnoses = _judged(ledger, network, reference, measure.config, seed)
-    return Report(name, ledger.checks, diagnoses, seed=seed)
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), lent(network, measure):
+        checks, diagnoses = _judged(network, reference, measure.config, seed)
+    return Report(name, checks, diagnoses, seed=seed)
 
 
 def _judged(
-    ledger: Ledger, network: nn.Module, reference: nn.Module | None, config: Any, seed: int
-) -> list[Diagnosis]:
-    arguments, departure = inputs(config, seed), None
-    if not give_weights(ledger, "", network, reference or network, seed):
-        return [unnamed(ledger.checks[-1].message)]
-    if reference is not None:
-        departure = judge_pair(ledger, "", network, reference, arguments)
-    judge_alone(ledger, "", network, arguments)
-    if reference is not None:
-        judge_training_step(ledger, "", network, reference, arguments)
-    failing = [c for c in ledger.checks if not c.passed]
-    if not failing:
-        return []
-    return explained(failing, network, reference or network, arguments, departure)
+    network: nn.Module, reference: nn.Module | None, config: Any, seed: int
+) -> tuple[list[Check], list[Diagnosis]]:
+    """All checks, and the mistake that explains those which fail."""
+    arguments = inputs(config, seed)
+    checks: list[Check] = []
+    diagnoses: list[Diagnosis] = []
+
+    def judged() -> Iterator[Check]:
+        departure = None
+        given = give_weights("", network, reference or network, seed)
+        yield given
+        if not given.passed:
+            diagnoses.append(unnamed(given.message))
+            return
+        if reference is not None:
+            check, departure = blocks("", network, reference, arguments)
+            yield check
+            yield from judge_pair("", network, reference, arguments)
+        yield from judge_alone("", network, arguments)
+        if reference is not None:
+            yield from judge_training_step("", network, reference, arguments)
+        failing = [check for check in checks if not check.passed]
+        if failing:
+            named = explained(failing, network, reference or network, arguments, departure)
+            diagnoses.extend(named)
+
+    for check in _with_errors("", judged()):
+        checks.append(check)
+    return checks, diagnoses
 
 
 def random_weights(network: nn.Module, seed: int) -> dict[str, Tensor]:
@@ -177,41 +190,32 @@ def inputs(config: Any, seed: int) -> dict[str, Any]:
 
 
 def judge_pair(
-    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
-) -> Departure | None:
-    """Two networks with the same weights make the same, block by block.
+    prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
+) -> Iterator[Check]:
+    """Two networks with the same weights: their norms and their dropout.
 
     Args:
-        ledger: where to write the checks.
-        prefix: of their names.
+        prefix: of the checks' names.
         network: that is judged; changed in mode only, like `reference`.
         reference: that it is measured by.
         arguments: of both.
-
-    Returns:
-        Where `network` first departs.
     """
     network.eval()
     reference.eval()
-    departure = _blocks(ledger, prefix, network, reference, arguments)
-    _norms(ledger, prefix, network, reference, arguments)
-    _dropout(ledger, prefix, network, reference, arguments)
-    return departure
+    yield _norms(prefix, network, reference, arguments)
+    yield _dropout(prefix, network, reference, arguments)
 
 
-@contextmanager
-def _errors(ledger: Ledger, prefix: str) -> Iterator[None]:
-    """A network that cannot be run is a check, not a traceback."""
+def _with_errors(prefix: str, checks: Iterable[Check]) -> Iterator[Check]:
+    """The checks; a network that cannot be run is one too, not a traceback."""
     try:
-        yield
+        yield from checks
     except Exception as error:
-        ledger.add(f"{prefix}run", "error", f"cannot be run: {brief(error)}")
+        yield found(f"unet/{prefix}run", "error", f"cannot be run: {brief(error)}")
 
 
-def give_weights(
-    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, seed: int
-) -> bool:
-    """Gives both networks the same weights; False if `network` has others than `reference`."""
+def give_weights(prefix: str, network: nn.Module, reference: nn.Module, seed: int) -> Check:
+    """Gives both networks the same weights; fails if `network` has others than `reference`."""
     weights = random_weights(reference, seed)
     own = {name: value.shape for name, value in network.state_dict().items()}
     wanted = {name: value.shape for name, value in weights.items()}
@@ -222,29 +226,30 @@ def give_weights(
         for name in {**wanted, **own}
         if name not in extra and own.get(name) != wanted.get(name)
     ]
+    if not wrong:
+        reference.load_state_dict(weights)
+        network.load_state_dict(weights, strict=False)  # a BatchNorm has buffers of its own
     shown = "; ".join(wrong[:2]) + ("; ..." if len(wrong) > 2 else "")
-    ledger.judge(
-        f"{prefix}weights",
+    return yes_no(
+        f"unet/{prefix}weights",
         not wrong,
         "the same weights, by name and shape",
         f"{len(wrong)} weights have another name or shape: {shown}",
         measured=float(len(wrong)),
         allowed=0.0,
     )
-    if not wrong:
-        reference.load_state_dict(weights)
-        network.load_state_dict(weights, strict=False)  # a BatchNorm has buffers of its own
-    return not wrong
 
 
-def _blocks(
-    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
-) -> Departure | None:
-    """Every block makes the same of the same."""
+def blocks(
+    prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
+) -> tuple[Check, Departure | None]:
+    """Every block makes the same of the same; where `network` first departs."""
+    network.eval()
+    reference.eval()
     calls, others = record(network, arguments), record(reference, arguments)
     departure = first_departure(network, calls, others, ROUNDING)
-    ledger.judge(
-        f"{prefix}blocks",
+    check = yes_no(
+        f"unet/{prefix}blocks",
         departure is None,
         f"{len(calls.keys() & others.keys())} parts, the same output",
         str(departure),
@@ -252,14 +257,11 @@ def _blocks(
         allowed=ROUNDING,
         input="three images at t = 0, 499, 999",
         reason=TOLERANCES["unet"].reason,
-        catches="88-93, 97",
     )
-    return departure
+    return check, departure
 
 
-def _norms(
-    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
-) -> None:
+def _norms(prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping) -> Check:
     """Each GroupNorm by itself on inputs so faint that its eps shows."""
     theirs, worst, wrong = dict(network.named_modules()), 0.0, ""
     for name, call in record(reference, arguments).items():
@@ -271,8 +273,8 @@ def _norms(
             if gap > ROUNDING and not wrong:
                 wrong = f"`{name}` has eps={its.eps:g}, should be {ours.eps:g}"
             worst = max(worst, gap)
-    ledger.judge(
-        f"{prefix}norms",
+    return yes_no(
+        f"unet/{prefix}norms",
         not wrong,
         "each GroupNorm agrees on faint inputs",
         wrong,
@@ -280,13 +282,10 @@ def _norms(
         allowed=ROUNDING,
         input=f"what each is given, times {FAINT:g}",
         reason=TOLERANCES["unet"].reason,
-        catches="97-eps",
     )
 
 
-def _dropout(
-    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
-) -> None:
+def _dropout(prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping) -> Check:
     """Something is random in training mode where the other has dropout, and nothing elsewhere."""
     acts = []
     for one in (network, reference):
@@ -296,19 +295,16 @@ def _dropout(
         )
         acts.append(not torch.equal(first, second))
         one.eval()
-    ledger.judge(
-        f"{prefix}dropout",
+    return yes_no(
+        f"unet/{prefix}dropout",
         acts[0] == acts[1],
         "dropout acts in training" if acts[0] else "nothing is random in training",
         "dropout never acts" if acts[1] else "something is random in training, without dropout",
         input="training mode, two seeds",
-        catches="94",
     )
 
 
-def same_masks(
-    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
-) -> None:
+def same_masks(prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping) -> Check:
     """From one seed both backends drop the same activations, so that their losses are the same."""
     network.train()
     reference.train()
@@ -316,8 +312,8 @@ def same_masks(
         record(n, arguments, names=(WHOLE,))[WHOLE].made[0] for n in (network, reference)
     )
     gap = apart(ones, others)
-    ledger.judge(
-        f"{prefix}same-masks",
+    return yes_no(
+        f"unet/{prefix}same-masks",
         gap <= ROUNDING,
         "one seed drops the same activations",
         "one seed drops other activations",
@@ -326,3 +322,11 @@ def same_masks(
         input="training mode, one seed",
         reason=TOLERANCES["unet"].reason,
     )
+
+
+UNET = BackendStage(
+    name="unet",
+    looks_at="scratch's network against Diffusers', block by block (no candidate)",
+    page="unet",
+    checks=checks,
+)

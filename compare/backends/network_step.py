@@ -1,12 +1,12 @@
 """Two U-Nets with the same weights learn the same: gradients, and one step of AdamW."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from compare.backends.blocks import predict
-from compare.measure.ledger import Ledger
+from compare.measure.check import Check, yes_no
 from compare.measure.tolerances import FACTOR, UNIT
 
 GRADIENT = 1e-3  # of the largest entry: backward through the same layers, summed over the batch
@@ -14,13 +14,13 @@ LEARNING_RATE, WEIGHT_DECAY, EPS = 1e-3, 1e-2, 1e-8  # of the one AdamW step
 
 
 def judge_training_step(
-    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
-) -> None:
+    prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
+) -> Iterator[Check]:
     """The same gradients, and the same weights after an optimiser's step, which `network` keeps."""
     network.eval()
     reference.eval()
-    _gradients(ledger, prefix, network, reference, arguments)
-    _optimizer_step(ledger, prefix, network, reference)
+    yield from _gradients(prefix, network, reference, arguments)
+    yield from _optimizer_step(prefix, network, reference)
 
 
 def _slopes(network: nn.Module, arguments: Mapping) -> dict[str, Tensor]:
@@ -33,8 +33,8 @@ def _slopes(network: nn.Module, arguments: Mapping) -> dict[str, Tensor]:
 
 
 def _gradients(
-    ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
-) -> None:
+    prefix: str, network: nn.Module, reference: nn.Module, arguments: Mapping
+) -> Iterator[Check]:
     """The same gradients; those below a thousandth of the largest are compared to that."""
     ours, theirs = _slopes(network, arguments), _slopes(reference, arguments)
     largest = max(float(g.abs().max()) for g in theirs.values())
@@ -43,19 +43,18 @@ def _gradients(
         for name, g in theirs.items()
     }
     worst = max(ratios, key=lambda name: ratios[name])
-    ledger.judge(
-        f"{prefix}gradients",
+    yield yes_no(
+        f"unet/{prefix}gradients",
         ratios[worst] <= GRADIENT,
         "the same gradients",
         f"the gradient of {worst} differs",
         measured=ratios[worst],
         allowed=GRADIENT,
         reason="backward through the same layers, summed over images and pixels in another order",
-        catches="90, 92, 93",
     )
 
 
-def _optimizer_step(ledger: Ledger, prefix: str, network: nn.Module, reference: nn.Module) -> None:
+def _optimizer_step(prefix: str, network: nn.Module, reference: nn.Module) -> Iterator[Check]:
     """One AdamW step leaves the weights where its formula, in float64, leaves the reference's.
 
     The first step is lr g / (|g| + eps), which is lr sign(g) for all but the smallest gradients: so
@@ -83,8 +82,8 @@ def _optimizer_step(ledger: Ledger, prefix: str, network: nn.Module, reference: 
         if float(excess.max()) > worst:
             i = int(excess.argmax())
             worst, allowed, at = float(excess.max()), float(bound.flatten()[i]), name
-    ledger.judge(
-        f"{prefix}optimizer-step",
+    yield yes_no(
+        f"unet/{prefix}optimizer-step",
         worst <= 1,
         "one AdamW step to the same weights",
         f"after one AdamW step {at} differs",

@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from compare.measure.ledger import Ledger
+from compare.backends.stage import BackendStage
+from compare.measure.check import Check, found, note, yes_no
 from compare.measure.tolerances import TOLERANCES
-from compare.verdict.report import Check, Report, with_command
+from compare.verdict.report import Report
 
 ORGANS = ("network", "scheduler", "pipeline")
 BACKENDS = ("scratch", "diffusers")
@@ -57,7 +58,7 @@ class Swap:
         return f"{parts}: {self.largest:.2g} of 1, {self.grey_levels} grey levels"
 
 
-def checks(level: str, seed: int) -> list[Check]:
+def checks(level: str, seed: int) -> Iterator[Check]:
     """All eight combinations draw the same pictures, with a network that has not been trained.
 
     Args:
@@ -69,12 +70,10 @@ def checks(level: str, seed: int) -> list[Check]:
 
     unet = scratch.UNet2DModel(**TINY)
     unet.load_state_dict(random_weights(unet, seed))
-    ledger = Ledger("pipeline")
     for name, (scheduler, steps, options) in SETTINGS.items():
         if level == "full" or name == "plain":
             organs = organs_of(unet, scheduler, options)
-            judge_swaps(ledger, f"{name}/", swaps(organs, steps, seed))
-    return ledger.checks
+            yield from judge_swaps(f"{name}/", swaps(organs, steps, seed))
 
 
 def organ_swap(
@@ -115,23 +114,26 @@ def judge_run(folder: str | Path, level: str = "quick", seed: int = 0) -> Report
     """
     from compare.verdict.judge import quiet, versions
 
-    began, ledger = time.perf_counter(), Ledger("pipeline")
+    began = time.perf_counter()
     with quiet():
         try:
-            organs = organs_of_run(Path(folder))
+            checks = list(_of_run(Path(folder), level, seed))
         except ValueError as error:
-            ledger.add("load", "error", str(error))
-        else:
-            T = len(organs["scheduler"]["scratch"])
-            steps = min(QUICK_STEPS, T) if level == "quick" else T
-            found = swaps(organs, steps, seed)
-            judge_swaps(ledger, f"{steps}-steps/", found)
-            gaps = ", ".join(f"{'+'.join(swap.combination)} {swap.largest:.2g}" for swap in found)
-            ledger.add("largest", "note", f"largest difference of {'+'.join(ORGANS)}: {gaps}")
+            checks = [found("pipeline/load", "error", str(error))]
     command = f"ddpm compare --run {folder} --level {level}"
-    checks = [with_command(check, command) for check in ledger.checks]
+    checks = [replace(check, repro=command) for check in checks]
     seconds = time.perf_counter() - began
     return Report(str(folder), checks, level=level, seed=seed, seconds=seconds, versions=versions())
+
+
+def _of_run(folder: Path, level: str, seed: int) -> Iterator[Check]:
+    organs = organs_of_run(folder)
+    T = len(organs["scheduler"]["scratch"])
+    steps = min(QUICK_STEPS, T) if level == "quick" else T
+    drawn = swaps(organs, steps, seed)
+    yield from judge_swaps(f"{steps}-steps/", drawn)
+    gaps = ", ".join(f"{'+'.join(swap.combination)} {swap.largest:.2g}" for swap in drawn)
+    yield note("pipeline/largest", f"largest difference of {'+'.join(ORGANS)}: {gaps}")
 
 
 def organs_of(
@@ -219,21 +221,20 @@ def _grey(images: np.ndarray) -> np.ndarray:
     return levels
 
 
-def judge_swaps(ledger: Ledger, prefix: str, found: list[Swap]) -> None:
+def judge_swaps(prefix: str, drawn: list[Swap]) -> Iterator[Check]:
     """A check for each combination; where a part alone explains those that depart, it is named.
 
     Args:
-        ledger: where to write them.
         prefix: of their names.
-        found: all eight.
+        drawn: all eight.
     """
-    wrong = {swap.combination for swap in found if not swap.largest <= ALLOWED}
+    wrong = {swap.combination for swap in drawn if not swap.largest <= ALLOWED}
     guilty = [o for i, o in enumerate(ORGANS) if wrong == {c for c in ALL if c[i] == "scratch"}]
-    for swap in found:
+    for swap in drawn:
         name = "+".join(swap.combination)
         because = f": as all have with the {guilty[0]} of scratch, and no others" if guilty else ""
-        ledger.judge(
-            f"{prefix}{name}",
+        yield yes_no(
+            f"pipeline/{prefix}{name}",
             swap.combination not in wrong,
             f"the same pictures, {swap.grey_levels} grey levels apart at most",
             f"other pictures, {swap.grey_levels} grey levels apart{because}",
@@ -242,3 +243,11 @@ def judge_swaps(ledger: Ledger, prefix: str, found: list[Swap]) -> None:
             input=f"{COUNT} pictures; {', '.join(ORGANS)}",
             reason=TOLERANCES["pictures"].reason,
         )
+
+
+PIPELINE = BackendStage(
+    name="pipeline",
+    looks_at="network, scheduler and pipeline of either backend (no candidate)",
+    page="swap",
+    checks=checks,
+)

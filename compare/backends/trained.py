@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from compare.measure.ledger import Ledger
+from compare.measure.check import Check, found
 from compare.measure.tolerances import FACTOR, UNIT
+from compare.measure.values import values
 
 if TYPE_CHECKING:
     from workbench.config import RunConfig
@@ -121,33 +122,29 @@ def _widen(bound: dict[str, Tensor], state: "TrainingState", rate: float) -> Non
 
 
 def same_weights(
-    ledger: Ledger,
-    name: str,
+    id: str,
     what: str,
     ours: dict[str, Tensor],
     theirs: dict[str, Tensor],
     allowed: dict[str, Tensor],
-) -> None:
+) -> Check:
     """Weights elementwise; without `allowed`, bit for bit."""
     names = list(theirs)
     if list(ours) != names:
-        ledger.add(name, "differs", "there are other weights, or in another order")
-        return
-    sizes = [theirs[n].numel() for n in names]
-    edges = torch.tensor(sizes).cumsum(0)
+        return found(id, "differs", "there are other weights, or in another order")
+    edges = torch.tensor([theirs[n].numel() for n in names]).cumsum(0)
 
     def flat(tensors: dict[str, Tensor]) -> Tensor:
         return torch.cat([tensors[n].flatten() for n in names])
 
     right = flat(theirs)
     bound = flat(allowed) if allowed else torch.zeros_like(right)
-    ledger.values(
-        name,
+    return values(
+        id,
         what,
         flat(ours),
         lambda: (right, bound),
         where=lambda at: names[int(torch.searchsorted(edges, at[0], right=True))],
         tolerance="training" if allowed else "exact",
         input=f"{len(right)} weights",
-        catches="100, 101, 103",
     )

@@ -1,16 +1,18 @@
 """Stage training: both backends on the same random numbers learn the same weights."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from compare.backends.stage import BackendStage
 from compare.backends.trained import Trained, same_weights, train
 from compare.backends.training_alone import judge_average, judge_sampling_mode, judge_trainer
-from compare.measure.ledger import Ledger
+from compare.measure.check import Check
+from compare.measure.values import values
 from compare.oracle import Oracle, Setting
-from compare.verdict.report import Check
 
 if TYPE_CHECKING:
     from workbench.config import RunConfig
@@ -21,7 +23,7 @@ BY_HAND = 10  # steps of the loop that is written out below
 LOSS = 2e-5  # relative: a mean of squares is off by twice what the predictions are off by
 
 
-def checks(level: str, seed: int) -> list[Check]:
+def checks(level: str, seed: int) -> Iterator[Check]:
     """Both backends trained by the one trainer, Algorithm 1 by hand, and the trainer's duties.
 
     Args:
@@ -31,26 +33,23 @@ def checks(level: str, seed: int) -> list[Check]:
     from workbench import sampling
     from workbench.ema import EMA
 
-    ledger = Ledger("training")
     data = small_sprites()
     for name, config in settings(level, seed).items():
         ours, theirs = (train(replace(config, backend=b), data) for b in ("scratch", "diffusers"))
-        judge_runs(ledger, f"{name}/", ours, theirs)
-        judge_trainer(ledger, f"{name}/", ours)
+        yield from judge_runs(f"{name}/", ours, theirs)
+        yield from judge_trainer(f"{name}/", ours)
         if name == "plain":
-            judge_losses(
-                ledger, "by-hand/losses", theirs.losses[:BY_HAND], losses_by_hand(config, data)
-            )
+            by_hand = losses_by_hand(config, data)
+            yield judge_losses("by-hand/losses", theirs.losses[:BY_HAND], by_hand)
             unets = {"scratch": ours.state.unet, "diffusers": theirs.state.unet}
-    judge_average(ledger, "average/", EMA)
+    yield from judge_average("average/", EMA)
     for backend, unet in unets.items():
 
         def draw(unet: Any, backend: str = backend) -> None:
             scheduler = sampling.backends.load(backend).DDPMScheduler(num_train_timesteps=500)
             sampling.sample(backend, unet, scheduler, 1, seed=seed, steps=2, progress=False)
 
-        judge_sampling_mode(ledger, f"sampling-with-{backend}", unet, draw)
-    return ledger.checks
+        yield judge_sampling_mode(f"sampling-with-{backend}", unet, draw)
 
 
 def small_sprites() -> "Dataset":
@@ -129,38 +128,37 @@ def losses_by_hand(config: "RunConfig", data: "Dataset") -> Tensor:
     return torch.stack(losses)
 
 
-def judge_losses(ledger: Ledger, name: str, losses: Tensor, others: Tensor) -> None:
+def judge_losses(name: str, losses: Tensor, others: Tensor) -> Check:
     """Every loss of two runs is the same to rounding."""
-    ledger.values(
-        name,
+    return values(
+        f"training/{name}",
         "the loss",
         losses,
         lambda: (others, LOSS * others.abs()),
         where=lambda at: f"step {at[0]}",
         tolerance="training",
         input=f"{len(losses)} steps",
-        catches="17-20, 23, 32, 102",
     )
 
 
-def judge_runs(ledger: Ledger, prefix: str, ours: Trained, theirs: Trained) -> None:
+def judge_runs(prefix: str, ours: Trained, theirs: Trained) -> Iterator[Check]:
     """Two runs of the same config: the same start, the same losses, the same weights at the end.
 
     Args:
-        ledger: where to write the checks.
-        prefix: of their names.
+        prefix: of the checks' names.
         ours: that is judged.
         theirs: that it is measured by.
     """
-    same_weights(
-        ledger, f"{prefix}start", "a weight before the first step", ours.start, theirs.start, {}
-    )
-    judge_losses(ledger, f"{prefix}losses", ours.losses, theirs.losses)
-    same_weights(
-        ledger,
-        f"{prefix}weights",
-        "a weight after the last step",
-        ours.weights,
-        theirs.weights,
-        theirs.allowed,
-    )
+    words = "a weight before the first step"
+    yield same_weights(f"training/{prefix}start", words, ours.start, theirs.start, {})
+    yield judge_losses(f"{prefix}losses", ours.losses, theirs.losses)
+    words, allowed = "a weight after the last step", theirs.allowed
+    yield same_weights(f"training/{prefix}weights", words, ours.weights, theirs.weights, allowed)
+
+
+TRAINING = BackendStage(
+    name="training",
+    looks_at="50 steps of both backends from one start (no candidate)",
+    page="loss",
+    checks=checks,
+)

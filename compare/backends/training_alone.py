@@ -1,6 +1,6 @@
 """What a trainer owes its run, seen without another to measure it by."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from compare.backends.trained import Trained, same_weights, weights_of
-from compare.measure.ledger import Ledger
+from compare.measure.check import Check, yes_no
 from compare.measure.tolerances import FACTOR, UNIT
 
 
@@ -22,28 +22,25 @@ class Averages(Protocol):
         """The model with the averaged weights inside the block."""
 
 
-def judge_trainer(ledger: Ledger, prefix: str, run: Trained) -> None:
+def judge_trainer(prefix: str, run: Trained) -> Iterator[Check]:
     """What the trainer owes a run: training mode, the moving average, the raw weights back.
 
     Args:
-        ledger: where to write the checks.
         prefix: of their names.
         run: that was trained.
     """
     from workbench.trainer import sampling_weights
 
     wrong = run.modes.index(False) if False in run.modes else None
-    ledger.judge(
-        f"{prefix}mode",
+    yield yes_no(
+        f"training/{prefix}mode",
         wrong is None,
         "the network is in training mode at every step",
         f"the network is in eval mode at step {wrong}",
-        catches="95",
     )
     rounding = {n: FACTOR * UNIT * len(run.losses) * w for n, w in run.largest.items()}
-    same_weights(
-        ledger,
-        f"{prefix}average",
+    yield same_weights(
+        f"training/{prefix}average",
         "an averaged weight",
         run.averaged,
         run.expected_average,
@@ -52,26 +49,16 @@ def judge_trainer(ledger: Ledger, prefix: str, run: Trained) -> None:
     raw = weights_of(run.state.unet)
     with sampling_weights(run.state) as lent:
         inside = weights_of(lent)
-    same_weights(
-        ledger, f"{prefix}samples-with", "a weight that is sampled with", inside, run.averaged, {}
-    )
-    same_weights(
-        ledger,
-        f"{prefix}trains-on",
-        "a weight after sampling",
-        weights_of(run.state.unet),
-        raw,
-        {},
-    )
+    words = "a weight that is sampled with"
+    yield same_weights(f"training/{prefix}samples-with", words, inside, run.averaged, {})
+    after = weights_of(run.state.unet)
+    yield same_weights(f"training/{prefix}trains-on", "a weight after sampling", after, raw, {})
 
 
-def judge_average(
-    ledger: Ledger, prefix: str, average: Callable[[nn.Module, float], Averages]
-) -> None:
+def judge_average(prefix: str, average: Callable[[nn.Module, float], Averages]) -> Iterator[Check]:
     """An exponential moving average: it averages weights, leaves buffers, and gives back.
 
     Args:
-        ledger: where to write the checks.
         prefix: of their names.
         average: makes one of a model and a decay.
     """
@@ -93,37 +80,31 @@ def judge_average(
         inside = {name: value.clone() for name, value in model.state_dict().items()}
     after = model.state_dict()
     weight, first = inside["weight"], torch.tensor([1.0, -2.0])
-    ledger.judge(
-        f"{prefix}moves",
+    yield yes_no(
+        f"training/{prefix}moves",
         bool(((weight > first) & (weight <= own["weight"])).all()),
         "an update moves the average towards the weights",
         f"after an update from {first.tolist()} to {own['weight'].tolist()} the average is "
         f"{weight.tolist()}",
-        catches="101",
     )
-    ledger.judge(
-        f"{prefix}buffers",
+    yield yes_no(
+        f"training/{prefix}buffers",
         torch.equal(inside["alphas_cumprod"], own["alphas_cumprod"]),
         "buffers are the model's own",
         "buffers are averaged like weights: a schedule in a buffer is no schedule afterwards",
-        catches="100",
     )
-    ledger.judge(
-        f"{prefix}gives-back",
+    yield yes_no(
+        f"training/{prefix}gives-back",
         all(torch.equal(after[name], value) for name, value in own.items()),
         "after sampling the model has its own weights again",
         "the averaged weights stay in the model: training goes on from them",
-        catches="101",
     )
 
 
-def judge_sampling_mode(
-    ledger: Ledger, name: str, unet: nn.Module, draw: Callable[[Any], None]
-) -> None:
+def judge_sampling_mode(name: str, unet: nn.Module, draw: Callable[[Any], None]) -> Check:
     """A network in training mode samples in eval mode, and is in training mode again afterwards.
 
     Args:
-        ledger: where to write the check.
         name: of the check.
         unet: any network.
         draw: draws pictures with it.
@@ -135,13 +116,12 @@ def judge_sampling_mode(
         draw(unet)
     finally:
         hook.remove()
-    ledger.judge(
-        name,
+    return yes_no(
+        f"training/{name}",
         bool(modes) and not any(modes) and unet.training,
         "samples in eval mode, then trains on",
         "the network samples in training mode: dropout stays on"
         if any(modes)
         else "the network is left in eval mode after sampling",
         input="a network in training mode",
-        catches="95",
     )

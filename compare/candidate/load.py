@@ -90,6 +90,14 @@ class Unloadable(Exception):
     """A candidate that cannot be loaded; the text is one line for the user."""
 
 
+class Broken(Exception):
+    """What a candidate did instead of answering, in one line; a wrong shape is not `raised`."""
+
+    def __init__(self, text: str, raised: bool = True):
+        super().__init__(text)
+        self.raised = raised
+
+
 @dataclass
 class Namesakes:
     """A candidate's own modules that bear names of ours, and the folder they come from."""

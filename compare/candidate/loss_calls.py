@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from compare.candidate.load import raised
-from compare.candidate.scheduler import Broken, seed_everything
+from compare.candidate.load import Broken, raised
+from compare.candidate.scheduler import seed_everything
 from compare.candidate.spy import Spy, exact_output
 from compare.candidate.subject import Subject
-from compare.measure.tolerances import HALF_UNIT, UNIT
 from compare.oracle import F64, Oracle
 
 HEIGHT = 0.6  # pixels of the images are +-HEIGHT
@@ -28,7 +27,7 @@ class Seen:
     x: Tensor  # (images, pixels) what the model was given, for images of +-HEIGHT
     x_t: Tensor  # (images,) and at which t
     signs: Tensor  # (images, pixels) of those images
-    unit: float  # half the distance between neighbours of the dtype that the model was given
+    dtype: torch.dtype  # of what the model was given
     gain: Tensor | None  # (images,) what one unit of x_0 adds to x_t, from two calls of one seed
     spoiled: Tensor  # (calls, 2) loss of one spoiled image, over what it should be
     flat: float  # loss of a model that is wrong by the same amount everywhere
@@ -110,7 +109,7 @@ def look(subject: Subject, table: Tensor) -> Seen:
         x=torch.cat(xs),
         x_t=torch.cat(ts),
         signs=signs.flatten(1).repeat(24, 1),
-        unit=HALF_UNIT.get(model.dtype, UNIT),
+        dtype=model.dtype,
         gain=torch.cat(gains) if len(gains) == 24 else None,
         spoiled=torch.tensor(spoils),
         flat=off(torch.ones(8)),

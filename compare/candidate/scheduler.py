@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compare.candidate.load import REFUSALS, apart, raised
-from compare.oracle import F64, Setting
+from compare.candidate.load import Broken, apart, raised
+from compare.oracle import F64, Oracle, Setting
 
 if TYPE_CHECKING:
     from compare.candidate.subject import Subject
@@ -25,45 +25,43 @@ CALLS = {  # how each is called, for whoever has another order
 }
 
 
-class Broken(Exception):
-    """What a candidate did instead of answering, in one line; a wrong shape is not `raised`."""
-
-    def __init__(self, text: str, raised: bool = True):
-        super().__init__(text)
-        self.raised = raised
-
-
-@dataclass
+@dataclass(frozen=True)
 class Answer:
-    """What one step returned, in float64, and the dtype it came in."""
+    """What one step returned, in float64."""
 
     prev: Tensor
     x_0: Tensor | None
-    dtype: torch.dtype
 
 
 @dataclass
-class Built:
-    """One scheduler of a candidate, made with one setting."""
+class Chain:
+    """The list that a scheduler was last told to visit, and every list that it left before."""
+
+    n: int | None = None
+    visited: list[int] = field(default_factory=list)
+    by_t: dict[int, Any] = field(default_factory=dict)
+    lists: dict[int, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """One scheduler of a candidate, made with one setting.
+
+    Readings of a candidate that ask it for the same share `thing`, `chain` and, by `key`, answers.
+    """
 
     subject: "Subject"
     thing: Any
     setting: Setting
     key: str
-    visited: list[int] = field(default_factory=list)
-    _by_t: dict[int, Any] = field(default_factory=dict)
-    _n: int | None = None
-    _lists: dict[int, list[float]] = field(default_factory=dict)
+    chain: Chain
 
     def _call(self, what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
             with apart(self.subject.own):
                 return function(*args, **kwargs)
         except (Exception, SystemExit) as error:
-            refused = isinstance(error, REFUSALS)
-            broken = Broken(f"{CALLS.get(what, what)} raises {raised(error)}")
-            broken.refused = refused  # type: ignore[attr-defined]
-            raise broken from None
+            raise Broken(f"{CALLS.get(what, what)} raises {raised(error)}") from None
 
     def raw_table(self) -> Tensor | None:
         """`alphas_cumprod` as float64, whatever its length, or None."""
@@ -97,6 +95,17 @@ class Built:
 
         return self.subject.remember((self.key, "table"), ask)
 
+    def alpha_bars(self, oracle: Oracle) -> Tensor:
+        """(T,) the candidate's own table where it can be read, else the oracle's."""
+        own = self.table()
+        return oracle.alpha_bar(self.setting) if own is None else own
+
+    def usable(self) -> bool:
+        """True if its table has both signal and noise at every t; v and x_0 need no signal."""
+        own = self.table()
+        least = 1e-12 if self.setting.prediction_type == "epsilon" else -1e-12
+        return own is None or bool((own.isfinite() & (own < 1) & (own > least)).all())
+
     def coefficients(self, dtype: torch.dtype, upto: int | None = None) -> tuple[Tensor, Tensor]:
         """What add_noise multiplies x_0 and the noise by, for t = 0, 1, ..., each (T,) float64."""
 
@@ -110,7 +119,7 @@ class Built:
 
     def add_noise(self, x_0: Tensor, noise: Tensor, t: Tensor, method: str = "add_noise") -> Tensor:
         """`add_noise` (or `get_velocity`) of images, as float64."""
-        self._seed(0)
+        seed_everything(0)
         function = getattr(self.thing, method, None)
         if function is None:
             raise Broken(f"has no method {method}(x_0, noise, t)")
@@ -128,33 +137,39 @@ class Built:
         """The list that `set_timesteps(n)` leaves, counted from 0, float64."""
 
         def ask() -> Tensor:
-            self._n = None  # step() must set its own chain again
+            self.chain.n = None  # step() must set its own chain again
             return self._floats(self._listed(n))
 
         return self.subject.remember((self.key, "timesteps", n), ask)
 
     def given_timesteps(self, chosen: list[int]) -> list[float]:
         """The list that `set_timesteps(timesteps=chosen)` leaves."""
-        self._n = None
+        self.chain.n = None
         self._call("set_timesteps", self.thing.set_timesteps, timesteps=chosen)
         return self._floats(self.thing.timesteps).tolist()
 
     def previous(self, n: int) -> list[int]:
         """What `previous_timestep` says of every step of the chain of n, from the top."""
-        self._visit(n)
+        visited = self.visit(n)
         ask, base = self.thing.previous_timestep, self.subject.t_base
-        elements = [self._by_t[t] for t in self.visited]
+        elements = [self.chain.by_t[t] for t in visited]
         return [int(self._call("previous_timestep", ask, e)) - base for e in elements]
 
     def visit(self, n: int | None) -> list[int]:
         """Sets the chain of n steps (None: all) and returns its steps that exist, from the top."""
-        self._visit(n or self.setting.num_train_timesteps)
-        return self.visited
+        T, base, chain = self.setting.num_train_timesteps, self.subject.t_base, self.chain
+        n = n or T
+        if n != chain.n:
+            inside = [e for e in list(self._listed(n)) if 0 <= float(e) - base < T]
+            chain.n = n
+            chain.visited = [int(e) - base for e in inside]
+            chain.by_t = dict(zip(chain.visited, inside, strict=True))
+        return chain.visited
 
     @property
     def length(self) -> int:
         """n of the chain that is set."""
-        return self._n or self.setting.num_train_timesteps
+        return self.chain.n or self.setting.num_train_timesteps
 
     def _listed(self, n: int) -> Any:
         if self.subject.has("set_timesteps"):
@@ -163,7 +178,7 @@ class Built:
             if listed is None:
                 raise Broken("set_timesteps leaves no `timesteps`", raised=False)
             found = self._floats(listed).tolist()
-            if self._lists.setdefault(n, found) != found:
+            if self.chain.lists.setdefault(n, found) != found:
                 text = f"set_timesteps({n}) leaves another list when it is called again"
                 raise Broken(text, raised=False)
             return listed
@@ -176,34 +191,20 @@ class Built:
             listed = torch.tensor([float(t) for t in listed], dtype=F64)
         return listed.detach().to("cpu", F64) - self.subject.t_base
 
-    def _visit(self, n: int) -> None:
-        if n == self._n:
-            return
-        T, base = self.setting.num_train_timesteps, self.subject.t_base
-        elements = list(self._listed(n))
-        inside = [e for e in elements if 0 <= float(e) - base < T]
-        self._n = n
-        self.visited = [int(e) - base for e in inside]
-        self._by_t = dict(zip(self.visited, inside, strict=True))
-
-    def step(self, out: Tensor, t: int, x_t: Tensor, seed: int, generator: Any = None) -> Answer:
-        """One reverse step from `t`, every source of randomness set to `seed`."""
-        self._seed(seed)
-        kwargs: dict[str, Any] = {}
-        named = self.subject.step_named
-        if "generator" in named:
-            kwargs["generator"] = generator or torch.Generator().manual_seed(seed)
-        if "eta" in named:
-            kwargs["eta"] = self.setting.eta
-        if "use_clipped_model_output" in named:
-            kwargs["use_clipped_model_output"] = self.setting.use_clipped_model_output
-        element = self._by_t.get(t, t + self.subject.t_base)
+    def step(
+        self, out: Tensor, t: int, x_t: Tensor, seed: int | None, generator: Any = None
+    ) -> Answer:
+        """One reverse step from `t`, every source of randomness set to `seed` (None: none is)."""
+        if seed is not None:
+            seed_everything(seed)
         function = getattr(self.thing, "step", None)
         if function is None:
             raise Broken("has no method step(model_output, t, x_t)")
+        element = self.chain.by_t.get(t, t + self.subject.t_base)
+        kwargs = self._keywords(seed, generator)
         given = {"the model output": out.clone(), "x_t": x_t.clone()}
-        result = self._call("step", function, given["the model output"], element, given["x_t"],
-                            **kwargs)  # fmt: skip
+        model_output, sample = given.values()
+        result = self._call("step", function, model_output, element, sample, **kwargs)
         self._look_over("step", given)
         prev, x_0 = _parts(result)
         if not isinstance(prev, Tensor):
@@ -213,18 +214,21 @@ class Built:
             raise Broken(f"step returned shape {shapes}", raised=False)
         if not isinstance(x_0, Tensor) or x_0.shape != x_t.shape:
             x_0 = None
-        return Answer(
-            prev.detach().to(F64), None if x_0 is None else x_0.detach().to(F64), prev.dtype
-        )
+        return Answer(prev.detach().to(F64), None if x_0 is None else x_0.detach().to(F64))
+
+    def _keywords(self, seed: int | None, generator: Any) -> dict[str, Any]:
+        """What `step` is told by name, as far as it names it."""
+        known = {
+            "generator": generator or torch.Generator().manual_seed(seed or 0),
+            "eta": self.setting.eta,
+            "use_clipped_model_output": self.setting.use_clipped_model_output,
+        }
+        return {name: value for name, value in known.items() if name in self.subject.step_named}
 
     def _look_over(self, method: str, given: dict[str, Tensor]) -> None:
         """Writes down which of the clones given to a method were changed in place."""
         changed = {f"{method} changes {name}" for name, v in given.items() if v._version}
         self.subject.overwritten |= changed
-
-    def _seed(self, seed: int) -> None:
-        if self.subject.global_state:
-            seed_everything(seed)
 
 
 def seed_everything(seed: int) -> None:

@@ -5,6 +5,7 @@ asked again with another oracle (a mistake of the catalogue) without calling the
 """
 
 import contextlib
+import copy
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
@@ -12,13 +13,14 @@ from typing import Any
 from compare.candidate.load import (
     REFUSALS,
     Adapter,
+    Broken,
     Namesakes,
     apart,
     brief,
     named_keywords,
     takes_generator,
 )
-from compare.candidate.scheduler import Broken, Built
+from compare.candidate.scheduler import Chain, Scheduler
 from compare.oracle import Setting
 
 OTHER_NAMES = {  # tried where Diffusers' word is refused
@@ -81,8 +83,6 @@ class Subject:
         self.conventions: dict[str, str] = {}
         self.t_base = 0
         self.steps_pass = True  # whole chains are judged only where every single step passes
-        self.strict: frozenset[str] | None = None
-        self.global_state = True
         self.overwritten: set[str] = set()  # arguments that a method changed in place
         self._factory = self._door(candidate)
         self.named = set(named_keywords(self._factory)) & set(NAMES)
@@ -153,47 +153,63 @@ class Subject:
         return chosen
 
     def has(self, method: str) -> bool:
-        """True if the built candidate has this method or table."""
+        """True if the built candidate has this method, table or role."""
+        if method in ("sample", "loss"):
+            return getattr(self.adapter, method, None) is not None
         return getattr(self.first, method, None) is not None
 
-    def offers(self, **changes: Any) -> Setting | None:
-        """The base setting with some values changed, or None if the candidate does not offer it.
+    def offers(self, **changes: Any) -> Scheduler | None:
+        """The scheduler of the base setting with some values changed, or None if not offered.
 
         A value that it does not name is offered only where it is what the candidate does anyway.
         """
-        setting = replace(self.setting, **changes)
         for name, value in changes.items():
             named = name in (self.step_named if name in STEP_ONLY else self.named)
             if not named and value != getattr(self.setting, name):
                 return None
-        return setting if self.build(setting) is not None else None
+        return self.build(replace(self.setting, **changes))
 
-    def build(self, setting: Setting) -> Built | None:
+    def all_offered(self, wanted: dict[str, dict[str, Any]]) -> dict[str, Scheduler]:
+        """Those of several changes of the base setting, by name, that the candidate offers."""
+        found = {name: self.offers(**changes) for name, changes in wanted.items()}
+        return {name: scheduler for name, scheduler in found.items() if scheduler is not None}
+
+    def scheduler(self) -> Scheduler:
+        """The scheduler of the base setting."""
+        built = self.build(self.setting)
+        if built is None:
+            raise Broken("cannot be built with the values that it takes one by one", raised=False)
+        return built
+
+    def build(self, setting: Setting) -> Scheduler | None:
         """A scheduler of this setting, or None if the candidate refuses it."""
         keywords = self._keywords(setting)
         unnamed = (setting.num_train_timesteps, setting.eta, setting.use_clipped_model_output)
-        key = ("build", repr((sorted(keywords.items()), unnamed)))
-        if key not in self.answers:
-            try:
-                self.answers[key] = Built(self, self._wrap(self._make(keywords)), setting, key[1])
-            except REFUSALS as error:
-                base = self._keywords(self.setting)
-                changed = {k: v for k, v in keywords.items() if v != base[k]}
-                said = ", ".join(f"{k}={v!r}"[:60] for k, v in changed.items())
-                self.not_offered.append(f"{said} ({brief(error)})"[:200])
-                self.answers[key] = None
-            except Exception as error:
-                raise Broken(f"cannot be built: {brief(error)}") from None
-        return self.answers[key]
+        key = repr((sorted(keywords.items()), unnamed))
+        made = self.remember(("build", key), lambda: self._made(keywords))
+        return None if made is None else Scheduler(self, made[0], setting, key, made[1])
 
-    def fresh(self, setting: Setting) -> Built:
+    def _made(self, keywords: dict[str, Any]) -> tuple[Any, Chain] | None:
+        """What the candidate makes of these keywords; None, and said, if it refuses them."""
+        try:
+            return self._wrap(self._make(keywords)), Chain()
+        except REFUSALS as error:
+            base = self._keywords(self.setting)
+            changed = {k: v for k, v in keywords.items() if v != base[k]}
+            said = ", ".join(f"{k}={v!r}"[:60] for k, v in changed.items())
+            self.not_offered.append(f"{said} ({brief(error)})"[:200])
+            return None
+        except Exception as error:
+            raise Broken(f"cannot be built: {brief(error)}") from None
+
+    def fresh(self, setting: Setting) -> Scheduler:
         """A scheduler of a setting that is offered, made anew."""
-        return Built(self, self._wrap(self._make(self._keywords(setting))), setting, "fresh")
+        thing = self._wrap(self._make(self._keywords(setting)))
+        return Scheduler(self, thing, setting, "fresh", Chain())
 
     def reading(self, **changes: Any) -> "Subject":
         """The same candidate and answers, its unnamed conventions read otherwise."""
-        other = object.__new__(Subject)
-        other.__dict__.update(self.__dict__)
+        other = copy.copy(self)
         other.setting = replace(self.setting, **changes)
         return other
 

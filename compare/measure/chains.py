@@ -21,14 +21,13 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from compare.candidate.scheduler import Built, seed_everything
+from compare.candidate.scheduler import Scheduler, seed_everything
 from compare.candidate.spy import CENTRE, exact_denoiser
 from compare.candidate.subject import Subject
 from compare.measure.noise import Evidence, Noise, at_the_end, of_noise, silent
 from compare.measure.step import mean_bound
-from compare.measure.tolerances import propagated
+from compare.measure.tolerances import log_snr, propagated
 from compare.oracle import F64, Level, Oracle, Setting
-from compare.stages.schedule import log_snr
 
 PIXELS = (1, 2, 2)
 IMAGES = {True: 1024, False: 2048}  # of the full chain; of shorter ones
@@ -73,48 +72,41 @@ def denoiser(setting: Setting, table: Tensor, images: int) -> Denoiser:
 
 
 def walks(
-    subject: Subject, table: Tensor, setting: Setting, lengths: tuple[int | None, ...]
+    scheduler: Scheduler, table: Tensor, lengths: tuple[int | None, ...]
 ) -> dict[int | None, Walk]:
     """Chains of these lengths (None: all T) one after another on one scheduler, made anew."""
+    subject, setting = scheduler.subject, scheduler.setting
     return subject.remember(
-        ("walks", setting, lengths), lambda: _walks(subject, table, setting, lengths)
+        ("walks", setting, lengths), lambda: _walks(subject.fresh(setting), table, lengths)
     )
 
 
 def _walks(
-    subject: Subject, table: Tensor, setting: Setting, lengths: tuple[int | None, ...]
+    scheduler: Scheduler, table: Tensor, lengths: tuple[int | None, ...]
 ) -> dict[int | None, Walk]:
-    built = subject.fresh(setting)
-    subject.global_state, kept = False, subject.global_state
-    found: dict[int | None, Walk] = {}
-    try:
-        for n in lengths:
-            found[n] = _walk(subject, built, table, n, None)
-        first = lengths[0]
-        once = found[first]
-        k = min(len(once.t), REPLAYED)
-        again = _walk(subject, built, table, first, k)
-        same = torch.equal(again.x, once.x[: k + 1]) and torch.equal(again.t, once.t[:k])
-        found[first] = replace(once, again=same)
-    finally:
-        subject.global_state = kept
-    return found
+    found = {n: _walk(scheduler, table, n, None) for n in lengths}
+    first = lengths[0]
+    once = found[first]
+    k = min(len(once.t), REPLAYED)
+    again = _walk(scheduler, table, first, k)
+    same = torch.equal(again.x, once.x[: k + 1]) and torch.equal(again.t, once.t[:k])
+    return found | {first: replace(once, again=same)}
 
 
-def _walk(subject: Subject, built: Built, table: Tensor, n: int | None, k: int | None) -> Walk:
+def _walk(scheduler: Scheduler, table: Tensor, n: int | None, k: int | None) -> Walk:
     """The chain of n steps, or its first k, from the same x_T and the same random numbers."""
-    visited = built.visit(n)
+    visited = scheduler.visit(n)
     following = [*visited[1:], -1]
     images = IMAGES[n is None]
-    answer = denoiser(built.setting, table, images)
-    start, stream = _streams(subject)[:2]
+    answer = denoiser(scheduler.setting, table, images)
+    start, stream = _streams(scheduler.subject)[:2]
     seed_everything(stream.initial_seed())
     x = torch.randn(images, torch.Size(PIXELS).numel(), generator=start)
     xs, outs = [x], []
     for t in visited[:k]:
         out = answer(x.to(F64), torch.tensor([t])).float()
         image, given = (v.reshape(images, *PIXELS) for v in (x, out))
-        x = built.step(given, t, image, 0, stream).prev.float().reshape(images, -1)
+        x = scheduler.step(given, t, image, None, stream).prev.float().reshape(images, -1)
         xs.append(x)
         outs.append(out)
     steps, after = torch.tensor(visited[:k]), torch.tensor(following[:k])
@@ -177,10 +169,10 @@ def _level(
 
 
 def evidence(
-    subject: Subject, oracle: Oracle, table: Tensor, setting: Setting, walk: Walk
+    scheduler: Scheduler, oracle: Oracle, table: Tensor, walk: Walk
 ) -> dict[str, Evidence]:
     """What is looked at in one chain; worked out once for all oracles with the same steps."""
-    stepping = oracle.stepping()
+    subject, setting, stepping = scheduler.subject, scheduler.setting, oracle.stepping()
     key = ("evidence", stepping, setting, len(walk.t), walk.x.shape[1])
     return subject.remember(key, lambda: _evidence(subject, stepping, table, setting, walk))
 

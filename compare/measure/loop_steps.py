@@ -5,30 +5,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from compare.candidate.loop_calls import Run
+from compare.candidate.replay import Drawn
 from compare.measure.noise_law import SIX
-from compare.measure.replay import Drawn
 from compare.measure.step import mean_bound
 from compare.measure.tolerances import of_a_step
 from compare.oracle import F64, Level, Oracle, Setting
 
 HUGE = 100.0  # |x| of a chain of images in [-1, 1] stays far below
-
-
-@dataclass(frozen=True)
-class Run:
-    """A loop seen from the model: x (calls, ...), what it was told, and what came out."""
-
-    x: Tensor
-    t: Tensor
-    out: Tensor
-    training: bool
-    left_training: bool
-    result: Tensor
-    again: Tensor
-    apart: tuple[Tensor, Tensor] | None
-    far: Tensor | None
-    scaled: bool
-    drawn: Drawn | None
 
 
 @dataclass(frozen=True)
@@ -138,9 +122,3 @@ def _eta(few: Steps, setting: Setting) -> float:
         else:
             high = middle
     return round((low + high) / 2, 3)
-
-
-def shaped(level: Level) -> Level:
-    """Its tensors (k, 1, 1, 1, 1), to meet (calls, b, c, h, w)."""
-    names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
-    return replace(level, **{n: getattr(level, n).reshape(-1, 1, 1, 1, 1) for n in names})

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compare.candidate.scheduler import Answer, Broken, Built
-from compare.candidate.subject import Subject
-from compare.oracle import F64, Oracle, Setting
+from compare.candidate.load import Broken
+from compare.candidate.scheduler import Answer, Scheduler
+from compare.oracle import F64
 
 SHAPE = (2, 1, 2, 2)
 PIXELS = 8
@@ -56,26 +56,8 @@ def some_steps(T: int, k: int = 48) -> list[int]:
     return sorted({*range(min(11, T)), *spread, max(T - 2, 0), T - 1}, reverse=True)
 
 
-def alpha_bars(subject: Subject, oracle: Oracle, setting: Setting) -> Tensor:
-    """The candidate's own table where it can be read, else the oracle's."""
-    built = subject.build(setting)
-    own = None if built is None else built.table()
-    return oracle.alpha_bar(setting) if own is None else own
-
-
-def usable(subject: Subject, setting: Setting | None) -> bool:
-    """True if the candidate's table of this setting has both signal and noise at every t."""
-    built = None if setting is None else subject.build(setting)
-    if setting is None or built is None:
-        return False
-    own = built.table()
-    least = 1e-12 if setting.prediction_type == "epsilon" else -1e-12  # v and x_0 bear no signal
-    return own is None or bool((own.isfinite() & (own < 1) & (own > least)).all())
-
-
 def probe(
-    subject: Subject,
-    setting: Setting,
+    scheduler: Scheduler,
     n: int | None = None,
     steps: list[int] | None = None,
     noise_only: bool = False,
@@ -84,33 +66,30 @@ def probe(
     chosen = None if steps is None else tuple(steps)
 
     def ask() -> Probe:
-        built = subject.build(setting)
-        assert built is not None
-        visited = built.visit(n)
+        visited = scheduler.visit(n)
         following = followers(visited)
         ts = [t for t in visited if chosen is None or t in chosen]
         if not ts:
             raise Broken("leaves no timestep in 0..T-1 to step from", raised=False)
         t = torch.tensor(ts).reshape(-1, 1)
-        size = _sizes(built, setting, t)
-        return _ask(built, t, torch.tensor([[following[i]] for i in ts]), size, noise_only)
+        prev = torch.tensor([[following[i]] for i in ts])
+        return _ask(scheduler, t, prev, _sizes(scheduler, t), noise_only)
 
-    built = subject.build(setting)
-    assert built is not None
-    return subject.remember(("probe", built.key, n, chosen, noise_only), ask)
+    return scheduler.subject.remember(("probe", scheduler.key, n, chosen, noise_only), ask)
 
 
-def _sizes(built: Built, setting: Setting, t: Tensor) -> Tensor:
+def _sizes(scheduler: Scheduler, t: Tensor) -> Tensor:
     """How large the inputs are: large for precision, unless a clip would act."""
+    setting = scheduler.setting
     if not (setting.clip_sample or setting.thresholding):
         return torch.full(t.shape, 8.0, dtype=F64)
-    table = built.table()
+    table = scheduler.table()
     signal = torch.ones(t.shape, dtype=F64) if table is None else table[t].clamp(min=1e-8).sqrt()
     reach = setting.clip_sample_range if setting.clip_sample else 1.0
     return 0.2 * reach * signal
 
 
-def _ask(built: Built, t: Tensor, prev: Tensor, size: Tensor, noise_only: bool) -> Probe:
+def _ask(built: Scheduler, t: Tensor, prev: Tensor, size: Tensor, noise_only: bool) -> Probe:
     x, out = (size * X.to(F64)).float(), (size * OUT.to(F64)).float()
     nothing = torch.zeros(SHAPE)
     answers: list[list[Answer]] = []
@@ -131,40 +110,33 @@ def _ask(built: Built, t: Tensor, prev: Tensor, size: Tensor, noise_only: bool) 
     return Probe(built.length, t, prev, x.to(F64), out.to(F64), at[0], at[1], at[2], *x_0s)  # type: ignore[arg-type]
 
 
-def visits(subject: Subject, setting: Setting, n: int) -> bool:
+def visits(scheduler: Scheduler, n: int) -> bool:
     """False if the list of n steps has none inside the chain: then there is no step to judge."""
-    built = subject.build(setting)
-    assert built is not None
+    key = ("visits", scheduler.key, n)
     try:
-        return subject.remember(("visits", built.key, n), lambda: bool(built.visit(n)))
+        return scheduler.subject.remember(key, lambda: bool(scheduler.visit(n)))
     except Broken:
         return True  # what it does instead is told by the stages that ask
 
 
-def some_of_chain(subject: Subject, setting: Setting, wanted: list[int]) -> list[tuple[int, int]]:
+def some_of_chain(scheduler: Scheduler, wanted: list[int]) -> list[tuple[int, int]]:
     """(t, the next of the list) for those of the wanted steps that the full chain visits."""
-    built = subject.build(setting)
-    assert built is not None
 
     def ask() -> list[tuple[int, int]]:
-        following = followers(built.visit(None))
+        following = followers(scheduler.visit(None))
         return [(t, following[t]) for t in wanted if t in following]
 
-    return subject.remember(("of chain", built.key, tuple(wanted)), ask)
+    return scheduler.subject.remember(("of chain", scheduler.key, tuple(wanted)), ask)
 
 
-def single(
-    subject: Subject, setting: Setting, n: int | None, t: int, x: Tensor, out: Tensor
-) -> Single:
+def single(scheduler: Scheduler, n: int | None, t: int, x: Tensor, out: Tensor) -> Single:
     """One call on given inputs (8,), on a chain of n steps."""
-    built = subject.build(setting)
-    assert built is not None
-    key = ("single", built.key, n, t, tuple(x.tolist()), tuple(out.tolist()))
+    key = ("single", scheduler.key, n, t, tuple(x.tolist()), tuple(out.tolist()))
 
     def ask() -> Single:
-        built.visit(n)
-        answer = built.step(out.float().reshape(SHAPE), t, x.float().reshape(SHAPE), SEED)
+        scheduler.visit(n)
+        answer = scheduler.step(out.float().reshape(SHAPE), t, x.float().reshape(SHAPE), SEED)
         x_0 = None if answer.x_0 is None else answer.x_0.reshape(1, -1)
         return Single(answer.prev.reshape(1, -1), x_0)
 
-    return subject.remember(key, ask)
+    return scheduler.subject.remember(key, ask)

@@ -1,16 +1,18 @@
 """What the oracle expects of a probed step, given the candidate's own earlier stages."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
-from compare.measure.ledger import Expected, deviation
-from compare.measure.probe import PIXELS, SEED, SHAPE, Probe, alpha_bars, probe, visits
+from compare.measure.probe import PIXELS, SEED, SHAPE, Probe, probe, visits
 from compare.measure.tolerances import FACTOR, UNIT, propagated
+from compare.measure.values import Expected, deviation
 from compare.oracle import F64, Level, Oracle, Setting
 
 STRIDES = (1, 2, 4, 10, 50)
@@ -21,20 +23,10 @@ OWN = "own"  # the spacing of lists that are none of these: a convention, where 
 COUNTS_OF_OWN = 10  # such lists are judged up to so many steps: longer ones may repeat a t
 
 
-def where_t(probe: Probe, rows: int = 1) -> "Where":
-    """Names the t of a row; the rows of `rows` inputs follow each other."""
-    return Where(probe.t.flatten().tolist(), rows)
-
-
-@dataclass(frozen=True)
-class Where:
-    """Turns an index into words."""
-
-    ts: list[int]
-    rows: int
-
-    def __call__(self, index: tuple[int, ...]) -> str:
-        return f"t={self.ts[index[0] % len(self.ts)]}"
+def where_t(probe: Probe) -> Callable[[tuple[int, ...]], str]:
+    """Names the t of a row; the rows of several inputs follow each other."""
+    ts = probe.t.flatten().tolist()
+    return lambda index: f"t={ts[index[0] % len(ts)]}"
 
 
 def level_of(oracle: Oracle, table: Tensor, probe: Probe, setting: Setting) -> Level:
@@ -45,7 +37,7 @@ def level_of(oracle: Oracle, table: Tensor, probe: Probe, setting: Setting) -> L
 
 def replayed_noise(subject: Subject, oracle: Oracle) -> Tensor | None:
     """(1, 8) the z that a step draws when every source is set to the probe's seed, if known."""
-    return replayed(subject.answers.get("noise"), oracle)
+    return replayed(loud_noise(subject)[0], oracle)
 
 
 def replayed(row: Tensor | None, oracle: Oracle) -> Tensor | None:
@@ -67,11 +59,24 @@ def _parallel(row: Tensor, z: Tensor) -> bool:
     return bool((row - scale * z).abs().max() <= 1e-4 * row.abs().max()) and bool(scale.abs() > 0)
 
 
-def loud_setting(subject: Subject) -> Setting | None:
-    """The setting in which a step draws: the base one, or eta = 1."""
+def loud(subject: Subject) -> Scheduler | None:
+    """The scheduler whose steps draw: the base one, or that of eta = 1."""
     if subject.setting.eta is None or subject.setting.eta > 0:
-        return subject.setting
+        return subject.scheduler()
     return subject.offers(eta=1.0)
+
+
+def loud_noise(subject: Subject) -> tuple[Tensor, int]:
+    """(1, 8) the noise of one step, in mid-chain where that draws, and the row of the probe."""
+
+    def ask() -> tuple[Tensor, int]:
+        zero = probe(loud(subject) or subject.scheduler()).zero
+        strongest = zero.abs().amax(dim=1).argmax()
+        middle = len(zero) // 2
+        chosen = middle if bool(zero[middle].abs().max() > 0) else int(strongest)
+        return zero[chosen : chosen + 1], chosen
+
+    return subject.remember(("noise",), ask)
 
 
 def noise_row(subject: Subject, oracle: Oracle) -> tuple[Tensor, float]:
@@ -79,21 +84,13 @@ def noise_row(subject: Subject, oracle: Oracle) -> tuple[Tensor, float]:
 
     Replayed, or else read off a step in mid-chain, whose sigma float32 moves.
     """
-    setting = loud_setting(subject) or subject.setting
-    if "noise" not in subject.answers:
-        rows = probe(subject, setting)
-        strongest = rows.zero.abs().amax(dim=1).argmax()
-        middle = len(rows.t) // 2
-        chosen = middle if bool(rows.zero[middle].abs().max() > 0) else int(strongest)
-        subject.answers["noise"] = rows.zero[chosen : chosen + 1]
-        subject.answers["noise at"] = chosen
     replayed = replayed_noise(subject, oracle)
     if replayed is not None:
         return replayed, 0.0
-    rows, chosen = probe(subject, setting), subject.answers["noise at"]
-    level = level_of(oracle, alpha_bars(subject, oracle, setting), rows, setting)
+    scheduler = loud(subject) or subject.scheduler()
+    setting, (noise, chosen) = scheduler.setting, loud_noise(subject)
+    level = level_of(oracle, scheduler.alpha_bars(oracle), probe(scheduler), setting)
     sigma = oracle.sigma(level, setting)
-    noise = subject.answers["noise"]
     if not bool(sigma[chosen] > 0):
         return torch.ones_like(noise), 0.0
     off = propagated(lambda at: oracle.sigma(at, setting), level, sigma)
@@ -109,8 +106,7 @@ def rows_of_mean(probe: Probe) -> Tensor:
 
 def twice(level: Level) -> Level:
     """The levels of the two halves of `rows_of_mean`."""
-    names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
-    return replace(level, **{name: getattr(level, name).repeat(2, 1) for name in names})
+    return level.map(lambda values: values.repeat(2, 1))
 
 
 def inputs(probe: Probe) -> tuple[Tensor, Tensor]:
@@ -195,27 +191,32 @@ def _rederived(oracle: Oracle, x: Tensor, x_0: Tensor, at: Level) -> Tensor:
     return 0 * x if oracle.rederived is None else oracle.rederived(x, x_0, at)
 
 
+def curves_of_mean(probe: Probe) -> Tensor:
+    """(2, k): a_t and b_t, what x_t and the model output are multiplied by in a step."""
+    both, k = rows_of_mean(probe), len(probe.t)
+    return torch.stack([(both[:k] / probe.x).mean(1), (both[k:] / probe.out).mean(1)])
+
+
 def strided(subject: Subject) -> list[tuple[str, int]]:
     """The chains shorter than T that are probed: (spacing, n)."""
     T, spacing = subject.setting.num_train_timesteps, subject.setting.timestep_spacing
     if not subject.has("set_timesteps"):
         return []
     offered = spacings(subject)
-    counts = STRIDES_OF_OWN if offered == [OWN] else STRIDES
+    counts = STRIDES_OF_OWN if list(offered) == [OWN] else STRIDES
     chains = [(s, n) for s in offered for n in counts]
     longer = offered if subject.level == "full" else [spacing]
     chains += [(s, n) for s in longer for n in MORE_STRIDES]
     found = [(s, n) for s, n in chains if n < T and (s != OWN or n <= COUNTS_OF_OWN)]
-    return [
-        (s, n) for s, n in found if visits(subject, replace(subject.setting, timestep_spacing=s), n)
-    ]
+    return [(s, n) for s, n in found if s in offered and visits(offered[s], n)]
 
 
-def spacings(subject: Subject) -> list[str]:
+def spacings(subject: Subject) -> dict[str, Scheduler]:
     """The spacings that are offered; one of the candidate's own is offered only as it is."""
     if subject.setting.timestep_spacing == OWN:
-        return [OWN]
-    return [s for s in SPACINGS if subject.offers(timestep_spacing=s) is not None]
+        return {OWN: subject.scheduler()}
+    found = {s: subject.offers(timestep_spacing=s) for s in SPACINGS}
+    return {s: scheduler for s, scheduler in found.items() if scheduler is not None}
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ class Chain:
     """A probed chain shorter than T, and the previous steps that the candidate's step uses."""
 
     name: str
-    setting: Setting
+    scheduler: Scheduler
     rows: Probe
     prev: Tensor
     fits_list: bool
@@ -232,32 +233,32 @@ class Chain:
 
 def chain(subject: Subject, oracle: Oracle, spacing: str, n: int) -> Chain:
     """Probes a strided chain and finds out which previous steps its means belong to."""
-    setting = replace(subject.setting, timestep_spacing=spacing)
-    key = ("chain", oracle, setting, n)
-    return subject.remember(key, lambda: _chain(subject, oracle, setting, n))
+    scheduler = spacings(subject)[spacing]
+    key = ("chain", oracle, scheduler.setting, n)
+    return subject.remember(key, lambda: _chain(scheduler, oracle, n))
 
 
-def _chain(subject: Subject, oracle: Oracle, setting: Setting, n: int) -> Chain:
-    name = f"{setting.timestep_spacing}-{n}"
-    rows = probe(subject, setting, n)
-    table = alpha_bars(subject, oracle, setting)
+def _chain(scheduler: Scheduler, oracle: Oracle, n: int) -> Chain:
+    setting = scheduler.setting
+    rows = probe(scheduler, n)
+    table = scheduler.alpha_bars(oracle)
     prev = oracle.previous(rows.prev, rows.t, rows.n, setting)
     level = oracle.level(table, rows.t, prev, setting)
     measured = rows_of_mean(rows)
-    if deviation(measured, *expected_mean(oracle, rows, level, setting)())[0] != "differs":
-        return Chain(name, setting, rows, prev, True, False)
-    if oracle == Oracle() and full_chain_fits(subject, oracle):
+    fits = deviation(measured, *expected_mean(oracle, rows, level, setting)())[0] != "differs"
+    other = None
+    if not fits and oracle == Oracle() and full_chain_fits(scheduler.subject, oracle):
         other = _fitting_previous(oracle, rows, table, setting, measured)
-        if other is not None:
-            return Chain(name, setting, rows, other, False, True)
-    return Chain(name, setting, rows, prev, False, False)
+    used = prev if other is None else other
+    name = f"{setting.timestep_spacing}-{n}"
+    return Chain(name, scheduler, rows, used, fits, other is not None)
 
 
 def full_chain_fits(subject: Subject, oracle: Oracle) -> bool:
     """True if the means of the chain of all T steps are right."""
-    setting = subject.setting
-    rows = probe(subject, setting)
-    level = level_of(oracle, alpha_bars(subject, oracle, setting), rows, setting)
+    scheduler = subject.scheduler()
+    setting, rows = scheduler.setting, probe(scheduler)
+    level = level_of(oracle, scheduler.alpha_bars(oracle), rows, setting)
     expected = expected_mean(oracle, rows, level, setting)()
     return deviation(rows_of_mean(rows), *expected)[0] != "differs"
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from compare.measure.check import EXACT
 from compare.measure.law import normal_bound
 from compare.oracle import Level
 
@@ -47,7 +48,7 @@ TOLERANCES = {
             "4 times the unit roundoff of the dtype times the sum of |terms|",
             "coefficients are rounded to the dtype once, and so is the result",
         ),
-        "exact": ("integers, masks", "0", "nothing is rounded"),
+        "exact": ("integers, masks", "0", EXACT),
         "count": ("a count or a fraction of draws", "see the check", "binomial, 1e-9 two-sided"),
         "law": (
             "a statistic of random draws",
@@ -91,6 +92,11 @@ TOLERANCES = {
 def of_a_step(pixels: int) -> float:
     """Allowed of a mean or a std of so many z: 1,000 steps are looked at together."""
     return normal_bound(RATE / 1000) * pixels**-0.5
+
+
+def log_snr(alpha_bar: Tensor) -> Tensor:
+    """log(alpha_bar / (1 - alpha_bar)), so that both ends of the chain count."""
+    return alpha_bar.log() - (-alpha_bar).log1p()
 
 
 def table_bound(alpha_bar: Tensor) -> Tensor:

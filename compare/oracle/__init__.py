@@ -57,10 +57,14 @@ class Level:
     alpha_bar: Tensor
     alpha_bar_prev: Tensor
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Level":
+        """The same places with every tensor but the table changed, such as in its shape."""
+        names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
+        return replace(self, **{name: change(getattr(self, name)) for name in names})
+
     def at(self, which: slice | Tensor) -> "Level":
         """Some of the places, along the first axis."""
-        names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
-        return replace(self, **{name: getattr(self, name)[which] for name in names})
+        return self.map(lambda values: values[which])
 
     def nudged(self, name: str, relative: float) -> "Level":
         """The same place with one alpha-bar off by a rounding error (1 stays 1)."""

@@ -1,1 +1,17 @@
-"""One stage, one file: what it looks at, the right formula, its checks."""
+"""What is judged, one stage a file, in the order in which a mistake of one spoils the next.
+
+`stage.py` is the contract; `loop.py` and `transitions.py` are the part of *sampling* that judges a
+loop of the candidate's own. `ALL` is the one list of stages.
+"""
+
+from compare.stages.forward import FORWARD
+from compare.stages.loss import LOSS
+from compare.stages.mean import MEAN
+from compare.stages.prediction import PREDICTION
+from compare.stages.sampling import SAMPLING
+from compare.stages.schedule import SCHEDULE
+from compare.stages.timesteps import TIMESTEPS
+from compare.stages.variance import VARIANCE
+
+ALL = (SCHEDULE, FORWARD, TIMESTEPS, PREDICTION, MEAN, VARIANCE, SAMPLING, LOSS)
+BY_NAME = {stage.name: stage for stage in ALL}

@@ -1,21 +1,15 @@
 """Stage mean: the linear part of a step in (x0-hat, x_t), given the candidate's own x0-hat."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
-from compare.measure.ledger import Expected, Ledger, deviation
-from compare.measure.probe import (
-    Probe,
-    alpha_bars,
-    probe,
-    single,
-    some_of_chain,
-    some_steps,
-    usable,
-)
+from compare.measure.check import Check, found, guarded
+from compare.measure.probe import Probe, Single, probe, single, some_of_chain, some_steps
 from compare.measure.step import (
     chain,
     expected_mean,
@@ -27,87 +21,86 @@ from compare.measure.step import (
     strided,
     where_t,
 )
-from compare.oracle import F64, Level, Oracle, Setting
-from compare.stages.prediction import FAR_OUT, FAR_X, kinds, replace_shape
-from compare.verdict.report import Check
+from compare.measure.values import Expected, deviation, values
+from compare.oracle import F64, Level, Oracle
+from compare.stages.prediction import FAR_OUT, FAR_X, Steps, kinds
+from compare.stages.stage import Stage
 
-CATCHES = "mistakes 37-48, 82-84"
 
-
-def checks(subject: Subject, oracle: Oracle) -> list[Check]:
+def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     """Full chains of every prediction type and schedule, short chains, and steps that clip."""
-    ledger = Ledger("mean", subject.strict)
     if not subject.has("step"):
         if subject.adapter is None:
-            ledger.add("step", "error", "has no method step(model_output, t, x_t)")
-        return ledger.checks
-    for name, setting, steps in _full(subject):
-        with ledger.guard(name):
-            rows = probe(subject, setting, None, steps)
-            _linear(ledger, name, subject, oracle, setting, rows)
+            yield found("mean/step", "error", "has no method step(model_output, t, x_t)")
+        return
+    for name, scheduler, steps in _full(subject):
+        yield from guarded(f"mean/{name}", _of_full(f"mean/{name}", scheduler, oracle, steps))
     for spacing, n in strided(subject):
-        with ledger.guard(f"{spacing}-{n}"):
-            found = chain(subject, oracle, spacing, n)
-            _linear(ledger, found.name, subject, oracle, found.setting, found.rows, found.prev)
-    for name, setting in _limited(subject).items():
-        with ledger.guard(name):
-            _whole(ledger, name, subject, oracle, setting)
-    return ledger.checks
+        id = f"mean/{spacing}-{n}"
+        yield from guarded(id, _of_short(id, subject, oracle, spacing, n))
+    for name, scheduler in _limited(subject).items():
+        yield from guarded(f"mean/{name}", _whole(f"mean/{name}", scheduler, oracle))
 
 
-def _full(subject: Subject) -> list[tuple[str, Setting, list[int] | None]]:
-    """(name, setting, steps) of the chains of all T steps."""
-    T = subject.setting.num_train_timesteps
-    found = kinds(subject)
-    base = subject.setting
+def _full(subject: Subject) -> list[tuple[str, Scheduler, Steps]]:
+    """(name, scheduler, steps) of the chains of all T steps."""
+    base, T, kinds_of = subject.setting, subject.setting.num_train_timesteps, kinds(subject)
     others: dict[str, dict] = {
         "cosine": {"beta_schedule": "squaredcos_cap_v2"},
         "sigmoid": {"beta_schedule": "sigmoid"},
         "last-alpha": {"set_alpha_to_one": False},
     }
     if base.eta is not None:
-        for kind, _, _ in kinds(subject):
+        for kind, _, _ in kinds_of:
             for eta in (0.5, 1.0):
                 others[f"eta={eta}-{kind}"] = {"eta": eta, "prediction_type": kind}
         others["last-alpha-eta=1"] = {"set_alpha_to_one": False, "eta": 1.0}
-    for name, changes in others.items():
-        setting = subject.offers(**changes)
-        if setting is not None and setting != base and usable(subject, setting):
-            found.append((name, setting, some_steps(T, 16)))
-    return found
+    return kinds_of + [
+        (name, scheduler, some_steps(T, 16))
+        for name, scheduler in subject.all_offered(others).items()
+        if scheduler.setting != base and scheduler.usable()
+    ]
+
+
+def _of_full(id: str, scheduler: Scheduler, oracle: Oracle, steps: Steps) -> Iterator[Check]:
+    yield _linear(id, scheduler, oracle, probe(scheduler, None, steps))
+
+
+def _of_short(id: str, subject: Subject, oracle: Oracle, spacing: str, n: int) -> Iterator[Check]:
+    seen = chain(subject, oracle, spacing, n)
+    yield _linear(id, seen.scheduler, oracle, seen.rows, seen.prev)
 
 
 def _linear(
-    ledger: Ledger,
-    name: str,
-    subject: Subject,
-    oracle: Oracle,
-    setting: Setting,
-    rows: Probe,
-    prev: Tensor | None = None,
-) -> None:
-    def expected(table: Tensor, own: bool) -> Expected:
+    id: str, scheduler: Scheduler, oracle: Oracle, rows: Probe, prev: Tensor | None = None
+) -> Check:
+    setting, table = scheduler.setting, scheduler.alpha_bars(oracle)
+
+    def given_its_own(oracle: Oracle) -> Expected:
+        """By the candidate's own table and, in a short chain, its own previous steps."""
         level = level_of(oracle, table, rows, setting)
-        if own and prev is not None:
+        if prev is not None:
             level = oracle.level(table, rows.t, prev, setting)
         return expected_mean(oracle, rows, level, setting)
 
-    k = len(rows.t)
-    where = where_t(rows)
-    table, pure = alpha_bars(subject, oracle, setting), oracle.alpha_bar(setting)
-    judged = expected(table, True)
+    judged = given_its_own(oracle)
     if setting.eta and deviation(rows_of_mean(rows), *judged())[0] == "differs":
         oracle = _of_its_own_size(oracle, rows.zero, rows.t.flatten().tolist(), setting.eta)
-        judged = expected(table, True)
-    ledger.values(
-        name,
+        judged = given_its_own(oracle)
+
+    def pure() -> tuple[Tensor, Tensor]:
+        level = level_of(oracle, oracle.alpha_bar(setting), rows, setting)
+        return expected_mean(oracle, rows, level, setting)()
+
+    k, where = len(rows.t), where_t(rows)
+    return values(
+        id,
         "the linear part of the step",
         rows_of_mean(rows),
         judged,
-        expected(pure, False),
+        pure,
         where=lambda at: f"{where(at)}, for {'x_t' if at[0] < k else 'the model output'} alone",
         input=f"{len(rows.t)} steps of a chain of {rows.n}, prediction {setting.prediction_type}",
-        catches=CATCHES,
     )
 
 
@@ -131,8 +124,8 @@ def _of_its_own_size(oracle: Oracle, noise: Tensor, ts: list[int], eta: float) -
     return replace(oracle, std=std)
 
 
-def _limited(subject: Subject) -> dict[str, Setting]:
-    """Settings in which x0-hat is clipped on the way to x_{t-1}."""
+def _limited(subject: Subject) -> dict[str, Scheduler]:
+    """Schedulers that clip x0-hat on the way to x_{t-1}."""
     wanted: dict[str, dict] = {"clipped": {"clip_sample": True}}
     wanted["clipped-large"] = {"clip_sample": True, "variance_type": "fixed_large"}
     for kind in ("sample", "v_prediction"):
@@ -144,50 +137,62 @@ def _limited(subject: Subject) -> dict[str, Setting]:
                 "clip_sample": clip,
                 "eta": eta,
             }
-    found = {name: subject.offers(**changes) for name, changes in wanted.items()}
-    return {name: setting for name, setting in found.items() if setting is not None}
+    return subject.all_offered(wanted)
 
 
-def _whole(ledger: Ledger, name: str, subject: Subject, oracle: Oracle, setting: Setting) -> None:
+def _whole(id: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
     """Whole steps on inputs far outside the range, less the noise of the same random state."""
-    T = setting.num_train_timesteps
+    setting, T = scheduler.setting, scheduler.setting.num_train_timesteps
     wanted = sorted({T - 1, T // 2, T // 20, 1, 0}, reverse=True)
-    steps = some_of_chain(subject, setting, wanted)
-    ts = [t for t, _ in steps]
-    nothing = torch.zeros_like(FAR_X)
-    seen = [single(subject, setting, None, t, FAR_X, FAR_OUT) for t in ts]
-    still = [single(subject, setting, None, t, nothing, nothing) for t in ts]
+    steps = some_of_chain(scheduler, wanted)
+    ts, nothing = [t for t, _ in steps], torch.zeros_like(FAR_X)
+    seen = [single(scheduler, None, t, FAR_X, FAR_OUT) for t in ts]
+    still = [single(scheduler, None, t, nothing, nothing) for t in ts]
 
     def expected(oracle: Oracle) -> tuple[Tensor, Tensor]:
-        table = alpha_bars(subject, oracle, setting)
-        x, out, zero = (v.to(F64).reshape(1, 2, 4) for v in (FAR_X, FAR_OUT, nothing))
-        right, allowed = [], []
-        for (t, following), there, here in zip(steps, seen, still, strict=True):
-            at, before = torch.tensor([[t]]), torch.tensor([[following]])
-            prev = oracle.previous(before, at, T, setting)
-            level = replace_shape(oracle.level(table, at, prev, setting))
-            own = there.x_0 if there.x_0 is None else there.x_0.reshape(1, 2, 4)
-            noise = here.prev.reshape(1, 2, 4)
+        pairs = [
+            _whole_step(scheduler, oracle, *step, there, here)
+            for step, there, here in zip(steps, seen, still, strict=True)
+        ]
+        return torch.cat([right for right, _ in pairs]), torch.cat([off for _, off in pairs])
 
-            mean = oracle.step_mean(out, x, level, setting, own)
-            extra = oracle.sigma(level, setting) * oracle.noise_of(zero, out)
-            raw = oracle.x_0(setting.prediction_type, out, x, level) if own is None else own
-            raw = raw.abs() + x.abs() + out.abs()
-            right.append(oracle.finish(mean + noise + extra, setting).reshape(1, 8))
-            bound = mean_bound(oracle, out, x, own, level, setting) + rounding(raw + noise.abs())
-            allowed.append(bound.reshape(1, 8))
-        return torch.cat(right), torch.cat(allowed)
-
-    measured = torch.cat([single.prev for single in seen])
+    measured = torch.cat([one.prev for one in seen])
     if setting.eta and deviation(measured, *expected(oracle))[0] == "differs":
-        rows = torch.cat([single.prev for single in still])
+        rows = torch.cat([one.prev for one in still])
         oracle = _of_its_own_size(oracle, rows, ts, setting.eta)
-    ledger.values(
-        name,
+    yield values(
+        id,
         "the step with x0-hat limited",
         measured,
         lambda: expected(oracle),
         where=lambda at: f"t={ts[at[0]]}",
         input="inputs far outside the range, the noise of the same random state taken off",
-        catches="mistakes 64, 67",
     )
+
+
+def _whole_step(
+    scheduler: Scheduler, oracle: Oracle, t: int, following: int, there: Single, here: Single
+) -> tuple[Tensor, Tensor]:
+    """(1, 8) one step from t, given the noise of `here` and x0-hat of `there`; what is allowed."""
+    setting, table = scheduler.setting, scheduler.alpha_bars(oracle)
+    x, out = (v.to(F64).reshape(1, 2, 4) for v in (FAR_X, FAR_OUT))
+    at, before = torch.tensor([[t]]), torch.tensor([[following]])
+    prev = oracle.previous(before, at, setting.num_train_timesteps, setting)
+    level = oracle.level(table, at, prev, setting).map(lambda values: values.unsqueeze(-1))
+    own = there.x_0 if there.x_0 is None else there.x_0.reshape(1, 2, 4)
+    noise = here.prev.reshape(1, 2, 4)
+    mean = oracle.step_mean(out, x, level, setting, own)
+    extra = oracle.sigma(level, setting) * oracle.noise_of(torch.zeros_like(out), out)
+    raw = oracle.x_0(setting.prediction_type, out, x, level) if own is None else own
+    size = raw.abs() + x.abs() + out.abs() + noise.abs()
+    bound = mean_bound(oracle, out, x, own, level, setting) + rounding(size)
+    return oracle.finish(mean + noise + extra, setting).reshape(1, 8), bound.reshape(1, 8)
+
+
+MEAN = Stage(
+    name="mean",
+    looks_at="the posterior mean of full and strided chains, for every t",
+    right="sqrt(ab_prev) beta/(1-ab) x0-hat + sqrt(alpha) (1-ab_prev)/(1-ab) x_t (Ho et al. eq. 7)",
+    page="reverse-step",
+    checks=checks,
+)

@@ -1,21 +1,15 @@
 """Stage prediction: from what the model returns to x0-hat, clipping and thresholding included."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
-from compare.measure.ledger import Expected, Ledger
-from compare.measure.probe import (
-    Probe,
-    alpha_bars,
-    probe,
-    single,
-    some_of_chain,
-    some_steps,
-    usable,
-)
+from compare.measure.check import Check, guarded, note
+from compare.measure.probe import Probe, Single, probe, single, some_of_chain, some_steps
 from compare.measure.step import (
     full_chain_fits,
     inputs,
@@ -28,41 +22,41 @@ from compare.measure.step import (
     where_t,
 )
 from compare.measure.tolerances import propagated
+from compare.measure.values import Expected, values
 from compare.oracle import F64, Level, Oracle, Setting
-from compare.verdict.report import Check
+from compare.stages.stage import Stage
 
 KINDS = ("epsilon", "sample", "v_prediction")
-CATCHES = "mistakes 24-28, 42"
 FAR_X = torch.tensor([2.0, -3.0, 0.3, 5.0, -0.2, 0.1, -0.4, 0.25])
 FAR_OUT = torch.tensor([-3.0, 2.0, 0.4, -6.0, 0.1, -0.3, 0.2, -0.05])
+Steps = list[int] | None  # of the full chain, or all
 
 
-def kinds(subject: Subject) -> list[tuple[str, Setting, list[int] | None]]:
-    """(name, setting, steps) of each prediction type: the base one at every t."""
+def kinds(subject: Subject) -> list[tuple[str, Scheduler, Steps]]:
+    """(name, scheduler, steps) of each prediction type: the base one at every t."""
     base, T = subject.setting, subject.setting.num_train_timesteps
-    found = []
-    for kind in KINDS:
-        setting = subject.offers(prediction_type=kind)
-        if setting is not None:
-            every = kind == base.prediction_type or subject.level == "full"
-            found.append((kind, setting, None if every else some_steps(T)))
-    return found
+    offered = subject.all_offered({kind: {"prediction_type": kind} for kind in KINDS})
+    whole = subject.level == "full"
+    return [
+        (kind, scheduler, None if whole or kind == base.prediction_type else some_steps(T))
+        for kind, scheduler in offered.items()
+    ]
 
 
-def checks(subject: Subject, oracle: Oracle) -> list[Check]:
+def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     """x0-hat of every prediction type, then each way of limiting it."""
-    ledger = Ledger("prediction", subject.strict)
-    if not subject.has("step"):
-        return ledger.checks
-    with ledger.guard("step", quiet=True):  # a step that gives no answer is left to stage mean
-        probe(subject, subject.setting)
-        for name, setting, steps in kinds(subject):
-            with ledger.guard(name):
-                _unlimited(ledger, name, subject, oracle, setting, steps)
-        for name, setting in limits(subject).items():
-            with ledger.guard(name):
-                _limited(ledger, name, subject, oracle, setting)
-    return ledger.checks
+    # a step that gives no answer is left to stage mean
+    yield from guarded("prediction/step", _checks(subject, oracle), quiet=True)
+
+
+def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
+    probe(subject.scheduler())
+    for name, scheduler, steps in kinds(subject):
+        id = f"prediction/{name}"
+        yield from guarded(id, _unlimited(id, scheduler, oracle, steps))
+    for name, scheduler in limits(subject).items():
+        id = f"prediction/{name}"
+        yield from guarded(id, _limited(id, scheduler, oracle))
 
 
 @dataclass(frozen=True)
@@ -73,15 +67,19 @@ class Seen:
     error: Tensor
 
 
-def seen_x_0(subject: Subject, oracle: Oracle, rows: Probe, steps: list[int] | None) -> Seen | None:
+def seen_x_0(scheduler: Scheduler, rows: Probe, steps: Steps) -> Seen | None:
     """x0-hat as returned, or taken out of the step by the mean that `sample` fixes, or None."""
     own = own_x_0(rows)
     if own is not None:
         return Seen(own[0] - own[1], rounding(*own))
-    setting = subject.offers(prediction_type="sample")
-    if setting is None or "prediction_type" not in subject.named:
+    plain = scheduler.subject.offers(prediction_type="sample")
+    if plain is None or "prediction_type" not in scheduler.subject.named:
         return None
-    plain = probe(subject, setting, None, steps)
+    return _taken_out(rows, probe(plain, None, steps))
+
+
+def _taken_out(rows: Probe, plain: Probe) -> Seen:
+    """x0-hat in a step whose weights another shows, that of a model which returns x_0 itself."""
     assert plain.at_out is not None
     assert plain.at_x is not None
     by_out = (plain.at_out - plain.zero) / plain.out
@@ -98,19 +96,11 @@ def seen_x_0(subject: Subject, oracle: Oracle, rows: Probe, steps: list[int] | N
     return Seen(x_0, error)
 
 
-def _unlimited(
-    ledger: Ledger,
-    name: str,
-    subject: Subject,
-    oracle: Oracle,
-    setting: Setting,
-    steps: list[int] | None,
-) -> None:
-    rows = probe(subject, setting, None, steps)
-    found = seen_x_0(subject, oracle, rows, steps)
-    if found is None:
-        text = "x0-hat is not shown (pred_original_sample), so it is judged in the mean"
-        ledger.add(name, "note", text)
+def _unlimited(id: str, scheduler: Scheduler, oracle: Oracle, steps: Steps) -> Iterator[Check]:
+    setting, rows = scheduler.setting, probe(scheduler, None, steps)
+    seen = seen_x_0(scheduler, rows, steps)
+    if seen is None:
+        yield note(id, "x0-hat is not shown (pred_original_sample), so it is judged in the mean")
         return
     out, x = inputs(rows)
 
@@ -120,27 +110,28 @@ def _unlimited(
         return oracle.limit(raw.reshape(-1, 2, 4), setting).reshape(raw.shape)
 
     def expected(table: Tensor) -> Expected:
-        level = twice(level_of(oracle, table, rows, setting))
-
         def formula(at: Level) -> Tensor:
             return limited(out, x, at) - limited(0 * out, 0 * x, at)
 
-        terms = formula(level).abs() + x.abs() + out.abs()
-        return lambda: (formula(level), propagated(formula, level, terms) + found.error)
+        def ask() -> tuple[Tensor, Tensor]:
+            level = twice(level_of(oracle, table, rows, setting))
+            terms = formula(level).abs() + x.abs() + out.abs()
+            return formula(level), propagated(formula, level, terms) + seen.error
 
-    ledger.values(
-        name,
+        return ask
+
+    yield values(
+        id,
         "x0-hat",
-        found.x_0,
-        expected(alpha_bars(subject, oracle, setting)),
+        seen.x_0,
+        expected(scheduler.alpha_bars(oracle)),
         expected(oracle.alpha_bar(setting)),
         where=where_t(rows),
-        input=f"prediction_type={name!r}; x alone, then the model output alone",
-        catches=CATCHES,
+        input=f"prediction_type={id.partition('/')[2]!r}; x alone, then the model output alone",
     )
 
 
-def limits(subject: Subject) -> dict[str, Setting]:
+def limits(subject: Subject) -> dict[str, Scheduler]:
     """Each way of limiting x0-hat that is offered, and a step without one."""
     wanted: dict[str, dict] = {}
     for kind in KINDS:
@@ -154,52 +145,45 @@ def limits(subject: Subject) -> dict[str, Setting]:
         "dynamic_thresholding_ratio": 0.5,
         "sample_max_value": 100.0,
     }
-    found = {name: subject.offers(**changes) for name, changes in wanted.items()}
-    return {n: s for n, s in found.items() if s is not None and usable(subject, s)}
+    return {n: s for n, s in subject.all_offered(wanted).items() if s.usable()}
 
 
-def _limited(ledger: Ledger, name: str, subject: Subject, oracle: Oracle, setting: Setting) -> None:
-    T = setting.num_train_timesteps
-    measured: list[Tensor] = []
-    rights: list[Tensor] = []
-    alloweds: list[Tensor] = []
-    pures: list[Tensor] = []
-    pure_alloweds: list[Tensor] = []
+def _limited(id: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
+    setting, T = scheduler.setting, scheduler.setting.num_train_timesteps
     wanted = sorted({T - 1, 3 * T // 4, T // 2, T // 20, 1, 0}, reverse=True)
-    steps = some_of_chain(subject, setting, wanted)
-    ts = [t for t, _ in steps]
-    own, pure = alpha_bars(subject, oracle, setting), oracle.alpha_bar(setting)
+    steps = some_of_chain(scheduler, wanted)
     nothing = torch.zeros_like(FAR_X)
-    hidden = single(subject, setting, None, ts[0], FAR_X, FAR_OUT).x_0 is None
-    if hidden and not full_chain_fits(subject, Oracle()):
-        ledger.add(name, "note", "x0-hat is not shown and the mean is off: left to stage mean")
+    seen = [single(scheduler, None, t, FAR_X, FAR_OUT) for t, _ in steps]
+    if seen[0].x_0 is None and not full_chain_fits(scheduler.subject, Oracle()):
+        yield note(id, "x0-hat is not shown and the mean is off: left to stage mean")
         return
-    for t, following in steps:
-        seen = single(subject, setting, None, t, FAR_X, FAR_OUT)
-        still = single(subject, setting, None, t, nothing, nothing).prev
-        x, out = FAR_X.to(F64).reshape(1, -1), FAR_OUT.to(F64).reshape(1, -1)
-        for table, values, bounds in ((own, rights, alloweds), (pure, pures, pure_alloweds)):
-            level = _level(oracle, table, t, following, setting)
-            value, bound = _expected(
-                oracle, level, setting, x, out, still if seen.x_0 is None else None
-            )
-            values.append(value)
-            bounds.append(bound)
-        measured.append(seen.prev if seen.x_0 is None else seen.x_0)
-    ledger.values(
-        name,
-        "x0-hat" if seen.x_0 is not None else "the step with x0-hat limited",
-        torch.cat(measured),
-        lambda: (torch.cat(rights), torch.cat(alloweds)),
-        lambda: (torch.cat(pures), torch.cat(pure_alloweds)),
-        where=lambda at: f"t={ts[at[0]]}",
-        input=f"{_changed(subject.setting, setting)}; inputs inside and far outside the range",
-        catches="mistakes 64, 65, 67, 68",
+    still = [single(scheduler, None, t, nothing, nothing).prev for t, _ in steps]
+
+    def expected(table: Tensor) -> Expected:
+        def ask() -> tuple[Tensor, Tensor]:
+            pairs = [
+                _expected(oracle, _level(oracle, table, *step, setting), setting, one, noise)
+                for step, one, noise in zip(steps, seen, still, strict=True)
+            ]
+            return torch.cat([value for value, _ in pairs]), torch.cat([off for _, off in pairs])
+
+        return ask
+
+    shown = seen[-1].x_0 is not None
+    yield values(
+        id,
+        "x0-hat" if shown else "the step with x0-hat limited",
+        torch.cat([one.prev if one.x_0 is None else one.x_0 for one in seen]),
+        expected(scheduler.alpha_bars(oracle)),
+        expected(oracle.alpha_bar(setting)),
+        where=lambda at: f"t={steps[at[0]][0]}",
+        input=f"{_changed(scheduler)}; inputs inside and far outside the range",
     )
 
 
-def _changed(base: Setting, setting: Setting) -> str:
-    changed = {k: v for k, v in vars(setting).items() if v != getattr(base, k)}
+def _changed(scheduler: Scheduler) -> str:
+    base = scheduler.subject.setting
+    changed = {k: v for k, v in vars(scheduler.setting).items() if v != getattr(base, k)}
     return ", ".join(f"{k}={v!r}" for k, v in changed.items()) or "as it is by itself"
 
 
@@ -210,19 +194,10 @@ def _level(oracle: Oracle, table: Tensor, t: int, following: int, setting: Setti
 
 
 def _expected(
-    oracle: Oracle,
-    level: Level,
-    setting: Setting,
-    x: Tensor,
-    out: Tensor,
-    still: Tensor | None,
+    oracle: Oracle, level: Level, setting: Setting, seen: Single, still: Tensor
 ) -> tuple[Tensor, Tensor]:
     """x0-hat limited, or the step that it leads to with the noise `still`, and what is allowed."""
-
-    def x_0(at: Level) -> Tensor:
-        raw = oracle.x_0(setting.prediction_type, out, x, at).reshape(1, 2, 4)
-        return oracle.limit(raw, setting).reshape(1, 8)
-
+    x, out = (v.to(F64).reshape(1, -1) for v in (FAR_X, FAR_OUT))
     nothing, kind = torch.zeros_like(x), setting.prediction_type
 
     def from_x(at: Level) -> Tensor:
@@ -231,22 +206,25 @@ def _expected(
     def from_out(at: Level) -> Tensor:
         return oracle.x_0(kind, out, nothing, at)
 
-    terms = x.abs() + out.abs()
-    bound = sum(
-        (propagated(part, level, part(level).abs()) for part in (from_x, from_out)),
-        rounding(terms),
-    )
-    if still is None:
-        return x_0(level), bound
+    bound = rounding(x.abs() + out.abs())
+    for part in (from_x, from_out):
+        bound = bound + propagated(part, level, part(level).abs())
+    if seen.x_0 is not None:
+        raw = oracle.x_0(kind, out, x, level).reshape(1, 2, 4)
+        return oracle.limit(raw, setting).reshape(1, 8), bound
     images = [v.reshape(1, 2, 4) for v in (out, x, still)]
-    at = replace_shape(level)
+    at = level.map(lambda values: values.unsqueeze(-1))  # for values of shape (k, b, pixels)
     noise = oracle.sigma(at, setting) * oracle.noise_of(torch.zeros_like(images[0]), images[0])
     mean = oracle.step_mean(images[0], images[1], at, setting) + images[2] + noise
     step = oracle.finish(mean, setting).reshape(1, 8)
     return step, bound + mean_bound(oracle, out, x, None, level, setting) + rounding(still)
 
 
-def replace_shape(level: Level) -> Level:
-    """The level with one more axis, for values of shape (k, b, pixels)."""
-    names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
-    return replace(level, **{name: getattr(level, name).unsqueeze(-1) for name in names})
+PREDICTION = Stage(
+    name="prediction",
+    looks_at="model output and x_t to x0-hat: epsilon, sample, v; clipping, thresholding",
+    right="x0-hat = (x_t - sqrt(1-ab) eps) / sqrt(ab), then clip (Ho et al. eq. 15)",
+    page="prediction",
+    checks=checks,
+    needs="step",
+)

@@ -5,20 +5,21 @@ is not; a loop of the candidate's own call by call.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from compare.candidate.scheduler import Scheduler
 from compare.candidate.spy import CENTRE, SPREAD, exact_denoiser
 from compare.candidate.subject import Subject
-from compare.measure import chains
-from compare.measure import noise as evidence
-from compare.measure.ledger import Ledger
-from compare.measure.probe import alpha_bars, probe
+from compare.measure import chains, noise
+from compare.measure.check import Check, found, guarded, note, within, yes_no
+from compare.measure.probe import Probe, probe
 from compare.measure.step import (
     COUNTS_OF_OWN,
     OWN,
+    curves_of_mean,
     inputs,
     level_of,
     mean_bound,
@@ -27,35 +28,30 @@ from compare.measure.step import (
     twice,
 )
 from compare.measure.tolerances import TOLERANCES, propagated
-from compare.oracle import F64, Oracle, Setting
+from compare.measure.values import values
+from compare.oracle import F64, Level, Oracle
 from compare.stages.loop import judge_loop
-from compare.verdict.report import Check
+from compare.stages.stage import Stage
 
 LENGTHS = (4, 10, 50, None)
 KINDS = ("epsilon", "sample", "v_prediction")
-CATCHES = "what is kept between calls, so that no single step shows it; mistakes 37-68"
 
 
-def checks(subject: Subject, oracle: Oracle) -> list[Check]:
+def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     """Laws along chains by recursion, then by walking them; a loop of the candidate's own."""
-    ledger = Ledger("sampling", subject.strict)
-    # Whether they pass is said once: a mistake that is tried on changes nothing in what is judged.
-    passing = subject.remember(("steps pass",), lambda: subject.steps_pass)
-    if subject.has("step") and not passing:
-        ledger.add("chains", "note", "not judged: chains follow from the steps, and an earlier "
-                   "stage differs")  # fmt: skip
-    if subject.has("step") and passing:
-        _inputs(ledger, subject)
+    if subject.has("step") and not subject.steps_pass:
+        text = "not judged: chains follow from the steps, and an earlier stage differs"
+        yield note("sampling/chains", text)
+    elif subject.has("step"):
+        yield _inputs(subject)
         for n in _lengths(subject):
-            with ledger.guard(f"marginals-{n or 'all'}"):
-                _recursion(ledger, subject, oracle, n)
-        for name, setting, lengths in _walked(subject):
-            with ledger.guard(name):
-                _walk(ledger, name, subject, oracle, setting, lengths)
-    if subject.adapter is not None and subject.adapter.sample is not None:
-        with ledger.guard("loop"):
-            judge_loop(ledger, subject, oracle)
-    return ledger.checks
+            id = f"sampling/marginals-{n or 'all'}"
+            yield from guarded(id, _recursion(id, subject.scheduler(), oracle, n))
+        for name, scheduler, lengths in _walked(subject):
+            id = f"sampling/{name}"
+            yield from guarded(id, _walk(id, scheduler, oracle, lengths))
+    if subject.has("sample"):
+        yield from guarded("sampling/loop", judge_loop(subject, oracle))
 
 
 def _lengths(subject: Subject) -> list[int | None]:
@@ -65,8 +61,8 @@ def _lengths(subject: Subject) -> list[int | None]:
     return [n for n in LENGTHS if n is None or (short and n < T and n <= most)]
 
 
-def _walked(subject: Subject) -> Iterator[tuple[str, Setting, tuple[int | None, ...]]]:
-    """(name, setting, lengths) of the chains that are walked, the full one by default once.
+def _walked(subject: Subject) -> Iterator[tuple[str, Scheduler, tuple[int | None, ...]]]:
+    """(name, scheduler, lengths) of the chains that are walked, the full one by default once.
 
     Where nothing is clipped the recursion says the law, so `quick` walks such a chain only where
     no clip is offered.
@@ -78,61 +74,52 @@ def _walked(subject: Subject) -> Iterator[tuple[str, Setting, tuple[int | None, 
         wanted["clipped-eta=1"] = {"clip_sample": True, "eta": 1.0}
     for kind in KINDS if everything else ():
         wanted[f"clipped-{kind}"] = {"clip_sample": True, "prediction_type": kind}
-    walked: list[Setting] = []
+    walked: list = []
     for name, changes in wanted.items():
-        setting = subject.offers(**changes)
-        again = setting in walked or (name == "plain" and walked and not everything)
-        if setting is None or again:
+        scheduler = subject.offers(**changes)
+        again = name == "plain" and walked and not everything
+        if scheduler is None or scheduler.setting in walked or again:
             continue
         chosen = lengths if everything or not walked else tuple(n for n in lengths if n)
-        walked.append(setting)
+        walked.append(scheduler.setting)
         if chosen:
-            yield name, setting, chosen
+            yield name, scheduler, chosen
 
 
 def _walk(
-    ledger: Ledger,
-    name: str,
-    subject: Subject,
-    oracle: Oracle,
-    setting: Setting,
-    lengths: tuple[int | None, ...],
-) -> None:
-    table = alpha_bars(subject, Oracle(), setting)
-    found = chains.walks(subject, table, setting, lengths)
-    for n, walk in found.items():
-        for what, seen in chains.evidence(subject, oracle, table, setting, walk).items():
-            how = TOLERANCES["two samples" if what in evidence.AT_THE_END else "chain"]
-            ledger.add(
-                f"{name}-{n or 'all'}/{what}",
-                "close" if seen.holds else "differs",
-                evidence.RIGHT[what] if seen.holds else seen.message + evidence.KEPT,
-                measured=seen.measured,
-                allowed=seen.allowed,
+    id: str, scheduler: Scheduler, oracle: Oracle, lengths: tuple[int | None, ...]
+) -> Iterator[Check]:
+    table = scheduler.alpha_bars(Oracle())
+    walked = chains.walks(scheduler, table, lengths)
+    for n, walk in walked.items():
+        for what, seen in chains.evidence(scheduler, oracle, table, walk).items():
+            how = TOLERANCES["two samples" if what in noise.AT_THE_END else "chain"]
+            yield within(
+                f"{id}-{n or 'all'}/{what}",
+                seen.measured,
+                seen.allowed,
+                noise.RIGHT[what] if seen.holds else seen.message + noise.KEPT,
                 input=f"{walk.x.shape[1]} images from N(0, I), {len(walk.t)} steps, exact denoiser",
                 reason=f"{how.bound}: {how.reason}",
-                catches=CATCHES,
             )
-    ledger.judge(
-        f"{name}/again",
-        found[lengths[0]].again,
+    yield yes_no(
+        f"{id}/again",
+        walked[lengths[0]].again,
         "walked again after other chains, the first one goes the same way",
-        "walked again after other chains, the first one goes another way" + evidence.KEPT,
-        catches=CATCHES,
+        "walked again after other chains, the first one goes another way" + noise.KEPT,
     )
 
 
-def _inputs(ledger: Ledger, subject: Subject) -> None:
+def _inputs(subject: Subject) -> Check:
     """A note only: public samplers clamp the model's output in place, and their pictures are right.
 
     A loop that keeps what it gave, for guidance or to draw the chain, is told here.
     """
     changed = sorted(words for words in subject.overwritten if words.startswith("step"))
     if changed:
-        ledger.add("inputs", "note", f"{' and '.join(changed)} in place: give it a copy if you "
-                   "keep it")  # fmt: skip
-    else:
-        ledger.add("inputs", "equal", "step leaves what it is given as it was")
+        text = f"{' and '.join(changed)} in place: give it a copy if you keep it"
+        return note("sampling/inputs", text)
+    return found("sampling/inputs", "equal", "step leaves what it is given as it was")
 
 
 def marginals(gain: Tensor, shift: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,67 +147,99 @@ def affine_denoiser(kind: str, table: Tensor, t: Tensor) -> tuple[Tensor, Tensor
     return at_1 - at_0, at_0
 
 
-def _recursion(ledger: Ledger, subject: Subject, oracle: Oracle, n: int | None) -> None:
-    """The law of x after every step, from the measured curves and from the oracle's."""
-    setting = subject.setting
-    if setting.thresholding:
-        return
-    plain = replace(setting, clip_sample=False)
-    rows, table = probe(subject, setting, n), alpha_bars(subject, oracle, setting)
-    level, k, t = level_of(oracle, table, rows, setting), len(rows.t), rows.t.flatten()
-    slope, height = affine_denoiser(setting.prediction_type, table, t)
-    out, x = inputs(rows)
-    uncut, cut = (oracle.step_mean(out, x, twice(level), how) for how in (plain, setting))
-    if not torch.equal(uncut, cut):
-        text = "x0-hat of the probes is cut off: the chain is walked instead"
-        ledger.add(f"marginals-{n or 'all'}", "note", text)
-        return
+@dataclass(frozen=True)
+class Affine:
+    """A chain of k affine steps under the exact denoiser of Gaussian data, all (k,) or (k, 1).
 
-    def halves(both: Tensor) -> tuple[Tensor, Tensor]:
-        """What x and the model output are multiplied by."""
-        return (both[:k] / rows.x).mean(1), (both[k:] / rows.out).mean(1)
+    The model returns slope x + height, so a step is (a + b slope) x + b height + s z.
+    """
 
-    def law(a: Tensor, b: Tensor, s: Tensor) -> Tensor:
-        centre, variance = marginals(a + b * slope, b * height, s)
+    level: Level
+    slope: Tensor
+    height: Tensor
+
+    def law(self, a: Tensor, b: Tensor, s: Tensor) -> Tensor:
+        """(k, 2) mean and std of x after each step, from the three curves of a step."""
+        centre, variance = marginals(a + b * self.slope, b * self.height, s)
         return torch.stack([centre, variance.sqrt()], dim=1)
 
-    one, zero = torch.ones(k, 1, dtype=F64), torch.zeros(k, 1, dtype=F64)
-    right_a = oracle.step_mean(zero, one, level, plain).flatten()
-    right_b = oracle.step_mean(one, zero, level, plain).flatten()
-    sigma = oracle.sigma(level, setting)
+
+def _recursion(id: str, scheduler: Scheduler, oracle: Oracle, n: int | None) -> Iterator[Check]:
+    """The law of x after every step, from the measured curves and from the oracle's."""
+    setting = scheduler.setting
+    if setting.thresholding:
+        return
+    rows, table = probe(scheduler, n), scheduler.alpha_bars(oracle)
+    t, k = rows.t.flatten(), len(rows.t)
+    level = level_of(oracle, table, rows, setting)
+    chain = Affine(level, *affine_denoiser(setting.prediction_type, table, t))
+    out, x = inputs(rows)
+    plain = replace(setting, clip_sample=False)
+    uncut, cut = (oracle.step_mean(out, x, twice(level), how) for how in (plain, setting))
+    if not torch.equal(uncut, cut):
+        yield note(id, "x0-hat of the probes is cut off: the chain is walked instead")
+        return
+    sigma = oracle.sigma(level, setting).flatten()
     size = rows.zero.abs().mean(1)  # s_t up to the size of z
-    noisy = sigma.flatten() > 0
-    z = (size / sigma.flatten())[noisy].median() if bool(noisy.any()) else torch.ones(())
-    measured = rows_of_mean(rows)
-    got = law(*halves(measured), size / z)
-    right = law(right_a, right_b, sigma.flatten())
-
-    def expected() -> tuple[Tensor, Tensor]:
-        ends = rounding(measured, rows.zero.repeat(2, 1))
-        allowed = mean_bound(oracle, out, x, None, twice(level), setting) + ends
-        off_a, off_b = ((v / w.abs()).amax(1) for v, w in
-                        ((allowed[:k], rows.x), (allowed[k:], rows.out)))  # fmt: skip
-        off_s = propagated(lambda at: oracle.sigma(at, setting), level, sigma).flatten()
-        if bool(noisy.any()):  # most of the steps say z no worse than this, so their median does
-            each = (off_s / sigma.flatten())[noisy]
-            off_s = off_s + sigma.flatten() * each.kthvalue(len(each) // 2 + 1).values
-        gain, spread = (right_a + right_b * slope).abs(), right[:, 1].clamp(min=1e-12)
-        off_gain, off_shift = off_a + off_b * slope.abs(), off_b * height.abs()
-        before = torch.cat([torch.tensor([[0.0, 1.0]], dtype=F64), right[:-1]])
-        off_mean, _ = marginals(
-            gain + off_gain, off_gain * before[:, 0].abs() + off_shift, one[:, 0]
-        )
-        by_gain = (2 * gain + off_gain) * off_gain * before[:, 1] ** 2
-        by_s = (2 * sigma.flatten() + off_s) * off_s
-        off_variance, _ = marginals((gain + off_gain) ** 2, by_gain + by_s, one[:, 0])
-        return right, torch.stack([off_mean, off_variance / (2 * spread)], dim=1)
-
-    ledger.values(
-        f"marginals-{n or 'all'}",
+    noisy = sigma > 0
+    a, b = curves_of_mean(rows)
+    z = (size / sigma)[noisy].median() if bool(noisy.any()) else torch.ones(())
+    yield values(
+        id,
         "the law of x_t along the chain",
-        got,
-        expected,
+        chain.law(a, b, size / z),
+        lambda: _marginals_allowed(scheduler, oracle, rows, chain),
         where=lambda at: f"{('mean', 'std')[at[1]]} after the step from t={int(t[at[0]])}",
         tolerance="marginals",
         input=f"data N({CENTRE}, {SPREAD}^2), the exact denoiser, {k} steps, recursion",
     )
+
+
+def _curves_allowed(
+    scheduler: Scheduler, oracle: Oracle, rows: Probe, level: Level
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(k,) each: how far off a_t, b_t and s_t may be."""
+    k, setting, (out, x) = len(rows.t), scheduler.setting, inputs(rows)
+    ends = rounding(rows_of_mean(rows), rows.zero.repeat(2, 1))
+    allowed = mean_bound(oracle, out, x, None, twice(level), setting) + ends
+    off_a, off_b = (allowed[:k] / rows.x.abs()).amax(1), (allowed[k:] / rows.out.abs()).amax(1)
+    size = oracle.sigma(level, setting)
+    off_s = propagated(lambda at: oracle.sigma(at, setting), level, size).flatten()
+    sigma = size.flatten()
+    noisy = sigma > 0
+    if bool(noisy.any()):  # most of the steps say z no worse than this, so their median does
+        each = (off_s / sigma)[noisy]
+        off_s = off_s + sigma * each.kthvalue(len(each) // 2 + 1).values
+    return off_a, off_b, off_s
+
+
+def _marginals_allowed(
+    scheduler: Scheduler, oracle: Oracle, rows: Probe, chain: Affine
+) -> tuple[Tensor, Tensor]:
+    """(k, 2) the right law of x_t, and how far off it may be if each curve is off, all one way."""
+    plain = replace(scheduler.setting, clip_sample=False)
+    one = torch.ones(len(rows.t), 1, dtype=F64)
+    a = oracle.step_mean(0 * one, one, chain.level, plain).flatten()
+    b = oracle.step_mean(one, 0 * one, chain.level, plain).flatten()
+    sigma = oracle.sigma(chain.level, scheduler.setting).flatten()
+    right = chain.law(a, b, sigma)
+    off_a, off_b, off_s = _curves_allowed(scheduler, oracle, rows, chain.level)
+    gain, spread = (a + b * chain.slope).abs(), right[:, 1].clamp(min=1e-12)
+    off_gain, off_shift = off_a + off_b * chain.slope.abs(), off_b * chain.height.abs()
+    before = torch.cat([torch.tensor([[0.0, 1.0]], dtype=F64), right[:-1]])
+    steady = one[:, 0]
+    off_mean, _ = marginals(gain + off_gain, off_gain * before[:, 0].abs() + off_shift, steady)
+    by_gain = (2 * gain + off_gain) * off_gain * before[:, 1] ** 2
+    by_s = (2 * sigma + off_s) * off_s
+    off_variance, _ = marginals((gain + off_gain) ** 2, by_gain + by_s, steady)
+    return right, torch.stack([off_mean, off_variance / (2 * spread)], dim=1)
+
+
+SAMPLING = Stage(
+    name="sampling",
+    looks_at="whole chains with the exact denoiser; the role `sample`",
+    right="algorithm 2 of Ho et al.: t from T-1 down to 0, the model told the same t",
+    page="sampling",
+    checks=checks,
+    on_steps=True,
+)

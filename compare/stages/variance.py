@@ -4,118 +4,125 @@
 every t, so s_t is read exactly; a large draw in mid-chain says whether z is N(0, 1).
 """
 
+from collections.abc import Iterator
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
-from compare.measure.ledger import Expected, Ledger
-from compare.measure.noise_law import judge_law
-from compare.measure.probe import Probe, alpha_bars, probe, some_steps, usable
-from compare.measure.step import (
-    chain,
-    level_of,
-    loud_setting,
-    noise_row,
-    strided,
-    where_t,
-)
+from compare.measure.check import Check, guarded
+from compare.measure.noise_law import law_of_step
+from compare.measure.probe import SEED, Probe, probe, some_steps
+from compare.measure.step import chain, level_of, loud, noise_row, strided, where_t
 from compare.measure.tolerances import propagated
-from compare.oracle import F64, Level, Oracle, Setting
-from compare.verdict.report import Check
+from compare.measure.values import Expected, values
+from compare.oracle import F64, Level, Oracle
+from compare.stages.prediction import Steps
+from compare.stages.stage import Stage
 
 KINDS = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log")
-CATCHES = "mistakes 49-60, 71"
 
 
-def checks(subject: Subject, oracle: Oracle) -> list[Check]:
-    """Sizes on full and short chains, then the law of z."""
-    ledger = Ledger("variance", subject.strict)
-    if not subject.has("step"):
-        return ledger.checks
-    if subject.strict is None:
-        _sizes(ledger, subject, oracle)
-    loud = loud_setting(subject)
-    if loud is not None:
-        with ledger.guard("law"):
-            judge_law(ledger, subject, oracle, loud)
-    if subject.strict is not None:  # a mistake is tried on: most fail by the law, which is quick
-        _sizes(ledger, subject, oracle)
-    return ledger.checks
-
-
-def _sizes(ledger: Ledger, subject: Subject, oracle: Oracle) -> None:
-    for name, setting, steps in _full(subject):
-        with ledger.guard(name):
-            rows = probe(subject, setting, None, steps, noise_only=setting != subject.setting)
-            _size(ledger, name, subject, oracle, setting, rows)
+def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
+    """Its size along the chain, the law of z, by which most wrong noise is seen, other sizes."""
+    (name, scheduler, steps), *others = _full(subject)
+    id = f"variance/{name}"
+    yield from guarded(id, _of_full(id, scheduler, oracle, steps))
+    drawing = loud(subject)
+    if drawing is not None:
+        yield from guarded("variance/law", law_of_step(drawing, oracle))
+    for name, scheduler, steps in others:
+        id = f"variance/{name}"
+        yield from guarded(id, _of_full(id, scheduler, oracle, steps))
     for spacing, n in strided(subject):
         for kind in _kinds(subject):
             if kind.endswith("_log") and n != 10 and subject.level == "quick":
                 continue
-            with ledger.guard(f"{kind}/{spacing}-{n}"):
-                _short(ledger, subject, oracle, kind, spacing, n)
+            id = f"variance/{kind}/{spacing}-{n}"
+            yield from guarded(id, _of_short(id, subject, oracle, kind, spacing, n))
     learned = subject.offers(variance_type="learned_range")
     if learned is not None and "variance_type" in subject.named:
-        with ledger.guard("learned_range"):
-            _learned(ledger, subject, oracle, learned)
+        yield from guarded("variance/learned_range", _learned(learned, oracle))
 
 
-def _kinds(subject: Subject) -> list[str]:
+def _kinds(subject: Subject) -> dict[str, Scheduler]:
     """The variance types that are offered, the base one first; `eta` takes their place in DDIM."""
     base = subject.setting
     if base.eta is not None:
         etas = sorted({base.eta, 0.0, 0.5, 1.0}, key=lambda eta: eta != base.eta)
-        return [f"eta={eta}" for eta in etas if subject.offers(eta=eta) is not None]
-    offered = [k for k in KINDS if subject.offers(variance_type=k) is not None]
-    return sorted(offered, key=lambda kind: kind != base.variance_type)
+        return subject.all_offered({f"eta={eta}": {"eta": eta} for eta in etas})
+    kinds = sorted(KINDS, key=lambda kind: kind != base.variance_type)
+    return subject.all_offered({kind: {"variance_type": kind} for kind in kinds})
 
 
-def _setting(subject: Subject, kind: str, **more: object) -> Setting | None:
-    if kind.startswith("eta="):
-        return subject.offers(eta=float(kind[4:]), **more)
-    return subject.offers(variance_type=kind, **more)
-
-
-def _full(subject: Subject) -> list[tuple[str, Setting, list[int] | None]]:
-    T = subject.setting.num_train_timesteps
-    found: list[tuple[str, Setting, list[int] | None]] = []
-    for kind in _kinds(subject):
-        setting = _setting(subject, kind)
-        if setting is not None:
-            some = kind.endswith("_log") and subject.level == "quick"
-            found.append((kind, setting, some_steps(T) if some else None))
+def _full(subject: Subject) -> list[tuple[str, Scheduler, Steps]]:
+    T, quick = subject.setting.num_train_timesteps, subject.level == "quick"
+    kinds = [
+        (kind, scheduler, some_steps(T) if kind.endswith("_log") and quick else None)
+        for kind, scheduler in _kinds(subject).items()
+    ]
     wanted: dict[str, dict] = {
         "cosine": {"beta_schedule": "squaredcos_cap_v2"},
         "v_prediction": {"prediction_type": "v_prediction"},
         "clipped": {"clip_sample": True},
     }
-    for name, changes in wanted.items():
-        setting = subject.offers(**changes)
-        if setting is not None and setting != subject.setting and usable(subject, setting):
-            found.append((name, setting, some_steps(T, 16)))
-    return found
+    return kinds + [
+        (name, scheduler, some_steps(T, 16))
+        for name, scheduler in subject.all_offered(wanted).items()
+        if scheduler.setting != subject.setting and scheduler.usable()
+    ]
+
+
+def _of_full(id: str, scheduler: Scheduler, oracle: Oracle, steps: Steps) -> Iterator[Check]:
+    noise_only = scheduler.setting != scheduler.subject.setting
+    yield _size(id, scheduler, oracle, probe(scheduler, None, steps, noise_only))
+
+
+def _of_short(
+    id: str, subject: Subject, oracle: Oracle, kind: str, spacing: str, n: int
+) -> Iterator[Check]:
+    changes = {"eta": float(kind[4:])} if kind.startswith("eta=") else {"variance_type": kind}
+    scheduler = subject.offers(**changes, timestep_spacing=spacing)
+    if scheduler is None:
+        return
+    seen = chain(subject, oracle, spacing, n)
+    same = scheduler.setting == seen.scheduler.setting
+    rows = seen.rows if same else probe(scheduler, n, None, True)
+    yield _size(id, scheduler, oracle, rows, seen.prev)
+
+
+def _size(
+    id: str, scheduler: Scheduler, oracle: Oracle, rows: Probe, prev: Tensor | None = None
+) -> Check:
+    own, pure = scheduler.alpha_bars(oracle), oracle.alpha_bar(scheduler.setting)
+    return values(
+        id,
+        "the noise of a step, s_t z,",
+        rows.zero,
+        _expected(scheduler, oracle, rows, own, prev),
+        _expected(scheduler, oracle, rows, pure),
+        where=where_t(rows),
+        input=f"step(0, t, 0) at {len(rows.t)} steps of a chain of {rows.n}, one random state",
+    )
 
 
 def _expected(
-    subject: Subject,
-    oracle: Oracle,
-    rows: Probe,
-    setting: Setting,
-    table: Tensor,
-    prev: Tensor | None = None,
+    scheduler: Scheduler, oracle: Oracle, rows: Probe, table: Tensor, prev: Tensor | None = None
 ) -> Expected:
-    level = level_of(oracle, table, rows, setting)
-    if prev is not None:
-        level = oracle.level(table, rows.t, prev, setting)
-    z, off = noise_row(subject, oracle)
-    zero = torch.zeros_like(z)
-
-    def formula(at: Level) -> Tensor:
-        return oracle.finish(oracle.sigma(at, setting) * oracle.noise_of(z, zero), setting)
+    setting = scheduler.setting
 
     def expected() -> tuple[Tensor, Tensor]:
+        level = level_of(oracle, table, rows, setting)
+        if prev is not None:
+            level = oracle.level(table, rows.t, prev, setting)
+        z, off = noise_row(scheduler.subject, oracle)
+
+        def formula(at: Level) -> Tensor:
+            noise = oracle.sigma(at, setting) * oracle.noise_of(z, torch.zeros_like(z))
+            return oracle.finish(noise, setting)
+
         right = formula(level)
         # Under the square root, a variance that should be 0 may be clamped to 1e-20.
         slack = 1e-9 * z.abs() + off * right.abs()
@@ -124,74 +131,51 @@ def _expected(
     return expected
 
 
-def _size(
-    ledger: Ledger,
-    name: str,
-    subject: Subject,
-    oracle: Oracle,
-    setting: Setting,
-    rows: Probe,
-    prev: Tensor | None = None,
-) -> None:
-    own, pure = alpha_bars(subject, oracle, setting), oracle.alpha_bar(setting)
-    ledger.values(
-        name,
-        "the noise of a step, s_t z,",
-        rows.zero,
-        _expected(subject, oracle, rows, setting, own, prev),
-        _expected(subject, oracle, rows, setting, pure),
-        where=where_t(rows),
-        input=f"step(0, t, 0) at {len(rows.t)} steps of a chain of {rows.n}, one random state",
-        catches=CATCHES,
-    )
-
-
-def _short(
-    ledger: Ledger, subject: Subject, oracle: Oracle, kind: str, spacing: str, n: int
-) -> None:
-    setting = _setting(subject, kind, timestep_spacing=spacing)
-    if setting is None:
-        return
-    found = chain(subject, oracle, spacing, n)
-    rows = found.rows if setting == found.setting else probe(subject, setting, n, None, True)
-    _size(ledger, f"{kind}/{found.name}", subject, oracle, setting, rows, found.prev)
-
-
-def _learned(ledger: Ledger, subject: Subject, oracle: Oracle, setting: Setting) -> None:
+def _learned(scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
     """The model returns mean and v side by side; v = -1, 0, 1 spans beta-tilde to beta."""
-    T = setting.num_train_timesteps
-    built = subject.build(setting)
-    assert built is not None
-    ts = [T - 1, T // 2, 2]
-    built.visit(None)
-    table = alpha_bars(subject, oracle, setting)
-    rows, level, v = [], [], (-1.0, -0.5, 0.0, 1.0)
-    for t in ts:
-        for value in v:
-            both = torch.cat([torch.zeros(2, 1, 2, 2), torch.full((2, 1, 2, 2), value)], dim=1)
-            answer = subject.remember(
-                ("learned", built.key, t, value),
-                partial(built.step, both, t, torch.zeros(2, 1, 2, 2), 1234),
-            )
-            rows.append(answer.prev.reshape(-1))
-            level.append(t)
-    at = torch.tensor(level).reshape(-1, 1)
-    where = oracle.level(table, at, at - 1, setting)
-    z, off = noise_row(subject, oracle)
+    setting, T = scheduler.setting, scheduler.setting.num_train_timesteps
+    ts, v = [T - 1, T // 2, 2], (-1.0, -0.5, 0.0, 1.0)
+    rows = torch.stack([_with_learned(scheduler, t, value) for t in ts for value in v])
+    at = torch.tensor(ts).repeat_interleave(len(v)).reshape(-1, 1)
+    level = oracle.level(scheduler.alpha_bars(oracle), at, at - 1, setting)
     wanted = torch.tensor(v * len(ts), dtype=F64).reshape(-1, 1)
 
-    def formula(at: Level) -> Tensor:
-        return oracle.std("learned_range", at, wanted) * z
+    def expected() -> tuple[Tensor, Tensor]:
+        z, off = noise_row(scheduler.subject, oracle)
 
-    ledger.values(
-        "learned_range",
+        def formula(at: Level) -> Tensor:
+            return oracle.std("learned_range", at, wanted) * z
+
+        size = formula(level).abs()
+        return formula(level), propagated(formula, level, 8 * size) + off * size
+
+    yield values(
+        "variance/learned_range",
         "the noise of a step, s_t z,",
-        torch.stack(rows),
-        lambda: (
-            formula(where),
-            propagated(formula, where, 8 * formula(where).abs()) + off * formula(where).abs(),
-        ),
-        where=lambda index: f"t={level[index[0]]}",
+        rows,
+        expected,
+        where=lambda index: f"t={int(at[index[0]])}",
         input="model output with v = -1, -0.5, 0, 1 in its second half",
-        catches="mistake 52",
     )
+
+
+def _with_learned(scheduler: Scheduler, t: int, value: float) -> Tensor:
+    """(8,) the noise of a step for an output of zeros beside a learned v of this value."""
+    scheduler.visit(None)
+    nothing = torch.zeros(2, 1, 2, 2)
+    both = torch.cat([nothing, torch.full_like(nothing, value)], dim=1)
+    key = ("learned", scheduler.key, t, value)
+    ask = partial(scheduler.step, both, t, nothing, SEED)
+    answer: Tensor = scheduler.subject.remember(key, ask).prev.reshape(-1)
+    return answer
+
+
+VARIANCE = Stage(
+    name="variance",
+    looks_at="size of the noise for every t, its law, its source",
+    right="sigma z with sigma^2 = beta or (1-ab_prev)/(1-ab) beta, z ~ N(0, 1) fresh, none "
+    "at the last step (Ho et al. eq. 7, algorithm 2)",
+    page="variance",
+    checks=checks,
+    needs="step",
+)

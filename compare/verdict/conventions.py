@@ -11,42 +11,48 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compare.candidate.scheduler import Broken, Built
+from compare.candidate.load import Broken
+from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
-from compare.measure.ledger import deviation
 from compare.measure.step import OWN, SPACINGS
+from compare.measure.tolerances import log_snr
+from compare.measure.values import deviation
 from compare.oracle import F64, Oracle, Setting
-from compare.stages.schedule import FAMILIES, bound, log_snr
+from compare.stages.schedule import FAMILIES, bound
 from compare.stages.timesteps import may_be_list
 from compare.verdict.step_conventions import read_step
 
 RIGHT = Oracle()
+LENGTHS = ("num_train_timesteps", "num_timesteps", "T")  # names that T may have
 CHOICES = (
-    "beta_schedule", "prediction_type", "variance_type", "clip_sample", "timestep_spacing",
-)  # fmt: skip
+    "beta_schedule",
+    "prediction_type",
+    "variance_type",
+    "clip_sample",
+    "timestep_spacing",
+)
 
 
 def read(subject: Subject) -> None:
-    """Fills `subject.setting` with what the candidate does by itself, and the card."""
+    """Gives the subject the setting of what the candidate does by itself, and fills the card."""
     claims = _claims(subject.first)
     if subject.adapter is not None:
         claims["prediction_type"] = subject.adapter.prediction_type
-    for name, value in claims.items():
-        if name not in subject.named and value is not None:
-            subject.setting = replace(subject.setting, **{name: value})
-    _length(subject)
-    built = subject.build(subject.setting)
-    assert built is not None
-    if "beta_schedule" not in subject.named and "beta_schedule" not in claims:
-        _schedule(subject, built)
+    known = {*subject.named, *claims}
+    told = {k: v for k, v in claims.items() if k not in subject.named and v is not None}
+    subject.setting = replace(subject.setting, **told)
+    T, subject.t_base = _length(subject)
+    subject.setting = replace(subject.setting, num_train_timesteps=T)
+    if "beta_schedule" not in known:
+        subject.setting = _schedule(subject.scheduler())
     if subject.has("step"):
         try:
-            read_step(subject, claims)
+            subject.setting = read_step(subject.scheduler(), known)
         except Broken as broken:
             subject.conventions["step"] = f"not read: {broken}"
-    if subject.has("set_timesteps") and "timestep_spacing" not in {*subject.named, *claims}:
-        _spacing(subject)
-    _card(subject)
+    if subject.has("set_timesteps") and "timestep_spacing" not in known:
+        subject.setting = _spacing(subject)
+    subject.conventions.update(_card(subject))
 
 
 def _claims(thing: Any) -> dict[str, Any]:
@@ -60,72 +66,72 @@ def _claims(thing: Any) -> dict[str, Any]:
     return known
 
 
-def _length(subject: Subject) -> None:
-    """T and whether t counts from 0 or 1: a table of T+1 that starts at 1 counts from 1."""
-    thing = subject.first
-    raw = None
+def _length(subject: Subject) -> tuple[int, int]:
+    """T, and what t counts from: a table of T+1 that starts at 1 counts from 1."""
+    T, named = subject.setting.num_train_timesteps, "num_train_timesteps" in subject.named
     try:
-        built = subject.build(subject.setting)
-        raw = built.raw_table() if built is not None else None
+        raw = subject.scheduler().raw_table()
     except Broken:
-        pass
-    T = subject.setting.num_train_timesteps
-    named = "num_train_timesteps" in subject.named
-    one = raw is not None and len(raw) > 1 and bool((raw[0] == 1) & (raw[1] < 1))
-    if raw is not None and one and (not named or len(raw) == T + 1):
-        subject.t_base = 1
-        T = len(raw) - 1
-    elif raw is not None and not named:
-        T = len(raw)
-    elif not named:
-        for name in ("num_train_timesteps", "num_timesteps", "T"):
-            value = getattr(thing, name, None)
-            if isinstance(value, int) and value > 0:
-                T = value
-                break
-    subject.setting = replace(subject.setting, num_train_timesteps=T)
-    listed = getattr(thing, "timesteps", None)
-    if raw is None and isinstance(listed, Tensor | list) and len(listed) == T:
-        subject.t_base = int(min(float(t) for t in listed) == 1)
+        raw = None
+    if raw is not None:
+        one = len(raw) > 1 and bool((raw[0] == 1) & (raw[1] < 1))
+        if one and (not named or len(raw) == T + 1):
+            return len(raw) - 1, 1
+        return T if named else len(raw), 0
+    if not named:
+        said = [getattr(subject.first, name, None) for name in LENGTHS]
+        T = next((v for v in said if isinstance(v, int) and v > 0), T)
+    listed = getattr(subject.first, "timesteps", None)
+    if isinstance(listed, Tensor | list) and len(listed) == T:
+        return T, int(min(float(t) for t in listed) == 1)
+    return T, 0
 
 
-def _schedule(subject: Subject, built: Built) -> None:
+def _schedule(scheduler: Scheduler) -> Setting:
     """Which right family the table is, with which ends; a mistaken one is left to the stage."""
-    own, T = built.table(), subject.setting.num_train_timesteps
-    if own is None or len(own) != T or not bool(own.isfinite().all()):
-        return
-    known = [replace(subject.setting, beta_schedule=name) for name in FAMILIES]
+    base, own = scheduler.setting, scheduler.table()
+    if own is None or len(own) != base.num_train_timesteps or not bool(own.isfinite().all()):
+        return base
+    families = [replace(base, beta_schedule=name) for name in FAMILIES]
+    known = list(families)
     if bool(own[-1] == 0):
-        known += [replace(setting, rescale_betas_zero_snr=True) for setting in known]
+        known += [replace(setting, rescale_betas_zero_snr=True) for setting in families]
     if len(own) > 1:
-        known += _fitted(subject.setting, own)
+        known += _fitted(base, own)
     for setting in known:
         if _is_table(own, setting):
-            subject.setting = setting
-            return
+            return setting
+    return _mistaken(own, families) or _own(scheduler, own)
+
+
+def _mistaken(own: Tensor, families: list[Setting]) -> Setting | None:
+    """The family whose table this is with a mistake of the catalogue, if it is one."""
     from compare.mistakes import MISTAKES
 
     for mistake in MISTAKES:
         if mistake.stage == "schedule":
-            wrong = mistake.oracle()
-            for name in FAMILIES:
-                setting = replace(subject.setting, beta_schedule=name)
-                if _is_table(own, setting, wrong):
-                    subject.setting = setting
-                    return
-    betas = _shown_betas(built, len(own))
+            for setting in families:
+                if _is_table(own, setting, mistake.oracle()):
+                    return setting
+    return None
+
+
+def _own(scheduler: Scheduler, own: Tensor) -> Setting:
+    """A schedule of the candidate's own: by its betas, or those of a table that falls."""
+    betas = _shown_betas(scheduler, len(own))
     falls = bool((own[1:] < own[:-1]).all() and (own > 0).all() and (own < 1).all())
     if betas is None and falls:
         betas = 1 - own / torch.cat([torch.ones(1, dtype=F64), own[:-1]])
-    if betas is not None:
-        setting = replace(subject.setting, beta_schedule="own")
-        subject.setting = replace(setting, trained_betas=tuple(betas.tolist()))
+    if betas is None:
+        return scheduler.setting
+    given = tuple(betas.tolist())
+    return replace(scheduler.setting, beta_schedule="own", trained_betas=given)
 
 
-def _shown_betas(built: Built, T: int) -> Tensor | None:
+def _shown_betas(scheduler: Scheduler, T: int) -> Tensor | None:
     """The candidate's `betas`, by which its table can be judged, if they can be betas at all."""
-    betas = built.betas()
-    if betas is None or len(betas) not in (T, T + built.subject.t_base):
+    betas = scheduler.betas()
+    if betas is None or len(betas) not in (T, T + scheduler.subject.t_base):
         return None
     betas = betas[-T:]
     return betas if bool(((betas > 0) & (betas < 1)).all()) else None
@@ -159,31 +165,32 @@ def _fitted(setting: Setting, own: Tensor) -> list[Setting]:
     return found
 
 
-def _spacing(subject: Subject) -> None:
+def _spacing(subject: Subject) -> Setting:
     """The spacing whose lists these are, or one of the candidate's own; else the most like it."""
+    base = subject.setting
     known = [
-        replace(subject.setting, timestep_spacing=spacing, steps_offset=offset)
+        replace(base, timestep_spacing=spacing, steps_offset=offset)
         for spacing in SPACINGS
         for offset in (0, 1)
     ]
-    own = replace(subject.setting, timestep_spacing=OWN)
+    own = replace(base, timestep_spacing=OWN)
     trials = [(s, _is_list, (4, 7, 10)) for s in known] + [(own, may_be_list, (4, 7, 10))]
     for setting, rule, counts in trials + [(s, _is_list, (4, 10)) for s in known]:
-        built = subject.build(setting)
-        assert built is not None
+        scheduler = subject.build(setting)
+        assert scheduler is not None  # spacing and offset are not named: nothing else is asked
         with contextlib.suppress(Broken):
-            if all(rule(built, setting, n) for n in counts if n <= setting.num_train_timesteps):
-                subject.setting = setting
-                return
+            if all(rule(scheduler, n) for n in counts if n <= base.num_train_timesteps):
+                return setting
+    return base
 
 
-def _is_list(built: Built, setting: Setting, n: int) -> bool:
-    numerators, denominator = RIGHT.timesteps(setting, n)
-    got = built.timesteps(n)
+def _is_list(scheduler: Scheduler, n: int) -> bool:
+    numerators, denominator = RIGHT.timesteps(scheduler.setting, n)
+    got = scheduler.timesteps(n)
     return len(got) == n and bool(((got * denominator - numerators).abs() * 2 <= denominator).all())
 
 
-def _card(subject: Subject) -> None:
+def _card(subject: Subject) -> dict[str, str]:
     s = subject.setting
 
     def said(name: str, value: object, seen_by: str = "") -> str:
@@ -213,11 +220,8 @@ def _card(subject: Subject) -> None:
         "offset": said("steps_offset", s.steps_offset, "set_timesteps"),
         "data range": "[-1, 1]",
     }
-    try:
-        built = subject.build(s)
-        table = None if built is None else built.table()
+    with contextlib.suppress(Broken):
+        table = subject.scheduler().table()
         if table is not None:
             card["terminal SNR"] = f"sqrt(alpha-bar_T) = {float(table[-1].clamp(min=0).sqrt()):.4g}"
-    except Broken:
-        pass
-    subject.conventions.update(card)
+    return card

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from compare.candidate.scheduler import Broken
+from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
-from compare.measure.probe import alpha_bars, probe
-from compare.measure.step import level_of, replayed_noise, rows_of_mean
+from compare.measure.probe import probe
+from compare.measure.step import curves_of_mean, level_of, replayed_noise
 from compare.oracle import F64, Oracle
 
 POINTS = 120
@@ -17,15 +17,16 @@ def measured(subject: Subject) -> dict[str, list[float]]:
     """A candidate's curves from t = 0 up; those that it does not answer are missing."""
     oracle, found = Oracle(), {}
     try:
-        table = alpha_bars(subject, oracle, subject.setting)
+        scheduler = subject.scheduler()
+        table = scheduler.alpha_bars(oracle)
         found[NAMES[0]] = _some(table.clamp(min=0).sqrt())
         if subject.has("step"):
-            rows = probe(subject, subject.setting)
-            k, both = len(rows.t), rows_of_mean(rows)
+            rows = probe(scheduler)
+            a, b = curves_of_mean(rows)
             z = replayed_noise(subject, oracle)
             size = 1.0 if z is None else float(z.abs().mean())
-            found[NAMES[1]] = _some((both[:k] / rows.x).mean(1).flip(0))
-            found[NAMES[2]] = _some((both[k:] / rows.out).mean(1).flip(0))
+            found[NAMES[1]] = _some(a.flip(0))
+            found[NAMES[2]] = _some(b.flip(0))
             found[NAMES[3]] = _some((rows.zero.abs().mean(1) / size).flip(0))
     except Broken:
         pass
@@ -39,7 +40,7 @@ def expected(subject: Subject) -> dict[str, list[float]]:
     found = {NAMES[0]: _some(table.sqrt())}
     if subject.has("step"):
         try:
-            rows = probe(subject, setting)
+            rows = probe(subject.scheduler())
         except Broken:
             return found
         level = level_of(oracle, table, rows, setting)

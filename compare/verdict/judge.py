@@ -8,7 +8,7 @@ import random
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -17,36 +17,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from compare.backends import network as unet
-from compare.backends import organ_swap as pipeline
-from compare.backends import training
-from compare.candidate.load import Namesakes, Unloadable, brief, load
-from compare.candidate.scheduler import Broken
+from compare import backends, stages
+from compare.candidate.load import Broken, Namesakes, Unloadable, brief, load
 from compare.candidate.subject import Subject
-from compare.measure.probe import usable
+from compare.measure.check import Check, note
 from compare.mistakes import MISTAKES
 from compare.oracle import Oracle, Setting
-from compare.stages import forward, loss, mean, prediction, sampling, schedule, timesteps, variance
+from compare.stages.stage import Stage
 from compare.verdict import conventions, curves
-from compare.verdict.diagnose import Stage, diagnose, kind_of, mark_known
+from compare.verdict.diagnose import diagnose, kind_of, mark_known
 from compare.verdict.diffusers import Finding, gone
-from compare.verdict.report import Check, Report, with_command
+from compare.verdict.report import Report
 
-STEPS: dict[str, Stage] = {
-    "schedule": schedule.checks,
-    "forward": forward.checks,
-    "timesteps": timesteps.checks,
-    "prediction": prediction.checks,
-    "mean": mean.checks,
-    "variance": variance.checks,
-    "sampling": sampling.checks,
-    "loss": loss.checks,
-}
-MODELS: dict[str, Callable[[str, int], list[Check]]] = {  # of both backends, without a candidate
-    "unet": unet.checks,
-    "training": training.checks,
-    "pipeline": pipeline.checks,
-}
 SPECS = {
     f"{name}:{kind}Scheduler": name
     for name in ("scratch", "diffusers")
@@ -102,11 +84,11 @@ def judge(
     """
     began = time.perf_counter()
     own: Namesakes | None = None
-    backends = candidate is None
-    candidate = "scratch:DDPMScheduler" if backends else candidate
+    both = candidate is None
+    candidate = "scratch:DDPMScheduler" if both else candidate
     name = candidate if isinstance(candidate, str) else _name_of(candidate)
     itself = SPECS.get(name, "candidate")
-    name = "scratch" if backends else name
+    name = "scratch" if both else name
     report = Report(name, [], level=level, seed=seed, versions=versions())
     with quiet():
         try:
@@ -119,18 +101,19 @@ def judge(
         except Exception as error:
             report.checks = [Check("load", "schedule", "error", f"cannot be read: {brief(error)}")]
         else:
-            stages = _needed([n for n in STEPS if _asked(only, n)])
-            _stages(report, subject, stages, _shown(only, progress))
+            asked = [stage.name for stage in stages.ALL if _asked(only, stage.name)]
+            _stages(report, subject, _needed(asked), _shown(only, progress))
             report.checks = [c for c in report.checks if _asked(only, c.stage) or not c.passed]
-            if backends:
+            if both:
                 _models(report, only, progress)
             if beside:
-                _beside(report, subject, itself, backends)
+                _beside(report, subject, itself, both)
     if only is not None and "/" in only:
         _choose(report, only)
     if command:
-        ids = [f"{command} --only {shlex.quote(c.id)}" for c in report.checks]
-        report.checks = [with_command(c, text) for c, text in zip(report.checks, ids, strict=True)]
+        report.checks = [
+            replace(c, repro=f"{command} --only {shlex.quote(c.id)}") for c in report.checks
+        ]
     report.seconds = time.perf_counter() - began
     return report
 
@@ -143,11 +126,12 @@ def _asked(only: str | None, stage: str) -> bool:
     return only is None or only.partition("/")[0] == stage
 
 
-def _needed(asked: Collection[str]) -> dict[str, Stage]:
-    """The stages that are asked for; before sampling, which rests on the steps, all of theirs."""
-    names = list(STEPS)
-    before = names[: names.index("sampling")] if "sampling" in asked else []
-    return {n: stage for n, stage in STEPS.items() if n in asked or n in before}
+def _needed(asked: Collection[str]) -> tuple[Stage, ...]:
+    """The stages that are asked for; before one that rests on the steps, all of theirs."""
+    names = [stage.name for stage in stages.ALL]
+    resting = [i for i, stage in enumerate(stages.ALL) if stage.on_steps and stage.name in asked]
+    before = names[: max(resting, default=0)]
+    return tuple(stage for stage in stages.ALL if stage.name in (*asked, *before))
 
 
 def _shown(only: str | None, progress: Progress | None) -> Progress | None:
@@ -175,27 +159,25 @@ def _choose(report: Report, only: str) -> None:
 
 
 def _stages(
-    report: Report, subject: Subject, stages: dict[str, Stage], progress: Progress | None
+    report: Report, subject: Subject, asked: tuple[Stage, ...], progress: Progress | None
 ) -> None:
-    oracle, judged = Oracle(), {}
-    shared: dict[str, Finding] = {}
-    finite = True
-    for name, stage in stages.items():
-        if not finite:
-            break
-        subject.steps_pass = all(c.passed for c in report.checks)
-        checks = _guarded(name, stage, subject, oracle)
-        shared |= {f.id: f for f in mark_known(subject, {name: stage}, checks, shared.values())}
+    """Reads the stages in order, marks what is known of Diffusers, and names what is left."""
+    oracle, shared = Oracle(), dict[str, Finding]()
+    for stage in asked:
+        if stage.on_steps:
+            subject.steps_pass = all(c.passed for c in report.checks)
+        checks = _guarded(stage.name, stage.of(subject, oracle))
+        shared |= {f.id: f for f in mark_known(subject, stage, checks, shared.values())}
         report.checks += checks
-        judged[name] = stage
         if progress is not None and checks:
-            progress(name, checks)
-        if name == "schedule" and not _usable(subject):
+            progress(stage.name, checks)
+        if stage is stages.SCHEDULE and not _usable(subject):
             text = "alpha-bar is not finite or 1 - alpha-bar is 0: later stages are not judged"
-            report.checks.append(Check("schedule/usable", name, "note", text))
-            finite = False
+            report.checks.append(note("schedule/usable", text, reason=""))
+            asked = (stage,)
+            break
     if not all(c.passed for c in report.checks):
-        report.diagnoses = diagnose(subject, judged, report.checks, MISTAKES)
+        report.diagnoses = diagnose(subject, asked, report.checks, MISTAKES)
     report.findings = [f.plain() for f in shared.values()]
     report.conventions = subject.conventions
     report.not_offered = sorted(set(subject.not_offered))
@@ -203,55 +185,59 @@ def _stages(
 
 def _models(report: Report, only: str | None, progress: Progress | None) -> None:
     """The stages that a scheduler alone does not have."""
-    for name, stage in MODELS.items():
-        if _asked(only, name):
-            checks = _guarded(name, stage, report.level, report.seed)
+    for stage in backends.ALL:
+        if _asked(only, stage.name):
+            checks = _guarded(stage.name, stage.checks(report.level, report.seed))
             report.checks += checks
             if progress is not None:
-                progress(name, checks)
+                progress(stage.name, checks)
 
 
-def _guarded(name: str, stage: Callable[..., list[Check]], *given: Any) -> list[Check]:
+def _guarded(name: str, checks: Iterable[Check]) -> list[Check]:
+    """What a stage yields, as a report tells it; what ends it is a check too."""
+    told: list[Check] = []
     try:
-        return stage(*given)
+        for check in checks:
+            told.append(check.told())
     except Broken as broken:
-        return [Check(f"{name}/run", name, "error", str(broken))]
+        told.append(Check(f"{name}/run", name, "error", str(broken)))
     except Exception as error:
-        return [Check(f"{name}/run", name, "error", f"cannot be judged: {brief(error)}")]
+        told.append(Check(f"{name}/run", name, "error", f"cannot be judged: {brief(error)}"))
+    return told
 
 
 def _usable(subject: Subject) -> bool:
     """Later stages need a finite table with some noise at every t."""
     try:
-        return usable(subject, subject.setting)
+        return subject.scheduler().usable()
     except Broken:
         return True
 
 
 @lru_cache
-def _column(name: str, kind: str, level: str, seed: int, stages: tuple[str, ...]) -> Report:
+def _column(name: str, kind: str, level: str, seed: int, asked: tuple[Stage, ...]) -> Report:
     """The report on a backend, which stands beside others."""
     report = Report(name, [], level=level, seed=seed)
     subject = Subject(load(f"{name}:{kind.upper()}Scheduler")[0], name, level, seed)
     conventions.read(subject)
-    _stages(report, subject, {stage: STEPS[stage] for stage in stages}, None)
+    _stages(report, subject, asked, None)
     report.curves = {n: {name: values} for n, values in curves.measured(subject).items()}
     return report
 
 
-def _beside(report: Report, subject: Subject, itself: str, backends: bool) -> None:
+def _beside(report: Report, subject: Subject, itself: str, both: bool) -> None:
     """Puts what scratch and Diffusers measure in the same check beside it, and their curves.
 
     `itself` is the name of the backend that the report is about, or "candidate".
     """
-    stages = tuple(_needed({c.stage for c in report.checks}))
+    asked = _needed({c.stage for c in report.checks})
     curves_of = {itself: {n: {itself: v} for n, v in curves.measured(subject).items()}}
     measured = {itself: {c.id: c.measured for c in report.checks}}
     for name in {"scratch", "diffusers"} - {itself}:
-        column = _column(name, kind_of(subject), report.level, report.seed, stages)
+        column = _column(name, kind_of(subject), report.level, report.seed, asked)
         measured[name] = {c.id: c.measured for c in column.checks}
         curves_of[name] = column.curves
-        if backends:
+        if both:
             _with_diffusers(report, column)
     report.checks = [
         replace(c, beside={name: measured[name].get(c.id) for name in ("scratch", "diffusers")})

@@ -4,22 +4,22 @@ Where a curve over t is wrong, near is what leaves least of the difference betwe
 curve and the right one. Where a list, a law or a loop is wrong, near is what most checks hold with.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from compare.candidate.scheduler import Broken
+from compare.candidate.load import Broken
+from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
-from compare.measure.probe import alpha_bars, probe
-from compare.measure.step import level_of, loud_setting, replayed_noise, rows_of_mean
+from compare.measure.probe import probe
+from compare.measure.step import curves_of_mean, level_of, loud, replayed_noise
 from compare.mistakes import Mistake
 from compare.oracle import F64, Oracle
-from compare.verdict.report import Check
+from compare.stages.stage import Stage
 
-Stage = Callable[[Subject, Oracle], list[Check]]
 SAME = 1e-4  # relative: float32 rounding, also of 1 - alpha-bar at small t
 NEAR = 0.7  # of the difference may be left; above it the right formula is about as near
 NOT_COMPUTABLE = (RuntimeError, IndexError, ValueError)  # a wrong formula on these inputs
@@ -41,39 +41,41 @@ def readings(subject: Subject) -> Iterator[Subject]:
                 yield subject.reading(variance_type=kind)
 
 
-def nearest(
-    subject: Subject, name: str, stage: Stage, base: Oracle, mistakes: tuple[Mistake, ...]
-) -> str:
+def passing(subject: Subject, stage: Stage, oracle: Oracle) -> set[str]:
+    """The ids of the checks of a stage that hold with this oracle."""
+    return {c.id for c in (check.told() for check in stage.of(subject, oracle)) if c.passed}
+
+
+def nearest(subject: Subject, stage: Stage, base: Oracle, mistakes: tuple[Mistake, ...]) -> str:
     """What to say about the mistakes near a fault of this stage; "" if nothing helps.
 
     Args:
         subject: the candidate.
-        name: of the stage that fails.
-        stage: its checks.
+        stage: that fails.
         base: the oracle, with the mistakes that are already found.
         mistakes: the catalogue.
     """
-    known = [m for m in mistakes if m.stage in STAGES_OF.get(name, (name,))]
+    name = stage.name
+    # x0-hat is judged in the mean where it is hidden
+    of = ("prediction", "mean") if name == "mean" else (name,)
+    known = [m for m in mistakes if m.stage in of]
     trials = [m for m in known if m.only in ("", kind_of(subject), "loss", "sample")]
     try:
-        for reading in (subject, subject.reading(**vars(loud_setting(subject) or subject.setting))):
-            seen = _curves(reading, name)
+        for scheduler in (subject.scheduler(), loud(subject) or subject.scheduler()):
+            seen = _curves(scheduler, name)
             if seen is None:
                 continue
-            off = _gaps(seen, _expected(reading, name, base))
+            off = _gaps(seen, _expected(scheduler, name, base))
             if bool((off > SAME).any()):
-                return _by_curve(reading, name, base, trials, seen, off)
-            trials = [m for m in trials if _has_curve(reading, name, m.oracle(base), seen)]
+                return _by_curve(scheduler, name, base, trials, seen, off)
+            trials = [m for m in trials if _has_curve(scheduler, name, m.oracle(base), seen)]
         return _by_checks(subject, stage, base, trials)
     except (Broken, *NOT_COMPUTABLE):
         return ""
 
 
-STAGES_OF = {"mean": ("prediction", "mean")}  # x0-hat is judged in the mean where it is hidden
-
-
 def _by_curve(
-    subject: Subject,
+    scheduler: Scheduler,
     name: str,
     base: Oracle,
     trials: list[Mistake],
@@ -82,14 +84,14 @@ def _by_curve(
 ) -> str:
     steps = (off > SAME).any(dim=0)
     if int(steps.sum()) <= FEW < len(steps):
-        t = _steps(subject, name)[steps]
+        t = _steps(scheduler, name)[steps]
         places = ", ".join(f"t={i}" for i in sorted(t.tolist()))
         return f"all but {int(steps.sum())} of {len(steps)} steps are right: look at {places}"
     left: dict[float, Mistake] = {}
     for mistake in trials:
-        for reading in readings(subject):
+        for reading in readings(scheduler.subject.reading(**vars(scheduler.setting))):
             with suppress(*NOT_COMPUTABLE):
-                curve = _expected(reading, name, mistake.oracle(base))
+                curve = _expected(reading.scheduler(), name, mistake.oracle(base))
                 left.setdefault(float(_gaps(seen, curve).mean() / off.mean()), mistake)
     best = min(left, default=1.0)
     if best > NEAR:
@@ -97,20 +99,20 @@ def _by_curve(
     return f"{_said(left[best])}, which leaves {best:.0%} of the difference"
 
 
-def _has_curve(subject: Subject, name: str, oracle: Oracle, seen: Tensor) -> bool:
+def _has_curve(scheduler: Scheduler, name: str, oracle: Oracle, seen: Tensor) -> bool:
     """True if a mistake has the curve that is seen: only then can it be what is wrong elsewhere."""
     with suppress(*NOT_COMPUTABLE):
-        return bool((_gaps(seen, _expected(subject, name, oracle)) <= SAME).all())
+        return bool((_gaps(seen, _expected(scheduler, name, oracle)) <= SAME).all())
     return False
 
 
 def _by_checks(subject: Subject, stage: Stage, base: Oracle, trials: list[Mistake]) -> str:
-    before = stage(subject.reading(), base)
+    before = list(stage.of(subject, base))
     differ = sum(not c.passed for c in before)
     left: dict[int, Mistake] = {}
     for mistake in trials:
         with suppress(*NOT_COMPUTABLE):
-            held = {c.id for c in stage(subject.reading(), mistake.oracle(base)) if c.passed}
+            held = passing(subject, stage, mistake.oracle(base))
             left.setdefault(sum(c.id not in held for c in before), mistake)
     best = min(left, default=differ)
     if best >= differ:
@@ -128,48 +130,41 @@ def _gaps(seen: Tensor, curve: Tensor) -> Tensor:
     return torch.where(seen == curve, 0.0, gap).nan_to_num(1.0, 1.0, 1.0)
 
 
-def _steps(subject: Subject, name: str) -> Tensor:
+def _steps(scheduler: Scheduler, name: str) -> Tensor:
     """The t of each point of a stage's curves."""
     if name in ("mean", "prediction", "variance"):
-        return probe(subject, subject.setting).t.flatten()
-    return torch.arange(subject.setting.num_train_timesteps)
+        return probe(scheduler).t.flatten()
+    return torch.arange(scheduler.setting.num_train_timesteps)
 
 
-def _curves(subject: Subject, name: str) -> Tensor | None:
+def _curves(scheduler: Scheduler, name: str) -> Tensor | None:
     """(curves, steps) as the candidate has them, or None where a stage has no curve over t."""
-    setting = subject.setting
-    built = subject.build(setting)
-    assert built is not None
     if name == "schedule":
-        table = built.table()
+        table = scheduler.table()
         return None if table is None else _snr(table)
-    if name == "forward" and subject.has("add_noise"):
-        return torch.stack(built.coefficients(torch.float32))
+    if name == "forward" and scheduler.subject.has("add_noise"):
+        return torch.stack(scheduler.coefficients(torch.float32))
     if name in ("mean", "prediction"):
-        rows = probe(subject, setting)
-        both = rows_of_mean(rows)
-        k = len(rows.t)
-        return torch.stack([(both[:k] / rows.x).mean(1), (both[k:] / rows.out).mean(1)])
+        return curves_of_mean(probe(scheduler))
     if name == "variance":
-        z = replayed_noise(subject, Oracle())
+        z = replayed_noise(scheduler.subject, Oracle())
         if z is not None:
-            rows = probe(subject, setting)
-            return ((rows.zero * z).sum(1) / z.square().sum()).reshape(1, -1)
+            return ((probe(scheduler).zero * z).sum(1) / z.square().sum()).reshape(1, -1)
     return None
 
 
-def _expected(subject: Subject, name: str, oracle: Oracle) -> Tensor:
+def _expected(scheduler: Scheduler, name: str, oracle: Oracle) -> Tensor:
     """The same curves by an oracle, given the candidate's own table."""
-    setting = subject.setting
+    setting = scheduler.setting
     if name == "schedule":
         return _snr(oracle.alpha_bar(setting))
-    table = alpha_bars(subject, oracle, setting)
+    table = scheduler.alpha_bars(oracle)
     if name == "forward":
         T = len(table)
         one, t = torch.ones(T, 1, 1, 1, dtype=F64), torch.arange(T)
         pair = oracle.add_noise(one, 0 * one, table, t), oracle.add_noise(0 * one, one, table, t)
         return torch.stack([values.reshape(T) for values in pair])
-    rows = probe(subject, setting)
+    rows = probe(scheduler)
     setting = replace(setting, clip_sample=False, thresholding=False)  # the inputs are small
     level = level_of(oracle, table, rows, setting)
     one = torch.ones(len(rows.t), 1, dtype=F64)

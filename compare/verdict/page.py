@@ -2,7 +2,8 @@
 
 from html import escape
 
-from compare.verdict.report import STAGES, Check, Report, stage_line
+from compare.measure.check import Check
+from compare.verdict.report import Report, by_stage, stage_line
 
 COLOURS = {
     "oracle": "#1b9e77",
@@ -63,11 +64,10 @@ def _diagnoses(report: Report) -> str:
 
 def _stages(report: Report) -> str:
     """Failing stages first and open, passing ones folded."""
-    found = []
-    for stage in STAGES:
-        checks = [c for c in report.checks if c.stage == stage]
-        if checks:
-            found.append((all(c.passed for c in checks), stage, checks))
+    found = [
+        (all(c.passed for c in checks), stage, checks)
+        for stage, checks in by_stage(report.checks).items()
+    ]
     found.sort(key=lambda row: row[0])
     return "<h2>Every check</h2>" + "".join(_stage(*row) for row in found)
 
@@ -89,7 +89,6 @@ def _row(check: Check) -> str:
     notes = [
         ("input", check.input),
         ("allowed because", check.reason),
-        ("catches", check.catches),
         ("alone", check.repro),
     ]
     more = "".join(f"<br><small>{k}: <code>{escape(v)}</code></small>" for k, v in notes if v)

@@ -6,8 +6,8 @@ The JSON written by `ddpm compare --json` is `Report.to_dict()`:
 - `passed`: bool; `exit_status`: 0 right, 1 differs, 2 could not be run; `verdict`: one sentence;
 - `checks`: list of {`id`, `stage`, `status` (equal, close, differs, known, follows, note, error),
   `passed`, `measured` and `allowed` (numbers or null; the largest deviation and what is allowed at
-  that element), `message`, `input`, `reason` (why that much is allowed), `catches` (the mistakes it
-  finds), `beside` {name: measured} for scratch and Diffusers, `repro` (a command)};
+  that element), `message`, `input`, `reason` (why that much is allowed), `beside` {name: measured}
+  for scratch and Diffusers, `repro` (a command)};
 - `diagnoses`: list of {`bug` (id in the catalogue or null), `stage`, `explanation`, `fix`},
   root cause first;
 - `findings`: list of {`id`, `title`, `right`, `effect`, `command`, `shows`, `versions`, `bug`}
@@ -18,52 +18,10 @@ The JSON written by `ddpm compare --json` is `Report.to_dict()`:
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-Status = Literal["equal", "close", "differs", "known", "follows", "note", "error"]
-STAGES = (
-    "schedule",
-    "forward",
-    "timesteps",
-    "prediction",
-    "mean",
-    "variance",
-    "sampling",
-    "loss",
-    "unet",
-    "training",
-    "pipeline",
-)
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at; `measured` and `allowed` are those of the worst element."""
-
-    id: str
-    stage: str
-    status: Status
-    message: str
-    measured: float | None = None
-    allowed: float | None = None
-    input: str = ""
-    reason: str = ""
-    catches: str = ""
-    beside: dict[str, float | None] = field(default_factory=dict)
-    repro: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """False for `differs` and `error`."""
-        return self.status not in ("differs", "error")
-
-    def line(self) -> str:
-        """The check in one line."""
-        figures = ""
-        if self.measured is not None and self.allowed is not None:
-            figures = f" (measured {self.measured:.3g}, allowed {self.allowed:.3g})"
-        return f"{self.status:7} {self.id}: {self.message}{figures}"
+from compare.measure.check import Check
 
 
 @dataclass(frozen=True)
@@ -137,7 +95,7 @@ class Report:
                 "passed": self.passed,
                 "exit_status": self.exit_status,
                 "verdict": self.verdict,
-                "checks": [{**asdict(c), "passed": c.passed} for c in self.checks],
+                "checks": [check.plain() for check in self.checks],
                 "diagnoses": [asdict(d) for d in self.diagnoses],
                 "findings": self.findings,
                 "gone": self.gone,
@@ -159,6 +117,14 @@ def first_fault(report: Report) -> tuple[str, str]:
     return check.stage, f"{check.id}: {check.message}"
 
 
+def by_stage(checks: Iterable[Check]) -> dict[str, list[Check]]:
+    """The checks of each stage, in the order in which the stages were judged."""
+    found: dict[str, list[Check]] = {}
+    for check in checks:
+        found.setdefault(check.stage, []).append(check)
+    return found
+
+
 def stage_line(stage: str, checks: Iterable[Check]) -> str:
     """A stage folded to one line."""
     counts: dict[str, int] = {}
@@ -176,10 +142,7 @@ def _lines(report: Report) -> Iterator[str]:
         name = f"mistake {diagnosis.bug}" if diagnosis.bug else "not in the catalogue"
         yield f"\n{diagnosis.stage}: {diagnosis.explanation} [{name}]\n  fix: {diagnosis.fix}"
     yield ""
-    for stage in STAGES:
-        checks = [c for c in report.checks if c.stage == stage]
-        if not checks:
-            continue
+    for stage, checks in by_stage(report.checks).items():
         yield stage_line(stage, checks)
         for check in checks:
             if not check.passed or check.status == "note":
@@ -205,8 +168,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def with_command(check: Check, command: str) -> Check:
-    """The check with the command that runs it alone."""
-    return replace(check, repro=command)

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compare.candidate.scheduler import Built
-from compare.candidate.subject import Subject
+from compare.candidate.scheduler import Scheduler
 from compare.measure.probe import OUT, SHAPE, X
 from compare.oracle import F64, Level, Oracle, Setting
 
@@ -16,32 +15,37 @@ FAR = 1e3  # x0-hat far outside any range that a person would clip to
 EXACT = 1e-3  # of a coefficient of a step: float32 at small t, where 1 - alpha-bar is rounded
 
 
-def read_step(subject: Subject, claims: dict[str, Any]) -> None:
-    """Prediction type, kind of step, clip and variance: those that explain the step best."""
-    setting = subject.setting
-    built = subject.build(setting)
-    assert built is not None
-    built.visit(None)
-    table = built.table()
-    table = RIGHT.alpha_bar(setting) if table is None else table
-    t = torch.tensor(_quarters(setting)).reshape(-1, 1)
-    level = RIGHT.level(table, t, t - 1, setting)
-    rows = torch.stack([_rows(built, int(i), float(table[int(i)]) ** 0.5) for i in t])
-    settings = [setting]
-    if "prediction_type" not in {*subject.named, *claims}:
-        settings = [
-            replace(setting, prediction_type=k) for k in ("epsilon", "sample", "v_prediction")
-        ]
-    if setting.eta is None and not bool(rows[:, 0].any()):
+def read_step(scheduler: Scheduler, known: set[str]) -> Setting:
+    """Prediction type, kind of step, clip and variance: those that explain the step best.
+
+    What is `known`, as the candidate names or claims it, is left as it is.
+    """
+    base = scheduler.setting
+    scheduler.visit(None)
+    table = scheduler.alpha_bars(RIGHT)
+    t = torch.tensor(_quarters(base)).reshape(-1, 1)
+    level = RIGHT.level(table, t, t - 1, base)
+    rows = torch.stack([_rows(scheduler, int(i), float(table[int(i)]) ** 0.5) for i in t])
+    setting = _kind(rows, level, base, known)
+    if "variance_type" not in known and setting.eta is None:
+        setting = replace(setting, variance_type=_variance(scheduler, setting, table))
+    if "clip_sample" not in known:
+        setting = replace(setting, **_clip(scheduler, setting, table, rows[:, 2]))
+    return setting
+
+
+def _kind(rows: Tensor, level: Level, base: Setting, known: set[str]) -> Setting:
+    """What the model predicts, and whether the step is DDPM's or DDIM's, with which eta."""
+    settings = [base]
+    if "prediction_type" not in known:
+        kinds = ("epsilon", "sample", "v_prediction")
+        settings = [replace(base, prediction_type=kind) for kind in kinds]
+    if base.eta is None and not bool(rows[:, 0].any()):
         settings += [replace(s, eta=0.0) for s in settings]
-    etas = _etas(rows, level) if setting.eta is None else []
-    between = [replace(setting, prediction_type="epsilon", eta=eta) for eta in etas]
+    etas = _etas(rows, level) if base.eta is None else []
+    between = [replace(base, prediction_type="epsilon", eta=eta) for eta in etas]
     fitting = [s for s in between if _mean_gap(rows, level, s) < EXACT]
-    subject.setting = (fitting or [_nearest(rows, level, settings) or setting])[0]
-    if "variance_type" not in {*subject.named, *claims} and subject.setting.eta is None:
-        subject.setting = replace(subject.setting, variance_type=_variance(subject, built, table))
-    if "clip_sample" not in {*subject.named, *claims}:
-        subject.setting = replace(subject.setting, **_clip(subject, built, table, rows[:, 2]))
+    return (fitting or [_nearest(rows, level, settings) or base])[0]
 
 
 def _nearest(rows: Tensor, level: Level, settings: list[Setting]) -> Setting | None:
@@ -75,7 +79,7 @@ def _etas(rows: Tensor, level: Level) -> list[float]:
     return found[:1] if max(found) - min(found) < 0.01 and 0 < found[0] < 1 else []
 
 
-def _rows(built: Built, t: int, signal: float) -> Tensor:
+def _rows(built: Scheduler, t: int, signal: float) -> Tensor:
     """(3, 8): the noise of a step, then what small x and small output add to it."""
     nothing, size = torch.zeros(SHAPE), 0.05 * signal
     zero = built.step(nothing, t, nothing, 3).prev.flatten()
@@ -96,11 +100,11 @@ def _mean_gap(rows: Tensor, level: Level, setting: Setting, oracle: Oracle = RIG
     return max(gaps)
 
 
-def _variance(subject: Subject, built: Built, table: Tensor) -> str:
+def _variance(built: Scheduler, setting: Setting, table: Tensor) -> str:
     """The kind whose ratio between t = 1 and mid-chain is nearest."""
-    T = subject.setting.num_train_timesteps
+    T = setting.num_train_timesteps
     t = torch.tensor([[min(1, T - 1)], [T // 2]])
-    level = RIGHT.level(table, t, t - 1, subject.setting)
+    level = RIGHT.level(table, t, t - 1, setting)
     nothing = torch.zeros(SHAPE)
     sizes = [float(built.step(nothing, int(i), nothing, 3).prev.abs().max()) for i in t]
     z = sizes[1] / max(float(RIGHT.std("fixed_small", level)[1]), 1e-12)
@@ -111,13 +115,12 @@ def _variance(subject: Subject, built: Built, table: Tensor) -> str:
     return min(gaps, key=lambda kind: gaps[kind])
 
 
-def _clip(subject: Subject, built: Built, table: Tensor, small: Tensor) -> dict[str, Any]:
+def _clip(built: Scheduler, setting: Setting, table: Tensor, small: Tensor) -> dict[str, Any]:
     """Whether x0-hat saturates, and at what: read at several t, which must agree.
 
     `small` (3, 8) is what a small model output adds to a step. Where x_{t-1} saturates instead,
     that is the range, and stage mean says that it is misplaced.
     """
-    setting = subject.setting
     nothing, far = torch.zeros(SHAPE), torch.full(SHAPE, FAR)
     sign = 1.0 if setting.prediction_type == "sample" else -1.0
     answers, kink, reach, again = [], [], [], []

@@ -9,21 +9,10 @@ from typing import Any
 
 from pair import GENERATED, digest
 
-from compare.verdict.report import STAGES
+from compare import backends, stages
 
-STAGE_PAGES = {
-    "schedule": "schedule",
-    "forward": "forward",
-    "timesteps": "fewer-steps",
-    "prediction": "prediction",
-    "mean": "reverse-step",
-    "variance": "variance",
-    "sampling": "sampling",
-    "loss": "loss",
-    "unet": "unet",
-    "training": "loss",
-    "pipeline": "swap",
-}
+STAGE_PAGES = {stage.name: stage.page for stage in (*stages.ALL, *backends.ALL)}
+STAGES = list(STAGE_PAGES)
 EXERCISE_PAGES = {
     "2": "schedule",
     "3": "forward",
@@ -267,13 +256,11 @@ def kill_network(index: int) -> dict[str, Any]:
 def kill_average(index: int) -> dict[str, Any]:
     """The verdict on a moving average with one mistake; the check that fails is its name."""
     from compare.backends.training_alone import judge_average
-    from compare.measure.ledger import Ledger
     from compare.mistakes.average import AVERAGES
 
-    wrong, ledger = AVERAGES[index], Ledger("training")
-    judge_average(ledger, "average/", wrong.average)
-    found = [c for c in ledger.checks if not c.passed]
-    named = [wrong.id for c in found if c.catches == wrong.id.partition("-")[0]]
+    wrong = AVERAGES[index]
+    found = [c for c in judge_average("average/", wrong.average) if not c.passed]
+    named = [wrong.id] if len(found) == 1 else []
     return row(wrong.id, "training", [c.id for c in found], named)
 
 

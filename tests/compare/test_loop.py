@@ -7,7 +7,6 @@ import torch
 
 from compare import Adapter
 from compare.candidate.subject import Subject
-from compare.measure.ledger import Ledger
 from compare.oracle import Oracle
 from compare.stages.loop import judge_loop
 from compare.verdict import conventions
@@ -59,11 +58,10 @@ def test_alpha_for_its_root_is_named_though_no_std_shows_it() -> None:
 @pytest.mark.parametrize("factor", [0.999, 1.001])
 def test_a_thousandth_of_the_coefficient_is_found(factor: float) -> None:
     subject = Subject(loop(lambda alpha: factor * alpha**0.5), "loop", "quick", 0)
-    ledger = Ledger("sampling")
     with quiet():
         conventions.read(subject)
-        judge_loop(ledger, subject, Oracle())
-    assert [c.id for c in ledger.checks if not c.passed] == ["sampling/loop/steps-x"]
+        checks = list(judge_loop(subject, Oracle()))
+    assert [c.id for c in checks if not c.passed] == ["sampling/loop/steps-x"]
 
 
 def test_two_faults_of_a_loop_are_both_named() -> None:

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from compare import stages
 from compare.mistakes import BY_ID, MISTAKES
 from compare.oracle import F64, Oracle, Setting
-from compare.verdict.report import STAGES
 
 RIGHT = Oracle()
 SETTING = Setting(num_train_timesteps=20, beta_end=0.2)
@@ -22,7 +22,7 @@ def level(t: int, prev: int, oracle: Oracle = RIGHT):
 def test_every_entry_has_words_and_a_fix_of_its_own() -> None:
     assert len({m.words for m in MISTAKES}) == len(MISTAKES)
     for mistake in MISTAKES:
-        assert mistake.stage in STAGES
+        assert mistake.stage in stages.BY_NAME
         assert mistake.fix
         assert not mistake.words.endswith("."), mistake.id  # more is said after them
         assert mistake.oracle() != RIGHT

@@ -25,7 +25,6 @@ from compare.backends.organ_swap import (
     swaps,
 )
 from compare.backends.training import settings, small_sprites
-from compare.measure.ledger import Ledger
 from compare.mistakes.unet import BY_ID, planted
 from workbench import data as datasets
 from workbench import runs, trainer
@@ -41,9 +40,8 @@ def tiny() -> scratch.UNet2DModel:
 
 
 def failing(organs: pipeline.Organs, steps: int = 10) -> dict[str, str]:
-    ledger = Ledger("pipeline")
-    judge_swaps(ledger, "", swaps(organs, steps, 0))
-    return {c.id.split("/")[1]: c.message for c in ledger.checks if not c.passed}
+    checks = judge_swaps("", swaps(organs, steps, 0))
+    return {c.id.split("/")[1]: c.message for c in checks if not c.passed}
 
 
 def saved_run(folder: Path, config: RunConfig, steps: int, data: Any) -> Path:

@@ -32,7 +32,7 @@ def report() -> Report:
         Check("schedule/linear", "schedule", "close", "agrees", 1e-7, 1e-6, reason="rounding"),
         Check("mean/all", "mean", "close", "agrees", 1e-7, 1e-6),
         Check("mean/few", "mean", "differs", "<b>a_t</b> is 2", 1.0, 1e-6, input="x & y",
-              catches="mistake 43", beside={"scratch": 1e-7, "diffusers": None}, repro="ddpm it"),
+              beside={"scratch": 1e-7, "diffusers": None}, repro="ddpm it"),
     ]  # fmt: skip
     made = Report("mine.py:<M>", checks, [Diagnosis(None, "mean", "a < b", "b > a")])
     made.curves = {"a_t": {"oracle": [0.0, 1.0], "candidate": [0.0, float("nan")]}, "empty": {}}

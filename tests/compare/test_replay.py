@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from compare import Adapter
-from compare.measure.replay import drawn
+from compare.candidate.replay import drawn
 from compare.verdict.judge import judge
 
 BETA = torch.linspace(1e-4, 0.02, 500)

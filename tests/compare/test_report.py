@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from compare.verdict.report import Check, Diagnosis, Report, Status, stage_line, with_command
+from compare.measure.check import Check, Status
+from compare.verdict.report import Diagnosis, Report, stage_line
 
 
 def check(status: Status, stage: str = "mean", measured: float = 0.5) -> Check:
@@ -71,4 +72,3 @@ def test_a_stage_in_one_line() -> None:
     assert stage_line("mean", [check("close"), check("close")]) == "ok   mean       2 close"
     assert stage_line("sampling", [check("note")]) == "note sampling   1 note"
     assert stage_line("mean", [check("error")]).startswith("FAIL mean")
-    assert with_command(check("close"), "ddpm compare").repro == "ddpm compare"

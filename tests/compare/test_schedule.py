@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from compare.measure.tolerances import log_snr
 from compare.mistakes.from_oracle import scheduler
 from compare.oracle import Oracle, Setting
-from compare.stages.schedule import bound, log_snr
+from compare.stages.schedule import bound
 from compare.verdict.judge import judge
 
 SHORT = Setting(num_train_timesteps=60, beta_end=0.2)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from compare.candidate.scheduler import Broken
+from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
 from compare.oracle import Setting, betas
 from compare.verdict.judge import judge
@@ -70,7 +70,6 @@ def test_an_error_says_how_the_method_was_called() -> None:
             return x[t] * out
 
     subject = Subject(Turned, "turned")
-    built = subject.build(subject.setting)
-    assert built is not None
+    built = subject.scheduler()
     with pytest.raises(Broken, match=r"^step\(model_output, t, x_t\) raises .*\.py, line \d+\)$"):
         built.step(torch.zeros(1, 1, 2, 2), 3, torch.zeros(1, 1, 2, 2), 0)

@@ -1,0 +1,91 @@
+"""A check: one thing that was looked at, and how it came out. Stages yield them, one by one.
+
+Nothing here imports torch, so that the command line can speak of checks before a comparison runs.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from compare.candidate.load import Broken
+
+Status = Literal["equal", "close", "differs", "known", "follows", "note", "error"]
+EXACT = "nothing is rounded"  # why integers, masks and words may not be off at all
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; `measured` and `allowed` are those of the worst element.
+
+    `whole`, asked for by `told` alone, is the check with all that a report says and a trial of a
+    mistake has no need of. `right` is the formula, where it is not the stage's.
+    """
+
+    id: str
+    stage: str
+    status: Status
+    message: str
+    measured: float | None = None
+    allowed: float | None = None
+    input: str = ""
+    reason: str = ""
+    beside: dict[str, float | None] = field(default_factory=dict)
+    repro: str = ""
+    right: str = field(default="", compare=False)
+    whole: Callable[[], "Check"] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def passed(self) -> bool:
+        """False for `differs` and `error`."""
+        return self.status not in ("differs", "error")
+
+    def told(self) -> "Check":
+        """The check as a report has it: such as `follows`, where it holds only for the candidate's
+        own earlier stages."""
+        return self if self.whole is None else self.whole()
+
+    def plain(self) -> dict[str, Any]:
+        """Its fields for JSON."""
+        names = ("id", "stage", "status", "passed", "measured", "allowed", "message")
+        more = ("input", "reason", "beside", "repro")
+        return {name: getattr(self, name) for name in (*names, *more)}
+
+    def line(self) -> str:
+        """The check in one line."""
+        figures = ""
+        if self.measured is not None and self.allowed is not None:
+            figures = f" (measured {self.measured:.3g}, allowed {self.allowed:.3g})"
+        return f"{self.status:7} {self.id}: {self.message}{figures}"
+
+
+def found(id: str, status: Status, message: str, **more: Any) -> Check:
+    """A check of the stage that its id begins with."""
+    more.setdefault("reason", EXACT)
+    return Check(id, id.partition("/")[0], status, message, **more)
+
+
+def note(id: str, message: str, **more: Any) -> Check:
+    """Something to say that is no fault."""
+    return found(id, "note", message, **more)
+
+
+def yes_no(id: str, ok: bool, right: str, wrong: str, **more: Any) -> Check:
+    """A check that nothing rounds: `right` or `wrong` is what it says."""
+    return found(id, "equal" if ok else "differs", right if ok else wrong, **more)
+
+
+def within(id: str, off: float, allowed: float, message: str, **more: Any) -> Check:
+    """A single number that may be off by `allowed` at most; NaN is off."""
+    status: Status = "close" if off <= allowed else "differs"
+    return found(id, status, message, measured=off, allowed=allowed, **more)
+
+
+def guarded(id: str, checks: Iterable[Check], quiet: bool = False) -> Iterator[Check]:
+    """The checks, and one in their place from where the candidate did not answer.
+
+    `quiet` makes a note of it: another check says it.
+    """
+    try:
+        yield from checks
+    except Broken as broken:
+        yield found(id, "note" if quiet else "error" if broken.raised else "differs", str(broken))

@@ -1,0 +1,103 @@
+"""Numbers against numbers, elementwise: one place that turns deviations into statuses."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compare.measure.check import Check, Status, found
+from compare.measure.tolerances import TOLERANCES
+from compare.oracle import F64
+
+Expected = Callable[[], tuple[Tensor, Tensor]]  # the values, and how far from them is allowed
+Place = Callable[[tuple[int, ...]], str]  # an index in words
+
+
+def values(
+    id: str,
+    what: str,
+    measured: Tensor,
+    expected: Expected,
+    pure: Expected | None = None,
+    where: Place | None = None,
+    tolerance: str = "coefficient",
+    **more: Any,
+) -> Check:
+    """`measured` against `expected`, and, if the report asks, against `pure`, the oracle's chain.
+
+    What holds given the candidate's earlier stages but not against the pure oracle `follows`.
+    """
+    more.setdefault("reason", f"{TOLERANCES[tolerance].bound}: {TOLERANCES[tolerance].reason}")
+    right, allowed = expected()
+    status, first, worst, got, may = deviation(measured, right, allowed)
+
+    def say(at: tuple[int, ...]) -> str:
+        place = f" at {where(at)}" if where else ""
+        value, wanted = apart_in_print(_at(measured, at), _at(right, at))
+        return f"is {value}{place}, should be {wanted}"
+
+    message = f"{what} agrees"
+    if status == "differs":
+        elsewhere = where is not None and where(worst) != where(first)
+        message = f"{what} {say(first)}" + (f"; furthest off, it {say(worst)}" * elsewhere)
+    check = found(id, status, message, measured=got, allowed=may, **more)
+    if pure is None or status == "differs":
+        return check
+
+    def whole() -> Check:
+        other, seen, *_ = deviation(measured, *pure())
+        if other != "differs":
+            return check
+        place = f" (first seen at {where(seen)})" if where else ""
+        words = f"{what} is right for the candidate's own table and list{place}"
+        return replace(check, status="follows", message=words)
+
+    return replace(check, whole=whole)
+
+
+def apart_in_print(a: float, b: float) -> tuple[str, str]:
+    """Two numbers in six digits, or in as many as it takes to tell them apart.
+
+    >>> apart_in_print(0.5, 0.25), apart_in_print(1.0000001, 1.0)
+    (('0.5', '0.25'), ('1.0000001', '1'))
+    """
+    digits = next((d for d in range(6, 17) if f"{a:.{d}g}" != f"{b:.{d}g}"), 17)
+    return f"{a:.{digits}g}", f"{b:.{digits}g}"
+
+
+def deviation(
+    measured: Tensor, right: Tensor, allowed: Tensor
+) -> tuple[Status, tuple[int, ...], tuple[int, ...], float, float]:
+    """Status; indices of the first element out of bounds and of the worst, the furthest beyond its
+    bound or nearest to it; the deviation of the worst and what is allowed there.
+
+    >>> deviation(torch.ones(3), torch.tensor([1.0, 2.0, 4.0]), torch.full((3,), 0.5))
+    ('differs', (1,), (2,), 3.0, 0.5)
+    """
+    measured, right, allowed = torch.broadcast_tensors(measured, right, allowed)
+    gap = (measured.to(F64) - right.to(F64)).abs()
+    gap = torch.where(measured == right, torch.zeros_like(gap), gap)  # equal infinities
+    both_nan = measured.isnan() & right.isnan()
+    gap = torch.where(both_nan, torch.zeros_like(gap), gap).nan_to_num(torch.inf, torch.inf)
+    bound = allowed.to(F64).nan_to_num(0.0, posinf=0.0)
+    if not gap.numel():
+        return "equal", (), (), 0.0, 0.0
+    out = (gap > bound).flatten().nonzero()
+    status: Status = "differs" if len(out) else "equal" if not gap.any() else "close"
+    worst = int((gap / bound.clamp(min=1e-300)).flatten().argmax())
+    first = int(out[0]) if len(out) else worst
+
+    def place(flat: int) -> tuple[int, ...]:
+        return tuple(int(i) for i in np.unravel_index(flat, gap.shape))  # torch's: sympy, 2 s
+
+    got, may = float(gap.flatten()[worst]), float(bound.flatten()[worst])
+    return status, place(first), place(worst), got, may
+
+
+def _at(values: Tensor, index: tuple[int, ...]) -> float:
+    shape = torch.broadcast_shapes(values.shape, (1,) * len(index))
+    values = values.reshape(shape)
+    return float(values[tuple(min(i, n - 1) for i, n in zip(index, shape, strict=True))])

@@ -1,0 +1,50 @@
+"""What a stage is: the contract of every file in this folder."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from compare.candidate.subject import Subject
+from compare.measure.check import Check
+from compare.oracle import Oracle
+
+Checks = Callable[[Subject, Oracle], Iterator[Check]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a DDPM that is judged by itself.
+
+    `checks(subject, oracle)` yields what is looked at, one check after another, so that whoever
+    reads may stop: the report reads to the end, who tries a mistake on stops at the first check
+    that does not hold. A stage owes its readers:
+
+    - it asks the subject only, whose answers are kept: what a check says does not depend on which
+      checks were read before it, nor does a second reading call the candidate again;
+    - it judges given the candidate's own earlier stages, and lets `Check.pure` say what follows;
+    - what cannot be computed is yielded as `error` or `differs`, and the checks after it still come
+      (`guarded`): an exception would end the generator for good;
+    - no context (no_grad, fork_rng, catch_warnings) is open across a `yield`;
+    - it does not ask whether the oracle is the right one, unless it says why.
+
+    Attributes:
+        name: the first word of its checks' ids.
+        looks_at: what it judges, in a line.
+        right: the right formula and its source, said where no mistake of the catalogue fits.
+        page: of the book.
+        checks: yields its checks.
+        needs: the method or role without which there is nothing to judge.
+        on_steps: it follows from single steps, so it is judged only where all stages before pass.
+    """
+
+    name: str
+    looks_at: str
+    right: str
+    page: str
+    checks: Checks
+    needs: str = ""
+    on_steps: bool = False
+
+    def of(self, subject: Subject, oracle: Oracle) -> Iterator[Check]:
+        """The checks of a subject that has what the stage needs, else none."""
+        if not self.needs or subject.has(self.needs):
+            yield from self.checks(subject, oracle)
