@@ -207,7 +207,8 @@ def posterior_mean(
     beta = 1 - alpha
     of_x_0 = alpha_bar_prev**0.5 * beta / (1 - alpha_bar)
     of_x_t = alpha**0.5 * (1 - alpha_bar_prev) / (1 - alpha_bar)
-    of_x_0, of_x_t = cast_like(of_x_0, x_t), cast_like(of_x_t, x_t)
+    of_x_0 = cast_like(of_x_0, x_t)
+    of_x_t = cast_like(of_x_t, x_t)
     return of_x_0 * x_0 + of_x_t * x_t
 
 

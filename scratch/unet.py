@@ -282,18 +282,13 @@ class MidBlock(nn.Module):
     """
 
     def __init__(
-        self,
-        channels: int,
-        factor: float,
-        attention: bool,
-        groups: int | None,
-        options: BlockOptions,
+        self, channels: int, factor: float, attend: bool, groups: int | None, options: BlockOptions
     ) -> None:
         super().__init__()
         self.factor = factor
         self.attentions, self.resnets = nn.ModuleList(), nn.ModuleList()
         first = ResidualBlock(channels, channels, options)
-        if attention:
+        if attend:
             self.attentions.append(SelfAttention(channels, options.head_dim, groups, options.eps))
         second = ResidualBlock(channels, channels, options)
         self.resnets.extend([first, second])
@@ -424,11 +419,10 @@ class UNet2DModel(nn.Module):
         add_attention: bool = True,
         num_class_embeds: int | None = None,
     ) -> None:
-        config = config_from_arguments(UNet2DModel, locals())
-        unet_checks.check_arguments(config)
-        unet_checks.warn_where_time_is_erased(config)
         super().__init__()
-        self.config = config
+        self.config = config_from_arguments(UNet2DModel, locals())
+        unet_checks.check_arguments(self.config)
+        unet_checks.warn_where_time_is_erased(self.config)
         first, last = block_out_channels[0], block_out_channels[-1]
         options = BlockOptions(
             c_emb=4 * first,
