@@ -11,14 +11,17 @@ minutes:
 The first hour:
 
 5. `scratch/timesteps.py`: which timesteps a shorter chain visits.
-6. `scratch/scheduler.py`: the tables of a schedule, and what a scheduler refuses
-   (`scratch/scheduler_checks.py`).
+6. `scratch/scheduler.py`: the tables of a schedule, and what both samplers share.
 7. `scratch/ddpm.py`: `step`, built from the formulas, with `scratch/prediction.py` (what the
    network's output means) and `scratch/noise.py` (who draws).
 8. `scratch/ddim.py`: the other reverse step.
-9. `scratch/unet.py`: the network (Appendix B); its checks are in `scratch/unet_checks.py`.
+9. `scratch/unet.py`: the network (Appendix B).
 10. `scratch/pipeline.py`: the sampling loop (Algorithm 2).
-11. `scratch/config.py` and `scratch/saving.py`: configs and folders that Diffusers reads too.
+
+When you need it:
+
+11. `scratch/compat/__init__.py`: what makes these files a drop-in for Diffusers: configs, checks of
+    arguments, folders. No step of DDPM is in there.
 12. `compare/oracle/__init__.py`: the same formulas a third time, as the judge.
 """
 

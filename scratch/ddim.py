@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import torch
 
-from scratch.config import config_from_arguments
+from scratch.compat.config import config_from_arguments
+from scratch.compat.scheduler_checks import check_step, check_step_noise
 from scratch.noise import Generators, draw_noise_like
-from scratch.prediction import clip_x_0, predict_eps, predict_x_0
+from scratch.prediction import PredictionType, predict_eps, predict_x_0
 from scratch.reverse import eps_from_x_0, posterior_variance
-from scratch.scheduler import BetaSchedule, PredictionType, Scheduler, SchedulerOutput, Spacing
-from scratch.scheduler_checks import check_same_shape, check_step, require
+from scratch.schedule import BetaSchedule
+from scratch.scheduler import Scheduler, SchedulerOutput
+from scratch.timesteps import Spacing
 
 
 # region: ddim_sigma
@@ -151,7 +153,7 @@ class DDIMScheduler(Scheduler):
                 and `variance_noise` are given, or `timestep` was not chosen by `set_timesteps`.
         """
         check_step(model_output, sample)
-        _check_noise_arguments(eta, generator, variance_noise, sample)
+        check_step_noise(eta, generator, variance_noise, sample)
         # region: ddim_step
         # 1. the previous timestep, and alpha_bar here and there
         t_prev = self.previous_timestep(timestep)
@@ -159,11 +161,12 @@ class DDIMScheduler(Scheduler):
         alpha_bar_prev = self._alpha_bar_at(t_prev)
 
         # 2. what the model says x_0 and eps are
-        x_0 = predict_x_0(self.config, model_output, sample, alpha_bar)
-        eps = predict_eps(self.config, model_output, sample, alpha_bar)
+        kind = self.config.prediction_type
+        x_0 = predict_x_0(kind, model_output, sample, alpha_bar)
+        eps = predict_eps(kind, model_output, sample, alpha_bar)
 
         # 3. clip or threshold x_0; eps follows only if asked to
-        x_0 = clip_x_0(self.config, x_0)
+        x_0 = self._clip(x_0)
         if use_clipped_model_output:
             eps = eps_from_x_0(sample, x_0, alpha_bar)
 
@@ -181,12 +184,3 @@ class DDIMScheduler(Scheduler):
             x_prev = x_prev + sigma * z
         # endregion: ddim_step
         return SchedulerOutput(x_prev, x_0) if return_dict else (x_prev, x_0)
-
-
-def _check_noise_arguments(
-    eta: float, generator: Generators, variance_noise: torch.Tensor | None, sample: torch.Tensor
-) -> None:
-    require(0 <= eta <= 1, f"eta must lie in [0, 1] (0 draws no noise, 1 is DDPM), got {eta!r}")
-    if variance_noise is not None:
-        require(generator is None, "give either generator or variance_noise, and not both")
-        check_same_shape("variance_noise", variance_noise, sample)

@@ -5,12 +5,14 @@ from typing import Literal
 
 import torch
 
-from scratch.config import config_from_arguments
+from scratch.compat.config import config_from_arguments
+from scratch.compat.scheduler_checks import check_choice, check_step
 from scratch.noise import Generators, draw_noise_like
-from scratch.prediction import clip_x_0, predict_x_0
+from scratch.prediction import PredictionType, predict_x_0
 from scratch.reverse import posterior_mean, posterior_variance
-from scratch.scheduler import BetaSchedule, PredictionType, Scheduler, SchedulerOutput, Spacing
-from scratch.scheduler_checks import check_choice, check_step
+from scratch.schedule import BetaSchedule
+from scratch.scheduler import Scheduler, SchedulerOutput
+from scratch.timesteps import Spacing
 
 VarianceType = Literal["fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"]
 
@@ -92,10 +94,11 @@ class DDPMScheduler(Scheduler):
         alpha_bar_prev = self._alpha_bar_at(t_prev)
 
         # 2. what the model says x_0 is
-        x_0 = predict_x_0(self.config, model_output, sample, alpha_bar)
+        kind = self.config.prediction_type
+        x_0 = predict_x_0(kind, model_output, sample, alpha_bar)
 
         # 3. clip or threshold it
-        x_0 = clip_x_0(self.config, x_0)
+        x_0 = self._clip(x_0)
 
         # 4. the mean of q(x_prev | x_t, x_0)
         x_prev = posterior_mean(x_0, sample, alpha_bar, alpha_bar_prev)

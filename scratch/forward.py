@@ -11,7 +11,7 @@ import torch
 AlphaBar = float | torch.Tensor
 
 
-def like(coefficient: AlphaBar, x: torch.Tensor) -> AlphaBar:
+def cast_like(coefficient: AlphaBar, x: torch.Tensor) -> AlphaBar:
     """Cast a float64 coefficient to the dtype and device of `x`; a Python float stays as it is.
 
     A float64 tensor of shape (b, 1, 1, 1) would otherwise turn a float32 image into float64.
@@ -40,8 +40,9 @@ def add_noise(
     >>> add_noise(torch.ones(1), torch.ones(1), 0.36)
     tensor([1.4000])
     """
-    signal, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    return like(signal, x_0) * x_0 + like(sigma, x_0) * eps
+    signal = cast_like(alpha_bar**0.5, x_0)
+    sigma = cast_like((1 - alpha_bar) ** 0.5, x_0)
+    return signal * x_0 + sigma * eps
 
 
 # endregion: add_noise
@@ -68,8 +69,9 @@ def velocity(
     >>> velocity(torch.ones(1), torch.ones(1), 0.36)
     tensor([-0.2000])
     """
-    signal, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    return like(signal, x_0) * eps - like(sigma, x_0) * x_0
+    signal = cast_like(alpha_bar**0.5, x_0)
+    sigma = cast_like((1 - alpha_bar) ** 0.5, x_0)
+    return signal * eps - sigma * x_0
 
 
 # endregion: velocity

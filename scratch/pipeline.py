@@ -5,12 +5,12 @@ from typing import Any, Literal, NamedTuple, Self
 
 import torch
 
-from scratch import saving
+from scratch.compat import saving
+from scratch.compat.pipeline_checks import check_request
 from scratch.ddim import DDIMScheduler
 from scratch.ddpm import DDPMScheduler
 from scratch.noise import Generators, draw_noise
 from scratch.scheduler import Scheduler
-from scratch.scheduler_checks import check_choice, require, whole_number
 from scratch.unet import UNet2DModel
 
 SCHEDULERS: dict[str, type[Scheduler]] = {
@@ -72,18 +72,7 @@ class DDPMPipeline:
             ValueError: b or n is out of range, `output_type` is unknown, or the UNet's config does
                 not give the size of a picture, or one that PIL cannot show.
         """
-        b, config = whole_number(batch_size), self.unet.config
-        if b is None or b < 1:
-            raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
-        check_choice("output_type", output_type, OutputType)
-        require(
-            output_type != "pil" or config.in_channels in (1, 3, 4),
-            f"PIL shows 1, 3 or 4 channels, not {config.in_channels}; take output_type='np'",
-        )
-        require(
-            config.sample_size is not None,
-            "the UNet's config has no sample_size; build it with the height of a picture",
-        )
+        b = check_request(batch_size, output_type, OutputType, self.unet.config)
         self.scheduler.set_timesteps(num_inference_steps)
         training = [module for module in self.unet.modules() if module.training]
         self.unet.eval()
@@ -132,12 +121,9 @@ class DDPMPipeline:
         Raises:
             ValueError: a file is missing, cannot be read, or holds something else.
         """
-        unet, scheduler, kind = saving.pipeline_parts(pretrained_model_name_or_path)
-        if kind not in SCHEDULERS:
-            raise ValueError(
-                f"{scheduler} holds a {kind}, expected one of {', '.join(SCHEDULERS)}; sample it "
-                "with Diffusers"
-            )
+        unet, scheduler, kind = saving.pipeline_parts(
+            pretrained_model_name_or_path, tuple(SCHEDULERS)
+        )
         return cls(UNet2DModel.from_pretrained(unet), SCHEDULERS[kind].from_pretrained(scheduler))
 
 

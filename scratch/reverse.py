@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 
-from scratch.forward import AlphaBar, like
+from scratch.forward import AlphaBar, cast_like
 
 Level = TypeVar("Level", float, torch.Tensor)  # a float in gives a float out
 
@@ -38,8 +38,9 @@ def x_0_from_eps(
     >>> x_0_from_eps(torch.tensor([1.4]), torch.ones(1), 0.36)
     tensor([1.0000])
     """
-    signal, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    return (x_t - like(sigma, x_t) * eps) / like(signal, x_t)
+    signal = cast_like(alpha_bar**0.5, x_t)
+    sigma = cast_like((1 - alpha_bar) ** 0.5, x_t)
+    return (x_t - sigma * eps) / signal
 
 
 # endregion: x_0_from_eps
@@ -67,8 +68,9 @@ def x_0_from_v(
     >>> x_0_from_v(x_t, v, 0.36)
     tensor([1.])
     """
-    signal, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    return like(signal, x_t) * x_t - like(sigma, x_t) * v
+    signal = cast_like(alpha_bar**0.5, x_t)
+    sigma = cast_like((1 - alpha_bar) ** 0.5, x_t)
+    return signal * x_t - sigma * v
 
 
 # endregion: x_0_from_v
@@ -95,8 +97,9 @@ def eps_from_x_0(
     >>> eps_from_x_0(torch.tensor([1.4]), torch.ones(1), 0.36)
     tensor([1.0000])
     """
-    signal, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    return (x_t - like(signal, x_t) * x_0) / like(sigma, x_t)
+    signal = cast_like(alpha_bar**0.5, x_t)
+    sigma = cast_like((1 - alpha_bar) ** 0.5, x_t)
+    return (x_t - signal * x_0) / sigma
 
 
 # endregion: eps_from_x_0
@@ -124,8 +127,9 @@ def eps_from_v(
     >>> eps_from_v(x_t, v, 0.36)
     tensor([1.])
     """
-    signal, sigma = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    return like(signal, x_t) * v + like(sigma, x_t) * x_t
+    signal = cast_like(alpha_bar**0.5, x_t)
+    sigma = cast_like((1 - alpha_bar) ** 0.5, x_t)
+    return signal * v + sigma * x_t
 
 
 # endregion: eps_from_v
@@ -203,7 +207,9 @@ def posterior_mean(
     beta = 1 - alpha
     of_x_0 = alpha_bar_prev**0.5 * beta / (1 - alpha_bar)
     of_x_t = alpha**0.5 * (1 - alpha_bar_prev) / (1 - alpha_bar)
-    return like(of_x_0, x_t) * x_0 + like(of_x_t, x_t) * x_t
+    of_x_0 = cast_like(of_x_0, x_t)
+    of_x_t = cast_like(of_x_t, x_t)
+    return of_x_0 * x_0 + of_x_t * x_t
 
 
 # endregion: posterior_mean

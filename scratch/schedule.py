@@ -6,8 +6,11 @@ count 1..T: their beta_1 is our `betas[0]`, and t = 0 means *one* step of noise.
 """
 
 import math
+from typing import Literal
 
 import torch
+
+BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"]
 
 
 def linear(num_train_timesteps: int, beta_start: float, beta_end: float) -> torch.Tensor:

@@ -7,17 +7,14 @@ that either library's parts fit into the other; the formulas they call speak the
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 
-from scratch import forward, saving, schedule, timesteps
-from scratch import scheduler_checks as checks
-from scratch.config import Config, build_from_config
-
-BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"]
-PredictionType = Literal["epsilon", "sample", "v_prediction"]
-Spacing = Literal["linspace", "leading", "trailing"]
+from scratch import forward, reverse, schedule, timesteps
+from scratch.compat import saving
+from scratch.compat import scheduler_checks as checks
+from scratch.compat.config import Config, build_from_config
 
 
 class SchedulerOutput(NamedTuple):
@@ -132,11 +129,7 @@ class Scheduler:
             ValueError: `timestep` is not one of `self.timesteps`.
         """
         t = checks.check_one_timestep(timestep)
-        if t not in self._previous:
-            raise ValueError(
-                f"timestep {t} is not one of the {len(self._previous)} that set_timesteps chose; "
-                "call step with the values of scheduler.timesteps"
-            )
+        checks.check_chosen(t, self._previous)
         return self._previous[t]
 
     def scale_model_input(
@@ -189,6 +182,20 @@ class Scheduler:
         """alpha_bar at a visited timestep, or after the last one (t = -1)."""
         return self._alpha_bars[t] if t >= 0 else self.final_alpha_bar
 
+    def _clip(self, x_0: torch.Tensor) -> torch.Tensor:
+        """Keep the prediction of x_0 in the range of images, if the config says so."""
+        # region: clip
+        config = self.config
+        if config.thresholding:  # goes before clip_sample
+            ratio = config.dynamic_thresholding_ratio
+            largest = config.sample_max_value
+            return reverse.dynamic_threshold(x_0, ratio, largest)
+        if config.clip_sample:
+            limit = config.clip_sample_range
+            return x_0.clamp(-limit, limit)
+        return x_0
+        # endregion: clip
+
 
 def betas_of(config: Config) -> torch.Tensor:
     """(T,) float64 betas of a scheduler's config, in (0, 1); the last is 1 if rescaled.
@@ -196,27 +203,18 @@ def betas_of(config: Config) -> torch.Tensor:
     Raises:
         ValueError: an argument is out of range, or two contradict each other.
     """
-    checks.check_choice("beta_schedule", config.beta_schedule, BetaSchedule)
-    checks.check_choice("prediction_type", config.prediction_type, PredictionType)
-    checks.check_choice("timestep_spacing", config.timestep_spacing, Spacing)
     checks.check_arguments(config)
     T, start, end = config.num_train_timesteps, config.beta_start, config.beta_end
     if config.trained_betas is not None:
-        checks.check_trained_betas(config.trained_betas, T)
         betas = torch.tensor(config.trained_betas, dtype=torch.float64)
     elif config.beta_schedule == "squaredcos_cap_v2":
         betas = schedule.cosine(T)
     else:
-        checks.check_beta_ends(start, end)
         curves = {
             "linear": schedule.linear,
             "scaled_linear": schedule.scaled_linear,
             "sigmoid": schedule.sigmoid,
         }
         betas = curves[config.beta_schedule](T, start, end)
-    checks.require(
-        float((1 - betas).prod()) > 0,
-        "alpha_bar underflows to 0 before the last timestep: the betas are too large for "
-        f"num_train_timesteps={T}",
-    )
+    checks.check_signal_is_left(betas)
     return schedule.zero_terminal_snr(betas) if config.rescale_betas_zero_snr else betas

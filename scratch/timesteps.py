@@ -6,6 +6,10 @@ Fractions are computed in float64 and rounded half to even; where the exact valu
 between two timesteps, rounding errors may pick either, and either is right.
 """
 
+from typing import Literal
+
+Spacing = Literal["linspace", "leading", "trailing"]
+
 
 def leading(num_train_timesteps: int, num_inference_steps: int, offset: int = 0) -> list[int]:
     """i * (T // n) + offset, i = n-1..0. Ends at `offset`; starts below T-1 unless n = T.

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scratch import saving, unet_checks
-from scratch.config import Config, build_from_config, config_from_arguments
+from scratch.compat import saving, unet_checks
+from scratch.compat.config import build_from_config, config_from_arguments
 
 DownType = Literal["DownBlock2D", "AttnDownBlock2D"]
 UpType = Literal["UpBlock2D", "AttnUpBlock2D"]
@@ -97,6 +97,30 @@ class TimestepEmbedding(nn.Module):
         return self.linear_2(F.silu(self.linear_1(waves)))
 
 
+class BlockOptions(NamedTuple):
+    """What the blocks of one network share.
+
+    Attributes:
+        c_emb: e, the width of the time embedding.
+        layers: residual blocks of a level on the way down; the way up has one more.
+        groups: of each GroupNorm.
+        eps: what GroupNorm adds to the variance.
+        dropout: probability in each residual block, while training.
+        scale_shift: how t acts in a residual block.
+        head_dim: channels of an attention head; None for one head as wide as the level.
+        padding: of `Downsample`.
+    """
+
+    c_emb: int
+    layers: int
+    groups: int
+    eps: float
+    dropout: float
+    scale_shift: bool
+    head_dim: int | None
+    padding: Literal[0, 1]
+
+
 class ResidualBlock(nn.Module):
     """x + conv(silu(norm(conv(silu(norm(x))) + time))).
 
@@ -110,17 +134,15 @@ class ResidualBlock(nn.Module):
     Nichol & Dhariwal 2021 (arXiv:2102.09672), appendix A.
     """
 
-    def __init__(self, c_in: int, c_out: int, config: Config) -> None:
+    def __init__(self, c_in: int, c_out: int, options: BlockOptions) -> None:
         super().__init__()
-        groups, eps = config.norm_num_groups, config.norm_eps
-        c_emb = 4 * config.block_out_channels[0]
-        self.scale_shift = config.resnet_time_scale_shift == "scale_shift"
+        self.scale_shift = options.scale_shift
         c_time = 2 * c_out if self.scale_shift else c_out
-        self.norm1 = nn.GroupNorm(groups, c_in, eps)
+        self.norm1 = nn.GroupNorm(options.groups, c_in, options.eps)
         self.conv1 = conv3x3(c_in, c_out)
-        self.time_emb_proj = nn.Linear(c_emb, c_time)
-        self.norm2 = nn.GroupNorm(groups, c_out, eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.time_emb_proj = nn.Linear(options.c_emb, c_time)
+        self.norm2 = nn.GroupNorm(options.groups, c_out, options.eps)
+        self.dropout = nn.Dropout(options.dropout)
         self.conv2 = conv3x3(c_out, c_out)
         self.conv_shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else None
 
@@ -153,16 +175,11 @@ class SelfAttention(nn.Module):
     section 3.2.2; in the U-Net: Ho et al. 2020, appendix B.
     """
 
-    def __init__(self, channels: int, groups: int | None, config: Config) -> None:
+    def __init__(self, channels: int, head_dim: int | None, groups: int | None, eps: float) -> None:
         super().__init__()
-        head_dim = config.attention_head_dim or channels
+        head_dim = head_dim or channels
         self.heads = channels // head_dim
-        if self.heads == 0:
-            raise ValueError(
-                "attention_head_dim must be at most the width of a "
-                f"level with attention, {channels}, got {head_dim}"
-            )
-        inner, eps = self.heads * head_dim, config.norm_eps
+        inner = self.heads * head_dim
         self.group_norm: nn.Module = nn.Identity()
         if groups is not None:
             self.group_norm = nn.GroupNorm(groups, channels, eps)
@@ -228,17 +245,20 @@ class DownBlock(nn.Module):
     What every layer makes is a skip to the way up.
     """
 
-    def __init__(self, kind: DownType, c_in: int, c_out: int, halve: bool, config: Config) -> None:
+    def __init__(
+        self, kind: DownType, c_in: int, c_out: int, halve: bool, options: BlockOptions
+    ) -> None:
         super().__init__()
+        head_dim, groups, eps = options.head_dim, options.groups, options.eps
         self.attentions, self.resnets = nn.ModuleList(), nn.ModuleList()
-        for _ in range(config.layers_per_block):
-            self.resnets.append(ResidualBlock(c_in, c_out, config))
+        for _ in range(options.layers):
+            self.resnets.append(ResidualBlock(c_in, c_out, options))
             if kind == "AttnDownBlock2D":
-                self.attentions.append(SelfAttention(c_out, config.norm_num_groups, config))
+                self.attentions.append(SelfAttention(c_out, head_dim, groups, eps))
             c_in = c_out
         self.downsamplers = nn.ModuleList()
         if halve:
-            self.downsamplers.append(Downsample(c_out, config.downsample_padding))
+            self.downsamplers.append(Downsample(c_out, options.padding))
 
     def forward(self, x: Tensor, emb: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Take (b, c_in, h, w) to the next level, and the skips."""
@@ -257,20 +277,20 @@ class DownBlock(nn.Module):
 class MidBlock(nn.Module):
     """The lowest resolution: residual, attention, residual.
 
-    Each result is divided by mid_block_scale_factor.
+    Each result is divided by `factor`; `groups` are those of the
+    attention's GroupNorm, None for an attention without.
     """
 
-    def __init__(self, channels: int, config: Config) -> None:
+    def __init__(
+        self, channels: int, factor: float, attend: bool, groups: int | None, options: BlockOptions
+    ) -> None:
         super().__init__()
-        self.factor = config.mid_block_scale_factor
+        self.factor = factor
         self.attentions, self.resnets = nn.ModuleList(), nn.ModuleList()
-        first = ResidualBlock(channels, channels, config)
-        if config.add_attention:
-            groups = config.attn_norm_num_groups
-            if config.resnet_time_scale_shift == "default":
-                groups = groups or config.norm_num_groups
-            self.attentions.append(SelfAttention(channels, groups, config))
-        second = ResidualBlock(channels, channels, config)
+        first = ResidualBlock(channels, channels, options)
+        if attend:
+            self.attentions.append(SelfAttention(channels, options.head_dim, groups, options.eps))
+        second = ResidualBlock(channels, channels, options)
         self.resnets.extend([first, second])
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
@@ -290,14 +310,15 @@ class UpBlock(nn.Module):
     """
 
     def __init__(
-        self, kind: UpType, c_in: int, c_skips: list[int], c_out: int, config: Config
+        self, kind: UpType, c_in: int, c_skips: list[int], c_out: int, options: BlockOptions
     ) -> None:
         super().__init__()
+        head_dim, groups, eps = options.head_dim, options.groups, options.eps
         self.attentions, self.resnets = nn.ModuleList(), nn.ModuleList()
-        for _ in range(config.layers_per_block + 1):
-            self.resnets.append(ResidualBlock(c_in + c_skips.pop(), c_out, config))
+        for _ in range(options.layers + 1):
+            self.resnets.append(ResidualBlock(c_in + c_skips.pop(), c_out, options))
             if kind == "AttnUpBlock2D":
-                self.attentions.append(SelfAttention(c_out, config.norm_num_groups, config))
+                self.attentions.append(SelfAttention(c_out, head_dim, groups, eps))
             c_in = c_out
         self.upsamplers = nn.ModuleList()
         if c_skips:  # some are left for a higher resolution
@@ -398,28 +419,44 @@ class UNet2DModel(nn.Module):
         add_attention: bool = True,
         num_class_embeds: int | None = None,
     ) -> None:
-        config = config_from_arguments(UNet2DModel, locals())
-        unet_checks.check_arguments(config)
-        unet_checks.warn_where_time_is_erased(config)
         super().__init__()
-        self.config = config
+        self.config = config_from_arguments(UNet2DModel, locals())
+        unet_checks.check_arguments(self.config)
+        unet_checks.warn_where_time_is_erased(self.config)
         first, last = block_out_channels[0], block_out_channels[-1]
+        options = BlockOptions(
+            c_emb=4 * first,
+            layers=layers_per_block,
+            groups=norm_num_groups,
+            eps=norm_eps,
+            dropout=dropout,
+            scale_shift=resnet_time_scale_shift == "scale_shift",
+            head_dim=attention_head_dim,
+            padding=downsample_padding,
+        )
+        self.center_input_sample = center_input_sample
+        self.waves = partial(
+            timestep_embedding, dim=first, flip_sin_to_cos=flip_sin_to_cos, freq_shift=freq_shift
+        )
         self.conv_in = conv3x3(in_channels, first)
-        self.time_embedding = TimestepEmbedding(first, 4 * first)
+        self.time_embedding = TimestepEmbedding(first, options.c_emb)
         self.class_embedding: nn.Embedding | None = None
         if num_class_embeds is not None:
-            self.class_embedding = nn.Embedding(num_class_embeds, 4 * first)
+            self.class_embedding = nn.Embedding(num_class_embeds, options.c_emb)
         # Listed here, filled below: the middle is made before the way up, but listed after it.
         self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
         c_skips, c_in = [first], first
         for down, c_out in zip(down_block_types, block_out_channels, strict=True):
             halve = len(self.down_blocks) < len(block_out_channels) - 1
-            self.down_blocks.append(DownBlock(down, c_in, c_out, halve, config))
+            self.down_blocks.append(DownBlock(down, c_in, c_out, halve, options))
             c_skips += [c_out] * (layers_per_block + halve)
             c_in = c_out
-        self.mid_block = MidBlock(last, config) if mid_block_type else None
+        self.mid_block: MidBlock | None = None
+        if mid_block_type is not None:
+            groups = attn_norm_num_groups or (None if options.scale_shift else norm_num_groups)
+            self.mid_block = MidBlock(last, mid_block_scale_factor, add_attention, groups, options)
         for up, c_out in zip(up_block_types, reversed(block_out_channels), strict=True):
-            self.up_blocks.append(UpBlock(up, c_in, c_skips, c_out, config))
+            self.up_blocks.append(UpBlock(up, c_in, c_skips, c_out, options))
             c_in = c_out
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, first, norm_eps)
         self.conv_out = conv3x3(first, out_channels)
@@ -457,18 +494,10 @@ class UNet2DModel(nn.Module):
                 halve, there are more or fewer timesteps or labels than images, or labels are
                 missing, unknown or not wanted.
         """
-        config = self.config
-        unet_checks.check_images(sample, config, self.dtype)
-        if config.center_input_sample:
-            sample = 2 * sample - 1
-        waves = timestep_embedding(
-            unet_checks.one_per_image("timestep", timestep, sample),
-            config.block_out_channels[0],
-            flip_sin_to_cos=config.flip_sin_to_cos,
-            freq_shift=config.freq_shift,
-        )
-        emb = self.time_embedding(waves.to(self.dtype))
-        labels = unet_checks.labels_per_image(class_labels, sample, config)
+        t, labels = unet_checks.prepared(sample, timestep, class_labels, self.config, self.dtype)
+        if self.center_input_sample:
+            sample = 2 * sample - 1  # [0, 1] -> [-1, 1]
+        emb = self.time_embedding(self.waves(t).to(self.dtype))  # (b, e)
         if self.class_embedding is not None:
             emb = emb + self.class_embedding(labels)
 

@@ -50,6 +50,16 @@ def test_scratch_imports_torch_and_the_standard_library_only(path: Path) -> None
         assert top in allowed | extra, f"{path.name} imports {name}"
 
 
+FORMULAS = ("schedule", "forward", "reverse", "timesteps", "prediction", "noise")
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_formula_file_knows_no_config_and_no_class(name: str) -> None:
+    for top, full, _ in imports(ROOT / "scratch" / f"{name}.py"):
+        known = full.removeprefix("scratch.").split(".")[0] in FORMULAS
+        assert known or top in {"torch", *sys.stdlib_module_names}, f"{name}.py imports {full}"
+
+
 @pytest.mark.parametrize("path", files("with_diffusers"), ids=lambda p: p.name)
 def test_with_diffusers_imports_diffusers_and_torch_only(path: Path) -> None:
     allowed = {"torch", "diffusers", "with_diffusers", *sys.stdlib_module_names}

@@ -172,7 +172,7 @@ PAIRS = {
     "reverse-step/clip": Pair(
         r"\xhat \leftarrow \min(\max(\xhat, -1), 1)",
         "Not in the paper's equations: the authors' code does it (see the text).",
-        (("scratch/prediction.py", "clip_x_0"),),
+        (("scratch/scheduler.py", "clip"),),
         (DDPM, "# 3. Clip or threshold", "# 4. Compute coefficients", "def step"),
         "prediction",
         ("clip", "threshold"),

@@ -2,7 +2,7 @@
 
 import torch
 
-from scratch.forward import AlphaBar, like  # noqa: F401
+from scratch.forward import AlphaBar, cast_like  # noqa: F401
 
 
 def velocity(
@@ -15,7 +15,7 @@ def velocity(
     Args:
         x_0: image, any shape and float dtype, in [-1, 1].
         eps: noise from N(0, I), like `x_0`.
-        alpha_bar: float64 in [0, 1], a number or (b, 1, 1, 1); `like` casts what you make of it.
+        alpha_bar: float64 in [0, 1], a number or (b, 1, 1, 1); `cast_like` casts the result.
 
     Returns:
         v: like `x_0`, in its dtype.

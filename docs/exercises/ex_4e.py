@@ -2,7 +2,7 @@
 
 import torch
 
-from scratch.forward import AlphaBar, like  # noqa: F401
+from scratch.forward import AlphaBar, cast_like  # noqa: F401
 
 
 def eps_from_v(
@@ -15,7 +15,7 @@ def eps_from_v(
     Args:
         x_t: noisy image, any shape and float dtype.
         v: the velocity that the network predicts, like `x_t`.
-        alpha_bar: float64 in [0, 1], a number or (b, 1, 1, 1); `like` casts what you make of it.
+        alpha_bar: float64 in [0, 1], a number or (b, 1, 1, 1); `cast_like` casts the result.
 
     Returns:
         eps: like `x_t`.

@@ -2,7 +2,7 @@
 
 import torch
 
-from scratch.forward import AlphaBar, like  # noqa: F401
+from scratch.forward import AlphaBar, cast_like  # noqa: F401
 
 
 def posterior_mean(

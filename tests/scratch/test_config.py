@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import scratch
-from scratch.config import Config
+from scratch.compat.config import Config
 
 NAMES = ["DDPMScheduler", "DDIMScheduler"]
 OTHER = {

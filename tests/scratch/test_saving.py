@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import scratch
-from scratch import saving
+from scratch.compat import saving
 
 SMALL = {
     "sample_size": 8,

@@ -120,3 +120,21 @@ def test_given_betas_of_any_kind_are_copied_and_saved(scheduler_class, kind, tmp
     assert scheduler_class.from_pretrained(tmp_path).config == scheduler.config
     theirs = getattr(diffusers, scheduler_class.__name__).from_pretrained(tmp_path)
     assert torch.equal(theirs.betas, scheduler.betas)
+
+
+@BOTH
+def test_a_step_clips_thresholds_or_leaves_what_the_network_says(scheduler_class) -> None:
+    x_0 = torch.tensor([[[[-3.0, -0.5, 0.5, 3.0]]], [[[-0.9, -0.5, 0.5, 0.9]]]])  # (2, 1, 1, 4)
+
+    def clipped(**options) -> list:
+        scheduler = scheduler_class(prediction_type="sample", **options)
+        return scheduler.step(x_0, 0, x_0).pred_original_sample[:, 0, 0].tolist()
+
+    inside = [-0.9, -0.5, 0.5, 0.9]
+    as_given = pytest.approx  # float32 lists
+    assert clipped(clip_sample=False) == [as_given([-3, -0.5, 0.5, 3]), as_given(inside)]
+    assert clipped() == [as_given([-1, -0.5, 0.5, 1]), as_given(inside)]
+    assert clipped(clip_sample_range=2.0) == [as_given([-2, -0.5, 0.5, 2]), as_given(inside)]
+    # Dynamic thresholding goes first: each image is clipped to its own quantile and divided by it.
+    halved = clipped(thresholding=True, dynamic_thresholding_ratio=1.0, sample_max_value=3.0)
+    assert halved == [as_given([-1, -1 / 6, 1 / 6, 1]), as_given(inside)]

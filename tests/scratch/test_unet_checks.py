@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from compare.backends.network import TINY
 from scratch import UNet2DModel
-from scratch.unet_checks import one_per_image
+from scratch.compat.unet_checks import one_per_image
 
 
 def test_one_channel_per_group_is_warned_about_because_it_erases_time():
@@ -99,6 +99,30 @@ def test_the_groups_that_the_warning_proposes_are_not_warned_about(groups, facto
 def test_constructor_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         UNet2DModel(**TINY | options)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "narrowest"),
+    [
+        ({"down_block_types": ("AttnDownBlock2D", "DownBlock2D")}, 8),
+        ({"up_block_types": ("UpBlock2D", "AttnUpBlock2D")}, 8),
+        ({"down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "mid_block_type": None}, 16),
+        ({"up_block_types": ("AttnUpBlock2D", "UpBlock2D"), "add_attention": False}, 16),
+        ({}, 16),  # the middle part's
+        ({"mid_block_type": None}, math.inf),
+        ({"add_attention": False}, math.inf),
+    ],
+)
+def test_a_head_is_no_wider_than_any_level_with_attention(kinds, narrowest):
+    plain = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
+    for head_dim in (8, 9, 16, 17):
+        options = TINY | plain | kinds | {"attention_head_dim": head_dim}
+        if head_dim <= narrowest:
+            assert UNet2DModel(**options)(torch.zeros(1, 3, 8, 8), 0).sample.isfinite().all()
+        else:
+            message = f"attention_head_dim .* level with attention, {narrowest}, got {head_dim}"
+            with pytest.raises(ValueError, match=message):
+                UNet2DModel(**options)
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,17 @@ Nothing here reads a value that lies on an accelerator: that would wait for it, 
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, get_args
 
 import torch
 
-from scratch.config import Config
+from scratch.compat.config import Config
+from scratch.noise import Generators
+from scratch.prediction import PredictionType
+from scratch.schedule import BetaSchedule
+from scratch.timesteps import Spacing
 
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 SWITCHES = ("clip_sample", "thresholding", "rescale_betas_zero_snr", "set_alpha_to_one")
@@ -23,6 +27,9 @@ def check_arguments(config: Config) -> None:
     Raises:
         ValueError: with the argument's name, what came and what was expected.
     """
+    check_choice("beta_schedule", config.beta_schedule, BetaSchedule)
+    check_choice("prediction_type", config.prediction_type, PredictionType)
+    check_choice("timestep_spacing", config.timestep_spacing, Spacing)
     T = config.num_train_timesteps
     require(
         whole_number(T) is not None and T >= 1,
@@ -35,6 +42,21 @@ def check_arguments(config: Config) -> None:
     for name in SWITCHES:
         switch = config.get(name, False)
         require(isinstance(switch, bool), f"{name} must be True or False, got {switch!r}")
+    _check_clipping(config)
+    if config.rescale_betas_zero_snr:
+        require(T >= 2, "rescale_betas_zero_snr=True needs num_train_timesteps of at least 2")
+        require(
+            config.prediction_type != "epsilon",
+            "rescale_betas_zero_snr=True leaves no signal at the last timestep, and x_0 cannot be "
+            "found from eps there; use prediction_type='v_prediction' or 'sample'",
+        )
+    if config.trained_betas is not None:
+        _check_trained_betas(config.trained_betas, T)
+    elif config.beta_schedule != "squaredcos_cap_v2":
+        _check_beta_ends(config.beta_start, config.beta_end)
+
+
+def _check_clipping(config: Config) -> None:
     for name in ("clip_sample_range", "sample_max_value", "dynamic_thresholding_ratio"):
         require(_is_number(config[name]), f"{name} must be a number, got {config[name]!r}")
     require(
@@ -47,13 +69,6 @@ def check_arguments(config: Config) -> None:
     )
     ratio = config.dynamic_thresholding_ratio
     require(0 <= ratio <= 1, f"dynamic_thresholding_ratio must lie in [0, 1], got {ratio}")
-    if config.rescale_betas_zero_snr:
-        require(T >= 2, "rescale_betas_zero_snr=True needs num_train_timesteps of at least 2")
-        require(
-            config.prediction_type != "epsilon",
-            "rescale_betas_zero_snr=True leaves no signal at the last timestep, and x_0 cannot be "
-            "found from eps there; use prediction_type='v_prediction' or 'sample'",
-        )
 
 
 def check_choice(name: str, value: Any, choices: Any) -> None:
@@ -62,16 +77,14 @@ def check_choice(name: str, value: Any, choices: Any) -> None:
     require(value in known, f"{name} must be one of {', '.join(known)}, got {value!r}")
 
 
-def check_beta_ends(start: Any, end: Any) -> None:
-    """Refuse ends of a beta curve outside (0, 1)."""
+def _check_beta_ends(start: Any, end: Any) -> None:
     require(
         _is_number(start) and _is_number(end) and 0 < start < 1 and 0 < end < 1,
         f"beta_start and beta_end must lie between 0 and 1, got {start!r} and {end!r}",
     )
 
 
-def check_trained_betas(betas: Any, T: int) -> None:
-    """Refuse given betas that are not T numbers in (0, 1)."""
+def _check_trained_betas(betas: Any, T: int) -> None:
     count = len(betas) if isinstance(betas, tuple) else 0
     require(
         count == T, f"trained_betas must hold num_train_timesteps={T} betas in a row, got {count}"
@@ -81,6 +94,15 @@ def check_trained_betas(betas: Any, T: int) -> None:
             _is_number(beta) and 0 < beta < 1,
             f"every beta must lie between 0 and 1, got {beta!r} at t={t}",
         )
+
+
+def check_signal_is_left(betas: torch.Tensor) -> None:
+    """Refuse betas after which float64 finds nothing of the image."""
+    require(
+        float((1 - betas).prod()) > 0,
+        "alpha_bar underflows to 0 before the last timestep: the betas are too large for "
+        f"num_train_timesteps={len(betas)}",
+    )
 
 
 def check_step_count(num_inference_steps: Any, T: int) -> int:
@@ -124,6 +146,15 @@ def check_one_timestep(timestep: Any) -> int:
     return t
 
 
+def check_chosen(timestep: int, chosen: Mapping[int, Any]) -> None:
+    """Refuse a timestep that the chain does not visit."""
+    require(
+        timestep in chosen,
+        f"timestep {timestep} is not one of the {len(chosen)} that set_timesteps chose; "
+        "call step with the values of scheduler.timesteps",
+    )
+
+
 def check_timesteps(timesteps: torch.Tensor, batch: int, T: int) -> None:
     """Refuse t that are no integers in 0..T-1, or not one for each image."""
     t = timesteps
@@ -153,6 +184,16 @@ def check_step(model_output: torch.Tensor, sample: torch.Tensor) -> None:
     check_floats("sample", sample)
     check_floats("model_output", model_output)
     check_same_shape("model_output", model_output, sample)
+
+
+def check_step_noise(
+    eta: float, generator: Generators, variance_noise: torch.Tensor | None, sample: torch.Tensor
+) -> None:
+    """Refuse an `eta` outside [0, 1], and noise that is given twice or is not like the sample."""
+    require(0 <= eta <= 1, f"eta must lie in [0, 1] (0 draws no noise, 1 is DDPM), got {eta!r}")
+    if variance_noise is not None:
+        require(generator is None, "give either generator or variance_noise, and not both")
+        check_same_shape("variance_noise", variance_noise, sample)
 
 
 def check_floats(name: str, x: Any) -> None:

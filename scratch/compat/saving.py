@@ -9,13 +9,13 @@ whatever code it holds.
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from scratch.config import FORMAT_VERSION, Config, build_from_config
+from scratch.compat.config import FORMAT_VERSION, Config, build_from_config
 
 MODEL_FILE = "diffusion_pytorch_model.safetensors"
 MODEL_CONFIG = "config.json"
@@ -97,17 +97,21 @@ def save_pipeline(pipeline: Any, folder: NameOrPath) -> None:
     save_whole(folder, write)
 
 
-def pipeline_parts(name_or_path: NameOrPath) -> tuple[Path, Path, str]:
+def pipeline_parts(name_or_path: NameOrPath, samplers: Collection[str]) -> tuple[Path, Path, str]:
     """Where a pipeline folder keeps its UNet and its scheduler, and the scheduler's class.
 
     Checkpoints from 2022 have no subfolders: everything lies at the root.
+
+    Args:
+        name_or_path: a folder, or a Hub repository.
+        samplers: classes that the scheduler may be of.
 
     Returns:
         The UNet's folder, the scheduler's folder, the name of the scheduler's class.
 
     Raises:
         ValueError: there is no such folder, a file of it is missing or cannot be read, or it is
-            the folder of another kind of pipeline.
+            the folder of another kind of pipeline or has another scheduler.
     """
     folder = _resolve(name_or_path)
     kind = read_json(folder / PIPELINE_INDEX).get("_class_name")
@@ -118,6 +122,11 @@ def pipeline_parts(name_or_path: NameOrPath) -> tuple[Path, Path, str]:
     nested = (folder / "unet").is_dir() or not (folder / MODEL_CONFIG).exists()
     unet, scheduler = (folder / "unet", folder / "scheduler") if nested else (folder, folder)
     sampler = read_json(scheduler / SCHEDULER_CONFIG).get("_class_name", "DDPMScheduler")
+    if sampler not in samplers:
+        raise ValueError(
+            f"{scheduler} holds a {sampler}, expected one of {', '.join(samplers)}; sample it with "
+            "Diffusers"
+        )
     return unet, scheduler, sampler
 
 

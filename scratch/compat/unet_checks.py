@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from scratch.config import Config
-from scratch.scheduler_checks import check_floats, require, whole_number
+from scratch.compat.config import Config
+from scratch.compat.scheduler_checks import check_floats, require, whole_number
 
 CHOICES: dict[str, tuple] = {
     "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
@@ -36,7 +36,16 @@ def check_arguments(config: Config) -> None:
             isinstance(config[name], tuple),
             f"{name} must hold one entry for each level, got {config[name]!r}",
         )
-    widths, groups = config.block_out_channels, config.norm_num_groups
+    _check_choices(config)
+    _check_numbers(config)
+    _check_widths(config)
+    _check_head_dim(config)
+    if config.sample_size is not None:
+        size, levels = config.sample_size, len(config.block_out_channels)
+        _check_size("sample_size", size if isinstance(size, tuple) else (size, size), levels)
+
+
+def _check_choices(config: Config) -> None:
     for name, choices in CHOICES.items():
         given = config[name] if name.endswith("_types") else [config[name]]
         require(set(given) <= set(choices), f"{name} must be of {choices}, got {config[name]!r}")
@@ -44,6 +53,9 @@ def check_arguments(config: Config) -> None:
         require(
             isinstance(config[name], bool), f"{name} must be True or False, got {config[name]!r}"
         )
+
+
+def _check_numbers(config: Config) -> None:
     for name in COUNTS + COUNTS_OR_NONE:
         kind = "a whole number of at least 1" + (" or None" if name in COUNTS_OR_NONE else "")
         may_be_none = name in COUNTS_OR_NONE and config[name] is None
@@ -59,6 +71,10 @@ def check_arguments(config: Config) -> None:
         isinstance(config.dropout, int | float) and 0 <= config.dropout <= 1,
         f"dropout must lie between 0 and 1, got {config.dropout!r}",
     )
+
+
+def _check_widths(config: Config) -> None:
+    widths, groups = config.block_out_channels, config.norm_num_groups
     require(
         len(config.down_block_types) == len(config.up_block_types) == len(widths) > 0,
         "down_block_types, up_block_types and block_out_channels must have one entry per level, "
@@ -78,9 +94,23 @@ def check_arguments(config: Config) -> None:
         "freq_shift must be a whole number below half of the first of block_out_channels, "
         f"{widths[0] // 2}, got {config.freq_shift!r}: take 0 or 1",
     )
-    if config.sample_size is not None:
-        size = config.sample_size
-        _check_size("sample_size", size if isinstance(size, tuple) else (size, size), len(widths))
+
+
+def _check_head_dim(config: Config) -> None:
+    widths = config.block_out_channels
+    levels = [
+        *zip(config.down_block_types, widths, strict=True),
+        *zip(config.up_block_types, reversed(widths), strict=True),
+    ]
+    attending = [width for kind, width in levels if kind.startswith("Attn")]
+    if config.mid_block_type is not None and config.add_attention:
+        attending.append(widths[-1])
+    narrowest = min(attending, default=math.inf)
+    require(
+        (config.attention_head_dim or 1) <= narrowest,
+        f"attention_head_dim must be at most the width of a level with attention, {narrowest}, "
+        f"got {config.attention_head_dim}",
+    )
 
 
 def warn_where_time_is_erased(config: Config) -> None:
@@ -100,6 +130,33 @@ def warn_where_time_is_erased(config: Config) -> None:
         f"norm_num_groups={fewer}, or resnet_time_scale_shift='scale_shift'",
         stacklevel=3,
     )
+
+
+def prepared(
+    sample: torch.Tensor,
+    timestep: torch.Tensor | float,
+    labels: torch.Tensor | int | None,
+    config: Config,
+    dtype: torch.dtype,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Check what a network is called with, and give every image its timestep and its label.
+
+    Args:
+        sample: x_t, (b, c, h, w).
+        timestep: t, one for all or one for each image.
+        labels: classes, one for all or one for each image; None without classes.
+        config: the network's.
+        dtype: of its weights.
+
+    Returns:
+        t and the labels, (b,) each on the device of `sample`; no labels without classes.
+
+    Raises:
+        ValueError: as `check_images`, `one_per_image` and `labels_per_image`.
+    """
+    check_images(sample, config, dtype)
+    t = one_per_image("timestep", timestep, sample)
+    return t, labels_per_image(labels, sample, config)
 
 
 def check_images(sample: torch.Tensor, config: Config, dtype: torch.dtype) -> None:

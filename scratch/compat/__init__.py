@@ -1,0 +1,7 @@
+"""What makes `scratch` a drop-in for Diffusers. To learn how DDPM works, skip it.
+
+- `config.py`: constructor arguments as a read-only mapping that both libraries read.
+- `saving.py`: folders that both read and write; no pickle is ever opened.
+- `scheduler_checks.py`, `unet_checks.py`, `pipeline_checks.py`: what each part refuses, in one
+  line that says what came, what was expected and what to do.
+"""
