@@ -11,6 +11,7 @@ from torch import Tensor
 
 from compare.candidate.load import Broken, apart, raised
 from compare.oracle import F64, Oracle, Setting
+from compare.oracle.samplers import BY_NAME, Sampler
 
 if TYPE_CHECKING:
     from compare.candidate.subject import Subject
@@ -55,6 +56,11 @@ class Scheduler:
     setting: Setting
     key: str
     chain: Chain
+
+    @property
+    def sampler(self) -> Sampler:
+        """Whose step it is."""
+        return BY_NAME[self.setting.sampler]
 
     def _call(self, what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
@@ -218,11 +224,8 @@ class Scheduler:
 
     def _keywords(self, seed: int | None, generator: Any) -> dict[str, Any]:
         """What `step` is told by name, as far as it names it."""
-        known = {
-            "generator": generator or torch.Generator().manual_seed(seed or 0),
-            "eta": self.setting.eta,
-            "use_clipped_model_output": self.setting.use_clipped_model_output,
-        }
+        known = {"generator": generator or torch.Generator().manual_seed(seed or 0)}
+        known |= {name: getattr(self.setting, name) for name in self.sampler.own}
         return {name: value for name, value in known.items() if name in self.subject.step_named}
 
     def _look_over(self, method: str, given: dict[str, Tensor]) -> None:

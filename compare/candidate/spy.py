@@ -122,6 +122,7 @@ def sample_of(oracle: Oracle, setting: Setting, n: int | None = None, uint8: boo
         x = normal(shape, generator)
         if loop.start == "uniform":
             x = torch.rand(shape, generator=generator)
+        memory = None
         for i, t in enumerate(visited):
             told = t if loop.tells == "t" else i
             out = model(x, torch.full((shape[0],), told)).to(F64)
@@ -130,7 +131,9 @@ def sample_of(oracle: Oracle, setting: Setting, n: int | None = None, uint8: boo
             level = oracle.level(table, at, prev, setting)
             stream = _reseeded(generator) if loop.reseeds else generator
             z = normal(shape, stream).to(F64) if following[t] >= 0 else torch.zeros(())
-            x = oracle.step(out, x.to(F64), z, level, setting).float()
+            before = x.to(F64)
+            x = oracle.step(out, before, z, level, setting, memory).float()
+            memory = oracle.keep(out, before, level, setting)
         model.train(training)
         return _picture(x, loop.codec) if uint8 else x
 

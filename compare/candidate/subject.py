@@ -22,6 +22,7 @@ from compare.candidate.load import (
 )
 from compare.candidate.scheduler import Chain, Scheduler
 from compare.oracle import Setting
+from compare.oracle.samplers import ALL
 
 OTHER_NAMES = {  # tried where Diffusers' word is refused
     "squaredcos_cap_v2": "cosine",
@@ -29,8 +30,8 @@ OTHER_NAMES = {  # tried where Diffusers' word is refused
     "epsilon": "eps",
     "sample": "x_0",
 }
-STEP_ONLY = ("eta", "use_clipped_model_output")
-NAMES = tuple(f.name for f in fields(Setting) if f.name not in STEP_ONLY)
+STEP_ONLY = tuple(option for sampler in ALL for option in sampler.own)
+NAMES = tuple(f.name for f in fields(Setting) if f.name not in (*STEP_ONLY, "sampler"))
 
 
 class _FromAdapter:
@@ -117,8 +118,9 @@ class Subject:
         self.set_named = named_keywords(getattr(self.first, "set_timesteps", None))
         if self.adapter is not None:
             self.setting = replace(self.setting, prediction_type=self.adapter.prediction_type)
-        if "eta" in self.step_named:
-            self.setting = replace(self.setting, eta=0.0)
+        for sampler in ALL:
+            if sampler.own and sampler.own[0] in self.step_named:
+                self.setting = replace(self.setting, sampler=sampler.name)
 
     def _make(self, keywords: dict[str, Any]) -> Any:
         """A new one; a value that it refuses is tried under its other name."""
@@ -184,7 +186,8 @@ class Subject:
     def build(self, setting: Setting) -> Scheduler | None:
         """A scheduler of this setting, or None if the candidate refuses it."""
         keywords = self._keywords(setting)
-        unnamed = (setting.num_train_timesteps, setting.eta, setting.use_clipped_model_output)
+        own = [getattr(setting, name) for name in STEP_ONLY]
+        unnamed = (setting.num_train_timesteps, setting.sampler, *own)
         key = repr((sorted(keywords.items()), unnamed))
         made = self.remember(("build", key), lambda: self._made(keywords))
         return None if made is None else Scheduler(self, made[0], setting, key, made[1])

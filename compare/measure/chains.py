@@ -147,10 +147,11 @@ def _end_of_oracle(
     t, following = torch.tensor(listed).unbind(1)
     level, sigma = _level(oracle, alpha_bar, setting, t, following)
     answer = denoiser(setting, alpha_bar, images)
-    x = torch.randn(images, torch.Size(PIXELS).numel(), generator=stream).to(F64)
+    x, memory = torch.randn(images, torch.Size(PIXELS).numel(), generator=stream).to(F64), None
     for i in range(len(listed)):
-        out = answer(x, t[i : i + 1])
-        mean = oracle.step_mean(out, x, level.at(slice(i, i + 1)), setting)[0]
+        out, at = answer(x, t[i : i + 1]), level.at(slice(i, i + 1))
+        mean = oracle.step_mean(out, x, at, setting, memory=memory)[0]
+        memory = oracle.keep(out, x, at, setting)
         if bool(sigma[i] != 0):
             z = oracle.draw(tuple(x.shape), stream, torch.float32).to(F64)
             mean = mean + sigma[i] * oracle.noise_of(z, out)

@@ -11,6 +11,7 @@ from compare.measure.noise_law import SIX
 from compare.measure.step import mean_bound
 from compare.measure.tolerances import of_a_step
 from compare.oracle import F64, Level, Oracle, Setting
+from compare.oracle.samplers import ALL, Sampler
 
 HUGE = 100.0  # |x| of a chain of images in [-1, 1] stays far below
 
@@ -74,51 +75,82 @@ def finite(run: Run, following: Tensor) -> Tensor:
     return ((following[:-1] >= 0) & (size[:-1] < 1e30) & (size[1:] < 1e30)).nonzero().flatten()
 
 
+def silent(setting: Setting) -> list[Setting]:
+    """The settings of every sampler that has one without noise."""
+    found = (sampler.louder(setting, 0.0) for sampler in ALL)
+    return [setting for setting in found if setting is not None]
+
+
 def kind_of_step(steps: Steps, setting: Setting) -> Setting:
-    """The kind of step that fits best: which variance, or which eta of DDIM, is a convention."""
-    silent, few = replace(setting, eta=0.0), steps.few()
-    for some in (few, steps):
-        rest, _ = some.left(silent)
-        if not some.is_silent(rest, torch.ones(len(rest), dtype=torch.bool)):
-            break
-    else:
-        return silent
-    kinds = [replace(setting, variance_type=name) for name in ("fixed_small", "fixed_large")]
+    """The kind of step that fits best: which variance, or which share of noise, is a convention."""
+    few = steps.few()
+    for still in silent(setting):
+        if all(_adds_nothing(some, still) for some in (few, steps)):
+            return still
+    small = replace(setting, sampler="ddpm", variance_type="fixed_small")
+    kinds = [small, replace(small, variance_type="fixed_large")]
     if few.run.drawn is not None and len(few.calls):
-        eta = replace(setting, eta=_share_of_noise(few, few.run.drawn, setting))
-        off = [float(few.off(kind).nan_to_num(torch.inf).median()) for kind in (*kinds, eta)]
-        # With eta = 1 DDIM's step is that of fixed_small, but for what a mistake does to one.
-        return eta if off[2] < 0.1 * min(off[:2]) else kinds[int(off[1] < off[0])]
+        free = [_by_share(few, few.run.drawn, setting, sampler) for sampler in _free(setting)]
+        off = [float(few.off(kind).nan_to_num(torch.inf).median()) for kind in (*kinds, *free)]
+        best = off.index(min(off))
+        # At its loudest DDIM's step is that of fixed_small, but for what a mistake does to one.
+        if best >= len(kinds) and off[best] < 0.1 * min(off[: len(kinds)]):
+            return free[best - len(kinds)]
+        return kinds[int(off[1] < off[0])]
     drawn = steps.oracle.draw(
         (64, *steps.run.x.shape[2:]), torch.Generator().manual_seed(0), torch.float32
     )
     off = [float((few.spreads(kind) - drawn.std().log()).abs().mean()) for kind in kinds]
-    best = kinds[off.index(min(off))]
+    best_kind = kinds[off.index(min(off))]
     if min(off) < 0.05 or steps.oracle != replace(Oracle(), loop=steps.oracle.loop):
-        return best
-    between = replace(setting, eta=_eta(few, setting))
-    rest, size = few.left(between)
-    z, output = rest / size, few.run.out[few.calls]
-    # A chain that is only too quiet leaves part of its mean: some of the model's output.
-    mixed = abs(float((z * output).mean() / (z.std() * output.std())))
-    spread = float((z.flatten(1).std(dim=1) - 1).abs().max())
-    fits = mixed < SIX * z.numel() ** -0.5 and spread < of_a_step(z[0].numel())
-    return between if fits else best
+        return best_kind
+    between = (_by_spread(few, setting, sampler) for sampler in _free(setting))
+    return next((kind for kind in between if _fits(few, kind)), best_kind)
 
 
-def _share_of_noise(steps: Steps, drawn: Drawn, setting: Setting) -> float:
-    """The eta of DDIM by the noise that the steps add, whatever their means."""
-    size = steps.oracle.sigma(steps.level.at(drawn.some), replace(setting, eta=1.0)).flatten()
-    return float((drawn.weights[:, 2] / size)[size > 0].median())
+def _adds_nothing(steps: Steps, still: Setting) -> bool:
+    rest, _ = steps.left(still)
+    return steps.is_silent(rest, torch.ones(len(rest), dtype=torch.bool))
 
 
-def _eta(few: Steps, setting: Setting) -> float:
-    """The eta in (0, 1) of DDIM whose steps leave noise of std 1, by bisection."""
+def _free(setting: Setting) -> list[Sampler]:
+    """The samplers whose noise may have any size."""
+    return [sampler for sampler in ALL if sampler.louder(setting, 1.0) is not None]
+
+
+def _louder(sampler: Sampler, setting: Setting, share: float) -> Setting:
+    chosen = sampler.louder(setting, share)
+    assert chosen is not None
+    return chosen
+
+
+def _by_share(steps: Steps, drawn: Drawn, setting: Setting, sampler: Sampler) -> Setting:
+    """Of a free sampler the setting with the noise that the steps add, whatever their means."""
+    loudest = _louder(sampler, setting, 1.0)
+    size = steps.oracle.sigma(steps.level.at(drawn.some), loudest).flatten()
+    share = float((drawn.weights[:, 2] / size)[size > 0].median())
+    return _louder(sampler, setting, share)
+
+
+def _by_spread(few: Steps, setting: Setting, sampler: Sampler) -> Setting:
+    """Of a free sampler the setting whose steps leave noise of std 1, by bisection."""
     low, high = 0.01, 1.0
     for _ in range(20):
         middle = (low + high) / 2
-        if float(few.spreads(replace(setting, eta=middle)).mean()) > 0:
+        if float(few.spreads(_louder(sampler, setting, middle)).mean()) > 0:
             low = middle
         else:
             high = middle
-    return round((low + high) / 2, 3)
+    return _louder(sampler, setting, round((low + high) / 2, 3))
+
+
+def _fits(few: Steps, kind: Setting) -> bool:
+    """True if what is left is of std 1 and none of it is the model's output.
+
+    A chain that is only too quiet leaves part of its mean: some of the model's output.
+    """
+    rest, size = few.left(kind)
+    z, output = rest / size, few.run.out[few.calls]
+    mixed = abs(float((z * output).mean() / (z.std() * output.std())))
+    spread = float((z.flatten(1).std(dim=1) - 1).abs().max())
+    return mixed < SIX * z.numel() ** -0.5 and spread < of_a_step(z[0].numel())

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from compare.measure.probe import PIXELS, SEED, SHAPE, Probe, probe, visits
 from compare.measure.tolerances import FACTOR, UNIT, propagated
 from compare.measure.values import Expected, deviation
 from compare.oracle import F64, Level, Oracle, Setting
+from compare.oracle.samplers import BY_NAME
 
 STRIDES = (1, 2, 4, 10, 50)
 STRIDES_OF_OWN = (1, 2, 3, 4, 7, 10)  # also such as do not divide T
@@ -60,10 +60,9 @@ def _parallel(row: Tensor, z: Tensor) -> bool:
 
 
 def loud(subject: Subject) -> Scheduler | None:
-    """The scheduler whose steps draw: the base one, or that of eta = 1."""
-    if subject.setting.eta is None or subject.setting.eta > 0:
-        return subject.scheduler()
-    return subject.offers(eta=1.0)
+    """The scheduler whose steps draw: the base one, or one that is changed so that it does."""
+    base = subject.setting
+    return subject.offers(**BY_NAME[base.sampler].loud(base))
 
 
 def loud_noise(subject: Subject) -> tuple[Tensor, int]:
@@ -149,46 +148,21 @@ def mean_bound(
     oracle: Oracle, out: Tensor, x: Tensor, given: Tensor | None, level: Level, setting: Setting
 ) -> Tensor:
     """Allowed deviation of a mean; its terms are rounded one by one, so errors do not cancel."""
-    zero = torch.zeros_like(x)
+    sampler = oracle.sampler(setting)
 
     def x_0(at: Level) -> Tensor:
         return oracle.x_0(setting.prediction_type, out, x, at) if given is None else given
 
-    def from_x_0(at: Level) -> Tensor:
-        if setting.eta is None:
-            return oracle.mean(x_0(at), zero, at)
-        return oracle.ddim_mean(x_0(at), zero, at, setting.eta * oracle.std("fixed_small", at))
-
-    def from_x_t(at: Level) -> Tensor:
-        if setting.eta is None:
-            return oracle.mean(zero, x, at)
-        eps = oracle.ddim_eps(out, x, x_0(at), at, setting)
-        if setting.use_clipped_model_output and oracle.rederived is not None:
-            eps = oracle.rederived(x, oracle.limit(x_0(at), setting), at)
-        return oracle.ddim_mean(zero, eps, at, setting.eta * oracle.std("fixed_small", at))
-
     bound = 1e-6 * rounding(x, out)  # where the right coefficient is 0
-    for part in (from_x_0, from_x_t):
+    for part in sampler.terms(oracle, out, x, x_0, setting):
         bound = bound + propagated(part, level, part(level).abs())
-        if setting.eta is None:  # beta and 1 - alpha-bar may be rounded each by itself
-            bound = bound + rounding(part(level)) / (1 - level.alpha_bar)
-    if given is None or setting.eta is not None:
-        noise, signal = (1 - level.alpha_bar).sqrt(), level.alpha_bar.sqrt()
-        raw = rounding(x.abs() + noise * out.abs()) / signal.clamp(min=1e-12)
-        eps = rounding(x.abs() + signal * x_0(level).abs()) / noise
-        if setting.eta is None:
-            bound = bound + oracle.mean(raw, zero, level).abs()
-        else:
-            sigma = setting.eta * oracle.std("fixed_small", level)
-            if setting.use_clipped_model_output:  # x_t - signal x_0 cancels: round each by itself
-                for a, b in ((x, zero), (zero, x_0(level))):
-                    eps = eps + propagated(partial(_rederived, oracle, a, b), level, zero)
-            bound = bound + oracle.ddim_mean(raw * (given is None), eps, level, sigma).abs()
-    return bound
-
-
-def _rederived(oracle: Oracle, x: Tensor, x_0: Tensor, at: Level) -> Tensor:
-    return 0 * x if oracle.rederived is None else oracle.rederived(x, x_0, at)
+        bound = bound + rounding(part(level)) * sampler.roughness(level)
+    noise, signal = (1 - level.alpha_bar).sqrt(), level.alpha_bar.sqrt()
+    raw = rounding(x.abs() + noise * out.abs()) / signal.clamp(min=1e-12)
+    eps = rounding(x.abs() + signal * x_0(level).abs()) / noise
+    for part in sampler.cancelling(oracle, x, x_0(level), setting):
+        eps = eps + propagated(part, level, torch.zeros_like(x))
+    return bound + sampler.moved(oracle, raw if given is None else None, eps, level, setting)
 
 
 def curves_of_mean(probe: Probe) -> Tensor:

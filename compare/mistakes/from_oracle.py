@@ -112,7 +112,7 @@ class Scheduler:
 
     def _at(self, t: int, setting: Setting) -> tuple[Level, Tensor, bool]:
         """The level of t in the list, the size of its noise, and whether there is any."""
-        key = (t, setting.eta)
+        key = (t, setting)
         if key not in self._known:
             i = self._listed.index(t)
             following = self._listed[i + 1] if i + 1 < len(self._listed) else -1
@@ -138,7 +138,8 @@ class DDIM(Scheduler):
         generator: Any = None,
     ) -> Step:
         """One reverse step with sigma = eta sqrt(beta-tilde)."""
-        setting = replace(self.setting, eta=eta, use_clipped_model_output=use_clipped_model_output)
+        setting = replace(self.setting, sampler="ddim", eta=eta)
+        setting = replace(setting, use_clipped_model_output=use_clipped_model_output)
         return self._step(model_output, timestep, sample, generator, setting)
 
 

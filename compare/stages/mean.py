@@ -23,6 +23,7 @@ from compare.measure.step import (
 )
 from compare.measure.values import Expected, deviation, values
 from compare.oracle import F64, Level, Oracle
+from compare.oracle.samplers import BY_NAME
 from compare.stages.prediction import FAR_OUT, FAR_X, Steps, kinds
 from compare.stages.stage import Stage
 
@@ -50,11 +51,7 @@ def _full(subject: Subject) -> list[tuple[str, Scheduler, Steps]]:
         "sigmoid": {"beta_schedule": "sigmoid"},
         "last-alpha": {"set_alpha_to_one": False},
     }
-    if base.eta is not None:
-        for kind, _, _ in kinds_of:
-            for eta in (0.5, 1.0):
-                others[f"eta={eta}-{kind}"] = {"eta": eta, "prediction_type": kind}
-        others["last-alpha-eta=1"] = {"set_alpha_to_one": False, "eta": 1.0}
+    others |= BY_NAME[base.sampler].means([kind for kind, _, _ in kinds_of])
     return kinds_of + [
         (name, scheduler, some_steps(T, 16))
         for name, scheduler in subject.all_offered(others).items()
@@ -130,13 +127,7 @@ def _limited(subject: Subject) -> dict[str, Scheduler]:
     wanted["clipped-large"] = {"clip_sample": True, "variance_type": "fixed_large"}
     for kind in ("sample", "v_prediction"):
         wanted[f"clipped-{kind}"] = {"clip_sample": True, "prediction_type": kind}
-    if subject.setting.eta is not None:
-        for clip, eta in ((True, 0.0), (True, 1.0), (False, 0.5)):
-            wanted[f"rederived-{clip}-{eta}"] = {
-                "use_clipped_model_output": True,
-                "clip_sample": clip,
-                "eta": eta,
-            }
+    wanted |= BY_NAME[subject.setting.sampler].limited()
     return subject.all_offered(wanted)
 
 

@@ -30,6 +30,7 @@ from compare.measure.step import (
 from compare.measure.tolerances import TOLERANCES, propagated
 from compare.measure.values import values
 from compare.oracle import F64, Level, Oracle
+from compare.oracle.samplers import BY_NAME
 from compare.stages.loop import judge_loop
 from compare.stages.stage import Stage
 
@@ -70,8 +71,7 @@ def _walked(subject: Subject) -> Iterator[tuple[str, Scheduler, tuple[int | None
     everything, lengths = subject.level == "full", tuple(_lengths(subject))
     wanted: dict[str, dict] = {"clipped": {"clip_sample": True}, "plain": {"clip_sample": False}}
     wanted["threshold"] = {"thresholding": True, "sample_max_value": 1.5}
-    if subject.setting.eta is not None:
-        wanted["clipped-eta=1"] = {"clip_sample": True, "eta": 1.0}
+    wanted |= BY_NAME[subject.setting.sampler].walked()
     for kind in KINDS if everything else ():
         wanted[f"clipped-{kind}"] = {"clip_sample": True, "prediction_type": kind}
     walked: list = []

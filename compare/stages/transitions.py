@@ -13,7 +13,7 @@ from compare.candidate.loop_calls import Run
 from compare.candidate.replay import Drawn
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, within, yes_no
-from compare.measure.loop_steps import HUGE, Steps, clear, finite, kind_of_step
+from compare.measure.loop_steps import HUGE, Steps, clear, finite, kind_of_step, silent
 from compare.measure.noise import apart_from_x
 from compare.measure.noise_law import SIX, statistics
 from compare.measure.step import mean_bound, rounding
@@ -150,7 +150,8 @@ def _left(steps: Steps, chosen: Setting) -> Iterator[Check]:
     rest, size = steps.left(chosen)
     loud = (size > 0).flatten()
     if not bool(loud.all()):
-        what = "of DDIM, eta = 0 (a convention)" if chosen.eta == 0 else "as looked for"
+        kind = oracle.sampler(chosen).words(chosen)
+        what = f"as those of {kind} (a convention)" if chosen in silent(chosen) else "as looked for"
         yield yes_no(
             "sampling/loop/silent",
             steps.is_silent(rest, ~loud),

@@ -19,10 +19,10 @@ from compare.measure.step import chain, level_of, loud, noise_row, strided, wher
 from compare.measure.tolerances import propagated
 from compare.measure.values import Expected, values
 from compare.oracle import F64, Level, Oracle
+from compare.oracle.samplers import BY_NAME
+from compare.oracle.samplers.sampler import Changes
 from compare.stages.prediction import Steps
 from compare.stages.stage import Stage
-
-KINDS = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log")
 
 
 def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
@@ -37,31 +37,29 @@ def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         id = f"variance/{name}"
         yield from guarded(id, _of_full(id, scheduler, oracle, steps))
     for spacing, n in strided(subject):
-        for kind in _kinds(subject):
+        for kind, changes in _kinds(subject).items():
             if kind.endswith("_log") and n != 10 and subject.level == "quick":
                 continue
             id = f"variance/{kind}/{spacing}-{n}"
-            yield from guarded(id, _of_short(id, subject, oracle, kind, spacing, n))
+            short = subject.offers(**changes, timestep_spacing=spacing)
+            if short is not None:
+                yield from guarded(id, _of_short(id, short, oracle, spacing, n))
     learned = subject.offers(variance_type="learned_range")
     if learned is not None and "variance_type" in subject.named:
         yield from guarded("variance/learned_range", _learned(learned, oracle))
 
 
-def _kinds(subject: Subject) -> dict[str, Scheduler]:
-    """The variance types that are offered, the base one first; `eta` takes their place in DDIM."""
-    base = subject.setting
-    if base.eta is not None:
-        etas = sorted({base.eta, 0.0, 0.5, 1.0}, key=lambda eta: eta != base.eta)
-        return subject.all_offered({f"eta={eta}": {"eta": eta} for eta in etas})
-    kinds = sorted(KINDS, key=lambda kind: kind != base.variance_type)
-    return subject.all_offered({kind: {"variance_type": kind} for kind in kinds})
+def _kinds(subject: Subject) -> dict[str, Changes]:
+    """The kinds of noise that are offered, by name, the base one first."""
+    sizes = BY_NAME[subject.setting.sampler].sizes(subject.setting)
+    return {kind: sizes[kind] for kind in subject.all_offered(sizes)}
 
 
 def _full(subject: Subject) -> list[tuple[str, Scheduler, Steps]]:
     T, quick = subject.setting.num_train_timesteps, subject.level == "quick"
     kinds = [
         (kind, scheduler, some_steps(T) if kind.endswith("_log") and quick else None)
-        for kind, scheduler in _kinds(subject).items()
+        for kind, scheduler in subject.all_offered(_kinds(subject)).items()
     ]
     wanted: dict[str, dict] = {
         "cosine": {"beta_schedule": "squaredcos_cap_v2"},
@@ -81,13 +79,9 @@ def _of_full(id: str, scheduler: Scheduler, oracle: Oracle, steps: Steps) -> Ite
 
 
 def _of_short(
-    id: str, subject: Subject, oracle: Oracle, kind: str, spacing: str, n: int
+    id: str, scheduler: Scheduler, oracle: Oracle, spacing: str, n: int
 ) -> Iterator[Check]:
-    changes = {"eta": float(kind[4:])} if kind.startswith("eta=") else {"variance_type": kind}
-    scheduler = subject.offers(**changes, timestep_spacing=spacing)
-    if scheduler is None:
-        return
-    seen = chain(subject, oracle, spacing, n)
+    seen = chain(scheduler.subject, oracle, spacing, n)
     same = scheduler.setting == seen.scheduler.setting
     rows = seen.rows if same else probe(scheduler, n, None, True)
     yield _size(id, scheduler, oracle, rows, seen.prev)

@@ -18,6 +18,7 @@ from compare.measure.step import OWN, SPACINGS
 from compare.measure.tolerances import log_snr
 from compare.measure.values import deviation
 from compare.oracle import F64, Oracle, Setting
+from compare.oracle.samplers import BY_NAME
 from compare.stages.schedule import FAMILIES, bound
 from compare.stages.timesteps import may_be_list
 from compare.verdict.step_conventions import read_step
@@ -207,7 +208,7 @@ def _card(subject: Subject) -> dict[str, str]:
         if s.beta_schedule in ("own", "squaredcos_cap_v2")
         else f" {s.beta_start:g}..{s.beta_end:g}"
     )
-    spread = s.variance_type if s.eta is None else f"DDIM, eta={s.eta:g}"
+    spread = BY_NAME[s.sampler].words(s)
     clip = s.clip_sample_range if s.clip_sample else "none"
     card = {
         "t base": f"{subject.t_base}",

@@ -12,9 +12,10 @@ from compare.candidate.subject import Subject
 from compare.measure.check import Check
 from compare.mistakes import BY_ID, Mistake
 from compare.oracle import Oracle
+from compare.oracle.samplers import BY_NAME as BY_SAMPLER
 from compare.stages.stage import Stage
 from compare.verdict.diffusers import Finding, shared
-from compare.verdict.nearest import NOT_COMPUTABLE, kind_of, nearest, passing, readings
+from compare.verdict.nearest import NOT_COMPUTABLE, nearest, passing, readings
 from compare.verdict.report import Diagnosis
 
 ORDER = [stage.name for stage in stages.ALL]
@@ -29,7 +30,8 @@ def mark_known(
     """
     found: dict[str, Finding] = {}
     failing = {c.id for c in checks if c.status == "differs"}
-    findings = [f for f in shared(kind_of(subject)) if f.bug and BY_ID[f.bug].stage == stage.name]
+    known = shared(subject.setting.sampler)
+    findings = [f for f in known if f.bug and BY_ID[f.bug].stage == stage.name]
     trials = [*combinations(findings, 1), *combinations(findings, 2)]
     for trial in [tuple(before), *trials] if before else trials:
         if not failing:
@@ -166,7 +168,8 @@ def _best(
     names = [stage.name for stage in left]
     # A loop that goes wrong is named as such before a step's formula that would look the same.
     for mistake in sorted(mistakes, key=lambda m: m.stage not in names):
-        if mistake.only == "ddim" and kind_of(subject) == "ddpm" and subject.has("step"):
+        other = mistake.only in BY_SAMPLER and mistake.only != subject.setting.sampler
+        if other and subject.has("step"):
             continue
         if mistake.only == "v_loss" and subject.setting.prediction_type != "v_prediction":
             continue

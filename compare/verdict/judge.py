@@ -23,16 +23,17 @@ from compare.candidate.subject import Subject
 from compare.measure.check import Check, note
 from compare.mistakes import MISTAKES
 from compare.oracle import Oracle, Setting
+from compare.oracle.samplers import ALL as SAMPLERS
 from compare.stages.stage import Stage
 from compare.verdict import conventions, curves
-from compare.verdict.diagnose import diagnose, kind_of, mark_known
+from compare.verdict.diagnose import diagnose, mark_known
 from compare.verdict.diffusers import Finding, gone
 from compare.verdict.report import Report
 
 SPECS = {
     f"{name}:{kind}Scheduler": name
     for name in ("scratch", "diffusers")
-    for kind in ("DDPM", "DDIM")
+    for kind in (sampler.name.upper() for sampler in SAMPLERS)
 }
 Progress = Callable[[str, list[Check]], None]
 
@@ -234,7 +235,7 @@ def _beside(report: Report, subject: Subject, itself: str, both: bool) -> None:
     curves_of = {itself: {n: {itself: v} for n, v in curves.measured(subject).items()}}
     measured = {itself: {c.id: c.measured for c in report.checks}}
     for name in {"scratch", "diffusers"} - {itself}:
-        column = _column(name, kind_of(subject), report.level, report.seed, asked)
+        column = _column(name, subject.setting.sampler, report.level, report.seed, asked)
         measured[name] = {c.id: c.measured for c in column.checks}
         curves_of[name] = column.curves
         if both:

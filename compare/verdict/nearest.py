@@ -18,6 +18,7 @@ from compare.measure.probe import probe
 from compare.measure.step import curves_of_mean, level_of, loud, replayed_noise
 from compare.mistakes import Mistake
 from compare.oracle import F64, Oracle
+from compare.oracle.samplers import BY_NAME
 from compare.stages.stage import Stage
 
 SAME = 1e-4  # relative: float32 rounding, also of 1 - alpha-bar at small t
@@ -26,19 +27,12 @@ NOT_COMPUTABLE = (RuntimeError, IndexError, ValueError)  # a wrong formula on th
 FEW = 3  # wrong steps that are told one by one
 
 
-def kind_of(subject: Subject) -> str:
-    """`"ddim"` or `"ddpm"`."""
-    return "ddpm" if subject.setting.eta is None else "ddim"
-
-
 def readings(subject: Subject) -> Iterator[Subject]:
     """The candidate with each reading of a variance that it does not name."""
     yield subject
-    named = "variance_type" in subject.named or not subject.has("step")
-    if not named and subject.setting.eta is None:
-        for kind in ("fixed_small", "fixed_large"):
-            if kind != subject.setting.variance_type:
-                yield subject.reading(variance_type=kind)
+    if "variance_type" not in subject.named and subject.has("step"):
+        for setting in BY_NAME[subject.setting.sampler].readings(subject.setting):
+            yield subject.reading(**vars(setting))
 
 
 def passing(subject: Subject, stage: Stage, oracle: Oracle) -> set[str]:
@@ -59,7 +53,7 @@ def nearest(subject: Subject, stage: Stage, base: Oracle, mistakes: tuple[Mistak
     # x0-hat is judged in the mean where it is hidden
     of = ("prediction", "mean") if name == "mean" else (name,)
     known = [m for m in mistakes if m.stage in of]
-    trials = [m for m in known if m.only in ("", kind_of(subject), "loss", "sample")]
+    trials = [m for m in known if m.only in ("", subject.setting.sampler, "loss", "sample")]
     try:
         for scheduler in (subject.scheduler(), loud(subject) or subject.scheduler()):
             seen = _curves(scheduler, name)

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from compare.candidate.scheduler import Scheduler
+from compare.measure.loop_steps import silent
 from compare.measure.probe import OUT, SHAPE, X
 from compare.oracle import F64, Level, Oracle, Setting
+from compare.oracle.samplers import BY_NAME
 
 RIGHT = Oracle()
 FAR = 1e3  # x0-hat far outside any range that a person would clip to
@@ -27,23 +29,25 @@ def read_step(scheduler: Scheduler, known: set[str]) -> Setting:
     level = RIGHT.level(table, t, t - 1, base)
     rows = torch.stack([_rows(scheduler, int(i), float(table[int(i)]) ** 0.5) for i in t])
     setting = _kind(rows, level, base, known)
-    if "variance_type" not in known and setting.eta is None:
-        setting = replace(setting, variance_type=_variance(scheduler, setting, table))
+    if "variance_type" not in known:
+        setting = _variance(scheduler, setting, table)
     if "clip_sample" not in known:
         setting = replace(setting, **_clip(scheduler, setting, table, rows[:, 2]))
     return setting
 
 
 def _kind(rows: Tensor, level: Level, base: Setting, known: set[str]) -> Setting:
-    """What the model predicts, and whether the step is DDPM's or DDIM's, with which eta."""
+    """What the model predicts, and whose step it is: DDPM's, or DDIM's with which eta."""
     settings = [base]
     if "prediction_type" not in known:
         kinds = ("epsilon", "sample", "v_prediction")
         settings = [replace(base, prediction_type=kind) for kind in kinds]
-    if base.eta is None and not bool(rows[:, 0].any()):
-        settings += [replace(s, eta=0.0) for s in settings]
-    etas = _etas(rows, level) if base.eta is None else []
-    between = [replace(base, prediction_type="epsilon", eta=eta) for eta in etas]
+    told = base.sampler != Setting.sampler  # by the options that its step names
+    if not told and not bool(rows[:, 0].any()):
+        settings += [still for setting in settings for still in silent(setting)]
+    etas = [] if told else _etas(rows, level)
+    ddim = replace(base, sampler="ddim", prediction_type="epsilon")
+    between = [replace(ddim, eta=eta) for eta in etas]
     fitting = [s for s in between if _mean_gap(rows, level, s) < EXACT]
     return (fitting or [_nearest(rows, level, settings) or base])[0]
 
@@ -61,8 +65,8 @@ def _nearest(rows: Tensor, level: Level, settings: list[Setting]) -> Setting | N
 
     for setting in settings:
         for mistake in MISTAKES:
-            kind = "" if setting.eta is None else "ddim"
-            if mistake.stage in ("prediction", "mean") and mistake.only in ("", kind):
+            kinds = ("", setting.sampler)
+            if mistake.stage in ("prediction", "mean") and mistake.only in kinds:
                 gap = _mean_gap(rows, level, setting, mistake.oracle())
                 if gap < EXACT:
                     return setting
@@ -100,19 +104,21 @@ def _mean_gap(rows: Tensor, level: Level, setting: Setting, oracle: Oracle = RIG
     return max(gaps)
 
 
-def _variance(built: Scheduler, setting: Setting, table: Tensor) -> str:
-    """The kind whose ratio between t = 1 and mid-chain is nearest."""
-    T = setting.num_train_timesteps
+def _variance(built: Scheduler, setting: Setting, table: Tensor) -> Setting:
+    """The reading whose ratio between t = 1 and mid-chain is nearest."""
+    T, readings = setting.num_train_timesteps, BY_NAME[setting.sampler].readings(setting)
+    if not readings:
+        return setting
     t = torch.tensor([[min(1, T - 1)], [T // 2]])
     level = RIGHT.level(table, t, t - 1, setting)
     nothing = torch.zeros(SHAPE)
     sizes = [float(built.step(nothing, int(i), nothing, 3).prev.abs().max()) for i in t]
     z = sizes[1] / max(float(RIGHT.std("fixed_small", level)[1]), 1e-12)
-    gaps = {}
-    for kind in ("fixed_small", "fixed_large"):
-        wanted = float(RIGHT.std(kind, level)[0]) * z
-        gaps[kind] = abs(sizes[0] - wanted)
-    return min(gaps, key=lambda kind: gaps[kind])
+
+    def off(reading: Setting) -> float:
+        return abs(sizes[0] - float(RIGHT.std(reading.variance_type, level)[0]) * z)
+
+    return min([setting, *readings], key=off)
 
 
 def _clip(built: Scheduler, setting: Setting, table: Tensor, small: Tensor) -> dict[str, Any]:
@@ -138,16 +144,21 @@ def _clip(built: Scheduler, setting: Setting, table: Tensor, small: Tensor) -> d
         reach.append(_reach(sign, moved, level, replace(setting, clip_sample=True)))
         rederived = replace(setting, clip_sample=True, use_clipped_model_output=True)
         again.append(_reach(sign, moved, level, rederived))
-    shown = [float(a.x_0.flatten()[0]) for a in answers if a.x_0 is not None]
-    flat = [float(a.prev.flatten()[0]) for a in answers]
-    for saturated in (shown, reach, kink, flat) if setting.eta is None else (reach, again, shown):
-        sizes = sorted(abs(r) for r in saturated)
+    seen = {
+        "shown": [float(a.x_0.flatten()[0]) for a in answers if a.x_0 is not None],
+        "reach": reach,
+        "again": again,
+        "kink": kink,
+        "flat": [float(a.prev.flatten()[0]) for a in answers],
+    }
+    for where in BY_NAME[setting.sampler].clip_shows:
+        sizes = sorted(abs(r) for r in seen[where])
         if sizes and 0 < sizes[-1] < 100 and sizes[-1] - sizes[0] < 0.02 * sizes[-1]:
             digits = 3 if sizes[-1] - sizes[0] < 1e-3 * sizes[-1] else 2  # a wrong step blurs it
             return {
                 "clip_sample": True,
                 "clip_sample_range": float(f"{sizes[1]:.{digits}g}"),
-                "use_clipped_model_output": saturated is again,
+                "use_clipped_model_output": where == "again",
             }
     return {"clip_sample": False}
 

@@ -1,0 +1,117 @@
+"""The parts of a reverse step that every sampler is made of: level, x0-hat, size and noise."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from compare.oracle.setting import F64, Setting
+
+
+@dataclass(frozen=True)
+class Level:
+    """Where in the chain a step stands: `t`, the step before it in the list, and their alpha-bars.
+
+    All are tensors of one shape that broadcasts against the sample; `prev` is -1 before the first.
+    """
+
+    table: Tensor
+    t: Tensor
+    prev: Tensor
+    alpha_bar: Tensor
+    alpha_bar_prev: Tensor
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Level":
+        """The same places with every tensor but the table changed, such as in its shape."""
+        names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
+        return replace(self, **{name: change(getattr(self, name)) for name in names})
+
+    def at(self, which: slice | Tensor) -> "Level":
+        """Some of the places, along the first axis."""
+        return self.map(lambda values: values[which])
+
+    def nudged(self, name: str, relative: float) -> "Level":
+        """The same place with one alpha-bar off by a rounding error (1 stays 1)."""
+        value = getattr(self, name)
+        moved = torch.where(value < 1, (value * (1 + relative)).clamp(max=1 - 1e-16), value)
+        return replace(self, **{name: moved})
+
+    def roughened(self, relative: float) -> "Level":
+        """The same place, every other entry of the table off by a rounding error."""
+        moved = torch.minimum(self.table * (1 + relative), self.table.clamp(min=1 - 1e-16))
+        every_other = torch.arange(len(self.table)) % 2 == 0
+        return replace(self, table=torch.where(every_other, moved, self.table))
+
+
+def level(table: Tensor, t: Tensor, prev: Tensor, setting: Setting) -> Level:
+    """Reads alpha_bar_t and alpha_bar of the previous step, which is 1 before the first."""
+    first = 1.0 if setting.set_alpha_to_one else float(table[0])
+    before = torch.where(prev >= 0, table[prev.clamp(min=0)], torch.tensor(first, dtype=F64))
+    return Level(table, t, prev, table[t], before)
+
+
+def x_0(prediction_type: str, out: Tensor, x_t: Tensor, level: Level) -> Tensor:
+    """x0-hat from what the model returns: Ho et al. eq. 15; Salimans & Ho, appendix D."""
+    signal, noise = level.alpha_bar.sqrt(), (1 - level.alpha_bar).sqrt()
+    if prediction_type == "epsilon":
+        return (x_t - noise * out) / signal
+    if prediction_type == "v_prediction":
+        return signal * x_t - noise * out
+    return out
+
+
+def limit(x_0: Tensor, setting: Setting) -> Tensor:
+    """Clipping, or dynamic thresholding per image (Saharia et al. 2022, section 2.3).
+
+    `x_0` is (..., b, pixels).
+    """
+    if setting.thresholding:
+        s = torch.quantile(x_0.abs(), setting.dynamic_thresholding_ratio, dim=-1, keepdim=True)
+        s = s.clamp(1, max(setting.sample_max_value, 1))
+        return x_0.clamp(-s, s) / s
+    if setting.clip_sample:
+        return x_0.clamp(-setting.clip_sample_range, setting.clip_sample_range)
+    return x_0
+
+
+def std(variance_type: str, level: Level, out: Tensor | None = None) -> Tensor:
+    """The standard deviation of a step: sqrt(beta), sqrt(beta-tilde), or learned between the two.
+
+    Ho et al. eq. 7 and section 3.2; `learned_range`: N&D eq. 15 with `out` in [-1, 1].
+    """
+    ab, prev = level.alpha_bar, level.alpha_bar_prev
+    beta = 1 - ab / prev
+    small = (1 - prev) / (1 - ab) * beta
+    if variance_type in ("fixed_large", "fixed_large_log"):
+        return beta.sqrt()
+    if variance_type == "learned_range":
+        assert out is not None
+        frac = (out + 1) / 2
+        return torch.exp(0.5 * (frac * beta.log() + (1 - frac) * small.clamp(min=1e-20).log()))
+    return small.clamp(min=0).sqrt()
+
+
+def noisy(level: Level) -> Tensor:
+    """Noise is added while a previous step exists: Ho et al. algorithm 2, line 3."""
+    return level.prev >= 0
+
+
+def draw(shape: tuple[int, ...], generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
+    """z ~ N(0, 1): Ho et al. algorithm 2."""
+    return torch.randn(shape, generator=generator, dtype=dtype)
+
+
+def noise_of(z: Tensor, out: Tensor) -> Tensor:
+    """What multiplies the standard deviation: the fresh z, whatever the model returned."""
+    return z
+
+
+def eps_from_x_0(x_t: Tensor, x_0: Tensor, level: Level) -> Tensor:
+    """(x_t - sqrt(alpha_bar) x_0) / sqrt(1 - alpha_bar): Ho et al. eq. 4 solved for the noise."""
+    return (x_t - level.alpha_bar.sqrt() * x_0) / (1 - level.alpha_bar).sqrt()
+
+
+def finish(x_prev: Tensor, setting: Setting) -> Tensor:
+    """Nothing is done to x_{t-1} itself."""
+    return x_prev
