@@ -1,12 +1,14 @@
 """What the oracle expects of a probed step, given the candidate's own earlier stages."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
 from compare.measure.probe import PIXELS, SEED, SHAPE, Probe, probe, visits
@@ -37,7 +39,9 @@ def level_of(oracle: Oracle, table: Tensor, probe: Probe, setting: Setting) -> L
 
 def replayed_noise(subject: Subject, oracle: Oracle) -> Tensor | None:
     """(1, 8) the z that a step draws when every source is set to the probe's seed, if known."""
-    return replayed(loud_noise(subject)[0], oracle)
+    with suppress(Broken):  # a step that gives no answer is told by the stages that ask for it
+        return replayed(loud_noise(subject)[0], oracle)
+    return None
 
 
 def replayed(row: Tensor | None, oracle: Oracle) -> Tensor | None:
