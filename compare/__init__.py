@@ -7,6 +7,24 @@
     def test_scheduler(check): assert check.passed, check.message
 
 On the command line: `ddpm compare --candidate mine.py:MyScheduler`.
+
+What is where, from the bottom up; imports go one way:
+
+    oracle/     the papers once, in float64; every formula a seam that a mistake replaces
+    candidate/  somebody else's code: loaded, built, called; every answer is kept
+    measure/    from answers to numbers, each with how far from right it may be
+    stages/     what is judged, a file each: yields checks of a subject against an oracle
+    mistakes/   the catalogue: each wrong formula once, with its words and what to write instead
+    backends/   both backends without a candidate: networks, training, the organ swap
+    verdict/    conventions, diagnosis, what is known of Diffusers, the report and its page
+    cli.py      the arguments; the candidate runs in a process of its own
+
+How a verdict comes about (`verdict/judge.py`): a name is loaded (`candidate/load.py`) and becomes a
+`Subject`, which builds schedulers and keeps what they answer. `verdict/conventions.py` reads off
+what the candidate does without naming it. Each stage of `stages.ALL` yields checks of the subject
+against the right oracle. If one fails, `verdict/diagnose.py` reads the same stages with an oracle
+in which one formula is a mistake of the catalogue, up to the first check that does not hold: the
+mistake with which all hold is the diagnosis. The candidate is not called again for that.
 """
 
 from typing import Any, Literal
