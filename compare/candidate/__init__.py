@@ -1,9 +1,9 @@
 """Somebody else's code: loaded, built, called and remembered.
 
-    load       a name becomes an object; `Adapter` is the door for code that is no scheduler class
-    subject    a candidate: what it offers, its conventions, all its answers
-    scheduler  one scheduler that it built, called positionally
-    spy        the model that a loop or a loss is given, and exact denoisers
-    loop_calls, loss_calls, replay
-               what a loop or a loss was seen to do
+load       a name becomes an object; `Adapter` is the door for code that is no scheduler class
+subject    a candidate: what it offers, its conventions, all its answers
+scheduler  one scheduler that it built, called positionally
+spy        the model that a loop or a loss is given, and exact denoisers
+loop_calls, loss_calls, replay
+           what a loop or a loss was seen to do
 """

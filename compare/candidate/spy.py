@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compare.oracle import F64, Oracle, Setting
+from compare.oracle import F64, Inputs, Oracle, Setting
 
 CENTRE, SPREAD = 0.1, 0.2  # of the data that the exact denoiser knows: x0-hat never leaves [-1, 1]
 
@@ -131,9 +131,8 @@ def sample_of(oracle: Oracle, setting: Setting, n: int | None = None, uint8: boo
             level = oracle.level(table, at, prev, setting)
             stream = _reseeded(generator) if loop.reseeds else generator
             z = normal(shape, stream).to(F64) if following[t] >= 0 else torch.zeros(())
-            before = x.to(F64)
-            x = oracle.step(out, before, z, level, setting, memory).float()
-            memory = oracle.keep(out, before, level, setting)
+            given = Inputs(out, x.to(F64), level, setting, memory=memory)
+            x, memory = oracle.step(given, z).float(), oracle.keep(given)
         model.train(training)
         return _picture(x, loop.codec) if uint8 else x
 

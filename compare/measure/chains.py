@@ -27,7 +27,7 @@ from compare.candidate.subject import Subject
 from compare.measure.noise import Evidence, Noise, at_the_end, of_noise, silent
 from compare.measure.step import mean_bound
 from compare.measure.tolerances import log_snr, propagated
-from compare.oracle import F64, Level, Oracle, Setting
+from compare.oracle import F64, Inputs, Level, Oracle, Setting
 
 PIXELS = (1, 2, 2)
 IMAGES = {True: 1024, False: 2048}  # of the full chain; of shorter ones
@@ -151,7 +151,7 @@ def _end_of_oracle(
     for i in range(len(listed)):
         out, at = answer(x, t[i : i + 1]), level.at(slice(i, i + 1))
         mean = oracle.step_mean(out, x, at, setting, memory=memory)[0]
-        memory = oracle.keep(out, x, at, setting)
+        memory = oracle.keep(Inputs(out, x, at, setting, memory=memory))
         if bool(sigma[i] != 0):
             z = oracle.draw(tuple(x.shape), stream, torch.float32).to(F64)
             mean = mean + sigma[i] * oracle.noise_of(z, out)

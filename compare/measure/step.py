@@ -14,7 +14,7 @@ from compare.candidate.subject import Subject
 from compare.measure.probe import PIXELS, SEED, SHAPE, Probe, probe, visits
 from compare.measure.tolerances import FACTOR, UNIT, propagated
 from compare.measure.values import Expected, deviation
-from compare.oracle import F64, Level, Oracle, Setting
+from compare.oracle import F64, Inputs, Level, Oracle, Setting
 from compare.oracle.samplers import BY_NAME
 
 STRIDES = (1, 2, 4, 10, 50)
@@ -152,19 +152,19 @@ def mean_bound(
     oracle: Oracle, out: Tensor, x: Tensor, given: Tensor | None, level: Level, setting: Setting
 ) -> Tensor:
     """Allowed deviation of a mean; its terms are rounded one by one, so errors do not cancel."""
-    sampler = oracle.sampler(setting)
+    sampler, asked = oracle.sampler(setting), Inputs(out, x, level, setting, given)
 
     def x_0(at: Level) -> Tensor:
         return oracle.x_0(setting.prediction_type, out, x, at) if given is None else given
 
     bound = 1e-6 * rounding(x, out)  # where the right coefficient is 0
-    for part in sampler.terms(oracle, out, x, x_0, setting):
+    for part in sampler.terms(oracle, asked, x_0):
         bound = bound + propagated(part, level, part(level).abs())
         bound = bound + rounding(part(level)) * sampler.roughness(level)
     noise, signal = (1 - level.alpha_bar).sqrt(), level.alpha_bar.sqrt()
     raw = rounding(x.abs() + noise * out.abs()) / signal.clamp(min=1e-12)
     eps = rounding(x.abs() + signal * x_0(level).abs()) / noise
-    for part in sampler.cancelling(oracle, x, x_0(level), setting):
+    for part in sampler.cancelling(oracle, asked, x_0(level)):
         eps = eps + propagated(part, level, torch.zeros_like(x))
     return bound + sampler.moved(oracle, raw if given is None else None, eps, level, setting)
 

@@ -22,6 +22,7 @@ from compare.oracle.forward import add_noise, velocity
 from compare.oracle.samplers import BY_NAME, Sampler
 from compare.oracle.samplers.ddim import ddim_eps, ddim_mean, rederived
 from compare.oracle.samplers.ddpm import mean
+from compare.oracle.samplers.sampler import Inputs
 from compare.oracle.schedule import betas, cosine_betas, table, zero_terminal_snr
 from compare.oracle.setting import F64, Setting
 from compare.oracle.step import (
@@ -40,6 +41,7 @@ from compare.oracle.timesteps import previous, timesteps
 
 __all__ = [
     "F64",
+    "Inputs",
     "Level",
     "Loop",
     "Loss",
@@ -124,23 +126,15 @@ class Oracle:
         given: Tensor | None = None,
         memory: Any = None,
     ) -> Tensor:
-        """x_{t-1} before noise; `given` is a candidate's own (clipped) x0-hat in place of ours."""
-        return self.sampler(setting).mean(self, out, x_t, level, setting, given, memory)
+        """x_{t-1} before noise; see `Inputs`."""
+        at = Inputs(out, x_t, level, setting, given, memory)
+        return self.sampler(setting).mean(self, at)
 
-    def step(
-        self,
-        out: Tensor,
-        x_t: Tensor,
-        z: Tensor,
-        level: Level,
-        setting: Setting,
-        memory: Any = None,
-    ) -> Tensor:
-        """One whole reverse step for model output `out` (..., b, pixels), sample and noise."""
-        noise = self.sigma(level, setting) * self.noise_of(z, out)
-        mean = self.step_mean(out, x_t, level, setting, memory=memory)
-        return self.finish(mean + noise, setting)
+    def step(self, at: Inputs, z: Tensor) -> Tensor:
+        """One whole reverse step, with the noise z ~ N(0, 1)."""
+        noise = self.sigma(at.level, at.setting) * self.noise_of(z, at.out)
+        return self.finish(self.sampler(at.setting).mean(self, at) + noise, at.setting)
 
-    def keep(self, out: Tensor, x_t: Tensor, level: Level, setting: Setting) -> Any:
+    def keep(self, at: Inputs) -> Any:
         """What the next step of a chain is told of this one."""
-        return self.sampler(setting).keep(self, out, x_t, level, setting)
+        return self.sampler(at.setting).keep(self, at)

@@ -1,11 +1,11 @@
 """From checks to a verdict.
 
-    judge        one comparison from candidate to report
-    conventions, step_conventions
-                 what a candidate does without naming it
-    diagnose     failing checks become the name of the formula that is wrong
-    nearest      a hint, where no mistake fits exactly
-    diffusers    where Diffusers is wrong: findings with a command, a value and an effect
-    report, page, curves
-                 what is said, printed, written as JSON and drawn
+judge        one comparison from candidate to report
+conventions, step_conventions
+             what a candidate does without naming it
+diagnose     failing checks become the name of the formula that is wrong
+nearest      a hint, where no mistake fits exactly
+diffusers    where Diffusers is wrong: findings with a command, a value and an effect
+report, page, curves
+             what is said, printed, written as JSON and drawn
 """

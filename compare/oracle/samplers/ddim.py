@@ -1,12 +1,11 @@
 """DDIM: a step along the predicted noise, with fresh noise of any size up to DDPM's."""
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from compare.oracle.samplers.sampler import Changes, Formulas, Term
+from compare.oracle.samplers.sampler import Changes, Formulas, Inputs, Sampler, Term
 from compare.oracle.setting import Setting
 from compare.oracle.step import Level, eps_from_x_0
 
@@ -31,15 +30,12 @@ def rederived(x_t: Tensor, x_0: Tensor, level: Level) -> Tensor:
     return eps_from_x_0(x_t, x_0, level)
 
 
-class DDIM:
-    """Song et al. section 4.1; see `Sampler` for what each method is."""
+class DDIM(Sampler):
+    """Song et al. section 4.1."""
 
     name = "ddim"
     own = ("eta", "use_clipped_model_output")
     clip_shows = ("reach", "again", "shown")
-
-    def readings(self, setting: Setting) -> list[Setting]:
-        return []
 
     def words(self, setting: Setting) -> str:
         return f"DDIM, eta={setting.eta:g}"
@@ -48,58 +44,41 @@ class DDIM:
         """eta sqrt(beta-tilde): Song et al. eq. 16."""
         return setting.eta * f.std("fixed_small", level)
 
-    def mean(
-        self,
-        f: Formulas,
-        out: Tensor,
-        x_t: Tensor,
-        level: Level,
-        setting: Setting,
-        given: Tensor | None = None,
-        memory: Any = None,
-    ) -> Tensor:
-        raw = f.x_0(setting.prediction_type, out, x_t, level)
-        x_0 = f.limit(raw, setting) if given is None else given
+    def mean(self, f: Formulas, at: Inputs) -> Tensor:
+        setting, level = at.setting, at.level
+        raw = f.x_0(setting.prediction_type, at.out, at.x_t, level)
+        x_0 = f.limit(raw, setting) if at.given is None else at.given
         limited = setting.clip_sample or setting.thresholding
-        eps = f.ddim_eps(out, x_t, raw if given is None or limited else given, level, setting)
+        shown = raw if at.given is None or limited else at.given
+        eps = f.ddim_eps(at.out, at.x_t, shown, level, setting)
         if setting.use_clipped_model_output and f.rederived is not None:
-            eps = f.rederived(x_t, x_0, level)
+            eps = f.rederived(at.x_t, x_0, level)
         return f.ddim_mean(x_0, eps, level, self.sigma(f, level, setting))
 
-    def keep(self, f: Formulas, out: Tensor, x_t: Tensor, level: Level, setting: Setting) -> None:
-        return None
+    def terms(self, f: Formulas, at: Inputs, x_0: Term) -> tuple[Term, ...]:
+        zero, setting = torch.zeros_like(at.x_t), at.setting
 
-    def terms(
-        self, f: Formulas, out: Tensor, x_t: Tensor, x_0: Term, setting: Setting
-    ) -> tuple[Term, ...]:
-        zero = torch.zeros_like(x_t)
+        def from_x_0(level: Level) -> Tensor:
+            return f.ddim_mean(x_0(level), zero, level, self.sigma(f, level, setting))
 
-        def from_x_0(at: Level) -> Tensor:
-            return f.ddim_mean(x_0(at), zero, at, self.sigma(f, at, setting))
-
-        def from_x_t(at: Level) -> Tensor:
-            eps = f.ddim_eps(out, x_t, x_0(at), at, setting)
+        def from_x_t(level: Level) -> Tensor:
+            eps = f.ddim_eps(at.out, at.x_t, x_0(level), level, setting)
             if setting.use_clipped_model_output and f.rederived is not None:
-                eps = f.rederived(x_t, f.limit(x_0(at), setting), at)
-            return f.ddim_mean(zero, eps, at, self.sigma(f, at, setting))
+                eps = f.rederived(at.x_t, f.limit(x_0(level), setting), level)
+            return f.ddim_mean(zero, eps, level, self.sigma(f, level, setting))
 
         return from_x_0, from_x_t
 
-    def roughness(self, level: Level) -> Tensor | float:
-        return 0.0
-
-    def cancelling(
-        self, f: Formulas, x_t: Tensor, x_0: Tensor, setting: Setting
-    ) -> tuple[Term, ...]:
+    def cancelling(self, f: Formulas, at: Inputs, x_0: Tensor) -> tuple[Term, ...]:
         """x_t - signal x_0, each by itself."""
-        if not setting.use_clipped_model_output:
+        if not at.setting.use_clipped_model_output:
             return ()
 
-        def derived(x: Tensor, x_0: Tensor, at: Level) -> Tensor:
-            return 0 * x if f.rederived is None else f.rederived(x, x_0, at)
+        def derived(x: Tensor, x_0: Tensor, level: Level) -> Tensor:
+            return 0 * x if f.rederived is None else f.rederived(x, x_0, level)
 
-        zero = torch.zeros_like(x_t)
-        return lambda at: derived(x_t, zero, at), lambda at: derived(zero, x_0, at)
+        zero = torch.zeros_like(at.x_t)
+        return lambda level: derived(at.x_t, zero, level), lambda level: derived(zero, x_0, level)
 
     def moved(
         self, f: Formulas, x_0: Tensor | None, eps: Tensor, level: Level, setting: Setting

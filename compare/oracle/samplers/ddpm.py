@@ -1,11 +1,10 @@
 """DDPM: a step to the posterior mean, and noise of a fixed variance."""
 
 from dataclasses import replace
-from typing import Any
 
 from torch import Tensor
 
-from compare.oracle.samplers.sampler import Changes, Formulas, Term
+from compare.oracle.samplers.sampler import Changes, Formulas, Inputs, Sampler, Term
 from compare.oracle.setting import Setting
 from compare.oracle.step import Level
 
@@ -20,16 +19,11 @@ def mean(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
     return prev.sqrt() * (1 - alpha) / (1 - ab) * x_0 + alpha.sqrt() * (1 - prev) / (1 - ab) * x_t
 
 
-class DDPM:
-    """Ho et al. algorithm 2; see `Sampler` for what each method is."""
+class DDPM(Sampler):
+    """Ho et al. algorithm 2."""
 
     name = "ddpm"
-    own: tuple[str, ...] = ()
     clip_shows = ("shown", "reach", "kink", "flat")
-
-    def readings(self, setting: Setting) -> list[Setting]:
-        kinds = [kind for kind in FIXED if kind != setting.variance_type]
-        return [replace(setting, variance_type=kind) for kind in kinds]
 
     def words(self, setting: Setting) -> str:
         return setting.variance_type
@@ -37,36 +31,17 @@ class DDPM:
     def sigma(self, f: Formulas, level: Level, setting: Setting) -> Tensor:
         return f.std(setting.variance_type, level)
 
-    def mean(
-        self,
-        f: Formulas,
-        out: Tensor,
-        x_t: Tensor,
-        level: Level,
-        setting: Setting,
-        given: Tensor | None = None,
-        memory: Any = None,
-    ) -> Tensor:
-        raw = f.x_0(setting.prediction_type, out, x_t, level)
-        return f.mean(f.limit(raw, setting) if given is None else given, x_t, level)
+    def mean(self, f: Formulas, at: Inputs) -> Tensor:
+        raw = f.x_0(at.setting.prediction_type, at.out, at.x_t, at.level)
+        return f.mean(f.limit(raw, at.setting) if at.given is None else at.given, at.x_t, at.level)
 
-    def keep(self, f: Formulas, out: Tensor, x_t: Tensor, level: Level, setting: Setting) -> None:
-        return None
-
-    def terms(
-        self, f: Formulas, out: Tensor, x_t: Tensor, x_0: Term, setting: Setting
-    ) -> tuple[Term, ...]:
-        zero = 0 * x_t
-        return lambda at: f.mean(x_0(at), zero, at), lambda at: f.mean(zero, x_t, at)
+    def terms(self, f: Formulas, at: Inputs, x_0: Term) -> tuple[Term, ...]:
+        zero = 0 * at.x_t
+        return lambda lv: f.mean(x_0(lv), zero, lv), lambda lv: f.mean(zero, at.x_t, lv)
 
     def roughness(self, level: Level) -> Tensor | float:
         """beta and 1 - alpha-bar may be rounded each by itself."""
         return 1 / (1 - level.alpha_bar)
-
-    def cancelling(
-        self, f: Formulas, x_t: Tensor, x_0: Tensor, setting: Setting
-    ) -> tuple[Term, ...]:
-        return ()
 
     def moved(
         self, f: Formulas, x_0: Tensor | None, eps: Tensor, level: Level, setting: Setting
@@ -77,17 +52,6 @@ class DDPM:
         kinds = sorted(VARIANCES, key=lambda kind: kind != base.variance_type)
         return {kind: {"variance_type": kind} for kind in kinds}
 
-    def loud(self, base: Setting) -> Changes:
-        return {}
-
-    def means(self, kinds: list[str]) -> dict[str, Changes]:
-        return {}
-
-    def limited(self) -> dict[str, Changes]:
-        return {}
-
-    def walked(self) -> dict[str, Changes]:
-        return {}
-
-    def louder(self, setting: Setting, share: float) -> None:
-        return None
+    def readings(self, setting: Setting) -> list[Setting]:
+        kinds = [kind for kind in FIXED if kind != setting.variance_type]
+        return [replace(setting, variance_type=kind) for kind in kinds]
