@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench import data, page, plotting, runs, trainer
+from workbench import checkpoints, data, page, plotting, runs, trainer
 from workbench.config import DIGITS, RunConfig
+from workbench.files import write_text
+from workbench.metrics import Metrics
 from workbench.sampling import Samples, sample
 
 SHARED_STEPS = 150  # trained by both backends, to lay the loss curves over each other
@@ -84,7 +86,7 @@ def run(
     plotting.save_gif([frame.x_prev for frame in frames], folder / MOVING)
     index = folder / PAGE
     html = write_page(shared_steps, apart, difference, report, folder)
-    runs.write_whole(index, lambda path: path.write_text(html, encoding="utf-8"))
+    write_text(index, html)
     return index
 
 
@@ -121,13 +123,13 @@ def losses_of(
 
     unet, scheduler = trainer.new_parts(config, dataset)
     state = trainer.new_state(unet, config.train)
-    metrics = trainer.Metrics(config.train.batch_size, len(dataset.images))
+    metrics = Metrics(config.train.batch_size, len(dataset.images))
     training = trainer.training_steps(state, scheduler, dataset, config.train, config.seed)
     for _ in tqdm(range(steps), desc=config.backend):
         metrics.add(next(training))
     metrics.read()
     if folder is not None:
-        runs.save_checkpoint(folder, config, state, scheduler, metrics.rows())
+        checkpoints.save(folder, config, state, scheduler, metrics.rows())
     return metrics.losses
 
 

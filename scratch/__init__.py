@@ -24,7 +24,15 @@ The first hour:
 
 from scratch.ddim import DDIMScheduler
 from scratch.ddpm import DDPMScheduler
+from scratch.gaps import chain_problem, config_problem
 from scratch.pipeline import DDPMPipeline
 from scratch.unet import UNet2DModel
 
-__all__ = ["DDIMScheduler", "DDPMPipeline", "DDPMScheduler", "UNet2DModel"]
+__all__ = [
+    "DDIMScheduler",
+    "DDPMPipeline",
+    "DDPMScheduler",
+    "UNet2DModel",
+    "chain_problem",
+    "config_problem",
+]

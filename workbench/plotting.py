@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from workbench.data import to_uint8
-from workbench.runs import write_whole
+from workbench.files import write_whole
 from workbench.sheets import Block, Images, as_tensor, sheet, square, tiled
 
 if TYPE_CHECKING:

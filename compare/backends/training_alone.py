@@ -30,7 +30,7 @@ def judge_trainer(ledger: Ledger, prefix: str, run: Trained) -> None:
         prefix: of their names.
         run: that was trained.
     """
-    from workbench.trainer import sampling_weights
+    from workbench.ema import sampling_weights
 
     wrong = run.modes.index(False) if False in run.modes else None
     ledger.judge(
@@ -50,7 +50,7 @@ def judge_trainer(ledger: Ledger, prefix: str, run: Trained) -> None:
         rounding,
     )
     raw = weights_of(run.state.unet)
-    with sampling_weights(run.state) as lent:
+    with sampling_weights(run.state.unet, run.state.ema) as lent:
         inside = weights_of(lent)
     same_weights(
         ledger, f"{prefix}samples-with", "a weight that is sampled with", inside, run.averaged, {}
