@@ -29,7 +29,7 @@ def data(args: argparse.Namespace) -> "Figure":
 
 def losses(args: argparse.Namespace) -> "Figure":
     """The loss curves of one run or more."""
-    from workbench import plotting, runs
+    from workbench import curves, runs
 
     folders = [Path(name) for name in args.runs]
     names = [folder.name for folder in folders]
@@ -37,19 +37,19 @@ def losses(args: argparse.Namespace) -> "Figure":
         names = args.runs  # runs/a/model and runs/b/model
     metrics = [runs.load_metrics(folder) for folder in folders]
     losses = [[row["loss"] for row in rows if "step" in row] for rows in metrics]
-    return plotting.loss_curves(dict(zip(names, losses, strict=True)))
+    return curves.loss_curves(dict(zip(names, losses, strict=True)))
 
 
 def schedules(args: argparse.Namespace) -> "Figure":
     """beta, alpha-bar and SNR of every family of schedules."""
     from typing import get_args
 
-    from workbench import backends, plotting
+    from workbench import backends, curves
     from workbench.config import BetaSchedule
 
     make = backends.load(args.backend).DDPMScheduler
     T = args.num_train_timesteps
-    return plotting.schedule_curves(
+    return curves.schedule_curves(
         {name: make(num_train_timesteps=T, beta_schedule=name) for name in get_args(BetaSchedule)}
     )
 
@@ -90,12 +90,12 @@ def difference(args: argparse.Namespace) -> "Figure":
 
 def histograms(args: argparse.Namespace) -> "Figure":
     """The pixels of a run's data and of pictures drawn from it."""
-    from workbench import data, plotting, runs
+    from workbench import curves, data, runs
 
     config = runs.load_config(Path(args.run))
     real = data.load(config.data, config.labels, size=config.size).images
     drawn = _draw(args, args.backend).images
-    return plotting.histograms({config.data: real, "drawn": drawn})
+    return curves.histograms({config.data: real, "drawn": drawn})
 
 
 def _draw(args: argparse.Namespace, backend: str, record: int = 0) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench import checkpoints, data, page, plotting, runs, trainer
+from workbench import checkpoints, curves, data, page, plotting, runs, trainer
 from workbench.config import DIGITS, RunConfig
 from workbench.files import write_text
 from workbench.metrics import Metrics
@@ -68,10 +68,10 @@ def run(
     frames = drawn["scratch"].frames
     shown = [frames[i] for i in sorted({round(i * (len(frames) - 1) / 7) for i in range(8)})]
     figures = {
-        "losses": plotting.loss_curves(
+        "losses": curves.loss_curves(
             {"scratch": ours[:shared_steps], "Diffusers": theirs[:shared_steps]}
         ),
-        "whole_run": plotting.loss_curves({"scratch": ours}),
+        "whole_run": curves.loss_curves({"scratch": ours}),
         "digits": plotting.side_by_side(
             drawn["scratch"].images, drawn["diffusers"].images, ("scratch", "Diffusers")
         ),

@@ -150,6 +150,7 @@ ELSEWHERE_TESTED_WITH = {
     "checkpoints": "runs",
     "exercises": "exercise",
     "fields": "config",
+    "look": "plotting",
     "sample": "cli",
     "train": "cli",
 }
