@@ -65,13 +65,26 @@ def run(
     print(report)
 
     print("[4/4] the page")
+    draw_figures(folder, {"scratch": ours, "Diffusers": theirs}, drawn)
+    index = folder / PAGE
+    write_text(index, write_page(shared_steps, apart, difference, report, folder))
+    return index
+
+
+def draw_figures(folder: Path, losses: dict[str, list[float]], drawn: dict[str, Samples]) -> None:
+    """The pictures of the page: curves of the losses, grids, and the way from noise.
+
+    Args:
+        folder: where to write them.
+        losses: of scratch, over the whole run, and of Diffusers, over the shared steps.
+        drawn: by either backend.
+    """
     frames = drawn["scratch"].frames
     shown = [frames[i] for i in sorted({round(i * (len(frames) - 1) / 7) for i in range(8)})]
+    shared = len(losses["Diffusers"])
     figures = {
-        "losses": curves.loss_curves(
-            {"scratch": ours[:shared_steps], "Diffusers": theirs[:shared_steps]}
-        ),
-        "whole_run": curves.loss_curves({"scratch": ours}),
+        "losses": curves.loss_curves({name: each[:shared] for name, each in losses.items()}),
+        "whole_run": curves.loss_curves({"scratch": losses["scratch"]}),
         "digits": plotting.side_by_side(
             drawn["scratch"].images, drawn["diffusers"].images, ("scratch", "Diffusers")
         ),
@@ -84,10 +97,6 @@ def run(
     for name, figure in figures.items():
         plotting.save(figure, folder / f"{name}.png")
     plotting.save_gif([frame.x_prev for frame in frames], folder / MOVING)
-    index = folder / PAGE
-    html = write_page(shared_steps, apart, difference, report, folder)
-    write_text(index, html)
-    return index
 
 
 def prepare(folder: Path) -> None:

@@ -20,7 +20,13 @@ class Metrics:
     rates: list[float] = field(default_factory=list)
     _unread: list[torch.Tensor] = field(default_factory=list)
 
+    def go_on(self, rows: list[dict[str, float]]) -> None:
+        """Start from the rows of the steps that are done."""
+        self.losses = [row["loss"] for row in rows]
+        self.rates = [row["learning_rate"] for row in rows]
+
     def add(self, step: Step) -> None:
+        """One more, its loss unread."""
         self.rates.append(step.learning_rate)
         self._unread.append(step.loss)
 

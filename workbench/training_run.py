@@ -14,7 +14,7 @@ from workbench import checkpoints, processes, runs
 from workbench.config import RunConfig
 from workbench.ema import sampling_weights
 from workbench.metrics import FLUSH_EVERY, Metrics
-from workbench.trainer import new_parts, new_state, training_steps
+from workbench.trainer import TrainingState, new_parts, new_state, training_steps
 
 if TYPE_CHECKING:
     from workbench.data import Dataset
@@ -75,21 +75,10 @@ def train(
     state = new_state(unet.to(device), config.train)
     metrics = Metrics(config.train.batch_size, len(dataset.images))
     if resume:
-        rows = checkpoints.load(folder, state)
-        metrics.losses = [row["loss"] for row in rows]
-        metrics.rates = [row["learning_rate"] for row in rows]
+        metrics.go_on(checkpoints.load(folder, state))
+    kept = _Kept(folder, config, state, scheduler, metrics, draw_grid)
     total = config.train.total_steps(len(dataset.images))
     save_every, grid_every = config.train.save_every, config.train.sample_every or total
-
-    def checkpoint(grid: bool) -> None:
-        metrics.read()
-        if not processes.is_first():
-            return
-        checkpoints.save(folder, config, state, scheduler, metrics.rows())
-        if grid and draw_grid is not None:
-            with sampling_weights(state.unet, state.ema) as sampled:
-                draw_grid(sampled, scheduler, folder / "samples" / f"step_{state.step:06d}.png")
-
     shown = progress and processes.is_first()
     bar = tqdm(total=total, initial=state.step, disable=not shown, desc=config.backend)
     with processes.joined(device), interrupt_asked() as asked, bar:
@@ -102,12 +91,35 @@ def train(
                 metrics.read()
                 bar.set_postfix(metrics.in_words(bar.format_dict["rate"]), refresh=False)
             if stop_now(asked(), done, device):
-                checkpoint(grid=False)
+                kept.save(grid=False)
                 break
             grid = done % grid_every == 0 or done == total
             if grid or done % save_every == 0:
-                checkpoint(grid)
+                kept.save(grid)
     return TrainResult(folder, metrics.losses, metrics.epoch_losses(), state.step == total)
+
+
+@dataclass
+class _Kept:
+    """What the first process writes of a run: checkpoints, and grids of what it draws by then."""
+
+    folder: Path
+    config: RunConfig
+    state: TrainingState
+    scheduler: Any
+    metrics: Metrics
+    draw_grid: Callable[[Any, Any, Path], None] | None
+
+    def save(self, grid: bool) -> None:
+        self.metrics.read()
+        if not processes.is_first():
+            return
+        state = self.state
+        checkpoints.save(self.folder, self.config, state, self.scheduler, self.metrics.rows())
+        if grid and self.draw_grid is not None:
+            path = self.folder / "samples" / f"step_{state.step:06d}.png"
+            with sampling_weights(state.unet, state.ema) as unet:
+                self.draw_grid(unet, self.scheduler, path)
 
 
 def stop_now(asked: bool, done: int, device: torch.device) -> bool:
