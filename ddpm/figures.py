@@ -1,14 +1,19 @@
 """The figures of `ddpm plot`: each reads its arguments, gathers its data and returns a figure."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddpm.options import from_zero, whole
+from ddpm.options import add_options, from_zero, whole
 from workbench.backends import PACKAGES
+from workbench.config import RunConfig
+from workbench.files import new_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+FEW_DATA, FEW_NOISED = 48, 4  # pictures that are shown unless told otherwise, if there are so many
 
 
 def data(args: argparse.Namespace) -> "Figure":
@@ -16,7 +21,7 @@ def data(args: argparse.Namespace) -> "Figure":
     from workbench import data, plotting
 
     dataset = data.load(args.data, args.labels, count=args.count, size=args.size)
-    images, titles = dataset.images[: args.count or FEW["data"]], None
+    images, titles = dataset.images[: args.count or FEW_DATA], None
     if dataset.labels is not None:
         titles = [dataset.class_names[label] for label in dataset.labels[: len(images)].tolist()]
     return plotting.image_grid(images, titles=titles)
@@ -24,7 +29,7 @@ def data(args: argparse.Namespace) -> "Figure":
 
 def losses(args: argparse.Namespace) -> "Figure":
     """The loss curves of one run or more."""
-    from workbench import plotting, runs
+    from workbench import curves, runs
 
     folders = [Path(name) for name in args.runs]
     names = [folder.name for folder in folders]
@@ -32,19 +37,19 @@ def losses(args: argparse.Namespace) -> "Figure":
         names = args.runs  # runs/a/model and runs/b/model
     metrics = [runs.load_metrics(folder) for folder in folders]
     losses = [[row["loss"] for row in rows if "step" in row] for rows in metrics]
-    return plotting.loss_curves(dict(zip(names, losses, strict=True)))
+    return curves.loss_curves(dict(zip(names, losses, strict=True)))
 
 
 def schedules(args: argparse.Namespace) -> "Figure":
     """beta, alpha-bar and SNR of every family of schedules."""
     from typing import get_args
 
-    from workbench import backends, plotting
+    from workbench import backends, curves
     from workbench.config import BetaSchedule
 
     make = backends.load(args.backend).DDPMScheduler
     T = args.num_train_timesteps
-    return plotting.schedule_curves(
+    return curves.schedule_curves(
         {name: make(num_train_timesteps=T, beta_schedule=name) for name in get_args(BetaSchedule)}
     )
 
@@ -56,7 +61,7 @@ def noising(args: argparse.Namespace) -> "Figure":
     from workbench import backends, data, plotting
 
     images = data.load(args.data, args.labels, count=args.count, size=args.size).images
-    images = images[: args.count or FEW["noising"]]
+    images = images[: args.count or FEW_NOISED]
     T = args.num_train_timesteps
     scheduler = backends.load(args.backend).DDPMScheduler(num_train_timesteps=T)
     generator = torch.Generator().manual_seed(args.seed)
@@ -85,12 +90,12 @@ def difference(args: argparse.Namespace) -> "Figure":
 
 def histograms(args: argparse.Namespace) -> "Figure":
     """The pixels of a run's data and of pictures drawn from it."""
-    from workbench import data, plotting, runs
+    from workbench import curves, data, runs
 
     config = runs.load_config(Path(args.run))
     real = data.load(config.data, config.labels, size=config.size).images
     drawn = _draw(args, args.backend).images
-    return plotting.histograms({config.data: real, "drawn": drawn})
+    return curves.histograms({config.data: real, "drawn": drawn})
 
 
 def _draw(args: argparse.Namespace, backend: str, record: int = 0) -> Any:
@@ -111,50 +116,102 @@ def _draw(args: argparse.Namespace, backend: str, record: int = 0) -> Any:
     )
 
 
+class Plot(NamedTuple):
+    """A figure of `ddpm plot`: what draws it, and what adds its own arguments."""
+
+    draw: Callable[[argparse.Namespace], "Figure"]
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+
+
+def _of_data(parser: argparse.ArgumentParser) -> None:
+    _add_data(parser, f"pictures (default: {FEW_DATA})")
+
+
+def _of_losses(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
+
+
+def _of_schedules(parser: argparse.ArgumentParser) -> None:
+    _add_timesteps(parser)
+    _add_backend(parser)
+
+
+def _of_noising(parser: argparse.ArgumentParser) -> None:
+    _add_data(parser, f"pictures (default: {FEW_NOISED})")
+    _add_timesteps(parser)
+    _add_backend(parser)
+    _add_seed(parser)
+
+
+def _of_trajectory(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser, count=4)
+    _add_backend(parser)
+
+
+def _of_difference(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser, count=4)
+
+
+def _of_histograms(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser, count=64)
+    _add_backend(parser)
+
+
+def _add_data(parser: argparse.ArgumentParser, count: str) -> None:
+    parser.add_argument("--data", default="sprites", help="default: %(default)s")
+    add_options(parser, RunConfig, ("labels", "size"))
+    parser.set_defaults(labels=None, size=None)
+    parser.add_argument("--count", type=whole, help=count)
+
+
+def _add_run(parser: argparse.ArgumentParser, count: int) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+    parser.add_argument("--steps", type=whole, help="timesteps to visit (default: all)")
+    parser.add_argument(
+        "--count", type=whole, default=count, help="pictures (default: %(default)s)"
+    )
+    _add_seed(parser)
+
+
+def _add_timesteps(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--num-train-timesteps", type=whole, default=500, help="T (default: 500)")
+
+
+def _add_backend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backend", choices=PACKAGES, default="scratch", help="default: scratch")
+
+
+def _add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=from_zero, default=0, help="default: %(default)s")
+
+
 FIGURES = {
-    "data": data,
-    "losses": losses,
-    "schedules": schedules,
-    "noising": noising,
-    "trajectory": trajectory,
-    "difference": difference,
-    "histograms": histograms,
+    "data": Plot(data, _of_data),
+    "losses": Plot(losses, _of_losses),
+    "schedules": Plot(schedules, _of_schedules),
+    "noising": Plot(noising, _of_noising),
+    "trajectory": Plot(trajectory, _of_trajectory),
+    "difference": Plot(difference, _of_difference),
+    "histograms": Plot(histograms, _of_histograms),
 }
-
-
-# How many pictures a figure shows unless told otherwise; of data, as many of them as there are.
-FEW = {"data": 48, "noising": 4, "trajectory": 4, "difference": 4, "histograms": 64}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-command for each figure."""
     figures = parser.add_subparsers(title="figures", dest="figure", required=True, metavar="FIGURE")
-    for name, draw in FIGURES.items():
-        text = (draw.__doc__ or "").rstrip(".")
+    for name, plot in FIGURES.items():
+        text = (plot.draw.__doc__ or "").rstrip(".")
         one = figures.add_parser(name, help=text, description=text)
-        if name in ("data", "noising"):
-            one.add_argument("--data", default="sprites", help="default: %(default)s")
-            one.add_argument("--labels", help="a .npy file of labels for --data")
-            one.add_argument("--size", type=whole, help="side to bring a folder's pictures to")
-        if name == "losses":
-            one.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
-        if name in ("trajectory", "difference", "histograms"):
-            one.add_argument("run", metavar="RUN", help="a run folder")
-            one.add_argument("--steps", type=whole, help="timesteps to visit (default: all)")
-        if name in ("schedules", "noising"):
-            one.add_argument(
-                "--num-train-timesteps", type=whole, default=500, help="T (default: 500)"
-            )
-        if name in ("schedules", "noising", "trajectory", "histograms"):
-            one.add_argument(
-                "--backend", choices=PACKAGES, default="scratch", help="default: scratch"
-            )
-        if name in FEW:
-            usual = None if name in ("data", "noising") else FEW[name]
-            one.add_argument(
-                "--count", type=whole, default=usual, help=f"pictures (default: {FEW[name]})"
-            )
-        if name not in ("data", "losses", "schedules"):
-            one.add_argument("--seed", type=from_zero, default=0, help="default: %(default)s")
+        plot.add_arguments(one)
         one.add_argument("--output", help=f"a .png, .svg or .pdf (default: {name}.png)")
         one.add_argument("--force", action="store_true", help="replace what exists")
+
+
+def main(args: argparse.Namespace) -> int:
+    """`ddpm plot`: one figure into a file; 0."""
+    from workbench import plotting
+
+    output = new_file(args.output or f"{args.figure}.png", args.force, plotting.SUFFIXES)
+    plotting.save(FIGURES[args.figure].draw(args), output)
+    print(output)
+    return 0

@@ -1,8 +1,13 @@
 """Pieces of the command line: a parser with one-line errors, readers of values, a run's options."""
 
 import argparse
-from collections.abc import Callable
-from typing import Any, NoReturn, get_args, get_type_hints
+from collections.abc import Callable, Iterable
+from types import UnionType
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+
+from workbench.fields import Range, options_of
+
+Arguments = argparse.ArgumentParser | argparse._ArgumentGroup
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,69 +72,49 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
 
 
-def number_or_none(text: str) -> float | None:
-    """`none` -> None, else a number."""
-    return None if text == "none" else number(text)
+def or_none(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """`none` -> None, else what `read` makes of it."""
+    return lambda text: None if text == "none" else read(text)
 
 
-# Each option of a run: its name, how it is read (None: a switch, or the choices of the config's
-# field), and its help.
-Options = tuple[tuple[str, Callable[[str], Any] | None, str], ...]
-MODEL: Options = (
-    ("channels", widths, "width of each level, finest first, such as 32,64"),
-    ("layers_per_block", whole, "residual blocks a level"),
-    ("attention", flags, "which levels have attention, such as no,yes"),
-    ("norm_num_groups", whole, "groups of each GroupNorm"),
-    ("dropout", number, "dropout probability"),
-)
-DIFFUSION: Options = (
-    ("num_train_timesteps", whole, "T, how many noise levels"),
-    ("beta_schedule", None, "how beta grows"),
-    ("beta_start", number, "the first beta"),
-    ("beta_end", number, "the last beta"),
-    ("prediction_type", None, "what the network predicts"),
-    ("variance_type", None, "the variance of a reverse step"),
-    ("clip_sample", None, "clip the prediction of x_0 to [-1, 1]"),
-    ("timestep_spacing", None, "which timesteps a shorter chain visits"),
-    ("rescale_betas_zero_snr", None, "make the last noise level pure noise"),
-)
-TRAIN: Options = (
-    ("batch_size", whole, "images a step"),
-    ("steps", whole, "optimizer steps"),
-    ("epochs", number, "passes through the data, instead of --steps"),
-    ("optimizer", None, "which optimizer"),
-    ("learning_rate", number, "the highest learning rate"),
-    ("weight_decay", number, "the optimizer's weight decay"),
-    ("lr_schedule", None, "constant, or falling along half a cosine"),
-    ("warmup_steps", from_zero, "steps over which the rate rises"),
-    ("gradient_clip", number_or_none, "largest norm of the gradient, or none"),
-    ("ema_decay", number_or_none, "decay of the averaged weights, or none"),
-    ("bf16", None, "run the network under bfloat16 autocast"),
-    ("flip", None, "mirror half of the images"),
-    ("class_conditional", None, "tell the network the labels"),
-    ("label_dropout", number, "how often it is not told"),
-    ("draw_on", None, "which generator draws noise"),
-    ("save_every", whole, "steps between checkpoints"),
-    ("sample_every", whole, "steps between sample grids"),
-)
+READERS: dict[Any, Callable[[str], Any]] = {
+    int: whole,
+    float: number,
+    str: str,
+    tuple[int, ...]: widths,
+    tuple[bool, ...]: flags,
+}
 
 
-def add_options(
-    parser: argparse.ArgumentParser, title: str, config: type, options: Options
-) -> None:
-    """Add one argument for each option of a config; one that is not given leaves no trace."""
-    group = parser.add_argument_group(title, argument_default=argparse.SUPPRESS)
-    hints = get_type_hints(config)
-    for name, read, text in options:
-        flag = "--" + name.replace("_", "-")
-        if read is not None:
-            group.add_argument(flag, type=read, help=text)
-        elif hints[name] is bool:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+def reader(annotation: Any, allowed: Range) -> Callable[[str], Any]:
+    """How a field of a config is read: by its type, and from 0 on if that is in its range."""
+    if get_origin(annotation) is UnionType:
+        read = reader(get_args(annotation)[0], allowed)  # the other one is None
+        return read if read is str else or_none(read)
+    return from_zero if annotation is int and 0 in allowed else READERS[annotation]
+
+
+def add_options(parser: Arguments, config: type, names: Iterable[str] | None = None) -> None:
+    """Add one argument for each option of a config; one that is not given leaves no trace.
+
+    Args:
+        parser: or a group of its arguments.
+        config: a dataclass with fields that are a `workbench.fields.option`.
+        names: of the options, if not all.
+    """
+    hints, found = get_type_hints(config), options_of(config)
+    for name in found if names is None else names:
+        said, annotation = found[name], hints[name]
+        how: dict[str, Any] = {"help": said["help"], "default": argparse.SUPPRESS}
+        if annotation is bool:
+            how["action"] = argparse.BooleanOptionalAction
+        elif get_origin(annotation) is Literal:
+            how["choices"] = get_args(annotation)
         else:
-            group.add_argument(flag, choices=get_args(hints[name]), help=text)
+            how["type"] = reader(annotation, said["range"])
+        parser.add_argument("--" + name.replace("_", "-"), **how)
 
 
-def given(args: argparse.Namespace, options: Options) -> dict[str, Any]:
-    """The options of a group that were given on the command line."""
-    return {name: vars(args)[name] for name, *_ in options if name in args}
+def given(args: argparse.Namespace, config: type) -> dict[str, Any]:
+    """The options of a config that were given on the command line."""
+    return {name: vars(args)[name] for name in options_of(config) if name in args}

@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench import data, page, plotting, runs, trainer
+from workbench import checkpoints, curves, data, page, plotting, runs, trainer
 from workbench.config import DIGITS, RunConfig
+from workbench.files import write_text
+from workbench.metrics import Metrics
 from workbench.sampling import Samples, sample
 
 SHARED_STEPS = 150  # trained by both backends, to lay the loss curves over each other
@@ -63,13 +65,26 @@ def run(
     print(report)
 
     print("[4/4] the page")
+    draw_figures(folder, {"scratch": ours, "Diffusers": theirs}, drawn)
+    index = folder / PAGE
+    write_text(index, write_page(shared_steps, apart, difference, report, folder))
+    return index
+
+
+def draw_figures(folder: Path, losses: dict[str, list[float]], drawn: dict[str, Samples]) -> None:
+    """The pictures of the page: curves of the losses, grids, and the way from noise.
+
+    Args:
+        folder: where to write them.
+        losses: of scratch, over the whole run, and of Diffusers, over the shared steps.
+        drawn: by either backend.
+    """
     frames = drawn["scratch"].frames
     shown = [frames[i] for i in sorted({round(i * (len(frames) - 1) / 7) for i in range(8)})]
+    shared = len(losses["Diffusers"])
     figures = {
-        "losses": plotting.loss_curves(
-            {"scratch": ours[:shared_steps], "Diffusers": theirs[:shared_steps]}
-        ),
-        "whole_run": plotting.loss_curves({"scratch": ours}),
+        "losses": curves.loss_curves({name: each[:shared] for name, each in losses.items()}),
+        "whole_run": curves.loss_curves({"scratch": losses["scratch"]}),
         "digits": plotting.side_by_side(
             drawn["scratch"].images, drawn["diffusers"].images, ("scratch", "Diffusers")
         ),
@@ -82,10 +97,6 @@ def run(
     for name, figure in figures.items():
         plotting.save(figure, folder / f"{name}.png")
     plotting.save_gif([frame.x_prev for frame in frames], folder / MOVING)
-    index = folder / PAGE
-    html = write_page(shared_steps, apart, difference, report, folder)
-    runs.write_whole(index, lambda path: path.write_text(html, encoding="utf-8"))
-    return index
 
 
 def prepare(folder: Path) -> None:
@@ -121,13 +132,13 @@ def losses_of(
 
     unet, scheduler = trainer.new_parts(config, dataset)
     state = trainer.new_state(unet, config.train)
-    metrics = trainer.Metrics(config.train.batch_size, len(dataset.images))
+    metrics = Metrics(config.train.batch_size, len(dataset.images))
     training = trainer.training_steps(state, scheduler, dataset, config.train, config.seed)
     for _ in tqdm(range(steps), desc=config.backend):
         metrics.add(next(training))
     metrics.read()
     if folder is not None:
-        runs.save_checkpoint(folder, config, state, scheduler, metrics.rows())
+        checkpoints.save(folder, config, state, scheduler, metrics.rows())
     return metrics.losses
 
 
@@ -145,53 +156,51 @@ def write_page(
 ) -> str:
     """The page of the tour, with the pictures that lie in `folder`."""
     verdict = "They are the same model." if report.passed else "They are not the same: see below."
-    return page.page(
+    return page.document(
         "DDPM, side by side: the tour",
-        f"One diffusion model, written twice: in plain PyTorch and with Diffusers. {verdict}",
-        [
-            page.section(
-                "Two trainers, one curve",
-                page.text(
-                    f"Both backends started from the same weights and saw the same images, "
-                    f"timesteps and noise for {shared_steps} steps. The largest difference of "
-                    f"their losses is {apart:.1e}."
-                ),
-                page.picture(
-                    folder / "losses.png", "Loss curves of both backends, one hiding the other"
-                ),
+        page.section(
+            "Two trainers, one curve",
+            page.text(
+                f"Both backends started from the same weights and saw the same images, "
+                f"timesteps and noise for {shared_steps} steps. The largest difference of "
+                f"their losses is {apart:.1e}."
             ),
-            page.section(
-                "One trained model, two samplers",
-                page.text(
-                    "The model that scratch trained, saved once, loaded and sampled by both "
-                    f"backends with the same seed. The largest difference of a pixel is "
-                    f"{difference:.1e}, where black is 0 and white is 1."
-                ),
-                page.picture(
-                    folder / "digits.png",
-                    "Two equal grids of sixteen drawn digits, and their difference",
-                ),
-                page.picture(folder / "whole_run.png", "The loss over the whole training run"),
+            page.picture(
+                folder / "losses.png", "Loss curves of both backends, one hiding the other"
             ),
-            page.section(
-                "From noise to digits",
-                page.picture(
-                    folder / "trajectory.png",
-                    "Digits coming out of noise, and what the model believed them to be",
-                    "Above: x at growing steps. Below: the x_0 that the model saw in it.",
-                ),
-                page.picture(folder / MOVING, "The same as a moving picture"),
+        ),
+        page.section(
+            "One trained model, two samplers",
+            page.text(
+                "The model that scratch trained, saved once, loaded and sampled by both "
+                f"backends with the same seed. The largest difference of a pixel is "
+                f"{difference:.1e}, where black is 0 and white is 1."
             ),
-            page.section("The verdict", page.code(str(report))),
-            page.section(
-                "Go on from here",
-                page.code(
-                    f"ddpm sample {folder / MODEL} --backend diffusers\n"
-                    f"ddpm sample {folder / MODEL} --sampler ddim --steps 50\n"
-                    "ddpm train --data sprites --preset sprites\n"
-                    "ddpm compare --template > mine.py\n"
-                    "ddpm compare --candidate mine.py:MyScheduler"
-                ),
+            page.picture(
+                folder / "digits.png",
+                "Two equal grids of sixteen drawn digits, and their difference",
             ),
-        ],
+            page.picture(folder / "whole_run.png", "The loss over the whole training run"),
+        ),
+        page.section(
+            "From noise to digits",
+            page.picture(
+                folder / "trajectory.png",
+                "Digits coming out of noise, and what the model believed them to be",
+                "Above: x at growing steps. Below: the x_0 that the model saw in it.",
+            ),
+            page.picture(folder / MOVING, "The same as a moving picture"),
+        ),
+        page.section("The verdict", page.code(str(report))),
+        page.section(
+            "Go on from here",
+            page.code(
+                f"ddpm sample {folder / MODEL} --backend diffusers\n"
+                f"ddpm sample {folder / MODEL} --sampler ddim --steps 50\n"
+                "ddpm train --data sprites --preset sprites\n"
+                "ddpm compare --template > mine.py\n"
+                "ddpm compare --candidate mine.py:MyScheduler"
+            ),
+        ),
+        lead=f"One diffusion model, written twice: in plain PyTorch and with Diffusers. {verdict}",
     )

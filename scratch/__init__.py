@@ -25,9 +25,17 @@ When you need it:
 12. `compare/oracle/__init__.py`: the same formulas a third time, as the judge.
 """
 
+from scratch.compat.gaps import chain_problem, config_problem
 from scratch.ddim import DDIMScheduler
 from scratch.ddpm import DDPMScheduler
 from scratch.pipeline import DDPMPipeline
 from scratch.unet import UNet2DModel
 
-__all__ = ["DDIMScheduler", "DDPMPipeline", "DDPMScheduler", "UNet2DModel"]
+__all__ = [
+    "DDIMScheduler",
+    "DDPMPipeline",
+    "DDPMScheduler",
+    "UNet2DModel",
+    "chain_problem",
+    "config_problem",
+]

@@ -49,6 +49,19 @@ def tiny() -> Callable[..., RunConfig]:
 
 
 @pytest.fixture
+def everything() -> dict[str, Any]:
+    """Changes for `tiny`: whatever draws or keeps something, all at once."""
+    return {
+        "dropout": 0.2,
+        "flip": True,
+        "class_conditional": True,
+        "warmup_steps": 1,
+        "optimizer": "adam",
+        "ema_decay": 0.9,
+    }
+
+
+@pytest.fixture
 def dataset() -> Dataset:
     """Ten labelled noise pictures (10, 1, 8, 8)."""
     images = torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,54 @@ def test_workbench_reaches_backends_through_one_door_and_knows_nothing_above(pat
         assert top not in ("compare", "ddpm"), f"{path.name} imports {name}"
 
 
+def graph(packages: tuple[str, ...]) -> dict[str, set[str]]:
+    """Each module of some packages, and those that it imports: at its top, inside, or for types."""
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for package in packages
+        for path in files(package)
+    }
+    found: dict[str, set[str]] = {module: set() for module in paths}
+    for module, path in paths.items():
+        for _, name, _ in imports(path):
+            parts = name.split(".")
+            parents = [".".join(parts[:i]) for i in range(len(parts), 0, -1)]
+            meant = next((parent for parent in parents if parent in paths), module)
+            found[module] |= {meant} - {module}
+    return found
+
+
+def circle(imported: dict[str, set[str]]) -> list[str]:
+    """A module, one that it imports, and so on back to the first; empty if there is no circle."""
+    try:
+        TopologicalSorter(imported).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_a_circle_would_be_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) in (
+        [*"acba"], [*"bacb"], [*"cbac"],
+    )  # fmt: skip
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+    assert "workbench.config" in graph(PACKAGES)["ddpm.train"]
+    assert "workbench.training_run" in graph(PACKAGES)["ddpm.train"]  # inside a function
+
+
+@pytest.mark.parametrize("package", ["scratch", "with_diffusers", "workbench", "ddpm"])
+def test_no_modules_import_each_other(package: str) -> None:
+    assert circle(graph((package,))) == []
+
+
+def test_no_packages_import_each_other() -> None:
+    between: dict[str, set[str]] = {package: set() for package in PACKAGES}
+    for module, imported in graph(PACKAGES).items():
+        package = module.split(".")[0]
+        between[package] |= {name.split(".")[0] for name in imported} - {package}
+    assert circle(between) == []
+
+
 def test_the_oracle_stands_apart_from_both_backends() -> None:
     for path in (ROOT / "compare" / "oracle").rglob("*.py"):
         for top, name, _ in imports(path):
@@ -107,12 +156,21 @@ TESTED_WITH = {
     "unet": "network",
 }
 
+ELSEWHERE_TESTED_WITH = {
+    "checkpoints": "runs",
+    "exercises": "exercise",
+    "fields": "config",
+    "look": "plotting",
+    "sample": "cli",
+    "train": "cli",
+}
+
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_tests_mirror_the_folders(package: str) -> None:
     for path in files(package):
         if not path.stem.startswith("__"):
-            known = TESTED_WITH if package == "compare" else {"exercises": "exercise"}
+            known = TESTED_WITH if package == "compare" else ELSEWHERE_TESTED_WITH
             name = known.get(path.stem, path.stem)
             assert (ROOT / "tests" / package / f"test_{name}.py").exists(), path
 

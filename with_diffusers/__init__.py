@@ -25,9 +25,20 @@ What to know of each:
     `norm_num_groups` is 32 unless told otherwise, and a level 32 channels wide cannot see t then.
     In training mode when made, in eval mode when `from_pretrained` read it.
 
-What the library lacks or gets wrong, and what to do about it: `with_diffusers.gaps`.
+Before you sample, `config_problem(scheduler)` and `chain_problem(scheduler, num_inference_steps)`
+say why the pictures would be wrong; of `scratch` they are always None. What the library lacks or
+gets wrong, and what to do about it: `with_diffusers.gaps`.
 """
 
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 
-__all__ = ["DDIMScheduler", "DDPMPipeline", "DDPMScheduler", "UNet2DModel"]
+from with_diffusers.gaps import chain_problem, config_problem
+
+__all__ = [
+    "DDIMScheduler",
+    "DDPMPipeline",
+    "DDPMScheduler",
+    "UNet2DModel",
+    "chain_problem",
+    "config_problem",
+]

@@ -15,7 +15,10 @@ PACKAGES = {"scratch": "scratch", "diffusers": "with_diffusers"}
 
 
 def load(name: str) -> ModuleType:
-    """The backend called `name`: a module with the four classes of `scratch.__all__`.
+    """The backend called `name`: a module with the names of `scratch.__all__`.
+
+    They are four classes, and two functions that say what the backend gets wrong:
+    `config_problem(scheduler)` and `chain_problem(scheduler, num_inference_steps)`.
 
     Args:
         name: `scratch` or `diffusers`. Diffusers is imported only when it is asked for.
@@ -29,12 +32,6 @@ def load(name: str) -> ModuleType:
     if name not in PACKAGES:
         raise ValueError(f"unknown backend {name!r}; choose one of {', '.join(PACKAGES)}")
     return import_ours(PACKAGES[name])
-
-
-def gaps() -> ModuleType:
-    """What Diffusers lacks or gets wrong: `with_diffusers.gaps`."""
-    load("diffusers")
-    return import_module("with_diffusers.gaps")
 
 
 def import_ours(name: str) -> ModuleType:

@@ -6,10 +6,10 @@ folder is its JSON.
 
 import math
 from dataclasses import asdict, dataclass, field, fields
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from workbench.backends import Backend
+from workbench.fields import check_fields, option
 
 BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"]
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
@@ -20,67 +20,34 @@ LearningRateSchedule = Literal["constant", "cosine"]
 DrawOn = Literal["cpu", "device"]
 
 
-def check_types(config: Any) -> None:
-    """Refuse a field that is not what its annotation says, such as a number given as text."""
-    for name, annotation in get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        if not _is_a(annotation, value):
-            raise ValueError(f"{name} must be {_in_words(annotation)}, got {value!r}")
-
-
-def _is_a(annotation: Any, value: Any) -> bool:
-    parts = get_args(annotation)
-    if get_origin(annotation) is Literal:
-        return isinstance(value, str) and value in parts
-    if get_origin(annotation) is UnionType:
-        return any(_is_a(part, value) for part in parts)
-    if get_origin(annotation) is tuple:
-        return isinstance(value, tuple) and all(_is_a(parts[0], item) for item in value)
-    if annotation in (int, float):
-        kinds = int if annotation is int else int | float
-        return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, annotation)
-
-
-def _in_words(annotation: Any) -> str:
-    if get_origin(annotation) is Literal:
-        return f"one of {', '.join(get_args(annotation))}"
-    if get_origin(annotation) is UnionType:
-        return " or ".join(map(_in_words, get_args(annotation)))
-    if get_origin(annotation) is tuple:
-        return f"a tuple, each {_in_words(get_args(annotation)[0])}"
-    words = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
-    return words.get(annotation) or annotation.__name__.replace("NoneType", "None")
-
-
-def check_range(config: Any, least: float, *names: str, below: float = float("inf")) -> None:
-    """Refuse a field that is not in [least, below)."""
-    for name in names:
-        value = getattr(config, name)
-        if not least <= value < below:
-            limit = f"at least {least:g}" + (f" and below {below:g}" if below < 1e300 else "")
-            raise ValueError(f"{name} must be {limit}, got {value!r}")
-
-
 @dataclass(frozen=True)
 class ModelConfig:
     """The UNet's size; pictures' size and channels come from the data."""
 
-    channels: tuple[int, ...] = (32, 64)
-    """Width of each level, finest first; each level below halves height and width."""
-    layers_per_block: int = 2
-    """Residual blocks a level on the way down (one more on the way up)."""
-    attention: tuple[bool, ...] = (False, True)
-    """Which levels have self-attention."""
-    norm_num_groups: int = 8
-    """Groups of each GroupNorm; must divide every width (where it equals one, t is lost there)."""
-    dropout: float = 0.0
-    """Probability of dropping an activation inside a residual block, in [0, 1)."""
+    channels: tuple[int, ...] = option(
+        (32, 64),
+        "width of each level, finest first, such as 32,64; each level below halves the picture",
+    )
+    layers_per_block: int = option(
+        2, "residual blocks a level on the way down (one more on the way up)", least=1
+    )
+    attention: tuple[bool, ...] = option(
+        (False, True), "which levels have self-attention, such as no,yes"
+    )
+    norm_num_groups: int = option(
+        8,
+        "groups of each GroupNorm; must divide every width (where it equals one, t is lost there)",
+        least=1,
+    )
+    dropout: float = option(
+        0.0,
+        "probability of dropping an activation inside a residual block, in [0, 1)",
+        least=0,
+        below=1,
+    )
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, 1, "layers_per_block", "norm_num_groups")
-        check_range(self, 0, "dropout", below=1)
+        check_fields(self)
         if not self.channels or len(self.channels) != len(self.attention):
             raise ValueError(
                 f"channels and attention must have one entry for each level, got {self.channels} "
@@ -135,28 +102,20 @@ class ModelConfig:
 class DiffusionConfig:
     """The scheduler's arguments, in Diffusers' words; see `scratch.DDPMScheduler`."""
 
-    num_train_timesteps: int = 500
-    """T, how many noise levels."""
-    beta_schedule: BetaSchedule = "linear"
-    """How beta grows."""
-    beta_start: float = 0.0001
-    """The first beta."""
-    beta_end: float = 0.02
-    """The last beta."""
-    prediction_type: PredictionType = "epsilon"
-    """What the network predicts: the noise, the image or the velocity."""
-    variance_type: VarianceType = "fixed_small"
-    """Which variance a reverse step has."""
-    clip_sample: bool = True
-    """Whether the prediction of x_0 is clipped to [-1, 1]."""
-    timestep_spacing: Spacing = "leading"
-    """Which timesteps a shorter chain visits."""
-    rescale_betas_zero_snr: bool = False
-    """Whether the last noise level is pure noise."""
+    num_train_timesteps: int = option(500, "T, how many noise levels", least=1)
+    beta_schedule: BetaSchedule = option("linear", "how beta grows")
+    beta_start: float = option(0.0001, "the first beta")
+    beta_end: float = option(0.02, "the last beta")
+    prediction_type: PredictionType = option(
+        "epsilon", "what the network predicts: the noise, the image or the velocity"
+    )
+    variance_type: VarianceType = option("fixed_small", "which variance a reverse step has")
+    clip_sample: bool = option(True, "clip the prediction of x_0 to [-1, 1]")
+    timestep_spacing: Spacing = option("leading", "which timesteps a shorter chain visits")
+    rescale_betas_zero_snr: bool = option(False, "make the last noise level pure noise")
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, 1, "num_train_timesteps")
+        check_fields(self)
 
     def scheduler_arguments(self) -> dict[str, Any]:
         """Constructor arguments of either backend's DDPMScheduler."""
@@ -167,54 +126,50 @@ class DiffusionConfig:
 class TrainConfig:
     """How the weights are learned."""
 
-    batch_size: int = 128
-    """Images a step."""
-    steps: int | None = 600
-    """Optimizer steps; None to count in epochs."""
-    epochs: float | None = None
-    """Times that every image is seen; None to count in steps."""
-    optimizer: Optimizer = "adamw"
-    """Adam, or AdamW with its decoupled weight decay."""
-    learning_rate: float = 1e-3
-    """The highest learning rate."""
-    weight_decay: float = 0.0
-    """Weight decay of the optimizer, in its own sense."""
-    lr_schedule: LearningRateSchedule = "cosine"
-    """Constant, or falling to 0 along a half cosine."""
-    warmup_steps: int = 0
-    """Steps over which the learning rate rises from 0, before either."""
-    gradient_clip: float | None = 1.0
-    """Largest norm of the gradient; None for no clipping."""
-    ema_decay: float | None = 0.995
-    """Decay of the weights' moving average, in [0, 1); None for no average."""
-    bf16: bool = False
-    """Whether the network runs under bfloat16 autocast."""
-    flip: bool = False
-    """Whether half of the images are mirrored left to right."""
-    class_conditional: bool = False
-    """Whether the network is told the labels."""
-    label_dropout: float = 0.1
-    """How often it is not, in [0, 1]; classifier-free guidance needs some."""
-    draw_on: DrawOn = "cpu"
-    """Which generator draws noise and timesteps; the device's own is faster for large images."""
-    save_every: int = 500
-    """Steps between checkpoints."""
-    sample_every: int | None = None
-    """Steps between grids drawn into samples/; None for one at the end."""
+    batch_size: int = option(128, "images a step", least=1)
+    steps: int | None = option(600, "optimizer steps; none to count in epochs", positive=True)
+    epochs: float | None = option(
+        None, "times that every image is seen, instead of --steps", positive=True
+    )
+    optimizer: Optimizer = option("adamw", "Adam, or AdamW with its decoupled weight decay")
+    learning_rate: float = option(1e-3, "the highest learning rate", positive=True)
+    weight_decay: float = option(0.0, "weight decay of the optimizer, in its own sense", least=0)
+    lr_schedule: LearningRateSchedule = option(
+        "cosine", "constant, or falling to 0 along half a cosine"
+    )
+    warmup_steps: int = option(
+        0, "steps over which the learning rate rises from 0, before either", least=0
+    )
+    gradient_clip: float | None = option(
+        1.0, "largest norm of the gradient, or none", positive=True
+    )
+    ema_decay: float | None = option(
+        0.995, "decay of the weights' moving average, in [0, 1), or none", least=0, below=1
+    )
+    bf16: bool = option(False, "run the network under bfloat16 autocast")
+    flip: bool = option(False, "mirror half of the images left to right")
+    class_conditional: bool = option(False, "tell the network the labels")
+    label_dropout: float = option(
+        0.1,
+        "how often it is not told, in [0, 1]; classifier-free guidance needs some",
+        least=0,
+        most=1,
+    )
+    draw_on: DrawOn = option(
+        "cpu",
+        "which generator draws noise and timesteps; the device's own is faster for large images",
+    )
+    save_every: int = option(500, "steps between checkpoints", least=1)
+    sample_every: int | None = option(
+        None,
+        "steps between grids drawn into samples/; none for one at the end",
+        positive=True,
+    )
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, 1, "batch_size", "save_every")
-        check_range(self, 0, "warmup_steps", "weight_decay")
-        check_range(self, 0, "label_dropout", below=1 + 1e-12)
+        check_fields(self)
         if (self.steps is None) == (self.epochs is None):
             raise ValueError(f"give steps or epochs, and not both; got {self.steps}, {self.epochs}")
-        for name in ("steps", "epochs", "learning_rate", "gradient_clip", "sample_every"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be positive, got {value!r}")
-        if self.ema_decay is not None:
-            check_range(self, 0, "ema_decay", below=1)
 
     def total_steps(self, num_images: int) -> int:
         """Optimizer steps of the whole run on `num_images` images; the last epoch is whole."""
@@ -228,25 +183,19 @@ class TrainConfig:
 class RunConfig:
     """Everything that decides the outcome of a run."""
 
-    backend: Backend = "scratch"
-    """Which of the two models trains."""
-    data: str = "digits"
-    """A name or a path for `workbench.data.load`."""
-    labels: str | None = None
-    """A file of labels, for data that have none."""
-    size: int | None = None
-    """Pixels of a side that a folder's pictures are brought to; None for as they are."""
-    seed: int = 0
-    """Decides the first weights and every random number of the run."""
+    backend: Backend = option("scratch", "whose model trains (default: scratch)")
+    data: str = option("digits", "sprites, digits, a .npy or .npz file, or a folder")
+    labels: str | None = option(None, "a .npy file of labels for --data")
+    size: int | None = option(None, "side to bring a folder's pictures to, in pixels", least=1)
+    seed: int = option(
+        0, "of the first weights and every random number of the run (default: 0)", least=0
+    )
     model: ModelConfig = field(default_factory=ModelConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, 0, "seed")
-        if self.size is not None:
-            check_range(self, 1, "size")
+        check_fields(self)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, nested like the dataclasses."""

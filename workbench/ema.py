@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -43,3 +44,13 @@ class EMA:
             yield model
         finally:
             model.load_state_dict(own, strict=False)
+
+
+@contextmanager
+def sampling_weights(unet: Any, ema: EMA | None) -> Iterator[Any]:
+    """The UNet with the weights to sample with: the averaged ones, if there are any."""
+    if ema is None:
+        yield unet
+    else:
+        with ema.applied_to(unet):
+            yield unet

@@ -1,62 +1,28 @@
-"""Figures of images, losses, schedules and trajectories; every function returns the figure.
+"""Figures of images and trajectories, and every figure into a file.
 
 Images come in as (n, c, h, w) tensors in [-1, 1], the range of the data and of the model; as
 (n, h, w, c) arrays in [0, 1] or of uint8; or as lists of PIL pictures. So of a pipeline's output
 types `"np"` and `"pil"` can be drawn as they are; `"pt"`, a tensor in [0, 1], would look washed
-out. Figures are made without pyplot: nothing opens a window, nothing is kept.
+out. Figures are made without pyplot: nothing opens a window, nothing is kept. Curves are in
+`workbench.curves`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import cycle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from workbench.data import to_uint8
-from workbench.runs import write_whole
+from workbench.files import write_whole
+from workbench.look import style
 from workbench.sheets import Block, Images, as_tensor, sheet, square, tiled
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's, which stay apart for every kind of colour vision."""
-LINES = ("-", "--", "-.", ":")  # so that equal curves show through each other
-INK, GREY = "#222222", "#767676"
-STYLE: dict[Any, Any] = {
-    "figure.facecolor": "white",
-    "axes.facecolor": "white",
-    "axes.edgecolor": GREY,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 10,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.8,
-    "text.color": INK,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "lines.linewidth": 1.8,
-    "font.family": ["DejaVu Sans"],
-    "font.size": 10,
-}
 
 
 def image_grid(
@@ -75,69 +41,8 @@ def image_grid(
     pixels = to_uint8(as_tensor(images))  # (n, h, w, c)
     if titles is not None and len(titles) != len(pixels):
         raise ValueError(f"{len(titles)} titles for {len(pixels)} images; expected one for each")
-    with _style():
+    with style():
         return sheet([Block(pixels, square(len(pixels), columns), titles or ())])
-
-
-def loss_curves(losses: Mapping[str, Sequence[float]], window: int | None = None) -> "Figure":
-    """Losses of several runs over the step: faint as they are, and smoothed.
-
-    Args:
-        losses: for each name the loss of step 0, 1, ...
-        window: the smooth curve is the mean of the last so many losses; None for a fiftieth of
-            the longest run.
-
-    Raises:
-        ValueError: there are no losses, or window is below 1.
-    """
-    if not losses or not all(len(run) for run in losses.values()):
-        raise ValueError("there are no losses to draw; expected at least one for each name")
-    if window is not None and window < 1:
-        raise ValueError(f"window is {window}; expected at least 1")
-    span = window or max(1, max(map(len, losses.values())) // 50)
-    with _style():
-        figure, (axes,) = _panels(1)
-        for (name, run), line in zip(losses.items(), _lines(), strict=False):
-            raw = np.asarray(run, np.float64)
-            if span > 1:
-                axes.plot(raw, color=line["color"], alpha=0.25, linewidth=0.8)
-            axes.plot(_trailing_mean(raw, span), label=name, **line)
-        axes.set(xlabel="step", ylabel="loss", yscale="log", xlim=(0, None))
-        _plain_log_ticks(axes)
-        axes.set_title("Loss" + f" (bold: mean of the last {span} steps)" * (span > 1))
-        if len(losses) > 1:
-            axes.legend()
-        return figure
-
-
-def schedule_curves(schedulers: Mapping[str, Any]) -> "Figure":
-    """beta, alpha-bar and the signal-to-noise ratio alpha-bar / (1 - alpha-bar) over t.
-
-    Args:
-        schedulers: for each name one with `betas` and `alphas_cumprod`, (T,).
-
-    Raises:
-        ValueError: there are none.
-    """
-    if not schedulers:
-        raise ValueError("there are no schedulers to draw; expected at least one")
-    with _style():
-        figure, (beta, alpha_bar, snr) = _panels(3)
-        for (name, scheduler), line in zip(schedulers.items(), _lines(), strict=False):
-            kept = scheduler.alphas_cumprod.double().cpu().numpy()
-            beta.plot(scheduler.betas.double().cpu().numpy(), label=name, **line)
-            alpha_bar.plot(kept, **line)
-            with np.errstate(divide="ignore"):
-                snr.plot(kept / (1 - kept), **line)
-        beta.set_title(r"Noise added by a step, $\beta_t$")
-        alpha_bar.set_title(r"Signal left, $\bar\alpha_t$")
-        snr.set_title(r"Signal to noise, $\bar\alpha_t\,/\,(1-\bar\alpha_t)$")
-        beta.set(yscale="log")
-        snr.set(yscale="log")
-        for axes in (beta, alpha_bar, snr):
-            axes.set(xlabel="t", xlim=(0, None))
-        beta.legend()
-        return figure
 
 
 def noising_strip(
@@ -224,35 +129,8 @@ def side_by_side(
         Block(to_uint8(difference * factor * 2 - 1), across, heading=f"difference × {factor:,g}"),
     ]
     caption = f"largest difference {largest:.1e} (black is 0, white is 1)"
-    with _style():
+    with style():
         return sheet(blocks, caption=caption)
-
-
-def histograms(sets: Mapping[str, Images], bins: int = 50) -> "Figure":
-    """How often each pixel value occurs in several sets of images, also outside [-1, 1].
-
-    Args:
-        sets: images by name.
-        bins: how many between the smallest value and the largest, but at least -1 and 1.
-
-    Raises:
-        ValueError: there are no sets, or bins is below 1.
-    """
-    if not sets or bins < 1:
-        raise ValueError(f"{len(sets)} sets and {bins} bins; expected at least one of each")
-    values = {name: as_tensor(images).flatten().numpy() for name, images in sets.items()}
-    low = min(-1.0, *(float(v.min()) for v in values.values()))
-    high = max(1.0, *(float(v.max()) for v in values.values()))
-    edges = np.linspace(low, high, bins + 1)
-    with _style():
-        figure, (axes,) = _panels(1)
-        for (name, value), line in zip(values.items(), _lines(), strict=False):
-            share = np.histogram(value, edges)[0] / len(value)
-            axes.stairs(share, edges, label=name, linewidth=1.8, **line)
-        axes.set(xlabel="pixel value (-1 black, 1 white)", ylabel="share of pixels", yscale="log")
-        axes.set_title("Pixel values")
-        axes.legend()
-        return figure
 
 
 def save(figure: "Figure", path: str | Path) -> None:
@@ -267,7 +145,7 @@ def save(figure: "Figure", path: str | Path) -> None:
         raise ValueError(f"{path} ends in {form or 'nothing'}; expected {', '.join(SUFFIXES)}")
     # No date, so that the same figure gives the same file.
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(form)
-    with _style():
+    with style():
         write_whole(
             path,
             lambda whole: figure.savefig(whole, format=form[1:], dpi="figure", metadata=undated),
@@ -313,50 +191,10 @@ def save_gif(
     )
 
 
-@contextmanager
-def _style() -> Iterator[None]:
-    """One look for all figures, whatever the user's own settings are."""
-    from matplotlib import rc_context
-
-    with rc_context(STYLE):
-        yield
-
-
-def _panels(count: int) -> tuple["Figure", list["Axes"]]:
-    """A figure with so many axes beside each other."""
-    from matplotlib.figure import Figure
-
-    width = 6.6 if count == 1 else 3.7 * count
-    figure = Figure(figsize=(width, 3.6), dpi=150, layout="constrained")
-    return figure, [figure.add_subplot(1, count, 1 + i) for i in range(count)]
-
-
-def _lines() -> Iterator[dict[str, Any]]:
-    """Colour and dashes of the first curve, the second, ..."""
-    return ({"color": c, "linestyle": s} for c, s in zip(cycle(COLOURS), cycle(LINES)))
-
-
-def _trailing_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
-    """The mean of each value and up to window - 1 before it."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - window, 0)
-    return (sums[ends] - sums[starts]) / (ends - starts)
-
-
-def _plain_log_ticks(axes: "Axes") -> None:
-    """0.05, 0.1, 0.2 on a logarithmic axis rather than powers of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
-
-
 def _columns(
     rows: torch.Tensor, titles: Sequence[str] | None, row_names: Sequence[str] = ()
 ) -> "Figure":
     """Rows of images (rows, columns, c, h, w), the columns titled."""
     pixels = to_uint8(rows.flatten(0, 1))  # (rows columns, h, w, c)
-    with _style():
+    with style():
         return sheet([Block(pixels, rows.shape[1], titles or ())], row_names)

@@ -5,16 +5,14 @@
         training/          config.json, state.safetensors, metrics.jsonl
         samples/           grids drawn while training
 
-`unet/` holds the averaged weights if there are any; `training/state.safetensors` the raw ones, the
-averaged ones, the optimizer and the step: all that resuming needs, in one file, so that it is whole
-or not there. `diffusers.DDPMPipeline.from_pretrained` reads the folder whichever backend wrote it.
+`unet/` holds the averaged weights if there are any. `diffusers.DDPMPipeline.from_pretrained` reads
+the folder whichever backend wrote it; `workbench.checkpoints` writes it.
 """
 
 import json
 import logging
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +22,6 @@ from workbench.config import RunConfig
 
 if TYPE_CHECKING:
     import torch
-
-    from workbench.trainer import TrainingState
 
 CONFIG = Path("training", "config.json")
 STATE = Path("training", "state.safetensors")
@@ -39,24 +35,6 @@ INDEX = {
     "unet": ["diffusers", "UNet2DModel"],
 }
 PIPELINES = ("DDPMPipeline", "DDIMPipeline")  # a UNet and a scheduler, and nothing else
-MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what Adam keeps for each parameter
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a file beside `path`, then put it in place in one move; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")  # keeps the suffix
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write `content` as JSON, whole or not at all."""
-    text = json.dumps(content, indent=2) + "\n"
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def prepare(folder: Path, force: bool) -> None:
@@ -86,62 +64,6 @@ def prepare(folder: Path, force: bool) -> None:
             shutil.rmtree(part)
         else:
             part.unlink(missing_ok=True)
-
-
-def save_checkpoint(
-    folder: Path,
-    config: RunConfig,
-    state: "TrainingState",
-    scheduler: Any,
-    metrics: list[dict[str, float]],
-) -> None:
-    """Write everything that sampling and resuming need; each file whole.
-
-    The metrics come before the state: whatever interrupts this, they reach at least as far.
-
-    Args:
-        folder: made if it is not there.
-        config: the run's.
-        state: after any step.
-        scheduler: the one that trained; only its config is written.
-        metrics: rows of `metrics.jsonl`, such as `trainer.Metrics.rows()`.
-    """
-    from safetensors.torch import save_file
-
-    from workbench.trainer import sampling_weights
-
-    write_json(folder / CONFIG, config.to_dict())
-    lines = "".join(json.dumps(row) + "\n" for row in metrics)
-    write_whole(folder / METRICS, lambda path: path.write_text(lines, encoding="utf-8"))
-    tensors = {name: t.detach().contiguous() for name, t in _tensors(state).items()}
-    step = {"step": str(state.step)}
-    write_whole(folder / STATE, lambda path: save_file(tensors, path, metadata=step))
-    with sampling_weights(state) as unet:
-        _save_part(folder / "unet", unet)
-    _save_part(folder / "scheduler", scheduler)
-    write_json(folder / "model_index.json", INDEX)
-
-
-def _save_part(folder: Path, part: Any) -> None:
-    """`part.save_pretrained`, each of its files put in place in one move."""
-    temporary = folder.with_name(f".{os.getpid()}.{folder.name}")
-    try:
-        part.save_pretrained(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in temporary.iterdir():
-            os.replace(file, folder / file.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _tensors(state: "TrainingState") -> dict[str, "torch.Tensor"]:
-    """Every tensor of a training state by a flat name."""
-    tensors = {f"weights.{name}": p for name, p in state.unet.named_parameters()}
-    if state.ema is not None:
-        tensors |= {f"ema.{name}": average for name, average in state.ema.average.items()}
-    for index, moments in state.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
-    return tensors
 
 
 def check_folder(folder: Path) -> None:
@@ -189,47 +111,6 @@ def load_metrics(folder: Path) -> list[dict[str, float]]:
     return rows
 
 
-def load_checkpoint(folder: Path, state: "TrainingState") -> list[dict[str, float]]:
-    """Put a checkpoint into `state`, and return its metrics: one row for each step done.
-
-    Args:
-        folder: a run.
-        state: a fresh one of the run's config; changed only if the whole checkpoint is sound.
-
-    Raises:
-        ValueError: the checkpoint is missing, truncated, or of another model.
-    """
-    import torch
-
-    path = folder / STATE
-    if not path.exists():
-        raise ValueError(f"{folder} holds no checkpoint to resume from; train it anew")
-    tensors, metadata = _read_tensors(path)
-    if not metadata.get("step", "").isdecimal():
-        raise ValueError(f"{path} does not say at which step it was saved; it is no checkpoint")
-    step = int(metadata["step"])
-    optimized = {name: t for name, t in tensors.items() if name.startswith("optimizer.")}
-    own = {name: t.shape for name, t in _tensors(state).items()}
-    if own != {name: t.shape for name, t in tensors.items() if name not in optimized}:
-        raise ValueError(f"{path} is the checkpoint of another model than {folder / CONFIG} says")
-    count = len(list(state.unet.parameters())) if step else 0
-    if optimized.keys() != {f"optimizer.{i}.{name}" for i in range(count) for name in MOMENTS}:
-        raise ValueError(f"{path} does not hold the whole state of the optimizer")
-    rows = [row for row in load_metrics(folder) if "step" in row][:step]
-    if len(rows) != step:
-        raise ValueError(f"{folder / METRICS} has {len(rows)} steps, but {path} is at step {step}")
-
-    with torch.no_grad():
-        for name, target in _tensors(state).items():
-            target.copy_(tensors[name])
-    moments = {i: {m: optimized[f"optimizer.{i}.{m}"] for m in MOMENTS} for i in range(count)}
-    state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
-    state.step = step
-    if state.ema is not None:
-        state.ema.updates = step  # one a step
-    return rows
-
-
 def load_parts(
     folder: Path,
     backend: str,
@@ -263,7 +144,7 @@ def load_parts(
         unet = package.UNet2DModel.from_pretrained(of_unet)
     # Diffusers fills in what a file lacks with fresh weights, and only logs it. (The names of
     # attention's weights were others in 2022; both backends read them.)
-    stored, own = set(_read_tensors(of_unet / WEIGHTS)[0]), set(unet.state_dict())
+    stored, own = set(read_tensors(of_unet / WEIGHTS)[0]), set(unet.state_dict())
     if len(stored) != len(own) or any(".attentions." not in name for name in stored ^ own):
         raise ValueError(
             f"{of_unet / WEIGHTS} does not hold the model that its config.json describes"
@@ -288,8 +169,12 @@ def _refused_as_value_error(folder: Path) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _read_tensors(path: Path) -> tuple[dict[str, "torch.Tensor"], dict[str, str]]:
-    """The tensors of a safetensors file, and the text entries that go with them."""
+def read_tensors(path: Path) -> tuple[dict[str, "torch.Tensor"], dict[str, str]]:
+    """The tensors of a safetensors file, and the text entries that go with them.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:

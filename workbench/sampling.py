@@ -200,32 +200,29 @@ def refuse_wrong_config(backend: str, scheduler: Any) -> None:
     """Refuse options that leave no chain of the backend's scheduler right, with the reason.
 
     Args:
-        backend: `scratch` refuses nothing here: its constructor has.
+        backend: whose scheduler it is.
         scheduler: the backend's.
 
     Raises:
-        ValueError: the library takes the options in silence and draws NaN or noise with them.
+        ValueError: the backend takes the options in silence and draws NaN or noise with them.
     """
-    if backend == "diffusers":
-        _refuse(backends.gaps().config_problem(scheduler))
+    _refuse(backends.load(backend).config_problem(scheduler))
 
 
 def refuse_wrong_steps(backend: str, scheduler: Any, steps: int) -> None:
     """Refuse a chain that the backend's scheduler gets wrong, with the reason.
 
     Args:
-        backend: `scratch` refuses nothing.
+        backend: whose scheduler it is.
         scheduler: the backend's.
         steps: n in 1..T.
 
     Raises:
-        ValueError: the library's list of timesteps, or a step that it takes along it, is wrong for
+        ValueError: the backend's list of timesteps, or a step that it takes along it, is wrong for
             this spacing, count and variance.
     """
-    if backend == "scratch":
-        return
     _check_steps(steps, scheduler.config.num_train_timesteps)
-    _refuse(backends.gaps().chain_problem(scheduler, steps))
+    _refuse(backends.load(backend).chain_problem(scheduler, steps))
 
 
 def _refuse(problem: str | None) -> None:

@@ -29,7 +29,7 @@ def judge_trainer(prefix: str, run: Trained) -> Iterator[Check]:
         prefix: of their names.
         run: that was trained.
     """
-    from workbench.trainer import sampling_weights
+    from workbench.ema import sampling_weights
 
     wrong = run.modes.index(False) if False in run.modes else None
     yield yes_no(
@@ -47,7 +47,7 @@ def judge_trainer(prefix: str, run: Trained) -> Iterator[Check]:
         rounding,
     )
     raw = weights_of(run.state.unet)
-    with sampling_weights(run.state) as lent:
+    with sampling_weights(run.state.unet, run.state.ema) as lent:
         inside = weights_of(lent)
     words = "a weight that is sampled with"
     yield same_weights(f"training/{prefix}samples-with", words, inside, run.averaged, {})

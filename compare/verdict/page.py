@@ -1,9 +1,24 @@
 """The report as one static page: no script, no request; disagreements first, curves in SVG."""
 
-from html import escape
-
 from compare.measure.check import Check
-from compare.verdict.report import Report, by_stage, stage_line
+from compare.verdict.report import Diagnosis, Report, by_stage, stage_line
+from workbench.page import (
+    BREAK,
+    Html,
+    aside,
+    details,
+    document,
+    figure,
+    joined,
+    listed,
+    number,
+    pairs,
+    section,
+    table,
+    tag,
+    text,
+    verdict,
+)
 
 COLOURS = {
     "oracle": "#1b9e77",
@@ -12,165 +27,145 @@ COLOURS = {
     "diffusers": "#666666",
 }
 DASHES = {"oracle": "", "candidate": "6 3", "scratch": "2 3", "diffusers": "1 5"}
-STYLE = """
-:root{color-scheme:light dark;--line:#8884;--bad:#c0392b;--good:#1e7b45}
-body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.4rem}h2{font-size:1.15rem;margin-top:2rem}
-.verdict{border-left:.4rem solid var(--good);padding:.6rem 1rem;background:#8881}
-.verdict.bad{border-color:var(--bad)}
-table{border-collapse:collapse;width:100%;font-size:.85rem}
-th,td{text-align:left;vertical-align:top;padding:.3rem .5rem;border-bottom:1px solid var(--line)}
-td.n{font-variant-numeric:tabular-nums;white-space:nowrap}
-.differs,.error{color:var(--bad);font-weight:600}
-code{font-size:.85em;overflow-wrap:anywhere}details{margin:.4rem 0}summary{cursor:pointer}
-figure{margin:1rem 0}svg{width:100%;height:auto;max-width:40rem}.wide{overflow-x:auto}
-"""
 
 
 def page(report: Report) -> str:
     """The whole document."""
-    bad = "" if report.passed else " bad"
-    parts = [
-        f"<p class='verdict{bad}'>{escape(report.verdict)}</p>",
-        _diagnoses(report),
-        _curves(report),
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    made = f"level {report.level}, seed {report.seed}, {report.seconds:.1f} s; {versions}"
+    return document(
+        f"Comparison of {report.candidate}",
+        verdict(report.verdict, report.passed),
+        *_diagnoses(report),
+        *_curves(report),
         _stages(report),
-        _findings(report),
-        _card(report),
-    ]
-    version = ", ".join(f"{k} {v}" for k, v in report.versions.items())
-    title = f"Comparison of {report.candidate}"
-    return (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width,initial-scale=1'>"
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
-        f"<h1>{escape(title)}</h1>{''.join(parts)}"
-        f"<p><small>level {report.level}, seed {report.seed}, {report.seconds:.1f} s; "
-        f"{escape(version)}</small></p></main></body></html>\n"
+        *_findings(report),
+        *_card(report),
+        aside(made),
     )
 
 
-def _diagnoses(report: Report) -> str:
+def _diagnoses(report: Report) -> list[Html]:
     if not report.diagnoses:
-        return ""
-    rows = "".join(
-        f"<li><strong>{escape(d.stage)}</strong>: {escape(d.explanation)} "
-        f"[{escape('mistake ' + d.bug if d.bug else 'not in the catalogue')}]<br>"
-        f"Fix: {escape(d.fix)}</li>"
-        for d in report.diagnoses
-    )
-    return f"<h2>What is wrong</h2><ol>{rows}</ol>"
+        return []
+    return [section("What is wrong", listed(map(_diagnosis, report.diagnoses), ordered=True))]
 
 
-def _stages(report: Report) -> str:
+def _diagnosis(found: Diagnosis) -> Html:
+    which = f"mistake {found.bug}" if found.bug else "not in the catalogue"
+    said = f": {found.explanation} [{which}]"
+    return joined(tag("strong", found.stage), said, BREAK, f"Fix: {found.fix}")
+
+
+def _stages(report: Report) -> Html:
     """Failing stages first and open, passing ones folded."""
-    found = [
-        (all(c.passed for c in checks), stage, checks)
-        for stage, checks in by_stage(report.checks).items()
-    ]
-    found.sort(key=lambda row: row[0])
-    return "<h2>Every check</h2>" + "".join(_stage(*row) for row in found)
+    ordered = sorted(by_stage(report.checks).values(), key=_all_passed)
+    return section("Every check", *map(_stage, ordered))
 
 
-def _stage(passed: bool, stage: str, checks: list[Check]) -> str:
-    checks = sorted(checks, key=lambda c: c.passed)
-    rows = "".join(_row(check) for check in checks)
-    names = ("check", "status", "measured", "allowed", "beside")
-    head = f"<tr>{''.join(f'<th>{n}</th>' for n in names)}</tr>"
-    return (
-        f"<details{'' if passed else ' open'}>"
-        f"<summary>{escape(stage_line(stage, checks))}</summary>"
-        f"<div class='wide' tabindex='0'><table>{head}{rows}</table></div></details>"
+def _all_passed(checks: list[Check]) -> bool:
+    return all(check.passed for check in checks)
+
+
+def _stage(checks: list[Check]) -> Html:
+    rows = map(_row, sorted(checks, key=lambda check: check.passed))
+    return details(
+        stage_line(checks[0].stage, checks),
+        table(("check", "status", "measured", "allowed", "beside"), rows),
+        shown=not _all_passed(checks),
     )
 
 
-def _row(check: Check) -> str:
-    beside = ", ".join(f"{k} {_number(v)}" for k, v in check.beside.items() if v is not None)
+def _row(check: Check) -> tuple[str, ...]:
+    beside = ", ".join(f"{k} {_digits(v)}" for k, v in check.beside.items() if v is not None)
     notes = [
         ("input", check.input),
         ("allowed because", check.reason),
         ("alone", check.repro),
     ]
-    more = "".join(f"<br><small>{k}: <code>{escape(v)}</code></small>" for k, v in notes if v)
+    more = [joined(BREAK, tag("small", f"{k}: ", tag("code", v))) for k, v in notes if v]
     return (
-        f"<tr><td>{escape(check.id)}: {escape(check.message)}{more}</td>"
-        f"<td class='{check.status}'>{check.status}</td>"
-        f"<td class='n'>{_number(check.measured)}</td>"
-        f"<td class='n'>{_number(check.allowed)}</td><td class='n'>{escape(beside)}</td></tr>"
+        joined(f"{check.id}: {check.message}", *more),
+        tag("span", check.status, class_=check.status),
+        number(_digits(check.measured)),
+        number(_digits(check.allowed)),
+        number(beside),
     )
 
 
-def _number(value: float | None) -> str:
+def _digits(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
 
-def _findings(report: Report) -> str:
+def _findings(report: Report) -> list[Html]:
     if not report.findings:
-        return ""
-    rows = "".join(
-        f"<li><strong>{escape(f['id'])}</strong>: {escape(f['title'])}. {escape(f['effect'])}. "
-        f"Diffusers {escape(f['versions'])}.<br><code>{escape(f['command'])}</code></li>"
-        for f in report.findings
-    )
+        return []
     whose = "in" if report.companion else "shared with"
-    return f"<h2>Findings {whose} Diffusers</h2><ul>{rows}</ul>"
+    return [section(f"Findings {whose} Diffusers", listed(map(_finding, report.findings)))]
 
 
-def _card(report: Report) -> str:
+def _finding(found: dict[str, str]) -> Html:
+    said = f": {found['title']}. {found['effect']}. Diffusers {found['versions']}."
+    return joined(tag("strong", found["id"]), said, BREAK, tag("code", found["command"]))
+
+
+def _card(report: Report) -> list[Html]:
     if not report.conventions:
-        return ""
-    rows = "".join(
-        f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in report.conventions.items()
-    )
-    not_offered = escape("; ".join(report.not_offered))
-    more = f"<p>Not offered: {not_offered}</p>" if not_offered else ""
-    return f"<h2>Conventions</h2><table>{rows}</table>{more}"
+        return []
+    not_offered = "; ".join(report.not_offered)
+    more = [text(f"Not offered: {not_offered}")] if not_offered else []
+    return [section("Conventions", pairs(report.conventions.items()), *more)]
 
 
-def _curves(report: Report) -> str:
-    if not report.curves:
-        return ""
-    return "<h2>Curves</h2>" + "".join(_plot(name, s) for name, s in report.curves.items())
+def _curves(report: Report) -> list[Html]:
+    drawn = [_plot(name, series) for name, series in report.curves.items()]
+    return [section("Curves", *filter(None, drawn))] if drawn else []
 
 
-def _plot(name: str, series: dict[str, list[float]]) -> str:
+def _plot(name: str, series: dict[str, list[float]]) -> Html | None:
     """One figure over t; where lines lie on each other, dashes show both."""
-    points = [v for values in series.values() for v in values if v == v and abs(v) < 1e30]
+    points = [v for values in series.values() for v in values if _is_drawn(v)]
     if not points:
-        return ""
+        return None
     low, high = min(points), max(points)
-    span = (high - low) or 1.0
-    lines = []
-    for who, values in series.items():
-        step = 560 / max(len(values) - 1, 1)
-        at = " ".join(
-            f"{60 + i * step:.1f},{190 - 170 * (v - low) / span:.1f}"
-            for i, v in enumerate(values)
-            if v == v and abs(v) < 1e30
-        )
-        lines.append(
-            f"<polyline points='{at}' fill='none' stroke='{COLOURS[who]}' stroke-width='2' "
-            f"stroke-dasharray='{DASHES[who]}'/>"
-        )
-    legend = "".join(
-        f"<text x='{70 + 130 * i}' y='222' fill='{COLOURS[who]}' font-size='13'>{who}</text>"
+    lines = [_line(who, values, low, high) for who, values in series.items()]
+    legend = [
+        tag("text", who, x=f"{70 + 130 * i}", y="222", fill=COLOURS[who], font_size="13")
         for i, who in enumerate(series)
-    )
+    ]
     axes = (
-        "<path d='M60 20V190H620' fill='none' stroke='currentColor'/>"
-        + _text(55, 26, f"{high:.3g}", "end")
-        + _text(55, 192, f"{low:.3g}", "end")
-        + _text(620, 206, "t = T-1", "end")
-        + _text(60, 206, "t = 0", "start")
+        tag("path", d="M60 20V190H620", fill="none", stroke="currentColor"),
+        _label(55, 26, f"{high:.3g}", "end"),
+        _label(55, 192, f"{low:.3g}", "end"),
+        _label(620, 206, "t = T-1", "end"),
+        _label(60, 206, "t = 0", "start"),
     )
-    label = escape(f"{name} over t, from {low:.3g} to {high:.3g}, of {', '.join(series)}")
-    return (
-        f"<figure><figcaption>{escape(name)}</figcaption>"
-        f"<svg viewBox='0 0 640 230' role='img' aria-label='{label}'>{axes}{''.join(lines)}{legend}"
-        "</svg></figure>"
+    said = f"{name} over t, from {low:.3g} to {high:.3g}, of {', '.join(series)}"
+    attributes = {"viewBox": "0 0 640 230", "role": "img", "aria-label": said}
+    return figure(tag("svg", *axes, *lines, *legend, **attributes), name, above=True)
+
+
+def _is_drawn(value: float) -> bool:
+    return abs(value) < 1e30  # NaN is not
+
+
+def _line(who: str, values: list[float], low: float, high: float) -> Html:
+    step, span = 560 / max(len(values) - 1, 1), (high - low) or 1.0
+    at = " ".join(
+        f"{60 + i * step:.1f},{190 - 170 * (v - low) / span:.1f}"
+        for i, v in enumerate(values)
+        if _is_drawn(v)
+    )
+    return tag(
+        "polyline",
+        points=at,
+        fill="none",
+        stroke=COLOURS[who],
+        stroke_width="2",
+        stroke_dasharray=DASHES[who],
     )
 
 
-def _text(x: int, y: int, text: str, anchor: str) -> str:
-    place = f"x='{x}' y='{y}' text-anchor='{anchor}'"
-    return f"<text {place} font-size='11' fill='currentColor'>{text}</text>"
+def _label(x: int, y: int, words: str, anchor: str) -> Html:
+    place = {"x": f"{x}", "y": f"{y}", "text_anchor": anchor}
+    return tag("text", words, font_size="11", fill="currentColor", **place)

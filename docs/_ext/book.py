@@ -7,6 +7,7 @@ import ast
 import os
 import re
 import shutil
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("source-read", finish_kill_table)
     app.connect("source-read", borrow_cells)
     app.connect("autodoc-process-docstring", escape_formulas, priority=100)  # before napoleon
+    app.connect("autodoc-process-docstring", say_options)
     app.connect("html-page-context", make_code_focusable, priority=900)  # after the theme
     app.connect("build-finished", copy_notebooks)
     return {"parallel_read_safe": True}
@@ -119,6 +121,14 @@ def escape_formulas(
         if returns:
             lines[i] = NAMED.sub(r"\1``\2``, ", lines[i])
         returns = line.strip() == "Returns:"
+
+
+def say_options(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Below a config's docstring, what each of its options says of itself."""
+    if what == "class" and is_dataclass(thing):
+        from workbench.fields import options_of
+
+        lines += ["", *(f":ivar {n}: {said['help']}" for n, said in options_of(thing).items())]
 
 
 def make_code_focusable(

@@ -4,4 +4,5 @@
 - `saving.py`: folders that both read and write; no pickle is ever opened.
 - `scheduler_checks.py`, `unet_checks.py`, `pipeline_checks.py`: what each part refuses, in one
   line that says what came, what was expected and what to do.
+- `gaps.py`: what this backend gets wrong of a run: nothing, where `with_diffusers` has a list.
 """

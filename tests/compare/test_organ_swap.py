@@ -26,9 +26,10 @@ from compare.backends.organ_swap import (
 )
 from compare.backends.training import settings, small_sprites
 from compare.mistakes.unet import BY_ID, planted
+from workbench import checkpoints, trainer
 from workbench import data as datasets
-from workbench import runs, trainer
 from workbench.config import DIGITS, RunConfig
+from workbench.metrics import Metrics
 
 WHOLE = ("diffusers",) * 3
 
@@ -47,12 +48,12 @@ def failing(organs: pipeline.Organs, steps: int = 10) -> dict[str, str]:
 def saved_run(folder: Path, config: RunConfig, steps: int, data: Any) -> Path:
     unet, scheduler = trainer.new_parts(config, data)
     state = trainer.new_state(unet, config.train)
-    metrics = trainer.Metrics(config.train.batch_size, len(data.images))
+    metrics = Metrics(config.train.batch_size, len(data.images))
     training = trainer.training_steps(state, scheduler, data, config.train, config.seed)
     for _ in range(steps):
         metrics.add(next(training))
     metrics.read()
-    runs.save_checkpoint(folder, config, state, scheduler, metrics.rows())
+    checkpoints.save(folder, config, state, scheduler, metrics.rows())
     return folder
 
 

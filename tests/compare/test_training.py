@@ -24,7 +24,7 @@ from compare.backends.training import (
 from compare.backends.training_alone import judge_average, judge_sampling_mode, judge_trainer
 from compare.measure.check import Check
 from compare.mistakes.average import AVERAGES
-from workbench import trainer
+from workbench import ema, trainer
 from workbench.ema import EMA
 
 PLAIN = settings("quick", 0)["plain"]
@@ -177,19 +177,19 @@ def test_training_in_eval_mode_is_found(ours):
 
 
 @contextmanager
-def raw(state: trainer.TrainingState) -> Iterator[Any]:
-    yield state.unet
+def raw(unet: Any, average: EMA) -> Iterator[Any]:
+    yield unet
 
 
 @contextmanager
-def left_in(state: trainer.TrainingState) -> Iterator[Any]:
-    state.unet.load_state_dict(state.ema.average)
-    yield state.unet
+def left_in(unet: Any, average: EMA) -> Iterator[Any]:
+    unet.load_state_dict(average.average)
+    yield unet
 
 
 @pytest.mark.parametrize(("wrong", "name"), [(raw, "samples-with"), (left_in, "trains-on")])
 def test_sampling_with_other_weights_or_leaving_them_is_found(wrong, name, ours, monkeypatch):
-    monkeypatch.setattr(trainer, "sampling_weights", wrong)
+    monkeypatch.setattr(ema, "sampling_weights", wrong)
     checks = list(judge_trainer("", replace(ours, state=copy.deepcopy(ours.state))))
     assert list(failing(*checks)) == [name]
 

@@ -156,7 +156,7 @@ def test_the_tutorials_run(tmp_path: Path) -> None:
     assert config["train"]["optimizer"] == "adam"
     assert config["train"]["learning_rate"] == 1e-4
     preset = build_parser().parse_args(["train", "--preset", "tutorial"])
-    from ddpm.cli import run_config
+    from ddpm.train import run_config
 
     train = run_config(preset).train
     assert (train.epochs, train.batch_size) == (32, 100)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ddpm import figures
-from workbench import data, trainer
+from workbench import data, training_run
 from workbench.config import RunConfig
 
 
@@ -21,14 +21,14 @@ def run(tiny: Callable[..., RunConfig], tmp_path: Path) -> Path:
     """A run of four steps on digits."""
     digits = data.load("digits", count=16)
     device = torch.device("cpu")
-    trainer.train(tiny(), tmp_path / "run", digits, device=device, progress=False)
+    training_run.train(tiny(), tmp_path / "run", digits, device=device, progress=False)
     return tmp_path / "run"
 
 
 def figure(name: str, *words: str) -> Any:
     parser = argparse.ArgumentParser()
     figures.add_arguments(parser)
-    return figures.FIGURES[name](parser.parse_args([name, *words]))
+    return figures.FIGURES[name].draw(parser.parse_args([name, *words]))
 
 
 def images(drawn: Any) -> np.ndarray:
@@ -41,7 +41,7 @@ def test_data_shows_the_first_images_with_their_labels() -> None:
     np.testing.assert_array_equal(images(drawn)[..., :1], data.to_uint8(digits.images))
     titles = [text.get_text() for text in drawn.axes[0].texts]
     assert titles == [digits.class_names[label] for label in digits.labels]
-    assert len(images(figure("data"))) == figures.FEW["data"]
+    assert len(images(figure("data"))) == figures.FEW_DATA
 
 
 @pytest.mark.parametrize("name", ["data", "noising"])
@@ -99,7 +99,7 @@ def test_a_chain_that_the_library_gets_wrong_is_not_drawn(
 ) -> None:
     digits = data.load("digits", count=16)
     config = tiny(timestep_spacing="trailing", variance_type="fixed_large")
-    trainer.train(config, tmp_path, digits, device=torch.device("cpu"), progress=False)
+    training_run.train(config, tmp_path, digits, device=torch.device("cpu"), progress=False)
     chain = (str(tmp_path), "--count", "1", "--steps", "7")
     with pytest.raises(ValueError, match="adds noise in the last step of its 'trailing' list"):
         figure("trajectory", *chain, "--backend", "diffusers")

@@ -2,13 +2,13 @@
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
 from ddpm import options
-from workbench.config import DiffusionConfig, ModelConfig, TrainConfig
+from workbench.config import DiffusionConfig, ModelConfig, RunConfig, TrainConfig
 
 
 @pytest.mark.parametrize(
@@ -20,8 +20,8 @@ from workbench.config import DiffusionConfig, ModelConfig, TrainConfig
         (options.widths, "32,64", (32, 64)),
         (options.flags, "no,yes", (False, True)),
         (options.number, "1e-3", 0.001),
-        (options.number_or_none, "none", None),
-        (options.number_or_none, "0.5", 0.5),
+        (options.or_none(options.number), "none", None),
+        (options.or_none(options.number), "0.5", 0.5),
     ],
 )
 def test_what_is_read(read: Callable[[str], Any], text: str, value: Any) -> None:
@@ -36,7 +36,7 @@ def test_what_is_read(read: Callable[[str], Any], text: str, value: Any) -> None
         *[(options.numbers_from_zero, text) for text in ("1,", "1, 2", "a")],
         *[(options.widths, text) for text in ("32,0", "32;64", "")],
         *[(options.number, text) for text in ("x", "", "1,5", "none")],
-        (options.number_or_none, "None"),
+        (options.or_none(options.number), "None"),
         *[(options.flags, text) for text in ("true", "yes,", "Yes")],
     ],
 )
@@ -45,24 +45,40 @@ def test_what_is_refused(read: Callable[[str], Any], text: str) -> None:
         read(text)
 
 
-@pytest.mark.parametrize(
-    ("group", "config"),
-    [
-        (options.MODEL, ModelConfig),
-        (options.DIFFUSION, DiffusionConfig),
-        (options.TRAIN, TrainConfig),
-    ],
-)
-def test_every_field_of_a_config_is_an_option(group: options.Options, config: type) -> None:
-    assert sorted(name for name, *_ in group) == sorted(field.name for field in fields(config))
+@pytest.mark.parametrize("config", [ModelConfig, DiffusionConfig, TrainConfig])
+def test_every_field_of_a_config_is_an_option(config: type) -> None:
+    parser = options.Parser()
+    options.add_options(parser.add_argument_group("all"), config)
+    shown = parser.format_help()
+    for field in fields(config):
+        assert f"--{field.name.replace('_', '-')}" in shown
+
+
+@pytest.mark.parametrize("config", [ModelConfig, DiffusionConfig, TrainConfig, RunConfig])
+def test_a_default_said_on_the_command_line_changes_nothing(config: type) -> None:
+    """So each option is read as its field wants it."""
+    parser, said = options.Parser(), []
+    options.add_options(parser, config)
+    for name in options.options_of(config):
+        value, flag = getattr(config(), name), "--" + name.replace("_", "-")
+        if isinstance(value, tuple):
+            words = {True: "yes", False: "no"} if isinstance(value[0], bool) else {}
+            said += [flag, ",".join(str(words.get(item, item)) for item in value)]
+        elif isinstance(value, bool):
+            said.append(flag if value else f"--no{flag[1:]}")
+        elif name != "labels":  # a file may be called `none`
+            said += [flag, str(value).lower()]
+    given = options.given(parser.parse_args(said), config)
+    assert replace(config(), **given) == config()
+    assert given.keys() | {"labels"} == options.options_of(config).keys() | {"labels"}
 
 
 def test_an_option_that_is_not_given_leaves_no_trace() -> None:
     parser = options.Parser()
-    options.add_options(parser, "diffusion", DiffusionConfig, options.DIFFUSION)
+    options.add_options(parser, DiffusionConfig)
     given = parser.parse_args(["--no-clip-sample", "--beta-schedule", "sigmoid"])
-    assert options.given(given, options.DIFFUSION) == {
+    assert options.given(given, DiffusionConfig) == {
         "beta_schedule": "sigmoid",
         "clip_sample": False,
     }
-    assert options.given(parser.parse_args([]), options.DIFFUSION) == {}
+    assert options.given(parser.parse_args([]), DiffusionConfig) == {}

@@ -11,6 +11,7 @@ import compare
 from ddpm import tour
 from workbench import runs
 from workbench.config import RunConfig
+from workbench.files import write_json
 
 
 class Page(HTMLParser):
@@ -90,7 +91,7 @@ def test_what_is_no_tour_is_never_deleted(tmp_path: Path) -> None:
 
 
 def test_a_tour_that_holds_something_else_is_kept(config: RunConfig, tmp_path: Path) -> None:
-    runs.write_json(tmp_path / "model" / runs.CONFIG, config.to_dict())
+    write_json(tmp_path / "model" / runs.CONFIG, config.to_dict())
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"holds notes\.txt, which no tour wrote"):
         tour.prepare(tmp_path)

@@ -10,6 +10,8 @@ import torch
 import scratch
 import with_diffusers
 
+CLASSES = tuple(name for name in scratch.__all__ if isinstance(getattr(scratch, name), type))
+FUNCTIONS = ("chain_problem", "config_problem")
 METHODS = {
     "DDPMScheduler": (
         "set_timesteps",
@@ -70,14 +72,22 @@ def takes_anything(function: Any) -> bool:
     return any(parameter.kind in VARIABLE for parameter in parameters)
 
 
-def test_the_same_four_names() -> None:
+def test_the_same_four_classes_and_two_functions() -> None:
     assert sorted(with_diffusers.__all__) == sorted(scratch.__all__)
-    for name in scratch.__all__:
+    assert sorted(scratch.__all__) == sorted([*CLASSES, *FUNCTIONS])
+    for name in CLASSES:
         assert getattr(with_diffusers, name).__module__.startswith("diffusers.")
+    for name in scratch.__all__:
         assert name in with_diffusers.__doc__, f"no line on {name}"
 
 
-@pytest.mark.parametrize("name", scratch.__all__)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_take_the_same_arguments(name: str) -> None:
+    ours, theirs = getattr(scratch, name), getattr(with_diffusers, name)
+    assert inspect.signature(ours) == inspect.signature(theirs)
+
+
+@pytest.mark.parametrize("name", CLASSES)
 def test_constructors_take_a_subset_in_the_same_order_with_the_same_defaults(name: str) -> None:
     ours = arguments(getattr(scratch, name))
     theirs = arguments(getattr(with_diffusers, name))
@@ -115,7 +125,7 @@ def test_methods_take_the_same_arguments(name: str, method: str) -> None:
         assert theirs[argument].default is not Parameter.empty, argument
 
 
-@pytest.mark.parametrize("name", scratch.__all__)
+@pytest.mark.parametrize("name", CLASSES)
 def test_every_public_method_of_ours_is_one_of_these(name: str) -> None:
     """A method added to the face must be added here, and so compared."""
     ours = getattr(scratch, name)

@@ -17,7 +17,7 @@ def test_plain_text_is_shown_as_it_is() -> None:
         page.section(HARSH, page.text(HARSH), page.code(HARSH)),
         page.table([HARSH], [[HARSH], ["2"]]),
     ]
-    html = page.page(HARSH, HARSH, parts)
+    html = page.document(HARSH, *parts, lead=HARSH)
     assert "<script>" not in html
     assert unescape(html).count(HARSH) == 8  # title, heading, lead, and the five of the parts
 
@@ -41,3 +41,35 @@ def test_a_picture_lies_in_the_page(kind: str, tmp_path: Path) -> None:
     assert HARSH in unescape(html)
     assert "<figcaption>below</figcaption>" in html
     assert "figcaption" not in page.picture(path, "no caption")
+
+
+def test_what_is_put_into_what() -> None:
+    html = page.joined(page.tag("strong", "a & b"), " < ", page.BREAK, page.tag("td"))
+    assert html == "<strong>a &amp; b</strong> &lt; <br/><td></td>"
+    said = page.tag("p", class_=HARSH, stroke_width="2", open=True, hidden=False)
+    assert "<script>" not in said
+    assert said.endswith('stroke-width="2" open></p>')
+
+
+def test_lists_pairs_and_details() -> None:
+    root = ElementTree.fromstring(
+        page.section(
+            "A",
+            page.listed(["1", "2"]),
+            page.listed([page.number("3")], ordered=True),
+            page.pairs([("a", "b")]),
+            page.details("line", page.text("below"), shown=False),
+            page.verdict("right", good=True),
+            page.verdict("wrong", good=False),
+            page.aside("by the way"),
+        )
+    )
+    assert [[part.tag for part in found] for found in (root.find("ul"), root.find("ol"))] == [
+        ["li", "li"],
+        ["li"],
+    ]
+    assert root.find("ol/li/span").text == "3"
+    assert root.find(".//th").get("scope") == "row"
+    assert root.find("details").attrib == {}
+    assert "<details open>" in page.details("line", shown=True)
+    assert [part.get("class") for part in root.findall("p")] == ["verdict", "verdict bad", "soft"]

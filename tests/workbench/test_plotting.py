@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from workbench import backends, plotting
+from workbench import backends, curves, plotting
 from workbench.data import load, to_uint8
 from workbench.sheets import tiled
 
@@ -93,122 +93,6 @@ def test_a_saved_grid_is_crisp(tmp_path, c, h, w):
 def test_grid_refuses(options, says):
     with pytest.raises(ValueError, match=says):
         plotting.image_grid(some_images(4), **options)
-
-
-# Curves
-
-
-def test_loss_curves_show_each_run_raw_and_smoothed():
-    runs = {"a": [4.0, 2.0, 1.0, 1.0], "b": [8.0, 4.0]}
-    figure = plotting.loss_curves(runs, window=2)
-    (axes,) = figure.axes
-    raw_a, smooth_a, raw_b, smooth_b = (line.get_ydata().tolist() for line in axes.lines)
-    assert (raw_a, raw_b) == (runs["a"], runs["b"])
-    assert smooth_a == [4.0, 3.0, 1.5, 1.0]
-    assert smooth_b == [8.0, 6.0]
-    assert [text.get_text() for text in axes.get_legend().texts] == ["a", "b"]
-    assert axes.get_title("left") == "Loss (bold: mean of the last 2 steps)"
-    assert axes.get_yscale() == "log"
-    raw, smooth = axes.lines[:2]
-    assert raw.get_alpha() < 0.5
-    assert raw.get_color() == smooth.get_color()
-
-
-def test_smoothing_is_a_trailing_mean():
-    losses = np.random.default_rng(0).uniform(0.1, 1, 200)
-    (axes,) = plotting.loss_curves({"run": losses}, window=7).axes
-    expected = [losses[max(0, k - 6) : k + 1].mean() for k in range(200)]
-    # a difference of two sums of at most 200 numbers below 1: 200 * 2^-53 each, over 7
-    np.testing.assert_allclose(axes.lines[1].get_ydata(), expected, rtol=0, atol=1e-13)
-
-
-def test_short_runs_are_not_smoothed_and_one_run_has_no_legend():
-    (axes,) = plotting.loss_curves({"run": [2.0, 1.0]}).axes
-    (line,) = axes.lines
-    assert line.get_ydata().tolist() == [2.0, 1.0]
-    assert axes.get_legend() is None
-    assert axes.get_title("left") == "Loss"
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.11, 0.19), (0.04, 1.2), (3e-5, 7e-5), (0.5, 0.5)])
-def test_the_loss_axis_has_labels_in_plain_numbers(low, high):
-    figure = plotting.loss_curves({"run": [high, low]})
-    figure.draw_without_rendering()
-    (axes,) = figure.axes
-    bottom, top = axes.get_ylim()
-    ticks = [t for t in axes.yaxis.get_major_ticks() if bottom <= t.get_loc() <= top]
-    assert len(ticks) >= 2
-    for tick in ticks:
-        assert float(tick.label1.get_text()) == pytest.approx(tick.get_loc())
-
-
-@pytest.mark.parametrize("losses", [{}, {"run": []}, {"a": [1.0], "b": []}])
-def test_loss_curves_need_losses(losses):
-    with pytest.raises(ValueError, match="expected at least one for each name"):
-        plotting.loss_curves(losses)
-
-
-def test_loss_curves_refuse_a_window_of_nothing():
-    with pytest.raises(ValueError, match="window is 0; expected at least 1"):
-        plotting.loss_curves({"run": [1.0]}, window=0)
-
-
-def test_schedule_curves_show_the_tables():
-    make = backends.load("scratch").DDPMScheduler
-    families = ("linear", "squaredcos_cap_v2")
-    schedulers = {name: make(num_train_timesteps=60, beta_schedule=name) for name in families}
-    figure = plotting.schedule_curves(schedulers)
-    beta, alpha_bar, snr = figure.axes
-    for i, one in enumerate(schedulers.values()):
-        kept = one.alphas_cumprod.double().numpy()
-        np.testing.assert_array_equal(beta.lines[i].get_ydata(), one.betas.double().numpy())
-        np.testing.assert_array_equal(alpha_bar.lines[i].get_ydata(), kept)
-        np.testing.assert_array_equal(snr.lines[i].get_ydata(), kept / (1 - kept))
-    assert [text.get_text() for text in beta.get_legend().texts] == list(families)
-    assert (beta.get_yscale(), alpha_bar.get_yscale(), snr.get_yscale()) == ("log", "linear", "log")
-
-
-def test_schedule_curves_of_a_zero_terminal_snr(tmp_path):
-    rescaled = scheduler(rescale_betas_zero_snr=True, prediction_type="v_prediction")
-    figure = plotting.schedule_curves({"zero": rescaled})
-    assert figure.axes[2].lines[0].get_ydata()[-1] == 0
-    plotting.save(figure, tmp_path / "zero.png")
-
-
-def test_schedule_curves_need_a_scheduler():
-    with pytest.raises(ValueError, match="expected at least one"):
-        plotting.schedule_curves({})
-
-
-def test_curves_keep_apart_without_colour():
-    runs = {str(i): [1.0, 0.5] for i in range(4)}
-    (axes,) = plotting.loss_curves(runs).axes
-    assert len({line.get_color() for line in axes.lines}) == 4
-    assert len({line.get_linestyle() for line in axes.lines}) == 4
-
-
-def test_histograms_count_every_pixel():
-    half = torch.full((2, 1, 4, 4), -1.0)
-    half[:, :, :2] = 1
-    tails = torch.full((1, 3, 2, 2), 3.0)
-    (axes,) = plotting.histograms({"half": half, "tails": tails}, bins=4).axes
-    first, second = (patch.get_data() for patch in axes.patches)
-    np.testing.assert_array_equal(first.edges, [-1, 0, 1, 2, 3])
-    np.testing.assert_array_equal(first.values, [0.5, 0, 0.5, 0])
-    np.testing.assert_array_equal(second.values, [0, 0, 0, 1])
-    assert [text.get_text() for text in axes.get_legend().texts] == ["half", "tails"]
-
-
-def test_histograms_cover_the_whole_range_in_so_many_bins():
-    (axes,) = plotting.histograms({"grey": torch.zeros(1, 1, 2, 2)}).axes
-    edges = axes.patches[0].get_data().edges
-    np.testing.assert_allclose(edges, np.linspace(-1, 1, 51), rtol=0, atol=0)
-
-
-@pytest.mark.parametrize(("sets", "bins"), [({}, 3), ({"a": torch.zeros(1, 1, 2, 2)}, 0)])
-def test_histograms_refuse_nothing(sets, bins):
-    with pytest.raises(ValueError, match="expected at least one of each"):
-        plotting.histograms(sets, bins)
 
 
 # Strips
@@ -357,7 +241,7 @@ def test_save_by_suffix(tmp_path, name, start):
 
 def test_the_same_figure_gives_the_same_png(tmp_path):
     for name in "ab":
-        plotting.save(plotting.loss_curves({"run": [1.0, 0.5]}), tmp_path / f"{name}.png")
+        plotting.save(curves.loss_curves({"run": [1.0, 0.5]}), tmp_path / f"{name}.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
@@ -418,11 +302,11 @@ def test_a_users_own_settings_change_nothing(tmp_path):
     import matplotlib
 
     before = tmp_path / "before.png"
-    plotting.save(plotting.loss_curves({"run": [1.0, 0.5, 0.2]}), before)
+    plotting.save(curves.loss_curves({"run": [1.0, 0.5, 0.2]}), before)
     dark = {"axes.facecolor": "black", "text.color": "white", "font.size": 20, "savefig.dpi": 30}
     with matplotlib.rc_context(dark):
         after = tmp_path / "after.png"
-        plotting.save(plotting.loss_curves({"run": [1.0, 0.5, 0.2]}), after)
+        plotting.save(curves.loss_curves({"run": [1.0, 0.5, 0.2]}), after)
     assert before.read_bytes() == after.read_bytes()
 
 
@@ -449,8 +333,9 @@ def test_texts_lie_inside_the_figure():
 
 def test_nothing_opens_pyplot_and_importing_does_not_load_matplotlib():
     code = (
-        "import sys, torch; from workbench import plotting; assert 'matplotlib' not in sys.modules;"
-        "plotting.image_grid(torch.zeros(1, 1, 2, 2)); plotting.loss_curves({'a': [1.0]});"
+        "import sys, torch; from workbench import curves, plotting;"
+        "assert 'matplotlib' not in sys.modules;"
+        "plotting.image_grid(torch.zeros(1, 1, 2, 2)); curves.loss_curves({'a': [1.0]});"
         "assert 'matplotlib.figure' in sys.modules; assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 
 import scratch
-from workbench import backends, runs, trainer
+from workbench import backends, checkpoints, runs, trainer, training_run
 from workbench.config import RunConfig
 from workbench.data import Dataset
 
@@ -30,7 +30,7 @@ def trained(tiny: Make, dataset: Dataset, tmp_path: Path) -> Callable[..., Path]
 
     def train(name: str = "run", **changes: Any) -> Path:
         config = tiny(**{"steps": 2, **changes})
-        trainer.train(config, tmp_path / name, dataset, device=CPU, progress=False)
+        training_run.train(config, tmp_path / name, dataset, device=CPU, progress=False)
         return tmp_path / name
 
     return train
@@ -110,7 +110,7 @@ def test_the_unet_is_the_average_and_training_holds_the_raw_weights(
     for _ in trainer.training_steps(state, scheduler, dataset, config.train, 0):
         pass
     raw = {name: value.clone() for name, value in unet.state_dict().items()}
-    runs.save_checkpoint(tmp_path, config, state, scheduler, [])
+    checkpoints.save(tmp_path, config, state, scheduler, [])
     torch.testing.assert_close(unet.state_dict(), raw, rtol=0, atol=0)
     saved = safetensors.torch.load_file(tmp_path / "unet" / runs.WEIGHTS)
     expected = raw if state.ema is None else state.ema.average
@@ -336,7 +336,7 @@ def test_a_damaged_checkpoint_is_refused_and_changes_nothing(
     state = trainer.new_state(unet, tiny().train)
     before = {key: value.clone() for key, value in unet.state_dict().items()}
     with pytest.raises(ValueError, match=message) as refused:
-        runs.load_checkpoint(run, state)
+        checkpoints.load(run, state)
     assert "\n" not in str(refused.value)
     assert state.step == 0
     torch.testing.assert_close(dict(unet.state_dict()), before, rtol=0, atol=0)
@@ -350,7 +350,7 @@ def test_a_checkpoint_of_another_model_is_refused(
         config = tiny(**changes)
         state = trainer.new_state(trainer.new_parts(config, dataset)[0], config.train)
         with pytest.raises(ValueError, match="is the checkpoint of another model"):
-            runs.load_checkpoint(run, state)
+            checkpoints.load(run, state)
 
 
 @pytest.mark.parametrize(
@@ -377,20 +377,6 @@ def test_the_config_comes_back(trained: Callable[..., Path], tiny: Make) -> None
 # What is written is whole
 
 
-def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "a.json"
-    runs.write_json(path, {"x": 1})
-
-    def fail(temporary: Path) -> None:
-        temporary.write_text("half of")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        runs.write_whole(path, fail)
-    assert json.loads(path.read_text()) == {"x": 1}
-    assert list(path.parent.iterdir()) == [path]  # nothing is left behind
-
-
 @pytest.mark.parametrize("fails", ["save_file", "save_pretrained", "write_text"])
 def test_a_disk_that_fills_up_leaves_a_run_that_works(
     fails: str,
@@ -406,7 +392,7 @@ def test_a_disk_that_fills_up_leaves_a_run_that_works(
         path.mkdir() if fails == "save_pretrained" else path.write_bytes(b"half")
         raise OSError("disk full")
 
-    real = runs.save_checkpoint
+    real = checkpoints.save
 
     def save(folder: Path, config: Any, state: Any, *rest: Any) -> None:
         with monkeypatch.context() as patched:
@@ -425,25 +411,15 @@ def test_a_disk_that_fills_up_leaves_a_run_that_works(
             real(folder, config, state, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(runs, "save_checkpoint", save)
+        patched.setattr(checkpoints, "save", save)
         with pytest.raises(OSError, match="disk full"):
-            trainer.train(config, tmp_path, dataset, device=CPU, progress=False)
+            training_run.train(config, tmp_path, dataset, device=CPU, progress=False)
     assert list(tmp_path.rglob(".*")) == []  # no half file is left behind
     unet, _ = runs.load_parts(tmp_path, "scratch")
     assert unet.conv_in.weight.isfinite().all()
-    resumed = trainer.train(config, tmp_path, dataset, device=CPU, progress=False, resume=True)
-    whole = trainer.train(config, tmp_path / "whole", dataset, device=CPU, progress=False)
+    resumed = training_run.train(config, tmp_path, dataset, device=CPU, progress=False, resume=True)
+    whole = training_run.train(config, tmp_path / "whole", dataset, device=CPU, progress=False)
     assert resumed.losses == whole.losses
-
-
-def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
-    """Who has the old file open reads it to its end: the new one takes its name, not its place."""
-    path = tmp_path / "a.json"
-    runs.write_json(path, ["old"])
-    with path.open() as reader:
-        runs.write_json(path, ["new"])
-        assert json.load(reader) == ["old"]
-    assert json.loads(path.read_text()) == ["new"]
 
 
 # What may be replaced

@@ -1,0 +1,71 @@
+"""`ddpm sample`: a grid of pictures from a run, by either backend."""
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from ddpm.options import from_zero, number, numbers_from_zero, whole
+from workbench.backends import PACKAGES
+from workbench.config import Spacing
+from workbench.files import new_file
+
+SAMPLERS = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `ddpm sample`."""
+    parser.add_argument("run", metavar="RUN", help="a run folder, or any DDPMPipeline folder")
+    parser.add_argument("--backend", choices=PACKAGES, default="scratch", help="default: scratch")
+    parser.add_argument("--sampler", choices=SAMPLERS, default="ddpm", help="default: ddpm")
+    parser.add_argument("--steps", type=whole, help="timesteps to visit (default: all)")
+    parser.add_argument("--spacing", choices=get_args(Spacing), help="default: the run's")
+    parser.add_argument("--eta", type=number, help="DDIM's noise, from 0 to 1 (default: 0.0)")
+    parser.add_argument("--count", type=whole, default=16, help="pictures (default: %(default)s)")
+    parser.add_argument("--batch-size", type=whole, default=64, help="default: %(default)s")
+    parser.add_argument("--seed", type=from_zero, default=0, help="default: %(default)s")
+    parser.add_argument("--class-labels", type=numbers_from_zero, help="one, or one a picture: 3,5")
+    parser.add_argument("--guidance", type=number, default=1.0, help="default: %(default)s, none")
+    parser.add_argument("--output", help="a .png (default: in the run's samples/)")
+    parser.add_argument("--gif", help="also write the denoising as a .gif")
+    parser.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
+    parser.add_argument("--force", action="store_true", help="replace what exists")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Draw the grid, and the moving picture if it is asked for; 0."""
+    from workbench import backends, plotting, runs, sampling
+
+    folder = Path(args.run)
+    runs.check_folder(folder)
+    name = f"{args.sampler}_{args.backend}_seed{args.seed}.png"
+    output = args.output or folder / "samples" / name
+    output = new_file(output, args.force, plotting.SUFFIXES)
+    gif = new_file(args.gif, args.force, (".gif",)) if args.gif else None
+    if args.eta is not None and args.sampler == "ddpm":
+        raise ValueError("--eta is DDIM's; add --sampler ddim, or leave it out")
+    device = backends.choose_device(args.device)
+    changes = {} if args.spacing is None else {"timestep_spacing": args.spacing}
+    unet, scheduler = runs.load_parts(folder, args.backend, SAMPLERS[args.sampler], changes)
+    steps = args.steps or scheduler.config.num_train_timesteps
+    sampling.refuse_wrong_steps(args.backend, scheduler, steps)
+    drawn = sampling.sample(
+        args.backend,
+        unet.to(device),
+        scheduler,
+        args.count,
+        seed=args.seed,
+        steps=steps,
+        batch_size=args.batch_size,
+        labels=args.class_labels,
+        guidance=args.guidance,
+        eta=(args.eta or 0.0) if args.sampler == "ddim" else None,
+        record_every=max(steps // 50, 1) if gif else 0,
+        progress=not args.quiet,
+    )
+    plotting.save(plotting.image_grid(drawn.images), output)
+    print(output)
+    if gif:
+        plotting.save_gif([frame.x_prev for frame in drawn.frames], gif)
+        print(gif)
+    return 0

@@ -1,0 +1,74 @@
+"""Losses and learning rates of a run, step by step: what `metrics.jsonl` and the bar show."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+
+from workbench.trainer import Step
+
+FLUSH_EVERY = 20  # steps between two readings of the losses, which make a GPU wait
+
+
+@dataclass
+class Metrics:
+    """Losses and learning rates, step by step; unread losses stay on the device."""
+
+    batch_size: int
+    num_images: int
+    losses: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    _unread: list[torch.Tensor] = field(default_factory=list)
+
+    def go_on(self, rows: list[dict[str, float]]) -> None:
+        """Start from the rows of the steps that are done."""
+        self.losses = [row["loss"] for row in rows]
+        self.rates = [row["learning_rate"] for row in rows]
+
+    def add(self, step: Step) -> None:
+        """One more, its loss unread."""
+        self.rates.append(step.learning_rate)
+        self._unread.append(step.loss)
+
+    def read(self) -> None:
+        """Fetch the unread losses in one go.
+
+        Raises:
+            ValueError: one is not finite: the run has diverged.
+        """
+        new = torch.stack(self._unread).tolist() if self._unread else []
+        for k, loss in enumerate(new, start=len(self.losses)):
+            if not math.isfinite(loss):
+                raise ValueError(
+                    f"the loss of step {k} is {loss}: the run has diverged; "
+                    "try a lower learning_rate, or a gradient_clip"
+                )
+        self.losses += new
+        self._unread = []
+
+    def in_words(self, steps_per_second: float | None) -> dict[str, str]:
+        """What the progress bar shows: the mean of the last losses, and images per second."""
+        recent = self.losses[-FLUSH_EVERY:]
+        speed = (steps_per_second or 0) * self.batch_size
+        return {"loss": f"{sum(recent) / len(recent):.4f}", "images/s": f"{speed:.0f}"}
+
+    def rows(self) -> list[dict[str, float]]:
+        """One row for each step, and after its last step one for each epoch.
+
+        A step belongs to the epoch of its first image. Later rows never change earlier ones, so
+        the file that holds them only grows.
+        """
+        rows: list[dict[str, float]] = []
+        epoch: list[float] = []
+        for k, (loss, rate) in enumerate(zip(self.losses, self.rates, strict=True)):
+            rows.append({"step": k, "loss": loss, "learning_rate": rate})
+            epoch.append(loss)
+            number = k * self.batch_size // self.num_images
+            if (k + 1) * self.batch_size >= (number + 1) * self.num_images:
+                rows.append({"epoch": number, "mean_loss": sum(epoch) / len(epoch)})
+                epoch = []
+        return rows
+
+    def epoch_losses(self) -> list[float]:
+        """The mean loss of each whole epoch."""
+        return [row["mean_loss"] for row in self.rows() if "epoch" in row]
