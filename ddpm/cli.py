@@ -47,7 +47,8 @@ EXAMPLES = {
 """,
     "exercise": """examples:
   ddpm exercise                the list of all
-  ddpm exercise 6a             judge docs/exercises/ex_6a.py
+  ddpm exercise 6a --start     write ex_6a.py, an empty function, to be filled in
+  ddpm exercise 6a             judge it
   ddpm exercise 6a --solution  show ours
 """,
     "tour": """examples:
@@ -65,8 +66,8 @@ def compare(args: argparse.Namespace) -> int:
 
 
 def exercise(args: argparse.Namespace) -> int:
-    """`ddpm exercise`: the reader's formula in the place of ours."""
-    from ddpm.exercise import main as exercise_main
+    """`ddpm exercise`: the reader's formula beside ours."""
+    from ddpm.exercises.command import main as exercise_main
 
     return exercise_main(args)
 
@@ -103,7 +104,7 @@ def build_parser() -> Parser:
     from compare.cli import add_arguments
 
     add_arguments(verb("compare", compare, "check a DDPM and name the formula that is wrong"))
-    from ddpm.exercise import add_arguments as add_exercise
+    from ddpm.exercises.command import add_arguments as add_exercise
 
     add_exercise(verb("exercise", exercise, "check an exercise of the book, with hints"))
     figures.add_arguments(verb("plot", figures.main, "draw one figure into a file"))

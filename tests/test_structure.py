@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import os
 import re
 import subprocess
 import sys
@@ -131,13 +132,16 @@ def test_the_oracle_stands_apart_from_both_backends() -> None:
 
 # Modules that are tested where their users are.
 TESTED_WITH = {
+    "algorithms": "loss",
     "average": "training",
     "blocks": "network",
     "chains": "sampling",
     "curves": "judge",
-    "exercises": "exercise",
+    "ddim": "oracle",
+    "ddpm": "oracle",
     "from_oracle": "kill_table",
     "load": "candidate",
+    "loop_calls": "loop",
     "loop_steps": "loop",
     "loss_calls": "loss",
     "network_alone": "network",
@@ -145,20 +149,22 @@ TESTED_WITH = {
     "network_step": "network",
     "noise": "sampling",
     "noise_law": "variance",
-    "pictures": "loop",
     "probe": "mean",
+    "sampler": "oracle",
     "scheduler": "subject",
+    "setting": "oracle",
+    "stage": "stages",
     "step": "mean",
     "step_conventions": "conventions",
     "trained": "training",
     "training_alone": "training",
     "transitions": "loop",
     "unet": "network",
+    "values": "check",
 }
 
 ELSEWHERE_TESTED_WITH = {
     "checkpoints": "runs",
-    "exercises": "exercise",
     "fields": "config",
     "look": "plotting",
     "sample": "cli",
@@ -172,6 +178,8 @@ def test_tests_mirror_the_folders(package: str) -> None:
         if not path.stem.startswith("__"):
             known = TESTED_WITH if package == "compare" else ELSEWHERE_TESTED_WITH
             name = known.get(path.stem, path.stem)
+            if "exercises" in path.parts:  # named like the files of scratch that they are on
+                name = "exercises"
             assert (ROOT / "tests" / package / f"test_{name}.py").exists(), path
 
 
@@ -230,12 +238,19 @@ def test_readme_and_scratch_give_the_same_reading_order() -> None:
     assert reading_order((ROOT / "README.md").read_text(encoding="utf-8")) == ours
 
 
-def test_the_wheel_holds_the_packages_and_nothing_else(tmp_path: Path) -> None:
-    script = f"from hatchling.build import build_wheel; print(build_wheel({str(tmp_path)!r}))"
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built."""
+    folder = tmp_path_factory.mktemp("wheel")
+    script = f"from hatchling.build import build_wheel; print(build_wheel({str(folder)!r}))"
     made = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    packed = set(zipfile.ZipFile(tmp_path / made.stdout.split()[-1]).namelist())
+    return folder / made.stdout.split()[-1]
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
+    packed = set(zipfile.ZipFile(wheel).namelist())
     expected = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
@@ -245,6 +260,28 @@ def test_the_wheel_holds_the_packages_and_nothing_else(tmp_path: Path) -> None:
     assert {name for name in packed if ".dist-info/" not in name} == expected
     assert any(name.endswith("licenses/LICENSE") for name in packed)
     assert any(name.endswith("entry_points.txt") for name in packed)
+
+
+def test_who_installed_the_wheel_can_do_an_exercise(wheel: Path, tmp_path: Path) -> None:
+    """Begin, look at ours, write it down: with the wheel's files alone, in an empty folder."""
+    installed, folder = tmp_path / "installed", tmp_path / "folder"
+    zipfile.ZipFile(wheel).extractall(installed)
+    folder.mkdir()
+
+    def ddpm(*words: str) -> str:
+        run = subprocess.run(
+            [sys.executable, "-m", "ddpm", "exercise", "11b", *words],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(installed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return run.stdout
+
+    assert "ex_11b.py" in ddpm("--start")
+    (folder / "ex_11b.py").write_text(ddpm("--solution"))
+    assert ddpm().startswith("11b linspace: right")
 
 
 EXAMPLES = [ROOT / "docs" / "examples" / f"train_{name}.py" for name in ("scratch", "diffusers")]

@@ -13,16 +13,6 @@ from compare import backends, stages
 
 STAGE_PAGES = {stage.name: stage.page for stage in (*stages.ALL, *backends.ALL)}
 STAGES = list(STAGE_PAGES)
-EXERCISE_PAGES = {
-    "2": "schedule",
-    "3": "forward",
-    "4": "prediction",
-    "6": "reverse-step",
-    "7": "variance",
-    "9": "embedding-attention",
-    "11": "fewer-steps",
-    "12": "randomness",
-}
 # The numbers of the list of mistakes that some check can see, and so all of them must.
 SEEN = {
     *(*range(1, 9), 10, 11, 13, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 34, 35, 36),
@@ -101,7 +91,7 @@ def mistakes_page() -> str:
     from compare.mistakes import MISTAKES
     from compare.mistakes.average import AVERAGES
     from compare.mistakes.unet import SLIPS
-    from ddpm.exercises import EXERCISES
+    from ddpm.exercises.index import EXERCISES
 
     listed = {stage: [m for m in MISTAKES if m.stage == stage] for stage in STAGES}
     listed |= {"unet": list(SLIPS), "training": list(AVERAGES)}
@@ -129,19 +119,18 @@ def exercises_table() -> str:
 
     Five columns, so that a phone shows them all.
     """
-    from ddpm.exercises import EXERCISES
+    from ddpm.exercises.index import EXERCISES
 
     rows = []
     for exercise in EXERCISES:
-        number = exercise.id[:-1]
         what = (exercise.ours.__doc__ or "").splitlines()[0]
         rows.append(
             (
                 f"`{exercise.id}`",
                 f"{{func}}`~{exercise.module}.{exercise.function}`",
                 cell(what),
-                f"[{number}]({EXERCISE_PAGES[number]}.md)",
-                str(len(exercise.mistakes)),
+                f"[{exercise.id[:-1]}]({exercise.page}.md)",
+                str(len(exercise.wrong)),
             )
         )
     return table(("", "function", "what it computes", "page", "mistakes"), rows)
@@ -276,8 +265,9 @@ def row(mistake: str, stage: str, failing: list[str], named: list[str]) -> dict[
 
 def write(folder: Path = GENERATED) -> None:
     """All of them, and `report.json`, which the pairs read their "checked by" line from."""
+    import independent
+
     import compare
-    from compare import independent
 
     folder.mkdir(exist_ok=True)
     report = compare.run().to_dict()
@@ -286,5 +276,5 @@ def write(folder: Path = GENERATED) -> None:
     (folder / "bounds.md").write_text(bounds_table())
     (folder / "mistakes.md").write_text(mistakes_page())
     (folder / "exercises.md").write_text(exercises_table())
-    (folder / "independent.md").write_text(independent.page().partition("\n")[2])
+    (folder / "independent.md").write_text(independent.page())
     (folder / "findings.md").write_text(findings_table())

@@ -81,7 +81,7 @@ def test_ddim_with_eta_1_is_ddpm_and_with_eta_0_keeps_the_noise() -> None:
         torch.tensor([0.7], dtype=F64),
         torch.tensor([0.2]).to(F64),
     )
-    ddpm, ddim = Setting(), Setting(eta=1.0)
+    ddpm, ddim = Setting(), Setting(sampler="ddim", eta=1.0)
     right = Oracle()
     assert_close(
         right.step_mean(out, x_t, level, ddim), right.step_mean(out, x_t, level, ddpm), **EXACT

@@ -22,7 +22,8 @@ from pairs import PAIRS, Pair  # noqa: E402
 from compare.mistakes import MISTAKES  # noqa: E402
 from compare.mistakes.average import AVERAGES  # noqa: E402
 from compare.mistakes.unet import SLIPS  # noqa: E402
-from ddpm.exercises import EXERCISES  # noqa: E402
+from ddpm.exercises.index import BY_ID, EXERCISES  # noqa: E402
+from ddpm.exercises.judge import judge  # noqa: E402
 
 PAGES = sorted(
     page for page in DOCS.rglob("*.md") if "_gen" not in page.parts and "_build" not in page.parts
@@ -181,8 +182,17 @@ def test_a_section_that_is_called_exercise_leads_to_one():
 
 def test_every_exercise_is_on_its_page():
     for exercise in EXERCISES:
-        page = DOCS / f"{verdicts.EXERCISE_PAGES[exercise.id[:-1]]}.md"
+        page = DOCS / f"{exercise.page}.md"
         assert f"{exercise.id}`" in page.read_text(), f"{page.name} does not name {exercise.id}"
+
+
+def test_what_the_page_of_exercises_shows_is_what_one_is_told():
+    exercise = BY_ID["6a"]
+    said = "\n".join(judge(exercise, exercise.wrong["38"]).lines(exercise))
+    assert (
+        f"$ ddpm exercise 6a                 # right?\n{said}\n"
+        in (DOCS / "exercises.md").read_text()
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
@@ -230,11 +240,17 @@ def test_a_network_and_an_average_are_killed_and_named():
     assert killed["check"] == "unet/blocks"
 
 
-def test_every_stage_and_exercise_has_a_page():
-    assert set(verdicts.STAGE_PAGES.values()) <= {path.stem for path in DOCS.glob("*.md")}
-    pages = {*verdicts.STAGE_PAGES.values(), *verdicts.EXERCISE_PAGES.values()}
-    assert all((DOCS / f"{page}.md").is_file() for page in pages)
-    assert {exercise.id[:-1] for exercise in EXERCISES} == set(verdicts.EXERCISE_PAGES)
+def test_every_stage_has_a_page():
+    assert all((DOCS / f"{page}.md").is_file() for page in verdicts.STAGE_PAGES.values())
+
+
+def test_the_table_of_exercises_leads_to_their_pages():
+    rows = verdicts.exercises_table().splitlines()[2:]
+    assert len(rows) == len(EXERCISES)
+    for exercise, row in zip(EXERCISES, rows, strict=True):
+        assert row.startswith(f"| `{exercise.id}` | {{func}}`~{exercise.module}.")
+        assert row.endswith(f"({exercise.page}.md) | {len(exercise.wrong)} |")
+        assert exercise.stage in verdicts.STAGES
 
 
 def test_text_in_a_cell_of_a_table_is_taken_as_it_is():

@@ -15,7 +15,7 @@ def eps_from_x_0(
     Args:
         x_t: noisy image, any shape and float dtype.
         x_0: the image, like `x_t`.
-        alpha_bar: float64 in [0, 1], a number or (b, 1, 1, 1); `cast_like` casts the result.
+        alpha_bar: float64 in [0, 1), a number or (b, 1, 1, 1); `cast_like` casts the result.
 
     Returns:
         eps: like `x_t`.

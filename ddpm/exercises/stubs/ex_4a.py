@@ -15,7 +15,7 @@ def x_0_from_eps(
     Args:
         x_t: noisy image, any shape and float dtype.
         eps: the noise that the network sees in it, like `x_t`.
-        alpha_bar: float64 in [0, 1], a number or (b, 1, 1, 1); `cast_like` casts the result.
+        alpha_bar: float64 in (0, 1], a number or (b, 1, 1, 1); `cast_like` casts the result.
 
     Returns:
         x_0: like `x_t`, not clipped.

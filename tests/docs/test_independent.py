@@ -3,7 +3,6 @@
 Needs the extra `independent`; without it only the refusal and the import are tested.
 """
 
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,11 +11,16 @@ from typing import Any
 import pytest
 import torch
 
-from compare import independent
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
 
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+sys.path.insert(0, str(DOCS / "_ext"))
+
+import independent  # noqa: E402
+
 HERE = find_spec("denoising_diffusion_pytorch") is not None
+ADAPTER = DOCS / "examples" / "denoising_diffusion_adapter.py"
 installed = pytest.mark.skipif(
     not HERE, reason="denoising-diffusion-pytorch is not installed (the extra `independent`)"
 )
@@ -28,20 +32,12 @@ def verdict(candidate: Any) -> Report:
 
 @pytest.mark.skipif(HERE, reason="denoising-diffusion-pytorch is installed")
 def test_without_the_package_it_says_what_to_install() -> None:
-    said = subprocess.run(
-        [sys.executable, "-m", "compare.independent"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert said.returncode == 1
-    assert said.stdout == ""
-    assert said.stderr.splitlines()[-1].startswith("compare.independent: ")
-    assert 'pip install "ddpm-side-by-side[independent]"' in said.stderr
-
-    report = verdict(independent.ddpm)
+    report = verdict(f"{ADAPTER}:ddpm")
     assert report.exit_status == 2
-    assert "ddpm-side-by-side[independent]" in report.verdict
+    assert "No module named 'denoising_diffusion_pytorch'" in report.verdict
+    assert "pip install denoising-diffusion-pytorch" in report.verdict
+    with pytest.raises(ModuleNotFoundError, match="pip install denoising-diffusion-pytorch"):
+        independent.page()
 
 
 @pytest.mark.parametrize("torchvision", ["raise RuntimeError('no operator nms')", None])
@@ -58,7 +54,7 @@ def test_the_package_is_imported_without_a_torchvision_that_works(
         (tmp_path / "torchvision.py").write_text(torchvision)
         monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "stands_in.py").write_text("from torchvision import transforms as T, utils\n")
-    with independent._torchvision():
+    with independent.any_torchvision():
         import stands_in  # type: ignore[import-not-found]
 
     assert stands_in.T.__name__ == "torchvision.transforms"
@@ -66,50 +62,64 @@ def test_the_package_is_imported_without_a_torchvision_that_works(
 
 
 @installed
-@pytest.mark.parametrize("make", independent.CANDIDATES, ids=lambda make: make.__name__)
-def test_the_package_is_right(make: Any) -> None:
-    report = verdict(make)
+@pytest.mark.parametrize("way", range(5))
+def test_the_package_is_right(way: int) -> None:
+    report = verdict(independent.candidates()[way])
     assert report.passed, str(report)
     assert not report.findings
     stages = {check.stage for check in report.checks if check.status != "note"}
-    assert stages == {
-        "schedule", "forward", "prediction", "mean", "variance", "sampling", "loss"
-    }  # fmt: skip
+    assert stages == {"schedule", "forward", "prediction", "mean", "variance", "sampling", "loss"}
 
 
 @installed
 def test_every_option_with_a_name_is_judged() -> None:
-    report = verdict(independent.ddpm)
+    example = independent.example()
+    report = verdict(example.ddpm)
     ids = {check.id for check in report.checks if check.status in ("equal", "close")}
-    assert {f"prediction/{kind}" for kind in independent.OBJECTIVES} <= ids
-    assert {f"schedule/{name}" for name in independent.SCHEDULES} <= ids
+    assert {f"prediction/{kind}" for kind in example.OBJECTIVES} <= ids
+    assert {f"schedule/{name}" for name in example.SCHEDULES} <= ids
     assert "variance/learned_range" in ids
     assert report.conventions["clipping"].startswith("1.0 (read off")
     assert report.conventions["variance"] == "each value that it takes (named, so judged)"
+
+
+def unrooted_mean(it: Any) -> torch.Tensor:
+    """The coefficient of x_0 with alpha-bar_prev for its square root."""
+    return it.betas * it.alphas_cumprod_prev / (1 - it.alphas_cumprod)
+
+
+def doubled(it: Any) -> torch.Tensor:
+    """A log-variance whose half is the logarithm of the variance, not of its square root."""
+    return 2 * it.posterior_log_variance_clipped
+
+
+def unrooted_signal(it: Any) -> torch.Tensor:
+    """alpha-bar under the name of its square root."""
+    return it.alphas_cumprod
 
 
 @installed
 @pytest.mark.parametrize(
     ("buffer", "wrong", "bug"),
     [
-        ("posterior_mean_coef1", lambda it: it.betas * it.alphas_cumprod_prev
-         / (1 - it.alphas_cumprod), "38"),
-        ("posterior_log_variance_clipped", lambda it: 2 * it.posterior_log_variance_clipped, "49"),
-        ("sqrt_alphas_cumprod", lambda it: it.alphas_cumprod, "5"),
+        ("posterior_mean_coef1", unrooted_mean, "38"),
+        ("posterior_log_variance_clipped", doubled, "49"),
+        ("sqrt_alphas_cumprod", unrooted_signal, "5"),
     ],
-)  # fmt: skip
+)
 def test_a_table_that_is_spoiled_is_named(
     buffer: str, wrong: Any, bug: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = independent.diffusion
+    example = independent.example()
+    make = example.diffusion
 
     def spoiled(*args: Any, **options: Any) -> Any:
         whole = make(*args, **options)
         whole.register_buffer(buffer, wrong(whole))
         return whole
 
-    monkeypatch.setattr(independent, "diffusion", spoiled)
-    report = verdict(independent.adapt(objective="pred_noise", beta_schedule="cosine"))
+    monkeypatch.setattr(example, "diffusion", spoiled)
+    report = verdict(example.adapt(objective="pred_noise", beta_schedule="cosine"))
     assert report.diagnoses[0].bug == bug, str(report)
 
 
@@ -138,9 +148,10 @@ def test_the_page_says_what_agrees_and_what_differs() -> None:
     before = torch.get_rng_state()
     page = independent.page()
     assert torch.equal(torch.get_rng_state(), before)
-    count = len(independent.CANDIDATES)
+    count = len(independent.candidates())
+    assert count == 5
     assert f"{count} of {count} ways to use it agree with the papers." in page
-    for make in independent.CANDIDATES:
+    for make in independent.candidates():
         assert f"- `{make.__name__}`: " in page
     assert "FAIL" not in page
     headings = [line for line in page.splitlines() if line.startswith("## ")]
