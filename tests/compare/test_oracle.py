@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from compare import oracle
-from compare.oracle import F64, Level, Oracle, Setting
+from compare.candidate.spy import sample_of
+from compare.oracle import F64, Inputs, Level, Oracle, Setting, samplers
+from compare.oracle.samplers.sampler import Sampler
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12}  # float64, some ten operations, differences of near numbers
 SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
@@ -106,3 +108,40 @@ def test_noise_ends_where_no_step_is_left() -> None:
     for kind in ("fixed_small", "fixed_large"):
         assert Oracle().sigma(last, Setting(variance_type=kind)) == 0
     assert Oracle().sigma(level_at(0.4, 0.6), Setting(variance_type="fixed_large")) > 0
+
+
+class TwoStep(Sampler):
+    """x0-hat extrapolated from this step and the one before: a sampler with a memory."""
+
+    name = "two-step"
+
+    def mean(self, f, at: Inputs) -> torch.Tensor:
+        x_0 = f.x_0(at.setting.prediction_type, at.out, at.x_t, at.level)
+        if at.memory is not None:
+            x_0 = 1.5 * x_0 - 0.5 * at.memory
+        return f.mean(x_0, at.x_t, at.level)
+
+    def sigma(self, f, level: Level, setting: Setting) -> torch.Tensor:
+        return torch.zeros_like(level.alpha_bar)
+
+    def keep(self, f, at: Inputs) -> torch.Tensor:
+        return f.x_0(at.setting.prediction_type, at.out, at.x_t, at.level)
+
+
+def test_a_third_sampler_is_one_class_and_its_steps_carry_a_memory(monkeypatch) -> None:
+    """The reference loop over it makes what the formula makes, written out."""
+    monkeypatch.setitem(samplers.BY_NAME, TwoStep.name, TwoStep())
+    setting = Setting(num_train_timesteps=5, beta_end=0.5, sampler=TwoStep.name)
+    right = Oracle()
+    table, model = right.alpha_bar(setting), torch.nn.Identity()
+    model.forward = lambda x, t: 0.3 * x  # type: ignore[method-assign]
+    loop = sample_of(right, setting)
+    got = loop(model, (1, 1, 2, 2), torch.Generator().manual_seed(0))
+
+    x, before = torch.randn(1, 1, 2, 2, generator=torch.Generator().manual_seed(0)).to(F64), None
+    for t in reversed(range(5)):
+        level = oracle.level(table, torch.tensor([t]), torch.tensor([t - 1]), setting)
+        x_0 = oracle.x_0("epsilon", 0.3 * x, x, level)
+        guess = x_0 if before is None else 1.5 * x_0 - 0.5 * before
+        x, before = oracle.mean(guess, x, level), x_0
+    assert_close(got.to(F64), x, rtol=1e-5, atol=1e-6)
