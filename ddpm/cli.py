@@ -1,4 +1,4 @@
-"""The command line: `ddpm train | sample | compare | exercise | plot | tour`.
+"""The command line: `ddpm train | sample | compare | explain | exercise | plot | tour`.
 
 Nothing heavy is imported until a verb runs, so that `--help` answers at once.
 """
@@ -56,6 +56,11 @@ EXAMPLES = {
   ddpm plot trajectory runs/digits-scratch
   ddpm plot difference runs/digits-scratch
   ddpm plot histograms runs/digits-scratch
+""",
+    "explain": """examples:
+  ddpm explain                      the list of all mistakes that `ddpm compare` knows by name
+  ddpm explain 43                   words, both formulas, the fix, what one sees of it
+  ddpm explain noise-over-variance  the same by its name
 """,
     "exercise": """examples:
   ddpm exercise                the list of all
@@ -184,6 +189,13 @@ def compare(args: argparse.Namespace) -> int:
     return compare_main(args)
 
 
+def explain(args: argparse.Namespace) -> int:
+    """`ddpm explain`: a mistake of the catalogue beside what is right."""
+    from ddpm.explain import main as explain_main
+
+    return explain_main(args)
+
+
 def exercise(args: argparse.Namespace) -> int:
     """`ddpm exercise`: the reader's formula in the place of ours."""
     from ddpm.exercise import main as exercise_main
@@ -270,6 +282,9 @@ def build_parser() -> Parser:
     from compare.cli import add_arguments
 
     add_arguments(verb("compare", compare, "check a DDPM and name the formula that is wrong"))
+    from ddpm.explain import add_arguments as add_explain
+
+    add_explain(verb("explain", explain, "say what a mistake is that `compare` named"))
     from ddpm.exercise import add_arguments as add_exercise
 
     add_exercise(verb("exercise", exercise, "check an exercise of the book, with hints"))

@@ -81,6 +81,7 @@ TESTED_WITH = {
     "load": "candidate",
     "loop_steps": "loop",
     "loss_calls": "loss",
+    "mistake": "mistakes",
     "network_alone": "network",
     "network_diagnosis": "network",
     "network_step": "network",

@@ -252,7 +252,6 @@ def _blocks(
         allowed=ROUNDING,
         input="three images at t = 0, 499, 999",
         reason=TOLERANCES["unet"].reason,
-        catches="88-93, 97",
     )
     return departure
 
@@ -280,7 +279,6 @@ def _norms(
         allowed=ROUNDING,
         input=f"what each is given, times {FAINT:g}",
         reason=TOLERANCES["unet"].reason,
-        catches="97-eps",
     )
 
 
@@ -302,7 +300,6 @@ def _dropout(
         "dropout acts in training" if acts[0] else "nothing is random in training",
         "dropout never acts" if acts[1] else "something is random in training, without dropout",
         input="training mode, two seeds",
-        catches="94",
     )
 
 

@@ -62,7 +62,6 @@ def _time(ledger: Ledger, prefix: str, network: nn.Module, arguments: Mapping) -
         "the same prediction for t = 0 and t = 999: the network does not see t",
         measured=change,
         reason=f"must be more than {VISIBLE:g} of the largest entry, far above rounding",
-        catches=SYMPTOMS["time"],
     )
 
 
@@ -95,7 +94,6 @@ def _distinct(ledger: Ledger, prefix: str, network: nn.Module, arguments: Mappin
         f"{T} timesteps have only {count} different embeddings",
         measured=float(count),
         allowed=float(T),
-        catches=SYMPTOMS["distinct"],
     )
 
 
@@ -109,7 +107,6 @@ def _two_passes(ledger: Ledger, prefix: str, network: nn.Module, arguments: Mapp
         "two passes in eval mode differ: something is random there",
         measured=change,
         allowed=0.0,
-        catches=SYMPTOMS["eval"],
     )
 
 
@@ -128,7 +125,6 @@ def _batch(ledger: Ledger, prefix: str, network: nn.Module, arguments: Mapping) 
         measured=change,
         allowed=ROUNDING,
         reason=TOLERANCES["unet"].reason,
-        catches=SYMPTOMS["batch"],
     )
 
 
@@ -149,5 +145,4 @@ def _gradients(ledger: Ledger, prefix: str, network: nn.Module, arguments: Mappi
         f"without a gradient: {', '.join(without[:4])}" + (", ..." if len(without) > 4 else ""),
         measured=float(len(without)),
         allowed=0.0,
-        catches="90, 92, 93",
     )

@@ -51,7 +51,6 @@ def _gradients(
         measured=ratios[worst],
         allowed=GRADIENT,
         reason="backward through the same layers, summed over images and pixels in another order",
-        catches="90, 92, 93",
     )
 
 

@@ -11,6 +11,9 @@ from compare.backends.trained import Trained, same_weights, weights_of
 from compare.measure.ledger import Ledger
 from compare.measure.tolerances import FACTOR, UNIT
 
+# The mistakes of a moving average, by the check that shows them.
+SYMPTOMS = {"moves": "101", "buffers": "100", "gives-back": "101-kept"}
+
 
 class Averages(Protocol):
     """What an exponential moving average of weights offers."""
@@ -38,7 +41,6 @@ def judge_trainer(ledger: Ledger, prefix: str, run: Trained) -> None:
         wrong is None,
         "the network is in training mode at every step",
         f"the network is in eval mode at step {wrong}",
-        catches="95",
     )
     rounding = {n: FACTOR * UNIT * len(run.losses) * w for n, w in run.largest.items()}
     same_weights(
@@ -99,21 +101,18 @@ def judge_average(
         "an update moves the average towards the weights",
         f"after an update from {first.tolist()} to {own['weight'].tolist()} the average is "
         f"{weight.tolist()}",
-        catches="101",
     )
     ledger.judge(
         f"{prefix}buffers",
         torch.equal(inside["alphas_cumprod"], own["alphas_cumprod"]),
         "buffers are the model's own",
         "buffers are averaged like weights: a schedule in a buffer is no schedule afterwards",
-        catches="100",
     )
     ledger.judge(
         f"{prefix}gives-back",
         all(torch.equal(after[name], value) for name, value in own.items()),
         "after sampling the model has its own weights again",
         "the averaged weights stay in the model: training goes on from them",
-        catches="101",
     )
 
 
@@ -143,5 +142,4 @@ def judge_sampling_mode(
         if any(modes)
         else "the network is left in eval mode after sampling",
         input="a network in training mode",
-        catches="95",
     )

@@ -81,13 +81,13 @@ def diagnose(
         if best is not None:
             mistake, base, rest, subject = best
             words = mistake.words + _first_seen(failing, left[0])
-            diagnoses.append(Diagnosis(mistake.id, mistake.stage, words, mistake.fix))
+            diagnoses.append(_named(mistake, words))
             left = rest
             continue
         part = _part(subject, left[0], stages[left[0]], base, failing, mistakes)
         if part is not None:
             mistake, base, failing = part
-            diagnoses.append(Diagnosis(mistake.id, mistake.stage, mistake.words, mistake.fix))
+            diagnoses.append(_named(mistake, mistake.words))
             continue
         if diagnoses and diagnoses[0].stage == "schedule":
             break  # what is made of a wrong table may look wrong in ways of its own
@@ -101,6 +101,10 @@ def diagnose(
         mistakes = tuple(m for m in mistakes if m.stage in later)
         left = left[1:]
     return diagnoses
+
+
+def _named(mistake: Mistake, words: str) -> Diagnosis:
+    return Diagnosis(mistake.id, mistake.stage, words, mistake.fix, mistake.name)
 
 
 def _part(

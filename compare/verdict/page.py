@@ -54,8 +54,7 @@ def _diagnoses(report: Report) -> str:
         return ""
     rows = "".join(
         f"<li><strong>{escape(d.stage)}</strong>: {escape(d.explanation)} "
-        f"[{escape('mistake ' + d.bug if d.bug else 'not in the catalogue')}]<br>"
-        f"Fix: {escape(d.fix)}</li>"
+        f"[{escape(d.label)}]<br>Fix: {escape(d.fix)}</li>"
         for d in report.diagnoses
     )
     return f"<h2>What is wrong</h2><ol>{rows}</ol>"
@@ -89,7 +88,6 @@ def _row(check: Check) -> str:
     notes = [
         ("input", check.input),
         ("allowed because", check.reason),
-        ("catches", check.catches),
         ("alone", check.repro),
     ]
     more = "".join(f"<br><small>{k}: <code>{escape(v)}</code></small>" for k, v in notes if v)

@@ -26,7 +26,8 @@ from compare.backends.organ_swap import (
 )
 from compare.backends.training import settings, small_sprites
 from compare.measure.ledger import Ledger
-from compare.mistakes.unet import BY_ID, planted
+from compare.mistakes import BY_ID
+from compare.mistakes.unet import planted
 from workbench import data as datasets
 from workbench import runs, trainer
 from workbench.config import DIGITS, RunConfig

@@ -21,9 +21,14 @@ from compare.backends.training import (
     settings,
     small_sprites,
 )
-from compare.backends.training_alone import judge_average, judge_sampling_mode, judge_trainer
+from compare.backends.training_alone import (
+    SYMPTOMS,
+    judge_average,
+    judge_sampling_mode,
+    judge_trainer,
+)
 from compare.measure.ledger import Ledger
-from compare.mistakes.average import AVERAGES
+from compare.mistakes import AVERAGES
 from workbench import trainer
 from workbench.ema import EMA
 
@@ -232,11 +237,11 @@ def test_a_right_moving_average_passes(average):
 
 
 @pytest.mark.parametrize("wrong", AVERAGES, ids=lambda wrong: wrong.id)
-def test_a_wrong_moving_average_is_found_by_the_check_that_catches_it(wrong):
+def test_a_wrong_moving_average_is_found_by_the_check_of_its_symptom(wrong):
     ledger = Ledger("training")
-    judge_average(ledger, "", wrong.average)
-    (found,) = [c for c in ledger.checks if not c.passed]
-    assert found.catches == wrong.id.partition("-")[0]
+    judge_average(ledger, "", wrong.seams["EMA"](EMA))
+    (found,) = [c.id for c in ledger.checks if not c.passed]
+    assert SYMPTOMS[found.removeprefix("training/")] == wrong.id
 
 
 # --- the mode that a network samples in ---

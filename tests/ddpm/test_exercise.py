@@ -10,15 +10,18 @@ import pytest
 import torch
 
 from compare.mistakes import BY_ID as BY_MISTAKE
-from compare.mistakes import MISTAKES, Mistake
-from compare.mistakes.unet import BY_ID as BY_SLIP
-from compare.mistakes.unet import WAVES, Waves
+from compare.mistakes import MISTAKES, NETWORKS, Mistake
+from compare.mistakes.unet import Waves
 from compare.oracle import F64, Level, Oracle, Setting
 from ddpm import exercise as exercise_command
 from ddpm.exercise import judge_answer
 from ddpm.exercises import BY_ID, EXERCISES, Exercise
 
 ALPHA_BAR, ALPHA_BAR_PREV = 0.36, 0.72
+# What can be wrong in the waves of t.
+WAVES: dict[str, Waves] = {
+    m.id: m.functions[0] for m in NETWORKS if m.right == "scratch.unet:timestep_embedding"
+}
 
 
 def level(alpha_bar: Any, alpha_bar_prev: Any = 1.0) -> Level:
@@ -251,7 +254,7 @@ def check(exercise_id: str, mistake: str | None) -> None:
     else:  # a refusal or a finding: the words of no other answer
         assert not {BY_MISTAKE[other].words for other in exercise.mistakes} & set(outcome.hints)
     if exercise.stage == "unet":
-        assert outcome.hints == [BY_SLIP[mistake].words]
+        assert outcome.hints == [BY_MISTAKE[mistake].words]
 
 
 @pytest.mark.parametrize(("exercise_id", "mistake"), right_and_wrong(quick=True))
