@@ -27,8 +27,7 @@ def mixed(x_0: Tensor, noise: Tensor, c_0: Tensor, c_1: Tensor) -> Tensor:
     "5",
     "add_noise",
     fix="sqrt(alpha_bar) * x_0",
-    effect="the middle of the chain is too dark: sampling, which expects more signal there, "
-    "overshoots",
+    effect="darker pictures of a little less contrast",
 )
 def signal_without_root(x_0: Tensor, noise: Tensor, table: Tensor, t: Tensor) -> Tensor:
     """add_noise multiplies x_0 by alpha-bar, should be sqrt(alpha-bar) (Ho et al. eq. 4)"""
@@ -40,8 +39,7 @@ def signal_without_root(x_0: Tensor, noise: Tensor, table: Tensor, t: Tensor) ->
     "6",
     "add_noise",
     fix="sqrt(1 - alpha_bar) * noise",
-    effect="too little noise at every t: the model never sees x_t as sampling makes it, and "
-    "leaves grain",
+    effect="noisy pictures: a third too much spread, as the model never saw so much noise",
     seen_in=("Ryota-Kawamura/How-Diffusion-Models-Work#1",),
 )
 def variance_for_noise_level(x_0: Tensor, noise: Tensor, table: Tensor, t: Tensor) -> Tensor:
@@ -55,8 +53,7 @@ def variance_for_noise_level(x_0: Tensor, noise: Tensor, table: Tensor, t: Tenso
     "5-6",
     "add_noise",
     fix="sqrt(alpha_bar) * x_0 + sqrt(1 - alpha_bar) * noise",
-    effect="x_t is a plain blend of picture and noise, with too little of both in the middle of "
-    "the chain",
+    effect="darker, noisier pictures",
 )
 def no_roots_at_all(x_0: Tensor, noise: Tensor, table: Tensor, t: Tensor) -> Tensor:
     """add_noise uses alpha-bar and 1 - alpha-bar without square roots (Ho et al. eq. 4)"""
@@ -68,7 +65,7 @@ def no_roots_at_all(x_0: Tensor, noise: Tensor, table: Tensor, t: Tensor) -> Ten
     "5-swapped",
     "add_noise",
     fix="sqrt(alpha_bar) goes with x_0",
-    effect="t = 0 is pure noise and t = T-1 the picture: samples are noise",
+    effect="t = 0 is pure noise and t = T-1 the picture: samples are little more than noise",
 )
 def signal_and_noise_exchanged(x_0: Tensor, noise: Tensor, table: Tensor, t: Tensor) -> Tensor:
     """the two coefficients of add_noise are swapped (Ho et al. eq. 4)"""
@@ -80,8 +77,7 @@ def signal_and_noise_exchanged(x_0: Tensor, noise: Tensor, table: Tensor, t: Ten
     "4-forward",
     "add_noise",
     fix="index alpha_bar, not alpha",
-    effect="the loss is near 0 at once, and samples are noise: the model only ever saw clean "
-    "pictures",
+    effect="samples are noise: the model only ever saw nearly clean pictures",
 )
 def alpha_in_add_noise(x_0: Tensor, noise: Tensor, table: Tensor, t: Tensor) -> Tensor:
     """add_noise uses alpha_t where it needs the product alpha-bar_t (Ho et al. eq. 4): almost
@@ -105,7 +101,7 @@ def add_noise_one_step_early(x_0: Tensor, noise: Tensor, table: Tensor, t: Tenso
     "17-forward",
     "add_noise",
     fix="use the noise argument (drawn by randn)",
-    effect="the loss does not fall: its target is other noise than that in x_t, of mean 0.5",
+    effect="the loss stays near 1: its target is other noise than that in x_t",
 )
 def own_uniform_noise(x_0: Tensor, noise: Tensor, table: Tensor, t: Tensor) -> Tensor:
     """add_noise draws uniform noise of its own and ignores the noise it is given"""
@@ -174,7 +170,7 @@ def cast_before_subtraction(x_0: Tensor, noise: Tensor, table: Tensor, t: Tensor
     "24-velocity",
     "velocity",
     fix="flip the sign",
-    effect="it trains well, and sampling with the right reading of v runs away from the data",
+    effect="it trains as well, and samples leave the range of the data",
 )
 def velocity_with_wrong_sign(x_0: Tensor, noise: Tensor, table: Tensor, t: Tensor) -> Tensor:
     """the velocity target has the wrong sign, should be sqrt(alpha-bar) noise - sqrt(1 -
@@ -186,7 +182,7 @@ def velocity_with_wrong_sign(x_0: Tensor, noise: Tensor, table: Tensor, t: Tenso
     "25-velocity",
     "velocity",
     fix="sqrt(alpha_bar) goes with the noise",
-    effect="it trains, and samples are grey: the model learnt another target than sampling reads",
+    effect="it trains as well, and samples are too bright, of more than twice the contrast",
 )
 def velocity_with_levels_swapped(x_0: Tensor, noise: Tensor, table: Tensor, t: Tensor) -> Tensor:
     """signal and noise level are swapped in the velocity target (Salimans & Ho, section 4)"""

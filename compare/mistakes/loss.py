@@ -99,8 +99,7 @@ def weights_of_other_images() -> Loss:
     "26-loss",
     "loss",
     fix="loss = mean((noise - model(x_t, t))^2)",
-    effect="the loss looks normal; samples are grey blobs, as the model's pictures are read as "
-    "noise",
+    effect="the loss looks normal; samples explode, as the model's pictures are read as noise",
     only="loss",
 )
 def x_0_as_target() -> Loss:
@@ -112,7 +111,8 @@ def x_0_as_target() -> Loss:
     "27-loss",
     "loss",
     fix="compare with what the model predicts",
-    effect="the loss looks normal; samples explode, as the model's noise is read as a picture",
+    effect="the loss looks normal; samples are grey blobs, as the model's noise is read as a "
+    "picture",
     only="loss",
 )
 def noise_as_target() -> Loss:
@@ -137,7 +137,7 @@ def minus_noise_as_target() -> Loss:
     "24-loss",
     "loss",
     fix="sqrt(ab) noise - sqrt(1-ab) x_0",
-    effect="the loss looks normal; samples are negatives, or run away",
+    effect="the loss looks normal; samples are dark, of less contrast",
     only="v_loss",
 )
 def velocity_target_with_plus() -> Loss:
@@ -161,7 +161,7 @@ def minus_velocity_as_target() -> Loss:
     "25-loss",
     "loss",
     fix="sqrt(ab) noise - sqrt(1-ab) x_0",
-    effect="the loss looks normal; samples are grey",
+    effect="the loss looks normal; samples are too bright, of more than twice the contrast",
     only="v_loss",
 )
 def velocity_target_with_levels_swapped() -> Loss:
@@ -174,7 +174,7 @@ def velocity_target_with_levels_swapped() -> Loss:
     "26-v-loss",
     "loss",
     fix="compare with what the model predicts",
-    effect="the loss looks normal; samples lose colour and contrast",
+    effect="the loss looks normal; samples explode where v is read as noise",
     only="loss",
 )
 def velocity_as_target() -> Loss:

@@ -77,7 +77,7 @@ def x_0_taken_for_noise(kind: str, out: Tensor, x_t: Tensor, level: Level) -> Te
     "26-v",
     "x_0",
     fix="x0-hat = sqrt(ab) x_t - sqrt(1-ab) v",
-    effect="samples lose colour and contrast, most of all at high noise, where v is nearly -x_0",
+    effect="samples explode",
 )
 def v_taken_for_noise(kind: str, out: Tensor, x_t: Tensor, level: Level) -> Tensor:
     """the model output is taken for the noise although the model predicts v"""
@@ -88,7 +88,7 @@ def v_taken_for_noise(kind: str, out: Tensor, x_t: Tensor, level: Level) -> Tens
     "28",
     "ddim_eps",
     fix="subtract x_0 from x_t, not the reverse",
-    effect="DDIM with a model of x_0 gives noise, although its x0-hat is right",
+    effect="with a model of x_0, DDIM's samples are all alike, blurred to the mean of the data",
     seen_in=("lucidrains/denoising-diffusion-pytorch@37334ae",),
     only="ddim",
 )
@@ -105,8 +105,7 @@ def derived_noise_with_wrong_sign(
     "28-root",
     "ddim_eps",
     fix="(x_t - sqrt(ab) x_0) / sqrt(1-ab)",
-    effect="DDIM with a model of x_0 leaves grain: its noise is too large wherever there is "
-    "little of it",
+    effect="with a model of x_0, DDIM's samples explode",
     only="ddim",
 )
 def derived_noise_without_root(
@@ -122,7 +121,7 @@ def derived_noise_without_root(
     "42",
     "x_0",
     fix="(x_t - sqrt(1-ab) eps) / sqrt(ab)",
-    effect="too much contrast, and x0-hat far outside the data at high noise",
+    effect="brighter pictures, and x0-hat far outside the data at high noise",
 )
 def divided_by_alpha_bar(kind: str, out: Tensor, x_t: Tensor, level: Level) -> Tensor:
     """x0-hat is divided by alpha-bar, should be by sqrt(alpha-bar) (Ho et al. eq. 15)"""
@@ -175,7 +174,7 @@ def noise_added_in_x_0(kind: str, out: Tensor, x_t: Tensor, level: Level) -> Ten
     "42-bracket",
     "x_0",
     fix="divide the whole bracket",
-    effect="noisy pictures: at high noise hardly any of it is taken away",
+    effect="samples are noise: at high noise hardly any of it is taken away",
 )
 def noise_outside_the_bracket(kind: str, out: Tensor, x_t: Tensor, level: Level) -> Tensor:
     """only x_t is divided by sqrt(ab) in x0-hat, the noise is not (Ho et al. eq. 15)"""
