@@ -6,6 +6,7 @@ changes: the tests keep those that they judge, and the book judges what is missi
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
@@ -84,9 +85,9 @@ def place() -> Path:
     """The folder of what was judged by these very sources; what others judged is removed."""
     folder = GENERATED / f"kills-{digest('compare', 'scratch')}"
     folder.mkdir(parents=True, exist_ok=True)
-    for outdated in GENERATED.glob("kills-*/*.json"):
-        if outdated.parent != folder:
-            outdated.unlink(missing_ok=True)
+    for other in GENERATED.glob("kills-*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
     return folder
 
 

@@ -226,6 +226,39 @@ def test_a_network_and_an_average_are_killed_and_named():
     assert (killed["failing"][0], killed["named"]) == ("unet/blocks", ["92-out"])
 
 
+def test_the_book_shows_what_is_kept_and_judges_the_rest(monkeypatch, tmp_path):
+    monkeypatch.setattr(kills, "place", lambda: tmp_path)
+    for row in rows_of_kills(leave_out="100"):
+        kills.keep(row)
+    page = kills.begin()()
+    assert "| `5` | `forward/x` | `5` |" in page
+    assert "| `100` | `training/average/buffers` | `100` |" in page
+    assert "| `training/average/gives-back` | `101-kept` | – |" in page  # the same by check
+    assert json.loads((tmp_path / "100.json").read_text())["named"] == ["100"]
+
+
+def test_a_check_lists_the_mistakes_that_fail_it():
+    first = {"mistake": "5", "stage": "forward", "failing": ["forward/a", "forward/b"], "named": []}
+    then = {"mistake": "6", "stage": "forward", "failing": ["forward/b"], "named": ["6"]}
+    assert kills.by_check([first, then], "forward") == [
+        ("`forward/a`", "`5`", "–"),
+        ("`forward/b`", "`6`", "`5`"),
+    ]
+    assert kills.by_check([first, then], "mean") == []
+
+
+def test_the_catalogue_says_all_of_each_mistake():
+    page = verdicts.mistakes_page()
+    for mistake in ALL:
+        assert f"| `{mistake.id}` {mistake.name} | {verdicts.cell(mistake.words)} |" in page
+        assert verdicts.cell(mistake.effect) in page
+    link = "[huggingface/diffusers#2076](https://github.com/huggingface/diffusers/issues/2076)"
+    assert f"(seen in {link}) |" in page
+    commit = "[a/b@0123abc](https://github.com/a/b/commit/0123abc)"
+    assert verdicts.seen_link("a/b@0123abc") == commit
+    assert verdicts.seen_link("a/b c.py") == "[a/b c.py](https://github.com/a/b)"
+
+
 def test_every_stage_and_exercise_has_a_page():
     assert set(verdicts.STAGE_PAGES) == set(STAGES)
     pages = {*verdicts.STAGE_PAGES.values(), *verdicts.EXERCISE_PAGES.values()}
