@@ -197,7 +197,7 @@ def other_convention_of_waves(t: Tensor, dim: int, flip: bool, shift: int) -> Te
     "88-period",
     "UNet2DModel",
     fix="10000 ** (-i / (half - freq_shift))",
-    effect="it trains; the slow waves repeat within the chain, and converted weights give noise",
+    effect="it trains as well; converted weights give noise",
 )
 def period_of_a_thousand(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
     """the frequencies of the time embedding are powers of 1000, should be of 10000 (Vaswani et
