@@ -1,4 +1,4 @@
-"""The command line: `ddpm train | sample | compare | exercise | plot | tour`.
+"""The command line: `ddpm train | sample | compare | explain | exercise | plot | tour`.
 
 A verb is a module with `add_arguments` and `main`. Nothing heavy is imported until it runs, so
 that `--help` answers at once.
@@ -45,6 +45,11 @@ EXAMPLES = {
   ddpm plot difference runs/digits-scratch
   ddpm plot histograms runs/digits-scratch
 """,
+    "explain": """examples:
+  ddpm explain                      the list of all mistakes that `ddpm compare` knows by name
+  ddpm explain 43                   words, both formulas, the fix, what one sees of it
+  ddpm explain noise-over-variance  the same by its name
+""",
     "exercise": """examples:
   ddpm exercise                the list of all
   ddpm exercise 6a --start     write ex_6a.py, an empty function, to be filled in
@@ -63,6 +68,13 @@ def compare(args: argparse.Namespace) -> int:
     from compare.cli import main as compare_main
 
     return compare_main(args)
+
+
+def explain(args: argparse.Namespace) -> int:
+    """`ddpm explain`: a mistake of the catalogue beside what is right."""
+    from ddpm.explain import main as explain_main
+
+    return explain_main(args)
 
 
 def exercise(args: argparse.Namespace) -> int:
@@ -104,6 +116,9 @@ def build_parser() -> Parser:
     from compare.cli import add_arguments
 
     add_arguments(verb("compare", compare, "check a DDPM and name the formula that is wrong"))
+    from ddpm.explain import add_arguments as add_explain
+
+    add_explain(verb("explain", explain, "say what a mistake is that `compare` named"))
     from ddpm.exercises.command import add_arguments as add_exercise
 
     add_exercise(verb("exercise", exercise, "check an exercise of the book, with hints"))

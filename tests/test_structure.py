@@ -144,6 +144,7 @@ TESTED_WITH = {
     "loop_calls": "loop",
     "loop_steps": "loop",
     "loss_calls": "loss",
+    "mistake": "mistakes",
     "network_alone": "network",
     "network_diagnosis": "network",
     "network_step": "network",

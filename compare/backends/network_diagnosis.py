@@ -9,7 +9,8 @@ from torch import nn
 
 from compare.backends.blocks import WHOLE, Departure, apart, record
 from compare.backends.network_alone import ROUNDING, SYMPTOMS
-from compare.mistakes.unet import BY_ID, SLIPS, Slip, tried_on
+from compare.mistakes import BY_ID, NETWORKS, Mistake
+from compare.mistakes.unet import tried_on
 from compare.verdict.report import Check, Diagnosis
 
 
@@ -25,10 +26,10 @@ def explained(
     shown = _symptoms(failing)
     if departure is None or any(d.bug == SYMPTOMS["eval"] for d in shown):
         return shown or [unnamed(failing[0].message)]
-    slip = _tried_on(network, reference, arguments, departure)
-    if slip is not None:
+    mistake = _tried_on(network, reference, arguments, departure)
+    if mistake is not None:
         where = f" (first in `{departure.block}`)" if departure.block else ""
-        return [Diagnosis(slip.id, "unet", slip.words + where, slip.fix)]
+        return [_named(mistake, mistake.words + where)]
     return shown or [unnamed(str(departure))]
 
 
@@ -37,20 +38,24 @@ def unnamed(words: str) -> Diagnosis:
     return Diagnosis(None, "unet", words, "compare it with scratch/unet.py, line by line")
 
 
+def _named(mistake: Mistake, words: str) -> Diagnosis:
+    return Diagnosis(mistake.id, "unet", words, mistake.fix, mistake.name)
+
+
 def _symptoms(failing: list[Check]) -> list[Diagnosis]:
     """Mistakes that an invariant shows without trying them on."""
     found = []
     for check in failing:
         name = check.id.rpartition("/")[2]
         if name in SYMPTOMS:
-            slip = BY_ID[SYMPTOMS[name]]
-            found.append(Diagnosis(slip.id, "unet", f"{slip.words}: {check.message}", slip.fix))
+            mistake = BY_ID[SYMPTOMS[name]]
+            found.append(_named(mistake, f"{mistake.words}: {check.message}"))
     return found
 
 
 def _tried_on(
     network: nn.Module, reference: Any, arguments: Mapping, departure: Departure
-) -> Slip | None:
+) -> Mistake | None:
     """The first mistake that, planted where the network departs, makes the same there."""
     twin = _twin(reference)
     if twin is None:
@@ -62,11 +67,11 @@ def _tried_on(
     parts = at.split(".")
     around = {WHOLE, *(".".join(parts[: i + 1]) for i in range(len(parts)))}
     kinds = {type(m).__name__ for n, m in twin.named_modules() if n in around}
-    for slip in (slip for slip in SLIPS if slip.kind in kinds):
+    for mistake in (mistake for mistake in NETWORKS if kinds & mistake.seams.keys()):
         # A mistake that does not fit these shapes is another one.
-        with contextlib.suppress(RuntimeError), tried_on(twin, slip, around):
+        with contextlib.suppress(RuntimeError), tried_on(twin, mistake, around):
             if apart(made, record(twin, arguments, names=(at,))[at].made[0]) <= ROUNDING:
-                return slip
+                return mistake
     return None
 
 

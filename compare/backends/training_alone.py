@@ -11,6 +11,9 @@ from compare.backends.trained import Trained, same_weights, weights_of
 from compare.measure.check import Check, yes_no
 from compare.measure.tolerances import FACTOR, UNIT
 
+# The mistakes of a moving average, by the check that shows them.
+SYMPTOMS = {"moves": "101", "buffers": "100", "gives-back": "101-kept"}
+
 
 class Averages(Protocol):
     """What an exponential moving average of weights offers."""

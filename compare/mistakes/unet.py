@@ -1,63 +1,49 @@
-"""What is wrong in a U-Net, each mistake once: planted in scratch's network and tried on.
+"""Mistakes in a U-Net: each is planted in scratch's network, in the modules of one class.
 
-A network's mistakes have no seam in the oracle, which knows no network; so they are not entries of
-`compare.mistakes`, but changes made to blocks of `scratch`'s `UNet2DModel`. A mistake explains the
-network that is judged if `scratch`'s, with it planted, makes the same of the same weights.
+Right: `scratch.unet`. The oracle knows no network; so a mistake explains the network that is judged
+if scratch's, with it planted, makes the same of the same weights.
 """
 
 import math
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scratch.unet import timestep_embedding
+from compare.mistakes.entry import Mistake, entry
 
 Waves = Callable[[Tensor, int, bool, int], Tensor]  # t, dim, flip_sin_to_cos, freq_shift
 
-
-class Slip(NamedTuple):
-    """A mistake in a network.
-
-    Attributes:
-        id: the number in the catalogue, with a suffix where a number has several forms.
-        kind: the class of `scratch.unet`, or of torch, that it is planted in.
-        plant: makes it in one module of that class.
-        words: what is computed, and what should be.
-        fix: what to write instead.
-    """
-
-    id: str
-    kind: str
-    plant: Callable[[Any], None]
-    words: str
-    fix: str
+mistake = partial(entry, stage="unet")
 
 
-def planted(network: nn.Module, slip: Slip, names: Collection[str] | None = None) -> nn.Module:
-    """`network`, changed in place: with the mistake in every module of its kind, or in those named.
+def planted(
+    network: nn.Module, mistake: Mistake, names: Collection[str] | None = None
+) -> nn.Module:
+    """`network`, changed in place: the mistake in every module of its class, or in those named.
 
     Args:
         network: a `scratch.UNet2DModel`.
-        slip: which mistake.
+        mistake: which.
         names: parts to plant it in.
     """
     for name, module in list(network.named_modules()):
-        if type(module).__name__ == slip.kind and (names is None or name in names):
-            slip.plant(module)
+        plant = mistake.seams.get(type(module).__name__)
+        if plant is not None and (names is None or name in names):
+            plant(module)
     return network
 
 
 @contextmanager
-def tried_on(network: nn.Module, slip: Slip, names: Collection[str]) -> Iterator[None]:
+def tried_on(network: nn.Module, mistake: Mistake, names: Collection[str]) -> Iterator[None]:
     """`network` with the mistake inside the block, and as it was afterwards."""
     before = [(m, dict(m.__dict__), dict(m._modules)) for m in network.modules()]
     try:
-        planted(network, slip, names)
+        planted(network, mistake, names)
         yield
     finally:
         for module, attributes, children in before:
@@ -67,47 +53,22 @@ def tried_on(network: nn.Module, slip: Slip, names: Collection[str]) -> Iterator
             module._modules.update(children)
 
 
-def _right(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
+def right_waves(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
+    """The waves of t of scratch's network."""
+    from scratch.unet import timestep_embedding
+
     return timestep_embedding(t, dim, flip_sin_to_cos=flip, freq_shift=shift)
 
 
-def _other_frequencies(frequencies: Callable[[int, int], Tensor]) -> Waves:
-    """Waves with other frequencies, of half and freq_shift."""
-
-    def waves(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
-        angle = t[:, None].float() * frequencies(dim // 2, shift)
-        halves = [angle.sin(), angle.cos()]
-        return F.pad(torch.cat(halves[::-1] if flip else halves, 1), (0, dim % 2))
-
-    return waves
+def waves_of(t: Tensor, frequencies: Tensor, dim: int, flip: bool) -> Tensor:
+    """Sines and cosines of t times the frequencies."""
+    angle = t[:, None].float() * frequencies
+    halves = [angle.sin(), angle.cos()]
+    return F.pad(torch.cat(halves[::-1] if flip else halves, 1), (0, dim % 2))
 
 
-def _alternating(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
-    right = _right(t, dim, flip, shift)
-    halves = right[:, : dim // 2 * 2].unflatten(1, (2, -1))
-    return torch.cat([halves.mT.flatten(1), right[:, dim // 2 * 2 :]], 1)
-
-
-# What can be wrong in the waves of t, with the arguments of `Waves`.
-WAVES: dict[str, Waves] = {
-    "88": lambda t, dim, flip, shift: _right(t, dim, not flip, shift),
-    "88-shift": lambda t, dim, flip, shift: _right(t, dim, flip, 1 - shift),
-    "88-both": lambda t, dim, flip, shift: _right(t, dim, not flip, 1 - shift),
-    "88-period": _other_frequencies(
-        lambda half, shift: 1000 ** (-torch.arange(half) / (half - shift))
-    ),
-    "88-exponent": _other_frequencies(
-        lambda half, shift: 10000 ** (-torch.arange(half) / (2 * half - shift))
-    ),
-    "88-alternating": _alternating,
-    "88-scaled": lambda t, dim, flip, shift: _right(t / 1000, dim, flip, shift),
-    "89": lambda t, dim, flip, shift: _right(t.bfloat16(), dim, flip, shift),
-    "89-integer": lambda t, dim, flip, shift: _right(0 * t, dim, flip, shift),
-}
-
-
-def _waves(wrong: Waves) -> Callable[[Any], None]:
-    """Gives the two layers on the waves of t other waves."""
+def with_waves(wrong: Waves) -> Callable[[Any], None]:
+    """Plants other waves of t in front of the two layers on them."""
 
     def plant(network: Any) -> None:
         right, embed, config = network.forward, network.time_embedding.forward, network.config
@@ -124,20 +85,8 @@ def _waves(wrong: Waves) -> Callable[[Any], None]:
     return plant
 
 
-def _without_time(block: Any) -> None:
-    width = block.time_emb_proj.out_features
-    block.time_emb_proj.forward = lambda emb: emb.new_zeros(len(emb), width)
-
-
-def _without(norm: str) -> Callable[[Any], None]:
-    def plant(block: Any) -> None:
-        getattr(block, norm).forward = lambda x: x
-
-    return plant
-
-
-def _attention(attend: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Any], None]:
-    """Another formula of queries, keys and values (b, heads, pixels, d) in place of attention's."""
+def with_attention(attend: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Any], None]:
+    """Plants another formula of queries, keys and values (b, heads, pixels, d)."""
 
     def forward(block: Any, x: Tensor) -> Tensor:
         pixels = block.group_norm(x).flatten(2).mT
@@ -154,35 +103,8 @@ def _attention(attend: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[
     return plant
 
 
-def _over_queries(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return (q @ k.mT / math.sqrt(q.shape[-1])).softmax(dim=-2) @ v
-
-
-def _unscaled(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return (q @ k.mT).softmax(dim=-1) @ v
-
-
-def _by_channels(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    scale = math.sqrt(q.shape[-1] * q.shape[1])
-    return (q @ k.mT / scale).softmax(dim=-1) @ v
-
-
-def _no_residual(block: Any) -> None:
-    right = block.forward
-    block.forward = lambda x: right(x) - x
-
-
-def _heads(other: Callable[[int, int], int]) -> Callable[[Any], None]:
-    """Another number of heads, of the right one and the channels, with the same weights."""
-
-    def plant(block: Any) -> None:
-        block.heads = other(block.heads, block.to_q.out_features)
-
-    return plant
-
-
-def _skips(join: Callable[[Tensor, list[Tensor], int], Tensor]) -> Callable[[Any], None]:
-    """Another use of a block's skips, listed from the first one made to the last."""
+def with_skips(join: Callable[[Tensor, list[Tensor], int], Tensor]) -> Callable[[Any], None]:
+    """Plants another use of a block's skips, listed from the first one made to the last."""
 
     def forward(block: Any, x: Tensor, skips: list[Tensor], emb: Tensor) -> Tensor:
         n = len(block.resnets)
@@ -202,12 +124,320 @@ def _skips(join: Callable[[Tensor, list[Tensor], int], Tensor]) -> Callable[[Any
     return plant
 
 
-def _dropping(block: Any) -> None:
+def same(x: Tensor) -> Tensor:
+    """x itself: a layer that does nothing."""
+    return x
+
+
+wave = partial(
+    mistake,
+    made=with_waves,
+    right="scratch.unet:timestep_embedding",
+    formula="angle_i = t * 10000 ** (-i / (half - freq_shift)), half = dim // 2: the sines of all, "
+    "then the cosines, or the reverse (Vaswani et al., section 3.5)",
+)
+block = partial(
+    mistake,
+    right="scratch.unet:ResidualBlock.forward",
+    formula="x + conv2(silu(norm2(conv1(silu(norm1(x))) + time))) (Ho et al., appendix B)",
+)
+attention = partial(
+    mistake,
+    right="scratch.unet:SelfAttention.forward",
+    formula="x + softmax(Q K^T / sqrt(d)) V, the softmax over the keys, in c // d heads of d "
+    "channels (Vaswani et al. eq. 1; Ho et al., appendix B)",
+)
+skip = partial(
+    mistake,
+    made=with_skips,
+    right="scratch.unet:UpBlock.forward",
+    formula="each block takes cat([x, skip], dim=1), the skip that was made last first "
+    "(Ronneberger et al.)",
+)
+
+
+@wave(
+    "88",
+    "UNet2DModel",
+    fix="put them in the order that flip_sin_to_cos says",
+    effect="it trains as well; weights of another program see waves that they do not know",
+    seen_in=(
+        "huggingface/diffusers#1369",
+        "flashinfer-ai/flashinfer#3819",
+    ),
+)
+def sines_and_cosines_exchanged(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
+    """sines and cosines of the time embedding are in the other order"""
+    return right_waves(t, dim, not flip, shift)
+
+
+@wave(
+    "88-shift",
+    "UNet2DModel",
+    fix="divide by half - freq_shift",
+    effect="it trains as well; weights of another program see waves that are a little off",
+)
+def other_freq_shift(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
+    """the frequencies of the time embedding are divided by the other of half and half - 1"""
+    return right_waves(t, dim, flip, 1 - shift)
+
+
+@wave(
+    "88-both",
+    "UNet2DModel",
+    fix="pass flip_sin_to_cos and freq_shift on",
+    effect="it trains as well; weights of another program see waves that they do not know",
+)
+def other_convention_of_waves(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
+    """the time embedding follows the other convention: order and frequencies"""
+    return right_waves(t, dim, not flip, 1 - shift)
+
+
+@wave(
+    "88-period",
+    "UNet2DModel",
+    fix="10000 ** (-i / (half - freq_shift))",
+    effect="it trains as well; converted weights give noise",
+)
+def period_of_a_thousand(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
+    """the frequencies of the time embedding are powers of 1000, should be of 10000 (Vaswani et
+    al., section 3.5)"""
+    half = dim // 2
+    return waves_of(t, 1000 ** (-torch.arange(half) / (half - shift)), dim, flip)
+
+
+@wave(
+    "88-exponent",
+    "UNet2DModel",
+    fix="10000 ** (-i / (half - freq_shift)), half = dim // 2",
+    effect="it trains; no wave is slower than t / 100, and converted weights give noise",
+)
+def exponent_over_dim(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
+    """the exponents of the time embedding are divided by dim, should be by half of it (Vaswani
+    et al., section 3.5)"""
+    half = dim // 2
+    return waves_of(t, 10000 ** (-torch.arange(half) / (2 * half - shift)), dim, flip)
+
+
+@wave(
+    "88-alternating",
+    "UNet2DModel",
+    fix="cat([sin, cos]), or the reverse where flip_sin_to_cos says so",
+    effect="it trains as well; converted weights give noise",
+)
+def sines_and_cosines_alternate(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
+    """sines and cosines of the time embedding alternate, should be two halves"""
+    right = right_waves(t, dim, flip, shift)
+    halves = right[:, : dim // 2 * 2].unflatten(1, (2, -1))
+    return torch.cat([halves.mT.flatten(1), right[:, dim // 2 * 2 :]], 1)
+
+
+@wave(
+    "88-scaled",
+    "UNet2DModel",
+    fix="embed t itself, 0..T-1",
+    effect="slow training and blurred pictures: the network hardly tells neighbouring noise "
+    "levels apart",
+    seen_in=(
+        "sihyun-yu/REPA#40",
+        "willisma/SiT#24",
+    ),
+)
+def t_scaled_before_its_waves(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
+    """t is divided by 1000 before its embedding: all timesteps look alike to the fast waves"""
+    return right_waves(t / 1000, dim, flip, shift)
+
+
+@wave(
+    "89",
+    "UNet2DModel",
+    fix="keep t an integer or float32 until its angles are computed",
+    effect="a little grain: the network is told up to 4 steps beside its t",
+    seen_in=("modelscope/DiffSynth-Studio#1025",),
+)
+def t_in_bfloat16(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
+    """t is rounded to bfloat16 before its embedding: 507 of 1,000 timesteps are left"""
+    return right_waves(t.bfloat16(), dim, flip, shift)
+
+
+@wave(
+    "89-integer",
+    "UNet2DModel",
+    fix="embed t itself, in float32",
+    effect="blurred pictures: the network must guess how much noise there is",
+)
+def t_is_always_zero(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
+    """t becomes 0 for every timestep, as t / T cast to an integer does"""
+    return right_waves(0 * t, dim, flip, shift)
+
+
+@block(
+    "90",
+    "ResidualBlock",
+    fix="add its projection in every residual block",
+    effect="the gradient of the projection is 0; blurred pictures if no other block adds it",
+)
+def time_not_added(block: Any) -> None:
+    """the time embedding is not added in the block"""
+    width = block.time_emb_proj.out_features
+    block.time_emb_proj.forward = lambda emb: emb.new_zeros(len(emb), width)
+
+
+@attention(
+    "91",
+    "SelfAttention",
+    fix="softmax over the last axis of Q K^T",
+    effect="it trains worse: attention no longer averages, its weights for a pixel do not sum to 1",
+    seen_in=("labmlai/annotated_deep_learning_paper_implementations#146",),
+    made=with_attention,
+)
+def softmax_over_the_queries(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """attention's softmax runs over the queries, should run over the keys (Vaswani et al. eq.
+    1)"""
+    return (q @ k.mT / math.sqrt(q.shape[-1])).softmax(dim=-2) @ v
+
+
+@attention(
+    "91-scale",
+    "SelfAttention",
+    fix="Q K^T / sqrt(d), d channels per head",
+    effect="it trains worse: each pixel looks at one other alone, and gradients vanish",
+    made=with_attention,
+)
+def scores_not_scaled(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """attention's scores are not divided by sqrt(d) (Vaswani et al. eq. 1)"""
+    return (q @ k.mT).softmax(dim=-1) @ v
+
+
+@attention(
+    "91-channels",
+    "SelfAttention",
+    fix="Q K^T / sqrt(d), d channels per head",
+    effect="right with one head; with more, blurred attention and drift after a conversion",
+    made=with_attention,
+)
+def scores_scaled_by_all_channels(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """attention's scores are divided by the root of all channels, should be of one head's
+    (Vaswani et al. eq. 1)"""
+    scale = math.sqrt(q.shape[-1] * q.shape[1])
+    return (q @ k.mT / scale).softmax(dim=-1) @ v
+
+
+@attention(
+    "91-residual",
+    "SelfAttention",
+    fix="x + attention(x)",
+    effect="it trains worse: what attention does not carry on is lost at that level",
+)
+def attention_without_residual(block: Any) -> None:
+    """attention replaces its input, should be added to it (Ho et al., appendix B)"""
+    right = block.forward
+    block.forward = lambda x: right(x) - x
+
+
+@block(
+    "92-1",
+    "ResidualBlock",
+    fix="conv1(silu(norm1(x)))",
+    effect="unused parameters (no gradient); training is less stable, converted weights drift",
+)
+def first_norm_not_called(block: Any) -> None:
+    """the first GroupNorm is built but not called"""
+    block.norm1.forward = same
+
+
+@block(
+    "92-2",
+    "ResidualBlock",
+    fix="conv2(silu(norm2(h + time)))",
+    effect="unused parameters (no gradient); training is less stable, converted weights drift",
+)
+def second_norm_not_called(block: Any) -> None:
+    """the second GroupNorm is built but not called"""
+    block.norm2.forward = same
+
+
+@attention(
+    "92-attention",
+    "SelfAttention",
+    fix="queries, keys, values of group_norm(x)",
+    effect="unused parameters (no gradient); converted weights drift",
+    seen_in=("labmlai/annotated_deep_learning_paper_implementations",),
+)
+def attention_norm_not_called(block: Any) -> None:
+    """attention's GroupNorm is built but not called"""
+    block.group_norm.forward = same
+
+
+@mistake(
+    "92-out",
+    "UNet2DModel",
+    fix="conv_out(silu(conv_norm_out(x)))",
+    effect="unused parameters (no gradient); outputs of the wrong size with converted weights",
+    right="scratch.unet:UNet2DModel.forward",
+    formula="conv_out(silu(conv_norm_out(x))) (Ho et al., appendix B)",
+)
+def last_norm_not_called(network: Any) -> None:
+    """the last GroupNorm is built but not called"""
+    network.conv_norm_out.forward = same
+
+
+@skip(
+    "93",
+    "UpBlock",
+    fix="take the last one made first",
+    effect="it trains; details come from the wrong layer, and converted weights give noise",
+)
+def skips_first_in_first_out(x: Tensor, skips: list[Tensor], i: int) -> Tensor:
+    """skips are taken first in, first out"""
+    return torch.cat([x, skips[i]], 1)
+
+
+@skip(
+    "93-swapped",
+    "UpBlock",
+    fix="cat([x, skip], dim=1)",
+    effect="it trains as well; converted weights give noise",
+)
+def skip_before_x(x: Tensor, skips: list[Tensor], i: int) -> Tensor:
+    """the skip stands before x in the channels, should stand after it"""
+    return torch.cat([skips[-1 - i], x], 1)
+
+
+@skip(
+    "93-missing",
+    "UpBlock",
+    fix="cat([x, skip], dim=1)",
+    effect="blurred pictures: fine detail cannot pass the lowest level",
+    seen_in=("lucidrains/denoising-diffusion-pytorch@844e557",),
+)
+def skips_not_used(x: Tensor, skips: list[Tensor], i: int) -> Tensor:
+    """skips are not used"""
+    return torch.cat([x, 0 * skips[-1 - i]], 1)
+
+
+@block(
+    "94",
+    "ResidualBlock",
+    fix="nn.Dropout, or F.dropout(x, p, self.training)",
+    effect="two passes in eval mode differ: grain, and no seed gives the same picture twice",
+    seen_in=("labmlai/annotated_deep_learning_paper_implementations@9e807c8",),
+)
+def dropout_in_eval_mode(block: Any) -> None:
+    """dropout acts in eval mode too, as functional dropout without `training` does"""
     p = block.dropout.p or 0.1
     block.dropout.forward = lambda x: F.dropout(x, p)
 
 
-def _batch_norms(block: Any) -> None:
+@block(
+    "96",
+    "ResidualBlock",
+    fix="GroupNorm, which sees one image alone (Ho et al., appendix B)",
+    effect="a picture depends on its batch-mates, and a single one comes out different",
+    seen_in=("cloneofsimo/minDiffusion superminddpm.py",),
+)
+def batch_norm(block: Any) -> None:
+    """BatchNorm normalises with the other images of the batch"""
     for name in ("norm1", "norm2"):
         right = getattr(block, name)
         wrong = nn.BatchNorm2d(right.num_channels, eps=right.eps)
@@ -216,88 +446,52 @@ def _batch_norms(block: Any) -> None:
         setattr(block, name, wrong)
 
 
-def _other_eps(norm: Any) -> None:
+@attention(
+    "97",
+    "SelfAttention",
+    fix="channels // attention_head_dim heads; one where it is None",
+    effect="it trains as well; converted weights drift, and nothing warns",
+)
+def other_number_of_heads(block: Any) -> None:
+    """attention has the other of one head and channels / 8 heads"""
+    heads, channels = block.heads, block.to_q.out_features
+    block.heads = 1 if heads > 1 else max(channels // 8, 1)
+
+
+@attention(
+    "97-count",
+    "SelfAttention",
+    fix="channels // attention_head_dim heads",
+    effect="it trains as well; converted weights drift, and nothing warns",
+)
+def heads_for_head_dim(block: Any) -> None:
+    """attention_head_dim is taken for the number of heads"""
+    block.heads = block.to_q.out_features // block.heads
+
+
+@mistake(
+    "97-eps",
+    "GroupNorm",
+    fix="eps=norm_eps",
+    effect="nothing at all, but for inputs so faint that eps counts: converted weights drift there",
+    seen_in=("MegEngine/MegDiffusion#5",),
+    right="",
+    formula="GroupNorm(groups, channels, eps=norm_eps)",
+)
+def other_eps(norm: Any) -> None:
+    """a GroupNorm has another eps"""
     norm.eps = 1e-6 if norm.eps != 1e-6 else 1e-5
 
 
-def _other_padding(block: Any) -> None:
+@mistake(
+    "97-padding",
+    "Downsample",
+    fix="pad as downsample_padding says",
+    effect="it trains as well; converted weights shift the picture by a pixel at each level",
+    right="scratch.unet:Downsample.forward",
+    formula="a 3x3 window round every second pixel, padded as downsample_padding says",
+)
+def other_padding(block: Any) -> None:
+    """the downsampling pads the other way: all round, or below and right"""
     block.pad_below_and_right = not block.pad_below_and_right
     block.conv.padding = (0, 0) if block.pad_below_and_right else (1, 1)
-
-
-SLIPS = tuple(
-    Slip(*row)
-    for row in [
-        ("88", "UNet2DModel", _waves(WAVES["88"]),
-         "sines and cosines of the time embedding are in the other order",
-         "put them in the order that flip_sin_to_cos says"),
-        ("88-shift", "UNet2DModel", _waves(WAVES["88-shift"]),
-         "the frequencies of the time embedding are divided by the other of half and half - 1",
-         "divide by half - freq_shift"),
-        ("88-both", "UNet2DModel", _waves(WAVES["88-both"]),
-         "the time embedding follows the other convention: order and frequencies",
-         "pass flip_sin_to_cos and freq_shift on"),
-        ("88-period", "UNet2DModel", _waves(WAVES["88-period"]),
-         "the frequencies of the time embedding are powers of 1000, should be of 10000 (Vaswani et "
-         "al., section 3.5)", "10000 ** (-i / (half - freq_shift))"),
-        ("88-exponent", "UNet2DModel", _waves(WAVES["88-exponent"]),
-         "the exponents of the time embedding are divided by dim, should be by half of it (Vaswani "
-         "et al., section 3.5)", "10000 ** (-i / (half - freq_shift)), half = dim // 2"),
-        ("88-alternating", "UNet2DModel", _waves(WAVES["88-alternating"]),
-         "sines and cosines of the time embedding alternate, should be two halves",
-         "cat([sin, cos]), or the reverse where flip_sin_to_cos says so"),
-        ("88-scaled", "UNet2DModel", _waves(WAVES["88-scaled"]),
-         "t is divided by 1000 before its embedding: all timesteps look alike to the fast waves",
-         "embed t itself, 0..T-1"),
-        ("89", "UNet2DModel", _waves(WAVES["89"]),
-         "t is rounded to bfloat16 before its embedding: 507 of 1,000 timesteps are left",
-         "keep t an integer or float32 until its angles are computed"),
-        ("89-integer", "UNet2DModel", _waves(WAVES["89-integer"]),
-         "t becomes 0 for every timestep, as t / T cast to an integer does",
-         "embed t itself, in float32"),
-        ("90", "ResidualBlock", _without_time, "the time embedding is not added in the block",
-         "add its projection in every residual block"),
-        ("91", "SelfAttention", _attention(_over_queries),
-         "attention's softmax runs over the queries, should run over the keys (Vaswani et al. eq. "
-         "1)", "softmax over the last axis of Q K^T"),
-        ("91-scale", "SelfAttention", _attention(_unscaled),
-         "attention's scores are not divided by sqrt(d) (Vaswani et al. eq. 1)",
-         "Q K^T / sqrt(d), d channels per head"),
-        ("91-channels", "SelfAttention", _attention(_by_channels),
-         "attention's scores are divided by the root of all channels, should be of one head's "
-         "(Vaswani et al. eq. 1)", "Q K^T / sqrt(d), d channels per head"),
-        ("91-residual", "SelfAttention", _no_residual, "attention replaces its input, should be "
-         "added to it (Ho et al., appendix B)", "x + attention(x)"),
-        ("92-1", "ResidualBlock", _without("norm1"), "the first GroupNorm is built but not called",
-         "conv1(silu(norm1(x)))"),
-        ("92-2", "ResidualBlock", _without("norm2"), "the second GroupNorm is built but not called",
-         "conv2(silu(norm2(h + time)))"),
-        ("92-attention", "SelfAttention", _without("group_norm"),
-         "attention's GroupNorm is built but not called", "queries, keys, values of group_norm(x)"),
-        ("92-out", "UNet2DModel", _without("conv_norm_out"),
-         "the last GroupNorm is built but not called", "conv_out(silu(conv_norm_out(x)))"),
-        ("93", "UpBlock", _skips(lambda x, own, i: torch.cat([x, own[i]], 1)),
-         "skips are taken first in, first out", "take the last one made first"),
-        ("93-swapped", "UpBlock", _skips(lambda x, own, i: torch.cat([own[-1 - i], x], 1)),
-         "the skip stands before x in the channels, should stand after it",
-         "cat([x, skip], dim=1)"),
-        ("93-missing", "UpBlock", _skips(lambda x, own, i: torch.cat([x, 0 * own[-1 - i]], 1)),
-         "skips are not used", "cat([x, skip], dim=1)"),
-        ("94", "ResidualBlock", _dropping, "dropout acts in eval mode too, as functional dropout "
-         "without `training` does", "nn.Dropout, or F.dropout(x, p, self.training)"),
-        ("96", "ResidualBlock", _batch_norms, "BatchNorm normalises with the other images of the "
-         "batch", "GroupNorm, which sees one image alone (Ho et al., appendix B)"),
-        ("97", "SelfAttention", _heads(lambda heads, c: 1 if heads > 1 else max(c // 8, 1)),
-         "attention has the other of one head and channels / 8 heads",
-         "channels // attention_head_dim heads; one where it is None"),
-        ("97-count", "SelfAttention", _heads(lambda heads, c: c // heads),
-         "attention_head_dim is taken for the number of heads", "channels // attention_head_dim "
-         "heads"),
-        ("97-eps", "GroupNorm", _other_eps, "a GroupNorm has another eps", "eps=norm_eps"),
-        ("97-padding", "Downsample", _other_padding,
-         "the downsampling pads the other way: all round, or below and right",
-         "pad as downsample_padding says"),
-    ]
-)  # fmt: skip
-BY_ID = {slip.id: slip for slip in SLIPS}
-assert len(BY_ID) == len(SLIPS)

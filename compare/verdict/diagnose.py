@@ -72,12 +72,12 @@ def diagnose(
         if best is not None:
             mistake, base, left, subject = best
             words = mistake.words + _first_seen(failing, first.name)
-            diagnoses.append(Diagnosis(mistake.id, mistake.stage, words, mistake.fix))
+            diagnoses.append(_named(mistake, words))
             continue
         part = _part(subject, first, base, failing, mistakes)
         if part is not None:
             mistake, base, failing = part
-            diagnoses.append(Diagnosis(mistake.id, mistake.stage, mistake.words, mistake.fix))
+            diagnoses.append(_named(mistake, mistake.words))
             continue
         if diagnoses and diagnoses[0].stage == "schedule":
             break  # what is made of a wrong table may look wrong in ways of its own
@@ -91,6 +91,10 @@ def diagnose(
         mistakes = tuple(m for m in mistakes if m.stage in later)
         left = left[1:]
     return diagnoses
+
+
+def _named(mistake: Mistake, words: str) -> Diagnosis:
+    return Diagnosis(mistake.id, mistake.stage, words, mistake.fix, mistake.name)
 
 
 def _part(

@@ -52,8 +52,7 @@ def _diagnoses(report: Report) -> list[Html]:
 
 
 def _diagnosis(found: Diagnosis) -> Html:
-    which = f"mistake {found.bug}" if found.bug else "not in the catalogue"
-    said = f": {found.explanation} [{which}]"
+    said = f": {found.explanation} [{found.label}]"
     return joined(tag("strong", found.stage), said, BREAK, f"Fix: {found.fix}")
 
 

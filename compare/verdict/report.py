@@ -6,10 +6,10 @@ The JSON written by `ddpm compare --json` is `Report.to_dict()`:
 - `passed`: bool; `exit_status`: 0 right, 1 differs, 2 could not be run; `verdict`: one sentence;
 - `checks`: list of {`id`, `stage`, `status` (equal, close, differs, known, follows, note, error),
   `passed`, `measured` and `allowed` (numbers or null; the largest deviation and what is allowed at
-  that element), `message`, `input`, `reason` (why that much is allowed), `beside` {name: measured}
-  for scratch and Diffusers, `repro` (a command)};
-- `diagnoses`: list of {`bug` (id in the catalogue or null), `stage`, `explanation`, `fix`},
-  root cause first;
+  that element), `message`, `input`, `reason` (why that much is allowed),
+  `beside` {name: measured} for scratch and Diffusers, `repro` (a command)};
+- `diagnoses`: list of {`bug` (id in the catalogue or null), `name` (the same in words, or null),
+  `stage`, `explanation`, `fix`}, root cause first; `ddpm explain` takes either;
 - `findings`: list of {`id`, `title`, `right`, `effect`, `command`, `shows`, `versions`, `bug`}
   shared with Diffusers; `gone`: what the installed Diffusers no longer shows of the known findings;
 - `conventions`: {name: value read off}; `not_offered`: list of strings;
@@ -32,6 +32,14 @@ class Diagnosis:
     stage: str
     explanation: str
     fix: str
+    name: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Which entry of the catalogue it is, by number and name."""
+        if self.bug is None:
+            return "not in the catalogue"
+        return f"mistake {self.bug}" + (f": {self.name}" if self.name else "")
 
 
 @dataclass
@@ -139,8 +147,8 @@ def stage_line(stage: str, checks: Iterable[Check]) -> str:
 def _lines(report: Report) -> Iterator[str]:
     yield report.verdict
     for diagnosis in report.diagnoses:
-        name = f"mistake {diagnosis.bug}" if diagnosis.bug else "not in the catalogue"
-        yield f"\n{diagnosis.stage}: {diagnosis.explanation} [{name}]\n  fix: {diagnosis.fix}"
+        yield f"\n{diagnosis.stage}: {diagnosis.explanation} [{diagnosis.label}]"
+        yield f"  fix: {diagnosis.fix}"
     yield ""
     for stage, checks in by_stage(report.checks).items():
         yield stage_line(stage, checks)

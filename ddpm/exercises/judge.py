@@ -10,7 +10,6 @@ from torch import Tensor
 
 from compare import mistakes
 from compare.candidate.load import raised
-from compare.mistakes import unet
 from compare.oracle import F64
 from ddpm.exercises.exercise import Arguments, Exercise, Function, largest
 from ddpm.exercises.show import call, kind, show, told_apart
@@ -49,8 +48,8 @@ class Verdict:
         yield f"{head}: not yet."
         yield f"  {self.fault}"
         for number in self.mistakes:
-            known = mistakes.BY_ID.get(number) or unet.BY_ID[number]
-            yield f"  mistake {number}: {known.words}"
+            known = mistakes.BY_ID[number]
+            yield f"  mistake {number}, {known.name}: {known.words}"
         yield f"  ours: ddpm exercise {exercise.id} --solution"
 
 

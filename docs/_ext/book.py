@@ -51,13 +51,13 @@ def setup(app: Any) -> dict[str, Any]:
 
 def begin_kill_table(app: Any) -> None:
     """The longest of all goes on beside the rest, each on one core."""
+    import kills
     import torch
-    import verdicts
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes to come
     torch.set_num_threads(1)
     GENERATED.mkdir(exist_ok=True)
-    app.finish_kill_table = verdicts.begin_kill_table()
+    app.finish_kill_table = kills.begin()
 
 
 def finish_kill_table(app: Any, docname: str, source: list[str]) -> None:

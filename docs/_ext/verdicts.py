@@ -1,24 +1,17 @@
-"""Pages written from what `compare` says: report, bounds, mistakes, kills, findings, exercises."""
+"""Pages written from what `compare` says: report, bounds, mistakes, findings, exercises."""
 
 import json
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+import re
 from pathlib import Path
 from typing import Any
 
-from pair import GENERATED, digest
+from pair import GENERATED
 
 from compare import backends, stages
+from compare.mistakes import Mistake
 
 STAGE_PAGES = {stage.name: stage.page for stage in (*stages.ALL, *backends.ALL)}
 STAGES = list(STAGE_PAGES)
-# The numbers of the list of mistakes that some check can see, and so all of them must.
-SEEN = {
-    *(*range(1, 9), 10, 11, 13, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 34, 35, 36),
-    *(*range(37, 50), *range(51, 61), 61, 62, 63, 64, 65, 67, 68, 69, 70, 71, 72, 73, 74, 76),
-    *(78, 79, 80, 82, 83, 84, 88, 89, 90, 91, 92, 93, 94, 95, 96, 97, 100, 101, 106),
-}
 
 
 def cell(value: Any) -> str:
@@ -88,22 +81,38 @@ def report_page(report: dict[str, Any]) -> str:
 
 def mistakes_page() -> str:
     """The catalogue by stage, in the words in which a diagnosis says it."""
-    from compare.mistakes import MISTAKES
-    from compare.mistakes.average import AVERAGES
-    from compare.mistakes.unet import SLIPS
+    from compare.mistakes import ALL
     from ddpm.exercises.index import EXERCISES
 
-    listed = {stage: [m for m in MISTAKES if m.stage == stage] for stage in STAGES}
-    listed |= {"unet": list(SLIPS), "training": list(AVERAGES)}
     out = ["## The catalogue\n"]
-    for stage in (stage for stage in STAGES if listed[stage]):
+    for stage in STAGES:
+        listed = [mistake for mistake in ALL if mistake.stage == stage]
+        if not listed:
+            continue
         exercises = ", ".join(f"`{e.id}`" for e in EXERCISES if e.stage == stage)
         out.append(f"### {stage.capitalize()}\n")
         more = f" To try them: exercises {exercises}." if exercises else ""
         out.append(f"The right formula is on [this page]({STAGE_PAGES[stage]}.md).{more}\n")
-        rows = [(f"`{m.id}`", cell(m.words), cell(m.fix)) for m in listed[stage]]
-        out.append(fitting(table(("", "what is wrong", "what to write"), rows)))
+        head = ("", "what is wrong", "what to write", "what you see")
+        out.append(fitting(table(head, [mistake_row(mistake) for mistake in listed])))
     return "\n".join(out)
+
+
+def mistake_row(mistake: Mistake) -> tuple[str, ...]:
+    """One entry of the catalogue: number and name, words, fix, effect and where it was seen."""
+    effect = cell(mistake.effect)
+    if mistake.seen_in:
+        effect += f" (seen in {', '.join(map(seen_link, mistake.seen_in))})"
+    return f"`{mistake.id}` {mistake.name}", cell(mistake.words), cell(mistake.fix), effect
+
+
+def seen_link(place: str) -> str:
+    """A link to an issue or a repository in which a mistake was seen."""
+    issue, commit = re.search(r"#(\d+)", place), re.search(r"@(\w+)", place)
+    where = f"https://github.com/{re.split('[ @#]', place)[0]}"
+    if issue or commit:
+        where += f"/issues/{issue[1]}" if issue else f"/commit/{commit[1]}"
+    return f"[{cell(place)}]({where})"
 
 
 def bounds_table() -> str:
@@ -151,116 +160,6 @@ def findings_table() -> str:
         command = finding.command.replace("; ", "\n")
         out.append(f"```python\n{command}  # {finding.shows}\n```\n")
     return "\n".join(out)
-
-
-def begin_kill_table() -> Callable[[], str]:
-    """Begins the kill table on a core of its own; what is returned waits for it and writes it out.
-
-    It takes minutes, so it is kept in `_gen` until `compare` or `scratch` changes.
-    """
-    kept = GENERATED / f"kill-table-{digest('compare', 'scratch')}.json"
-    if kept.exists():
-        return lambda: kill_page(json.loads(kept.read_text()))
-    for outdated in GENERATED.glob("kill-table-*.json"):
-        outdated.unlink()
-    from compare.mistakes import MISTAKES
-    from compare.mistakes.average import AVERAGES
-    from compare.mistakes.unet import SLIPS
-
-    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-    found = [
-        *(pool.submit(kill, i) for i in range(len(MISTAKES))),
-        *(pool.submit(kill_network, i) for i in range(len(SLIPS))),
-        *(pool.submit(kill_average, i) for i in range(len(AVERAGES))),
-    ]
-
-    def finish() -> str:
-        rows = [each.result() for each in found]
-        pool.shutdown()
-        kept.write_text(json.dumps(rows))
-        return kill_page(rows)
-
-    return finish
-
-
-def kill_page(rows: list[dict[str, Any]]) -> str:
-    """The kill table in words and figures, stage by stage.
-
-    Raises:
-        ValueError: a number of the list that a check can see has no row.
-    """
-    missing = SEEN - {int(row["mistake"].partition("-")[0]) for row in rows}
-    if missing:
-        raise ValueError(f"the kill table lacks the mistakes {sorted(missing)}")
-    named = sum(row["mistake"] in row["named"] for row in rows)
-    found = sum(bool(row["check"]) for row in rows)
-    head = ("mistake", "first check that found it", "named as")
-    out = [
-        f"**{found} of {len(rows)} mistakes are found, {named} are named as themselves.** They are "
-        f"{len(SEEN)} numbers of the list, some in several forms.\n"
-    ]
-    for stage in (s for s in STAGES if any(row["stage"] == s for row in rows)):
-        lines = [
-            (f"`{r['mistake']}`", f"`{r['check']}`", cell(", ".join(r["named"]) or "–"))
-            for r in rows
-            if r["stage"] == stage
-        ]
-        out.append(f":::::{{dropdown}} {stage.capitalize()}: {len(lines)} mistakes\n")
-        out.append(fitting(table(head, lines)) + ":::::\n")
-    return "\n".join(out)
-
-
-def kill(index: int) -> dict[str, Any]:
-    """The verdict on the mutant of one mistake."""
-    from compare.mistakes import MISTAKES
-    from compare.mistakes.from_oracle import mutant
-    from compare.oracle import Setting
-    from compare.verdict.judge import judge
-
-    mistake, short = MISTAKES[index], Setting(num_train_timesteps=100, beta_end=0.2)
-    report = judge(mutant(mistake, short), "quick", 0, beside=False, base=short)
-    failing = [c.id for c in report.checks if not c.passed or c.status == "known"]
-    named = [d.bug or "(unnamed)" for d in report.diagnoses] + [f["bug"] for f in report.findings]
-    return row(mistake.id, mistake.stage, failing, named)
-
-
-def kill_network(index: int) -> dict[str, Any]:
-    """The verdict on a network with one mistake in its last block of that kind."""
-    import diffusers
-
-    import scratch
-    from compare.backends.network import TINY, judge_network
-    from compare.mistakes.unet import SLIPS, planted
-    from compare.verdict.judge import quiet
-
-    slip, options = SLIPS[index], {**TINY, "dropout": 0.1}
-    with quiet():
-        network = scratch.UNet2DModel(**options)
-        place = [n for n, m in network.named_modules() if type(m).__name__ == slip.kind][-1]
-        report = judge_network(planted(network, slip, {place}), diffusers.UNet2DModel(**options))
-    failing = [c.id for c in report.checks if not c.passed]
-    return row(slip.id, "unet", failing, [d.bug or "(unnamed)" for d in report.diagnoses])
-
-
-def kill_average(index: int) -> dict[str, Any]:
-    """The verdict on a moving average with one mistake; the check that fails is its name."""
-    from compare.backends.training_alone import judge_average
-    from compare.mistakes.average import AVERAGES
-
-    wrong = AVERAGES[index]
-    found = [c for c in judge_average("average/", wrong.average) if not c.passed]
-    named = [wrong.id] if len(found) == 1 else []
-    return row(wrong.id, "training", [c.id for c in found], named)
-
-
-def row(mistake: str, stage: str, failing: list[str], named: list[str]) -> dict[str, Any]:
-    """One row of the kill table."""
-    return {
-        "mistake": mistake,
-        "stage": stage,
-        "check": failing[0] if failing else "",
-        "named": named,
-    }
 
 
 def write(folder: Path = GENERATED) -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import compare
+from compare.candidate.from_oracle import mutant, scheduler
 from compare.cli import TEMPLATE
 from compare.mistakes import BY_ID
-from compare.mistakes.from_oracle import mutant, scheduler
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
 

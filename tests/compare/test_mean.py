@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from compare.candidate.from_oracle import scheduler
 from compare.mistakes import BY_ID
-from compare.mistakes.from_oracle import scheduler
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
 

@@ -1,11 +1,16 @@
 """The catalogue: each entry says something else, and its formula is wrong where it says so."""
 
+import ast
+import re
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.testing import assert_close
 
-from compare import stages
-from compare.mistakes import BY_ID, MISTAKES
+from compare import backends, stages
+from compare.mistakes import ALL, BY_ID, MISTAKES, find
 from compare.oracle import F64, Oracle, Setting
 
 RIGHT = Oracle()
@@ -20,12 +25,64 @@ def level(t: int, prev: int, oracle: Oracle = RIGHT):
 
 
 def test_every_entry_has_words_and_a_fix_of_its_own() -> None:
-    assert len({m.words for m in MISTAKES}) == len(MISTAKES)
-    for mistake in MISTAKES:
-        assert mistake.stage in stages.BY_NAME
+    assert len({m.words for m in ALL}) == len(ALL)
+    known = {stage.name for stage in (*stages.ALL, *backends.ALL)}
+    for mistake in ALL:
+        assert mistake.stage in known
         assert mistake.fix
         assert not mistake.words.endswith("."), mistake.id  # more is said after them
+    for mistake in MISTAKES:
         assert mistake.oracle() != RIGHT
+
+
+def test_every_entry_has_a_number_a_name_and_an_effect() -> None:
+    assert len(BY_ID) == len(ALL)
+    assert len({m.name for m in ALL} - set(BY_ID)) == len(ALL)
+    for mistake in ALL:
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", mistake.name), mistake.name
+        assert len(mistake.name) <= 45
+        assert mistake.effect
+        assert not mistake.effect.endswith("."), mistake.id
+        assert find(mistake.id) is find(mistake.name) is mistake
+
+
+def test_every_entry_shows_what_is_wrong_and_what_is_right() -> None:
+    for mistake in ALL:
+        assert mistake.source.startswith("def "), mistake.id
+        assert '"""' not in mistake.source, mistake.id
+        assert mistake.right_formula, mistake.id
+        assert mistake.right_source != mistake.source, mistake.id
+        ast.parse(mistake.source)
+        ast.parse(mistake.right_source)
+    assert "sqrt(alpha_bar_t) x_0" in BY_ID["5"].right_formula
+    assert "def clipped_below" in BY_ID["56-clipped"].source  # where two formulas are wrong, both
+
+
+def test_where_a_mistake_was_seen_is_a_repository() -> None:
+    places = {place for mistake in ALL for place in mistake.seen_in}
+    assert places
+    for place in places:
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+(#\d+|@[0-9a-f]{7}| \S+)?", place), place
+
+
+def test_a_word_that_is_no_mistake() -> None:
+    with pytest.raises(
+        LookupError, match="no mistake 'signal-without-rot'; close to it are signal"
+    ):
+        find("signal-without-rot")
+    with pytest.raises(LookupError, match="no mistake 'zzz'; `ddpm explain` lists all"):
+        find("zzz")
+
+
+def test_the_catalogue_needs_neither_backend_nor_the_workbench() -> None:
+    script = (
+        "import sys, compare.mistakes;"
+        "print([n for n in ('scratch', 'workbench', 'diffusers') if n in sys.modules])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == "[]"
 
 
 def test_an_entry_is_laid_over_others() -> None:

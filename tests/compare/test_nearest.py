@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from compare.candidate.from_oracle import scheduler
 from compare.mistakes import BY_ID
-from compare.mistakes.from_oracle import scheduler
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
 from compare.verdict.report import Diagnosis

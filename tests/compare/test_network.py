@@ -16,7 +16,8 @@ import scratch
 from compare.backends import network as unet
 from compare.backends.blocks import apart, first_departure, lent, record
 from compare.backends.network import FULL, QUICK, TINY, inputs, judge_network, random_weights
-from compare.mistakes.unet import BY_ID, SLIPS, planted
+from compare.mistakes import BY_ID, NETWORKS, Mistake
+from compare.mistakes.unet import planted
 from compare.verdict.report import Report
 
 DROPPING = {**TINY, "dropout": 0.1}
@@ -62,27 +63,32 @@ def test_the_backends_agree_with_every_option(name, monkeypatch):
     assert {c.id.split("/")[2] for c in checks} >= {"weights", "blocks", "gradients"}
 
 
-# --- the table of mistakes, each planted in one block ---
+# --- the catalogue's mistakes, each planted in one block ---
 
 
-@pytest.mark.parametrize("slip", SLIPS, ids=lambda slip: slip.id)
-def test_a_planted_mistake_is_found_where_it_is_and_named(slip, reference):
+def places_of(mistake: Mistake, network: nn.Module) -> list[str]:
+    """The modules that this mistake can be planted in."""
+    return [n for n, m in network.named_modules() if type(m).__name__ in mistake.seams]
+
+
+@pytest.mark.parametrize("mistake", NETWORKS, ids=lambda mistake: mistake.id)
+def test_a_planted_mistake_is_found_where_it_is_and_named(mistake, reference):
     network = scratch.UNet2DModel(**DROPPING)
-    of_its_kind = [n for n, m in network.named_modules() if type(m).__name__ == slip.kind]
-    place = of_its_kind[-1]
-    report = judge_network(planted(network, slip, {place}), reference)
+    place = places_of(mistake, network)[-1]
+    report = judge_network(planted(network, mistake, {place}), reference)
     assert report.exit_status == 1
-    assert named(report) == [slip.id]
-    assert slip.words in report.diagnoses[0].explanation
-    assert report.diagnoses[0].fix == slip.fix
+    assert named(report) == [mistake.id]
+    assert report.diagnoses[0].name == mistake.name
+    assert mistake.words in report.diagnoses[0].explanation
+    assert report.diagnoses[0].fix == mistake.fix
     assert f"`{place}" in " ".join(failing(report).values()) or place == ""
 
 
 @pytest.mark.parametrize("id", ["90", "91", "92-2", "93-swapped", "96", "97", "97-eps"])
 def test_a_mistake_made_everywhere_is_named_by_its_first_block(id, reference):
-    slip, network = BY_ID[id], scratch.UNet2DModel(**DROPPING)
-    first = next(n for n, m in network.named_modules() if type(m).__name__ == slip.kind)
-    report = judge_network(planted(network, slip), reference)
+    mistake, network = BY_ID[id], scratch.UNet2DModel(**DROPPING)
+    first = places_of(mistake, network)[0]
+    report = judge_network(planted(network, mistake), reference)
     assert named(report) == [id]
     assert f"`{first}" in failing(report)["blocks" if id != "97-eps" else "norms"]
 

@@ -25,7 +25,8 @@ from compare.backends.organ_swap import (
     swaps,
 )
 from compare.backends.training import settings, small_sprites
-from compare.mistakes.unet import BY_ID, planted
+from compare.mistakes import BY_ID
+from compare.mistakes.unet import planted
 from workbench import checkpoints, trainer
 from workbench import data as datasets
 from workbench.config import DIGITS, RunConfig

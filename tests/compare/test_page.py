@@ -34,7 +34,7 @@ def report() -> Report:
         Check("mean/few", "mean", "differs", "<b>a_t</b> is 2", 1.0, 1e-6, input="x & y",
               beside={"scratch": 1e-7, "diffusers": None}, repro="ddpm it"),
     ]  # fmt: skip
-    made = Report("mine.py:<M>", checks, [Diagnosis(None, "mean", "a < b", "b > a")])
+    made = Report("mine.py:<M>", checks, [Diagnosis("43", "mean", "a < b", "b > a", "a-name")])
     made.curves = {"a_t": {"oracle": [0.0, 1.0], "candidate": [0.0, float("nan")]}, "empty": {}}
     return made
 
@@ -56,7 +56,7 @@ def test_disagreements_come_first_and_open() -> None:
     assert text.index("What is wrong") < text.index("FAIL mean") < text.index("ok   schedule")
     assert text.index("mean/few") < text.index("mean/all")
     assert text.count("<details open>") == 1
-    for said in ("x &amp; y", "ddpm it", "scratch 1e-07", "rounding"):
+    for said in ("x &amp; y", "[mistake 43: a-name]", "ddpm it", "scratch 1e-07", "rounding"):
         assert said in text
 
 

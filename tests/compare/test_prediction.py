@@ -2,8 +2,8 @@
 
 import pytest
 
+from compare.candidate.from_oracle import scheduler
 from compare.mistakes import BY_ID
-from compare.mistakes.from_oracle import scheduler
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
 

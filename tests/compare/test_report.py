@@ -43,13 +43,14 @@ def test_a_verdict_counts_what_was_judged_and_what_is_shared() -> None:
 
 def test_what_is_read_first_is_the_verdict_then_the_fault_then_the_stages() -> None:
     report = Report("mine", [check("close", "schedule"), check("differs"), check("note")])
-    report.diagnoses = [Diagnosis("43", "mean", "the noise is scaled wrong", "divide by its root")]
+    named = Diagnosis("43", "mean", "the noise is scaled wrong", "divide by its root", "by-root")
+    report.diagnoses = [named]
     report.conventions, report.not_offered = {"t base": "0"}, ["learned (ValueError)"]
     report.gone = ["x: a defect"]
     lines = str(report).splitlines()
     assert lines[0] == "mine differs from the papers in mean: the noise is scaled wrong"
     assert lines[2:4] == [
-        "mean: the noise is scaled wrong [mistake 43]",
+        "mean: the noise is scaled wrong [mistake 43: by-root]",
         "  fix: divide by its root",
     ]
     assert lines[5] == "ok   schedule   1 close"  # folded
@@ -57,6 +58,14 @@ def test_what_is_read_first_is_the_verdict_then_the_fault_then_the_stages() -> N
     assert "differs mean/differs: differs was found (measured 0.5, allowed 0.1)" in lines[7]
     rest = "\n".join(lines[8:])
     assert rest.index("a defect") < rest.index("t base") < rest.index("not offered: learned")
+
+
+def test_a_diagnosis_has_a_number_and_a_name_or_neither() -> None:
+    report = Report("mine", [check("differs")])
+    report.diagnoses = [Diagnosis("43", "mean", "x", "y", "z"), Diagnosis(None, "mean", "x", "y")]
+    assert [d.label for d in report.diagnoses] == ["mistake 43: z", "not in the catalogue"]
+    plain = report.to_dict()["diagnoses"]
+    assert [(d["bug"], d["name"]) for d in plain] == [("43", "z"), (None, None)]
 
 
 def test_to_dict_is_json_without_nan() -> None:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
+from compare.candidate.from_oracle import scheduler
 from compare.candidate.spy import CENTRE, SPREAD, exact_denoiser
 from compare.candidate.subject import Subject
 from compare.measure.chains import IMAGES
 from compare.measure.noise import RIGHT, at_the_end
-from compare.mistakes.from_oracle import scheduler
 from compare.oracle import Oracle, Setting
 from compare.stages.sampling import affine_denoiser, checks, marginals
 from compare.verdict.judge import judge

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from compare.candidate.from_oracle import scheduler
 from compare.measure.tolerances import log_snr
-from compare.mistakes.from_oracle import scheduler
 from compare.oracle import Oracle, Setting
 from compare.stages.schedule import bound
 from compare.verdict.judge import judge

@@ -6,10 +6,10 @@ import pytest
 from scipy import stats
 
 from compare import Adapter
+from compare.candidate.from_oracle import scheduler
 from compare.candidate.spy import loss_of, sample_of
 from compare.measure import noise_law
 from compare.measure.tolerances import RATE, TOLERANCES, of_a_step
-from compare.mistakes.from_oracle import scheduler
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
 from compare.verdict.report import Check

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from compare.mistakes.from_oracle import scheduler
+from compare.candidate.from_oracle import scheduler
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
 

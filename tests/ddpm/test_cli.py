@@ -76,7 +76,9 @@ def test_help_answers_within_half_a_second() -> None:
     assert min(times) < 0.5
 
 
-@pytest.mark.parametrize("verb", ["train", "sample", "compare", "exercise", "plot", "tour"])
+@pytest.mark.parametrize(
+    "verb", ["train", "sample", "compare", "explain", "exercise", "plot", "tour"]
+)
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main([verb, "--help"])

@@ -3,27 +3,22 @@
 import ast
 import json
 import re
-import sys
 from itertools import pairwise
 from pathlib import Path
 
+import book
+import check_built
+import kills
+import pair
 import pytest
+import verdicts
+from pairs import PAIRS, Pair
+
+from compare.mistakes import ALL
+from ddpm.exercises.index import BY_ID, EXERCISES
+from ddpm.exercises.judge import judge
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-sys.path.insert(0, str(DOCS / "_ext"))
-sys.path.insert(0, str(DOCS))
-
-import book  # noqa: E402
-import check_built  # noqa: E402
-import pair  # noqa: E402
-import verdicts  # noqa: E402
-from pairs import PAIRS, Pair  # noqa: E402
-
-from compare.mistakes import MISTAKES  # noqa: E402
-from compare.mistakes.average import AVERAGES  # noqa: E402
-from compare.mistakes.unet import SLIPS  # noqa: E402
-from ddpm.exercises.index import BY_ID, EXERCISES  # noqa: E402
-from ddpm.exercises.judge import judge  # noqa: E402
 
 PAGES = sorted(
     page for page in DOCS.rglob("*.md") if "_gen" not in page.parts and "_build" not in page.parts
@@ -211,14 +206,16 @@ def test_a_question_is_answered_where_it_stands(page: Path):
 
 def rows_of_kills(leave_out: str = "") -> list[dict]:
     """A kill table in which everything is found and named."""
-    known = [(m.id, m.stage) for m in MISTAKES]
-    known += [(s.id, "unet") for s in SLIPS] + [(a.id, "training") for a in AVERAGES]
-    return [verdicts.row(i, s, [f"{s}/x"], [i]) for i, s in known if i.split("-")[0] != leave_out]
+    return [
+        {"mistake": m.id, "stage": m.stage, "failing": [f"{m.stage}/x"], "named": [m.id]}
+        for m in ALL
+        if m.id.split("-")[0] != leave_out
+    ]
 
 
 def test_the_kill_table_has_every_mistake_that_a_check_can_see():
     rows = rows_of_kills()
-    page = verdicts.kill_page(rows)
+    page = kills.page(rows)
     assert page.startswith(
         f"**{len(rows)} of {len(rows)} mistakes are found, {len(rows)} are named"
     )
@@ -227,17 +224,48 @@ def test_the_kill_table_has_every_mistake_that_a_check_can_see():
     for stage in ("unet", "training", "loss"):
         assert f"{stage.capitalize()}: " in page
     with pytest.raises(ValueError, match=r"the kill table lacks the mistakes \[95\]"):
-        verdicts.kill_page(rows_of_kills(leave_out="95"))
+        kills.page(rows_of_kills(leave_out="95"))
 
 
 def test_a_network_and_an_average_are_killed_and_named():
-    assert verdicts.kill_average(0) == verdicts.row(
-        "100", "training", ["training/average/buffers"], ["100"]
-    )
-    slip = next(i for i, slip in enumerate(SLIPS) if slip.id == "92-out")
-    killed = verdicts.kill_network(slip)
-    assert killed["named"] == ["92-out"]
-    assert killed["check"] == "unet/blocks"
+    for id, check in (("100", "buffers"), ("101", "moves"), ("101-kept", "gives-back")):
+        killed = kills.kill(id)
+        assert (killed["failing"], killed["named"]) == ([f"training/average/{check}"], [id])
+    killed = kills.kill("92-out")
+    assert (killed["failing"][0], killed["named"]) == ("unet/blocks", ["92-out"])
+
+
+def test_the_book_shows_what_is_kept_and_judges_the_rest(monkeypatch, tmp_path):
+    monkeypatch.setattr(kills, "place", lambda: tmp_path)
+    for row in rows_of_kills(leave_out="100"):
+        kills.keep(row)
+    page = kills.begin()()
+    assert "| `5` | `forward/x` | `5` |" in page
+    assert "| `100` | `training/average/buffers` | `100` |" in page
+    assert "| `training/average/gives-back` | `101-kept` | – |" in page  # the same by check
+    assert json.loads((tmp_path / "100.json").read_text())["named"] == ["100"]
+
+
+def test_a_check_lists_the_mistakes_that_fail_it():
+    first = {"mistake": "5", "stage": "forward", "failing": ["forward/a", "forward/b"], "named": []}
+    then = {"mistake": "6", "stage": "forward", "failing": ["forward/b"], "named": ["6"]}
+    assert kills.by_check([first, then], "forward") == [
+        ("`forward/a`", "`5`", "–"),
+        ("`forward/b`", "`6`", "`5`"),
+    ]
+    assert kills.by_check([first, then], "mean") == []
+
+
+def test_the_catalogue_says_all_of_each_mistake():
+    page = verdicts.mistakes_page()
+    for mistake in ALL:
+        assert f"| `{mistake.id}` {mistake.name} | {verdicts.cell(mistake.words)} |" in page
+        assert verdicts.cell(mistake.effect) in page
+    link = "[huggingface/diffusers#2076](https://github.com/huggingface/diffusers/issues/2076)"
+    assert f"(seen in {link}) |" in page
+    commit = "[a/b@0123abc](https://github.com/a/b/commit/0123abc)"
+    assert verdicts.seen_link("a/b@0123abc") == commit
+    assert verdicts.seen_link("a/b c.py") == "[a/b c.py](https://github.com/a/b)"
 
 
 def test_every_stage_has_a_page():

@@ -1,0 +1,135 @@
+"""Mistakes of a sampling loop, apart from those of its steps.
+
+Right: x_T ~ N(0, 1), then t = T-1, ..., 1, 0, at each a step with the output of the model, in eval
+mode, at that t (Ho et al. algorithm 2); pictures are rounded and clamped.
+"""
+
+from functools import partial
+
+from compare.mistakes.entry import answer, entry
+from compare.oracle import Loop
+
+mistake = partial(
+    entry,
+    stage="sampling",
+    made=answer,
+    right="scratch.pipeline:DDPMPipeline._sample",
+)
+
+
+@mistake(
+    "61-loop",
+    "loop",
+    fix="make the generator once, before the loop",
+    effect="one pattern burnt into all pictures: the same z adds up over the steps",
+    only="sample",
+)
+def generator_made_again_in_the_loop() -> Loop:
+    """every step of the loop adds the same z: the generator is made again in the loop"""
+    return Loop(reseeds=True)
+
+
+@mistake(
+    "63-start",
+    "loop",
+    fix="x_T = randn(shape)",
+    effect="blind with a thousand steps; with ten, brighter pictures of less contrast",
+    only="sample",
+)
+def uniform_start() -> Loop:
+    """x_T is uniform (rand), should be normal (randn)"""
+    return Loop(start="uniform")
+
+
+@mistake(
+    "69",
+    "loop",
+    fix="((x + 1) * 127.5).round().clamp(0, 255)",
+    effect="every picture is half a grey level darker: nobody sees it, and FID moves",
+    only="uint8",
+)
+def pictures_cut_off() -> Loop:
+    """pictures are cut off to integers, not rounded: half a grey level darker"""
+    return Loop(codec="floor")
+
+
+@mistake(
+    "69-clamp",
+    "loop",
+    fix="clamp to [0, 255] first",
+    effect="black specks in the brightest places, white ones in the darkest",
+    only="uint8",
+)
+def pictures_not_clamped() -> Loop:
+    """pictures are not clamped before they become bytes: 256 wraps to 0"""
+    return Loop(codec="wrap")
+
+
+@mistake(
+    "78",
+    "loop",
+    fix="model(x, t) with the t of the list",
+    effect="right with all steps; with few, blurred or noisy: the model denoises for the wrong "
+    "noise level",
+    seen_in=("Stability-AI/stablediffusion#226",),
+    only="strided",
+)
+def model_told_the_position() -> Loop:
+    """the model is told the position in the list, not the timestep"""
+    return Loop(tells="index")
+
+
+@mistake(
+    "79",
+    "loop",
+    fix="visit t = T-1, ..., 1, 0",
+    effect="the pictures look right, with the noise of the last step left in them",
+    seen_in=("cloneofsimo/minDiffusion mindiffusion/ddim.py",),
+    only="sample",
+)
+def last_step_missing() -> Loop:
+    """the loop stops before t = 0: the last step is missing"""
+    return Loop(stops_at=1)
+
+
+@mistake(
+    "80",
+    "loop",
+    fix="for t in reversed(range(T))",
+    effect="samples are noise",
+    seen_in=("nathan-barry/tiny-diffusion#2",),
+    only="sample",
+)
+def loop_runs_up() -> Loop:
+    """the loop runs from t = 0 up, should run from T-1 down (Ho et al. algorithm 2)"""
+    return Loop(falls=False)
+
+
+@mistake(
+    "95",
+    "loop",
+    fix="model.eval() before sampling, and back after it",
+    effect="a little grain, and another picture at each run of one seed: dropout is on",
+    seen_in=(
+        "labmlai/annotated_deep_learning_paper_implementations",
+        "Kitsunetic/SDF-Diffusion#4",
+    ),
+    only="sample",
+)
+def samples_in_training_mode() -> Loop:
+    """the model samples in training mode: dropout is on"""
+    return Loop(evaluates=False)
+
+
+@mistake(
+    "106",
+    "loop",
+    fix="draw image i from generator i",
+    effect="the same seed gives another picture in another batch",
+    seen_in=("huggingface/diffusers#6222",),
+    only="sample",
+)
+def generators_not_kept_apart() -> Loop:
+    """with one generator for each image, the noise of an image still depends on its
+    batch-mates"""
+    return Loop(own_streams=False)

@@ -1,0 +1,269 @@
+"""Mistakes of a training loss.
+
+Right: the mean of (noise - model(x_t, t))^2, with t uniform in 0..T-1 for each image, one noise for
+x_t and the target, and images in [-1, 1] (Ho et al. eq. 14); the
+target of a model of v: sqrt(ab) noise - sqrt(1-ab) x_0 (Salimans & Ho, section 4).
+"""
+
+from functools import partial
+
+from compare.mistakes.entry import answer, entry
+from compare.oracle import Loss
+
+mistake = partial(
+    entry,
+    stage="loss",
+    made=answer,
+    right="",
+)
+
+
+@mistake(
+    "17",
+    "loss",
+    fix="noise = randn_like(x_0)",
+    effect="a model that returns 0 has loss 0.33, not 1; samples are brighter than the data",
+    seen_in=("acids-ircam/diffusion_models#8",),
+    only="loss",
+)
+def uniform_noise_in_the_loss() -> Loss:
+    """the noise is uniform in [0, 1) (rand), should be normal (randn)"""
+    return Loss(noise="uniform")
+
+
+@mistake(
+    "18",
+    "loss",
+    fix="use one noise tensor for x_t and for the target",
+    effect="the loss is stuck near 1, and the model learns to return 0",
+    only="loss",
+)
+def noise_drawn_again_for_the_target() -> Loss:
+    """the noise is drawn again for the target: a perfect model would have loss 2, not 0"""
+    return Loss(redrawn=True)
+
+
+@mistake(
+    "19",
+    "loss",
+    fix="t = randint(0, T, (b,))",
+    effect="it trains, with noisier gradients and a loss that jumps from step to step",
+    seen_in=("hao-ai-lab/FastVideo#885",),
+    only="loss",
+)
+def one_t_for_the_batch() -> Loss:
+    """one t is drawn for the whole batch"""
+    return Loss(per_image=False)
+
+
+@mistake(
+    "20",
+    "loss",
+    fix="t = randint(0, T, (b,))",
+    effect="the first sampling step is a guess: pictures may be dull or tinted",
+    seen_in=("cloneofsimo/minDiffusion superminddpm.py",),
+    only="loss",
+)
+def last_t_never_trained() -> Loss:
+    """t = T-1, where sampling starts, is never trained"""
+    return Loss(high=1)
+
+
+@mistake(
+    "20-first",
+    "loss",
+    fix="t = randint(0, T, (b,))",
+    effect="the last sampling step is a guess: faint grain on the pictures",
+    seen_in=("dome272/Diffusion-Models-pytorch",),
+    only="loss",
+)
+def first_t_never_trained() -> Loss:
+    """t = 0 is never trained"""
+    return Loss(low=1)
+
+
+@mistake(
+    "23",
+    "loss",
+    fix="weights and losses both (b,)",
+    effect="it trains as if there were no weights",
+    seen_in=("bayesflow-org/bayesflow#787",),
+    only="loss",
+)
+def weights_of_other_images() -> Loss:
+    """weights of shape (b, 1) meet losses of shape (b,): every image gets the mean weight"""
+    return Loss(crossed=True)
+
+
+@mistake(
+    "26-loss",
+    "loss",
+    fix="loss = mean((noise - model(x_t, t))^2)",
+    effect="the loss looks normal; samples explode, as the model's pictures are read as noise",
+    only="loss",
+)
+def x_0_as_target() -> Loss:
+    """the target is x_0 although the model predicts the noise"""
+    return Loss(target="sample")
+
+
+@mistake(
+    "27-loss",
+    "loss",
+    fix="compare with what the model predicts",
+    effect="the loss looks normal; samples are grey blobs, as the model's noise is read as a "
+    "picture",
+    only="loss",
+)
+def noise_as_target() -> Loss:
+    """the target is the noise although the model predicts something else"""
+    return Loss(target="epsilon")
+
+
+@mistake(
+    "47-loss",
+    "loss",
+    fix="loss = mean((noise - model(x_t, t))^2)",
+    effect="the loss looks normal; samples explode, as each step adds the noise that it should "
+    "remove",
+    only="loss",
+)
+def minus_noise_as_target() -> Loss:
+    """the target is minus the noise: output and noise are added before they are squared"""
+    return Loss(target="minus")
+
+
+@mistake(
+    "24-loss",
+    "loss",
+    fix="sqrt(ab) noise - sqrt(1-ab) x_0",
+    effect="the loss looks normal; samples are dark, of less contrast",
+    only="v_loss",
+)
+def velocity_target_with_plus() -> Loss:
+    """in the velocity target x_0 is added, should be subtracted (Salimans & Ho, section 4)"""
+    return Loss(target="v_sum")
+
+
+@mistake(
+    "24-minus",
+    "loss",
+    fix="sqrt(ab) noise - sqrt(1-ab) x_0",
+    effect="the loss looks normal; samples run away from the data",
+    only="v_loss",
+)
+def minus_velocity_as_target() -> Loss:
+    """the whole velocity target has the wrong sign (Salimans & Ho, section 4)"""
+    return Loss(target="v_minus")
+
+
+@mistake(
+    "25-loss",
+    "loss",
+    fix="sqrt(ab) noise - sqrt(1-ab) x_0",
+    effect="the loss looks normal; samples are too bright, of more than twice the contrast",
+    only="v_loss",
+)
+def velocity_target_with_levels_swapped() -> Loss:
+    """the loss swaps signal and noise level in its velocity target (Salimans & Ho, section
+    4)"""
+    return Loss(target="v_swapped")
+
+
+@mistake(
+    "26-v-loss",
+    "loss",
+    fix="compare with what the model predicts",
+    effect="the loss looks normal; samples explode where v is read as noise",
+    only="loss",
+)
+def velocity_as_target() -> Loss:
+    """the target is the velocity although the model predicts something else"""
+    return Loss(target="v_prediction")
+
+
+@mistake(
+    "32-before",
+    "loss",
+    fix="((noise - output) ** 2).mean(), not (noise - output).mean() ** 2",
+    effect="the loss is near 0 at once, and nothing is learnt but the mean of the noise",
+    only="loss",
+)
+def mean_before_the_square() -> Loss:
+    """errors are averaged before they are squared, so that they cancel"""
+    return Loss(reduce="before")
+
+
+@mistake(
+    "32-first",
+    "loss",
+    fix="mean over everything",
+    effect="it trains, as slowly as with a batch of one",
+    only="loss",
+)
+def loss_of_the_first_image() -> Loss:
+    """the loss is that of the first image alone"""
+    return Loss(reduce="first")
+
+
+@mistake(
+    "32",
+    "loss",
+    fix="mean over everything",
+    effect="losses in the thousands; the learning rate that worked explodes with a larger batch "
+    "or image",
+    only="loss",
+)
+def loss_summed() -> Loss:
+    """the loss is summed over the batch and its pixels, should be their mean"""
+    return Loss(reduce="sum")
+
+
+@mistake(
+    "32-batch",
+    "loss",
+    fix="mean over everything",
+    effect="losses in the hundreds; the learning rate that worked explodes with a larger image",
+    only="loss",
+)
+def loss_summed_over_pixels() -> Loss:
+    """the loss is summed over pixels, should be their mean"""
+    return Loss(reduce="batch")
+
+
+@mistake(
+    "34",
+    "loss",
+    fix="leave x_0 in [-1, 1]",
+    effect="pale pictures: 0.1 and 0.9 come out as 0.55 and 0.95",
+    only="loss",
+)
+def images_from_zero_to_one() -> Loss:
+    """images are moved to [0, 1], but sampling assumes [-1, 1]"""
+    return Loss(scale=0.5, shift=0.5)
+
+
+@mistake(
+    "35",
+    "loss",
+    fix="leave x_0 in [-1, 1]",
+    effect="pale pictures, half the contrast",
+    seen_in=("cloneofsimo/minDiffusion",),
+    only="loss",
+)
+def images_halved() -> Loss:
+    """images are halved to [-0.5, 0.5], but sampling assumes [-1, 1]"""
+    return Loss(scale=0.5)
+
+
+@mistake(
+    "36",
+    "loss",
+    fix="normalise once",
+    effect="dark pictures: the model learns data in [-3, 1], and sampling clips it at -1",
+    seen_in=("IDEALLab/EngiOpt#64",),
+    only="loss",
+)
+def images_normalised_twice() -> Loss:
+    """images in [-1, 1] are normalised a second time, to [-3, 1]"""
+    return Loss(scale=2.0, shift=-1.0)
