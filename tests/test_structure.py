@@ -138,6 +138,7 @@ TESTED_WITH = {
     "chains": "sampling",
     "curves": "judge",
     "ddim": "oracle",
+    "entry": "mistakes",
     "ddpm": "oracle",
     "from_oracle": "kill_table",
     "load": "candidate",

@@ -363,7 +363,7 @@ def test_the_verb(run: Callable[..., int], capsys: pytest.CaptureFixture[str]):
         "2a linear: not yet.",
         "  your linear(num_train_timesteps=3, beta_start=0.1, beta_end=0.3) = [0.1, 0.056, 0.012], "
         "should be [0.1, 0.2, 0.3]",
-        "  mistake 8: beta_end is 0.012, not what was asked for",
+        "  mistake 8, another-beta-end: beta_end is 0.012, not what was asked for",
         "  ours: ddpm exercise 2a --solution",
     ]
 
