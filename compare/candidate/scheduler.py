@@ -59,7 +59,7 @@ class Built:
         try:
             with apart(self.subject.own):
                 return function(*args, **kwargs)
-        except (Exception, SystemExit) as error:
+        except Exception as error:
             refused = isinstance(error, REFUSALS)
             broken = Broken(f"{CALLS.get(what, what)} raises {raised(error)}")
             broken.refused = refused  # type: ignore[attr-defined]

@@ -3,12 +3,13 @@
 import contextlib
 import difflib
 import io
+import os
 import platform
 import random
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -20,8 +21,17 @@ import torch
 from compare.backends import network as unet
 from compare.backends import organ_swap as pipeline
 from compare.backends import training
-from compare.candidate.load import Namesakes, Unloadable, brief, load
+from compare.candidate.interrupts import Interrupted, interrupts_told
+from compare.candidate.load import Surroundings, Unloadable, is_ours, load, our_line, raised
 from compare.candidate.scheduler import Broken
+from compare.candidate.shared_state import (
+    Functions,
+    Settings,
+    put_back,
+    replacements,
+    shared_functions,
+    told,
+)
 from compare.candidate.subject import Subject
 from compare.measure.probe import usable
 from compare.mistakes import MISTAKES
@@ -55,21 +65,48 @@ SPECS = {
 Progress = Callable[[str, list[Check]], None]
 
 
+class _Nowhere(io.TextIOBase):
+    """Where a candidate prints to: it keeps nothing, however much comes."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps the caller's random state, and a candidate's prints and warnings off the screen."""
+    """Keeps the caller's state as it is, and a candidate's prints and warnings off the screen.
+
+    Inside, torch has the settings that it starts with: what we compute does not depend on the
+    caller's. A real Ctrl-C raises `Interrupted`.
+    """
+    folder, settings = os.getcwd(), Settings.now()
+    with _same_random_state(), interrupts_told():
+        Settings().put()
+        try:
+            with (
+                torch.no_grad(),
+                warnings.catch_warnings(),
+                contextlib.redirect_stdout(_Nowhere()),
+                contextlib.redirect_stderr(_Nowhere()),
+            ):
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            settings.put()
+            os.chdir(folder)
+
+
+@contextlib.contextmanager
+def _same_random_state() -> Iterator[None]:
+    """Keeps every source of random numbers as it is, and the number of threads."""
     numpy_state = np.random.get_state()  # noqa: NPY002 (candidates draw from it)
     python_state = random.getstate()
     threads = torch.get_num_threads()
     try:
-        with (
-            torch.random.fork_rng(devices=[]),
-            torch.no_grad(),
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
+        with torch.random.fork_rng(devices=[]):
             torch.set_num_threads(1)  # the probes are tiny: more threads only interfere
             yield
     finally:
@@ -101,31 +138,34 @@ def judge(
     `only` is a stage or the id of a check. Without a candidate both backends are judged.
     """
     began = time.perf_counter()
-    own: Namesakes | None = None
     backends = candidate is None
     candidate = "scratch:DDPMScheduler" if backends else candidate
     name = candidate if isinstance(candidate, str) else _name_of(candidate)
     itself = SPECS.get(name, "candidate")
     name = "scratch" if backends else name
     report = Report(name, [], level=level, seed=seed, versions=versions())
+    own, before = Surroundings(settings=Settings.now()), shared_functions()
     with quiet():
-        try:
+        subject = None
+        with _kept(report.checks, "load", "schedule"):
             if isinstance(candidate, str):
-                candidate, own = load(candidate)
+                candidate, own = load(candidate, own.settings)
             subject = Subject(candidate, name, level, seed, own, base)
             conventions.read(subject)
-        except (Unloadable, Broken) as error:
-            report.checks = [Check("load", "schedule", "error", str(error))]
-        except Exception as error:
-            report.checks = [Check("load", "schedule", "error", f"cannot be read: {brief(error)}")]
-        else:
+            _refuse_replacements(before)
+        if subject is not None and not report.checks:
             stages = _needed([n for n in STEPS if _asked(only, n)])
-            _stages(report, subject, stages, _shown(only, progress))
+            with _kept(report.checks, "run", "schedule"):
+                _stages(report, subject, stages, _shown(only, progress))
             report.checks = [c for c in report.checks if _asked(only, c.stage) or not c.passed]
             if backends:
                 _models(report, only, progress)
             if beside:
-                _beside(report, subject, itself, backends)
+                failed: list[Check] = []
+                with _kept(failed, "beside", "schedule"):
+                    _beside(report, subject, itself, backends)
+                report.checks += failed
+        report = _trusted(report, before)
     if only is not None and "/" in only:
         _choose(report, only)
     if command:
@@ -133,6 +173,24 @@ def judge(
         report.checks = [with_command(c, text) for c, text in zip(report.checks, ids, strict=True)]
     report.seconds = time.perf_counter() - began
     return report
+
+
+def _refuse_replacements(before: Functions) -> None:
+    found = replacements(before)
+    if found:
+        raise Unloadable(told(found))
+
+
+def _trusted(report: Report, before: Functions) -> Report:
+    """The report, or why there is none where a function that we call was replaced meanwhile."""
+    found = replacements(before)
+    if not found:
+        return report
+    put_back(before)
+    why = Check("load", "schedule", "error", told(found))
+    return Report(
+        report.candidate, [why], level=report.level, seed=report.seed, versions=report.versions
+    )
 
 
 def _name_of(candidate: Any) -> str:
@@ -211,13 +269,35 @@ def _models(report: Report, only: str | None, progress: Progress | None) -> None
                 progress(name, checks)
 
 
-def _guarded(name: str, stage: Callable[..., list[Check]], *given: Any) -> list[Check]:
+def _guarded(name: str, stage: Callable[..., Iterable[Check]], *given: Any) -> list[Check]:
+    """The checks of a stage; where one cannot be computed, those before it and an error."""
+    checks: list[Check] = []
+    with _kept(checks, f"{name}/run", name):
+        for check in stage(*given):
+            checks.append(check)  # not all at once: what a generator gives before it fails is kept
+    return checks
+
+
+@contextlib.contextmanager
+def _kept(checks: list[Check], name: str, stage: str) -> Iterator[None]:
+    """Adds what fails inside as one more check, after those that there are."""
     try:
-        return stage(*given)
-    except Broken as broken:
-        return [Check(f"{name}/run", name, "error", str(broken))]
-    except Exception as error:
-        return [Check(f"{name}/run", name, "error", f"cannot be judged: {brief(error)}")]
+        yield
+    except Interrupted:
+        raise
+    except BaseException as error:
+        checks.append(_failed(name, stage, error))
+
+
+def _failed(name: str, stage: str, error: BaseException) -> Check:
+    """An error as a check: what the candidate did instead of answering, or a fault of ours."""
+    if isinstance(error, Unloadable | Broken):
+        text = str(error)
+    elif is_ours(error):
+        text = f"compare itself failed here ({our_line(error)}); please report it"
+    else:
+        text = f"it raises {raised(error)}"
+    return Check(name, stage, "error", text)
 
 
 def _usable(subject: Subject) -> bool:
