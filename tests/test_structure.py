@@ -75,6 +75,7 @@ TESTED_WITH = {
     "average": "training",
     "blocks": "network",
     "chains": "sampling",
+    "child": "process",
     "curves": "judge",
     "exercises": "exercise",
     "from_oracle": "kill_table",

@@ -223,7 +223,7 @@ def load(spec: str, settings: "Settings | None" = None) -> tuple[Any, Surroundin
 
 
 def _load_module(name: str, own: Surroundings) -> ModuleType:
-    with apart(own):
+    with apart(own), _modules_kept():
         return importlib.import_module(name)
 
 
@@ -240,9 +240,20 @@ def _load_file(file: Path, own: Surroundings) -> ModuleType:
     if own.folder is None and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))  # its neighbours, now and when a method imports them
         importlib.invalidate_caches()
-    with apart(own):
+    with apart(own), _modules_kept():
         spec.loader.exec_module(module)
     return module
+
+
+@contextmanager
+def _modules_kept() -> Iterator[None]:
+    """Puts modules back that a file takes away: a second import of torch is none."""
+    before = dict(sys.modules)
+    try:
+        yield
+    finally:
+        gone = before.keys() - sys.modules.keys()
+        sys.modules.update({name: before[name] for name in gone if not _is_ours(name)})
 
 
 @contextmanager

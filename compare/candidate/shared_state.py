@@ -99,8 +99,9 @@ def put_back(before: Functions) -> None:
 def told(found: Functions) -> str:
     """What was replaced, where, and what to do, in one line."""
     (owner, name), value = next(iter(found.items()))
-    code = value.__code__ if isinstance(value, FunctionType) else None
-    place = f" ({Path(code.co_filename).name}, line {code.co_firstlineno})" if code else ""
+    codes = [function.__code__ for function in _functions_within(value)]
+    own = [code for code in codes if not _in_a_library(code.co_filename)]
+    place = f" ({Path(own[0].co_filename).name}, line {own[0].co_firstlineno})" if own else ""
     home = f"{owner.__module__}.{owner.__qualname__}" if inspect.isclass(owner) else owner.__name__
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     return (

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from compare.cli import TEMPLATE, add_arguments, main
+from compare.cli import TEMPLATE, WHAT, add_arguments, main
+from compare.verdict.report import STAGES
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "my_scheduler.py"
+SCHEDULER = TEMPLATE.read_text(encoding="utf-8")
 STEP = "    def step(self, model_output, t, x_t, generator=None):\n"
 
 
@@ -61,23 +63,54 @@ def test_the_command_gives_statuses_files_and_no_traceback(tmp_path: Path) -> No
 
 def test_a_hang_and_a_death_are_one_line(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
-    mine.write_text(TEMPLATE + "\nimport os\nos._exit(0)\n")
+    mine.write_text(SCHEDULER + "\nimport os\nos._exit(0)\n")
     done = command("--candidate", "mine.py:MyScheduler", folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
     assert "ended the process" in done.stderr
-    assert STEP in TEMPLATE
-    mine.write_text(TEMPLATE.replace(STEP, STEP + "        while True: pass\n"))
+    assert STEP in SCHEDULER
+    mine.write_text(SCHEDULER.replace(STEP, STEP + "        while True: pass\n"))
     done = command("--candidate", "mine.py:MyScheduler", "--timeout", "8", folder=tmp_path)
     assert done.returncode == 2
     assert "no answer within 8 s" in done.stderr.splitlines()[-1]
+
+
+def test_every_stage_is_said_in_words() -> None:
+    assert tuple(WHAT) == STAGES
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+def test_a_folder_is_no_file_to_write(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for words in ([option, str(tmp_path)], [option, str(tmp_path), "--force"]):
+        assert main(arguments(*words)) == 2
+        assert capsys.readouterr().err == (
+            f"ddpm compare: {tmp_path} is a folder; give the name of a file\n"
+        )
+    assert main(arguments("--json", "one", "--html", "one")) == 2
+    assert "give two names" in capsys.readouterr().err
+
+
+def test_what_is_asked_before_a_comparison_needs_no_torch() -> None:
+    script = (
+        "import sys; from ddpm.cli import main\n"
+        "for words in ('--help', '--list', '--template', '--only none', '--json /'):\n"
+        "    try: main(['compare', *words.split()])\n"
+        "    except SystemExit: pass\n"
+        "print([n for n in ('torch', 'numpy', 'diffusers') if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_list_and_template_need_no_candidate(capsys: pytest.CaptureFixture) -> None:
     assert main(arguments("--list")) == 0
     assert "posterior mean" in capsys.readouterr().out
     assert main(arguments("--template")) == 0
-    assert capsys.readouterr().out == TEMPLATE
+    assert capsys.readouterr().out == SCHEDULER
 
 
 def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
