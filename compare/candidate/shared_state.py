@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import sys
 import sysconfig
 from dataclasses import dataclass
 from functools import lru_cache
@@ -124,6 +125,8 @@ def _is_somebodys(value: Any) -> bool:
 
 
 def _is_a_librarys(value: Any) -> bool:
+    if inspect.isclass(value):  # such as torch.Storage, which goes with the default dtype
+        return _in_a_library(getattr(sys.modules.get(value.__module__), "__file__", None) or "")
     return bool(_functions_within(value)) and not _is_somebodys(value)
 
 

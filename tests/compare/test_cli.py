@@ -75,6 +75,48 @@ def test_a_hang_and_a_death_are_one_line(tmp_path: Path) -> None:
     assert "no answer within 8 s" in done.stderr.splitlines()[-1]
 
 
+def test_what_was_judged_before_an_error_is_printed(tmp_path: Path) -> None:
+    raises = STEP + "        raise KeyboardInterrupt\n"
+    (tmp_path / "mine.py").write_text(SCHEDULER.replace(STEP, raises))
+    words = ("--candidate", "mine.py:MyScheduler", "--json", "r.json")
+    done = command(*words, folder=tmp_path)
+    assert done.returncode == 2, done.stderr
+    first, _, *more = done.stdout.splitlines()
+    assert "could not be run: step(model_output, t, x_t) raises KeyboardInterrupt (mine.py" in first
+    assert any(line.startswith("ok   schedule") for line in more)
+    assert json.loads((tmp_path / "r.json").read_text())["exit_status"] == 2
+    assert "Traceback" not in done.stderr
+
+
+# What a file does when it is imported, the exit status, and what is said of it.
+ODD = {
+    "import os, sys\nsys.__stdout__.close()\nos.close(1)\nos.chdir('/')": (0, "is right"),
+    "print('x' * 10**6)\nimport os\nos.system('echo printed')": (0, "is right"),
+    "import threading, time\nthreading.Thread(target=time.sleep, args=[600]).start()": (
+        0,
+        "is right",
+    ),
+    "input('name?')": (2, "cannot import mine.py: EOFError"),
+    "raise KeyboardInterrupt": (2, "cannot import mine.py: KeyboardInterrupt"),
+    "import sys\nsys.exit(3)": (2, "cannot import mine.py: SystemExit: 3"),
+    "import torch\ntorch.Tensor.abs = lambda s: s": (2, "torch.Tensor.abs (mine.py, line "),
+}
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_an_odd_file_gets_its_verdict_or_one_line(text: str, tmp_path: Path) -> None:
+    status, words = ODD[text]
+    (tmp_path / "mine.py").write_text(SCHEDULER + "\n" + text)
+    spec = ("--candidate", "mine.py:MyScheduler", "--only", "timesteps", "--json", "r.json")
+    done = command(*spec, folder=tmp_path)
+    assert done.returncode == status, done.stderr
+    said = done.stdout if status == 0 else done.stderr
+    assert words in said.splitlines()[0]
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "printed" not in done.stdout
+    assert (tmp_path / "r.json").exists()
+
+
 def test_every_stage_is_said_in_words() -> None:
     assert tuple(WHAT) == STAGES
 

@@ -1,6 +1,7 @@
 """`compare.run`: verdicts, statuses, broken candidates, what is asked for alone."""
 
 import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from compare.cli import TEMPLATE
 from compare.mistakes import BY_ID
 from compare.mistakes.from_oracle import mutant, scheduler
 from compare.oracle import Oracle, Setting
-from compare.verdict.judge import judge
+from compare.verdict.judge import STEPS, judge
+from compare.verdict.report import Check
 
 RIGHT = """
 import torch
@@ -126,6 +128,30 @@ def test_without_a_candidate_both_backends_are_judged() -> None:
     assert re.search(r"Diffusers [\d.]+ agrees too, but for 2 known findings\.$", report.verdict)
     assert {f["id"] for f in report.findings} == {"noise-at-the-end", "fixed-large-log-nan"}
     assert any(c.beside["diffusers"] is not None for c in report.checks)
+
+
+def test_a_fault_of_ours_says_so_and_what_was_judged_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = Check("forward/first", "forward", "equal", "it holds")
+    monkeypatch.setitem(STEPS, "forward", lambda *_: chain([first], map(torch.ones, ["two"])))
+    report = judge(scheduler(Oracle()), "quick", 0, beside=False)
+    assert report.exit_status == 2
+    assert "could not be run: compare itself failed here (TypeError: ones()" in report.verdict
+    assert report.verdict.endswith("; please report it")
+    assert re.search(r"in compare/verdict/judge\.py, line \d+\)", report.verdict)
+    judged = {c.id: c.status for c in report.checks}
+    assert judged["forward/first"] == "equal"
+    assert judged["forward/run"] == "error"
+    assert any(c.stage == "mean" and c.passed for c in report.checks)
+
+
+def test_a_fault_of_the_columns_leaves_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compare.verdict.curves.expected", torch.ones)
+    report = judge(scheduler(Oracle()), "quick", 0, only="schedule")
+    assert report.exit_status == 2
+    assert "compare itself failed here" in report.verdict
+    assert any(c.status == "equal" for c in report.checks)
 
 
 def test_full_looks_at_more_than_quick() -> None:

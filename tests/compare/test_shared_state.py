@@ -31,6 +31,7 @@ def write(folder: Path, text: str) -> Path:
         ("torch.randn = torch.no_grad()(lambda *_, **__: torch.zeros(1))", "torch.randn (mine.py"),
         ("del torch.sqrt", "torch.sqrt is"),
         ("torch.nn.functional.mse_loss = lambda *_: 0", "torch.nn.functional.mse_loss ("),
+        ("class Generator: pass\ntorch.Generator = Generator", "torch.Generator is"),
         ("import math\nmath.sqrt = lambda x: x", "math.sqrt (mine.py, line "),
     ],
 )
@@ -75,15 +76,24 @@ def test_what_libraries_wrap_and_what_is_new_is_no_replacement(
         "torch.set_default_dtype(torch.float64)",
         "torch.set_default_dtype(torch.float16)",
         "torch.set_grad_enabled(True)",
+        "import sys; del sys.modules['torch']; import os; os.chdir('/')",
         "torch.use_deterministic_algorithms(True, warn_only=True)",
         "torch.set_default_device('cpu')",
     ],
 )
 def test_a_right_scheduler_is_right_whatever_it_sets(text: str, tmp_path: Path) -> None:
-    before = Settings.now()
+    before, folder = Settings.now(), Path.cwd()
     report = judge(f"{write(tmp_path, SCHEDULER + text)}:MyScheduler", "quick", 0, beside=False)
     assert report.passed, str(report)
-    assert Settings.now() == before
+    assert (Settings.now(), Path.cwd()) == (before, folder)
+
+
+def test_a_right_scheduler_may_compute_in_double_precision(tmp_path: Path) -> None:
+    text = SCHEDULER.replace(", dtype=torch.float64", "").replace(", dtype=x_t.dtype", "")
+    assert text.count("dtype") == 2  # add_noise alone gives back what it was given
+    text = text.replace("import torch\n", "import torch\ntorch.set_default_dtype(torch.float64)\n")
+    report = judge(f"{write(tmp_path, text)}:MyScheduler", "quick", 0, beside=False)
+    assert report.passed, str(report)
 
 
 def test_a_table_in_half_precision_is_judged_for_what_it_is(tmp_path: Path) -> None:
