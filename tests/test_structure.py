@@ -94,6 +94,7 @@ TESTED_WITH = {
     "step_conventions": "conventions",
     "trained": "training",
     "training_alone": "training",
+    "surroundings": "shared_state",
     "transitions": "loop",
     "unet": "network",
 }

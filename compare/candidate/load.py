@@ -12,17 +12,17 @@ import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from compare.candidate.interrupts import Interrupted, interrupts_told
+from compare.candidate.interrupts import interrupts_told
+from compare.candidate.surroundings import OURS, Surroundings, Thrown, apart, modules_kept
 
 if TYPE_CHECKING:
     from compare.candidate.shared_state import Settings
 
-OURS = ("scratch", "with_diffusers", "compare", "workbench", "ddpm")
 REFUSALS = (ValueError, TypeError, NotImplementedError)
 _ROOT = Path(__file__).resolve().parents[2]
 _OUR_FOLDERS = tuple(str(_ROOT / name) for name in OURS)
@@ -99,73 +99,6 @@ class Unloadable(Exception):
     """A candidate that cannot be loaded; the text is one line for the user."""
 
 
-class Thrown(Exception):
-    """A candidate threw what is no `Exception`: SystemExit, KeyboardInterrupt, one of its own."""
-
-    def __init__(self, error: BaseException):
-        super().__init__(error)
-        self.error = error
-
-
-@dataclass
-class Surroundings:
-    """What a candidate finds around it while it runs, and we do not.
-
-    Attributes:
-        folder: where its own modules of our names come from, if it has such.
-        modules: those modules.
-        settings: torch's settings as it left them; None before its first call.
-    """
-
-    folder: str | None = None
-    modules: dict[str, ModuleType] = field(default_factory=dict)
-    settings: "Settings | None" = None
-
-
-@contextmanager
-def apart(own: Surroundings) -> Iterator[None]:
-    """Lets a candidate run in its surroundings; ours are back afterwards.
-
-    Raises:
-        Thrown: what it throws is no `Exception`. A real Ctrl-C comes through.
-    """
-    import torch
-
-    from compare.candidate.shared_state import Settings
-
-    ours = Settings.now()
-    (own.settings or ours).put()
-    try:
-        with torch.set_grad_enabled(torch.is_grad_enabled()), _namesakes_in_place(own):
-            yield
-    except (Exception, Interrupted):
-        raise
-    except BaseException as error:
-        raise Thrown(error) from None
-    finally:
-        own.settings = Settings.now()
-        ours.put()
-
-
-@contextmanager
-def _namesakes_in_place(own: Surroundings) -> Iterator[None]:
-    """Puts a candidate's own modules in the place of ours of the same names, for a while."""
-    if own.folder is None:
-        yield
-        return
-    ours = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_ours(name)}
-    sys.modules.update(own.modules)
-    sys.path.insert(0, own.folder)
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(own.folder)
-        theirs = [name for name in sys.modules if _is_ours(name)]
-        own.modules.update({name: sys.modules.pop(name) for name in theirs})
-        sys.modules.update(ours)
-
-
 def roles_apart(adapter: Adapter, own: Surroundings) -> Adapter:
     """The same, its whole `sample` and `loss` called with a generator, and within `apart`."""
 
@@ -181,10 +114,6 @@ def roles_apart(adapter: Adapter, own: Surroundings) -> Adapter:
 
     adapter = adapter.with_generators()
     return replace(adapter, sample=within(adapter.sample), loss=within(adapter.loss))
-
-
-def _is_ours(name: str) -> bool:
-    return name.split(".")[0] in OURS
 
 
 def _namesakes(folder: Path) -> bool:
@@ -223,7 +152,7 @@ def load(spec: str, settings: "Settings | None" = None) -> tuple[Any, Surroundin
 
 
 def _load_module(name: str, own: Surroundings) -> ModuleType:
-    with apart(own), _modules_kept():
+    with apart(own), modules_kept():
         return importlib.import_module(name)
 
 
@@ -240,20 +169,9 @@ def _load_file(file: Path, own: Surroundings) -> ModuleType:
     if own.folder is None and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))  # its neighbours, now and when a method imports them
         importlib.invalidate_caches()
-    with apart(own), _modules_kept():
+    with apart(own), modules_kept():
         spec.loader.exec_module(module)
     return module
-
-
-@contextmanager
-def _modules_kept() -> Iterator[None]:
-    """Puts modules back that a file takes away: a second import of torch is none."""
-    before = dict(sys.modules)
-    try:
-        yield
-    finally:
-        gone = before.keys() - sys.modules.keys()
-        sys.modules.update({name: before[name] for name in gone if not _is_ours(name)})
 
 
 @contextmanager

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compare.candidate.load import REFUSALS, apart, raised
+from compare.candidate.load import REFUSALS, raised
+from compare.candidate.surroundings import apart
 from compare.oracle import F64, Setting
 
 if TYPE_CHECKING:

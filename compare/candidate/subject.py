@@ -12,14 +12,13 @@ from typing import Any
 from compare.candidate.load import (
     REFUSALS,
     Adapter,
-    Surroundings,
-    apart,
     brief,
     named_keywords,
     roles_apart,
     takes_generator,
 )
 from compare.candidate.scheduler import Broken, Built
+from compare.candidate.surroundings import Surroundings, apart
 from compare.oracle import Setting
 
 OTHER_NAMES = {  # tried where Diffusers' word is refused

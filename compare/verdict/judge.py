@@ -22,7 +22,7 @@ from compare.backends import network as unet
 from compare.backends import organ_swap as pipeline
 from compare.backends import training
 from compare.candidate.interrupts import Interrupted, interrupts_told
-from compare.candidate.load import Surroundings, Unloadable, is_ours, load, our_line, raised
+from compare.candidate.load import Unloadable, is_ours, load, our_line, raised
 from compare.candidate.scheduler import Broken
 from compare.candidate.shared_state import (
     Functions,
@@ -33,6 +33,7 @@ from compare.candidate.shared_state import (
     told,
 )
 from compare.candidate.subject import Subject
+from compare.candidate.surroundings import Surroundings
 from compare.measure.probe import usable
 from compare.mistakes import MISTAKES
 from compare.oracle import Oracle, Setting

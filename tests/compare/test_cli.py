@@ -88,33 +88,44 @@ def test_what_was_judged_before_an_error_is_printed(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-# What a file does when it is imported, the exit status, and what is said of it.
-ODD = {
-    "import os, sys\nsys.__stdout__.close()\nos.close(1)\nos.chdir('/')": (0, "is right"),
-    "print('x' * 10**6)\nimport os\nos.system('echo printed')": (0, "is right"),
-    "import threading, time\nthreading.Thread(target=time.sleep, args=[600]).start()": (
-        0,
-        "is right",
-    ),
-    "input('name?')": (2, "cannot import mine.py: EOFError"),
-    "raise KeyboardInterrupt": (2, "cannot import mine.py: KeyboardInterrupt"),
-    "import sys\nsys.exit(3)": (2, "cannot import mine.py: SystemExit: 3"),
-    "import torch\ntorch.Tensor.abs = lambda s: s": (2, "torch.Tensor.abs (mine.py, line "),
+# What a file may do when it is imported, and is judged all the same.
+ODD = """
+import os, sys, threading, time
+print("x" * 10**6)
+os.system("echo printed")
+threading.Thread(target=time.sleep, args=[600]).start()
+sys.__stdout__.close()
+os.close(1)
+os.chdir("/")
+"""
+# What it may not, and what is said of it.
+REFUSED = {
+    "input('name?')": "cannot import mine.py: EOFError",
+    "raise KeyboardInterrupt": "cannot import mine.py: KeyboardInterrupt",
+    "import sys; sys.exit(3)": "cannot import mine.py: SystemExit: 3",
+    "torch.Tensor.abs = lambda s: s": "torch.Tensor.abs (mine.py, line ",
 }
 
 
-@pytest.mark.parametrize("text", ODD)
-def test_an_odd_file_gets_its_verdict_or_one_line(text: str, tmp_path: Path) -> None:
-    status, words = ODD[text]
-    (tmp_path / "mine.py").write_text(SCHEDULER + "\n" + text)
-    spec = ("--candidate", "mine.py:MyScheduler", "--only", "timesteps", "--json", "r.json")
+def test_an_odd_file_gets_its_verdict(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SCHEDULER + ODD)
+    spec = ("--candidate", "mine.py:MyScheduler", "--only", "schedule", "--json", "r.json")
     done = command(*spec, folder=tmp_path)
-    assert done.returncode == status, done.stderr
-    said = done.stdout if status == 0 else done.stderr
-    assert words in said.splitlines()[0]
+    assert done.returncode == 0, done.stderr
+    assert "is right" in done.stdout.splitlines()[0]
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "printed" not in done.stdout
     assert (tmp_path / "r.json").exists()
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_a_file_that_cannot_be_judged_gets_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SCHEDULER + text)
+    done = command("--candidate", "mine.py:MyScheduler", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ddpm compare: mine.py:MyScheduler could not be run: ")
+    assert REFUSED[text] in line
 
 
 def test_every_stage_is_said_in_words() -> None:

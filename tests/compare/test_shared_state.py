@@ -8,8 +8,9 @@ import torch
 import torch._dynamo
 
 import compare
-from compare.candidate.load import apart, load
+from compare.candidate.load import load
 from compare.candidate.shared_state import Settings, replacements, shared_functions
+from compare.candidate.surroundings import apart
 from compare.cli import TEMPLATE
 from compare.verdict.judge import judge
 
