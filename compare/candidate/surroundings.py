@@ -54,7 +54,8 @@ def apart(own: Surroundings) -> Iterator[None]:
     from compare.candidate.shared_state import Settings
 
     ours = Settings.now()
-    (own.settings or ours).put()
+    if own.settings not in (None, ours):  # to ask takes longer than many a call does
+        own.settings.put()
     try:
         with torch.set_grad_enabled(torch.is_grad_enabled()), _namesakes_in_place(own):
             yield
@@ -64,7 +65,8 @@ def apart(own: Surroundings) -> Iterator[None]:
         raise Thrown(error) from None
     finally:
         own.settings = Settings.now()
-        ours.put()
+        if own.settings != ours:
+            ours.put()
 
 
 @contextmanager
