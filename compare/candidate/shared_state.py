@@ -40,7 +40,7 @@ class Settings:
         """Those in force."""
         return cls(
             torch.get_default_dtype(),
-            torch.get_default_device(),
+            torch.empty(0).device,  # ten times quicker than torch.get_default_device()
             torch.are_deterministic_algorithms_enabled(),
             torch.is_deterministic_algorithms_warn_only_enabled(),
         )
