@@ -1,6 +1,7 @@
 """Pieces of the command line: a parser with one-line errors, readers of values, a run's options."""
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable
 from types import UnionType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
@@ -20,9 +21,17 @@ class Parser(argparse.ArgumentParser):
         }
         super().__init__(*args, **{**kept, **kwargs})
 
-    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuses an unknown argument where it stands, so that the error points to its verb."""
-        known, unknown = super().parse_known_args(*args, **kwargs)
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuses an empty or unknown argument where it stands: the error points to its verb.
+
+        No option means anything by an empty word: a variable of a script was not set.
+        """
+        words = sys.argv[1:] if args is None else list(args)
+        known, unknown = super().parse_known_args(words, namespace)
+        for before, word in zip([self.prog, *words], words, strict=False):
+            option, has_value, value = word.partition("=")
+            if not word.strip() or (option.startswith("-") and has_value and not value.strip()):
+                self.error(f"nothing is given after {option.strip() or before}")
         if unknown:
             self.error(f"unknown argument {unknown[0]}")
         return known, unknown

@@ -14,7 +14,8 @@ import torch
 from compare.backends.stage import BackendStage
 from compare.measure.check import Check, found, note, yes_no
 from compare.measure.tolerances import TOLERANCES
-from compare.verdict.report import Report
+from compare.verdict.quiet import quiet
+from compare.verdict.report import Report, versions
 
 ORGANS = ("network", "scheduler", "pipeline")
 BACKENDS = ("scratch", "diffusers")
@@ -112,8 +113,6 @@ def judge_run(folder: str | Path, level: str = "quick", seed: int = 0) -> Report
     Returns:
         The report; a folder that cannot be read is an error in it.
     """
-    from compare.verdict.judge import quiet, versions
-
     began = time.perf_counter()
     with quiet():
         try:

@@ -1,22 +1,31 @@
 """Loads somebody else's scheduler apart from our own modules; a door for other shapes of code.
 
-A candidate is a class or factory, `FILE.py:NAME`, `package.module:NAME`, or an `Adapter`.
+A candidate is a class or factory, `FILE.py:NAME`, `package.module:NAME`, or an `Adapter`. Whatever
+of it is called is called within `apart`, which says what it may not change and what it may throw.
 """
 
 import importlib
 import importlib.util
 import inspect
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-OURS = ("scratch", "with_diffusers", "compare", "workbench", "ddpm")
+from compare.candidate.interrupts import interrupts_told
+from compare.candidate.surroundings import OURS, Surroundings, Thrown, apart, modules_kept
+
+if TYPE_CHECKING:
+    from compare.candidate.shared_state import Settings
+
 REFUSALS = (ValueError, TypeError, NotImplementedError)
+_ROOT = Path(__file__).resolve().parents[2]
+_OUR_FOLDERS = tuple(str(_ROOT / name) for name in OURS)
 
 
 @dataclass(frozen=True)
@@ -98,47 +107,36 @@ class Broken(Exception):
         self.raised = raised
 
 
-@dataclass
-class Namesakes:
-    """A candidate's own modules that bear names of ours, and the folder they come from."""
+def roles_apart(adapter: Adapter, own: Surroundings) -> Adapter:
+    """The same, its whole `sample` and `loss` called with a generator, and within `apart`."""
 
-    folder: str | None
-    modules: dict[str, ModuleType]
+    def within(role: Callable[..., Any] | None) -> Callable[..., Any] | None:
+        if role is None:
+            return None
 
+        def called(*given: Any) -> Any:
+            with apart(own):
+                return role(*given)
 
-@contextmanager
-def apart(own: Namesakes) -> Iterator[None]:
-    """Puts a candidate's own modules in the place of ours of the same names, for a while."""
-    if own.folder is None:
-        yield
-        return
-    ours = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_ours(name)}
-    sys.modules.update(own.modules)
-    sys.path.insert(0, own.folder)
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(own.folder)
-        theirs = [name for name in sys.modules if _is_ours(name)]
-        own.modules.update({name: sys.modules.pop(name) for name in theirs})
-        sys.modules.update(ours)
+        return called
 
-
-def _is_ours(name: str) -> bool:
-    return name.split(".")[0] in OURS
+    adapter = adapter.with_generators()
+    return replace(adapter, sample=within(adapter.sample), loss=within(adapter.loss))
 
 
 def _namesakes(folder: Path) -> bool:
     """True if the folder has modules of our names that are not ours."""
-    here = Path(__file__).resolve().parents[2]
-    if folder.resolve() == here:
+    if folder.resolve() == _ROOT:
         return False
     return any((folder / f"{n}.py").exists() or (folder / n / "__init__.py").exists() for n in OURS)
 
 
-def load(spec: str) -> tuple[Any, Namesakes]:
-    """The object named by `FILE.py:NAME` or `package.module:NAME`, and its modules of our names.
+def load(spec: str, settings: "Settings | None" = None) -> tuple[Any, Surroundings]:
+    """The object named by `FILE.py:NAME` or `package.module:NAME`, and its surroundings.
+
+    Args:
+        spec: the name.
+        settings: torch's, that its first line finds; None for those in force.
 
     Raises:
         Unloadable: the spec, file, module or name is missing, or importing it fails.
@@ -150,20 +148,23 @@ def load(spec: str) -> tuple[Any, Namesakes]:
     path, _, name = spec.rpartition(":")
     if not path or not name:
         raise Unloadable(f"candidate {spec!r} must be FILE.py:NAME or package.module:NAME")
-    own = Namesakes(None, {})
-    if path.endswith(".py"):
-        found, own = _load_file(Path(path))
-    else:
-        with _one_line(f"cannot import {path}"):
-            found = importlib.import_module(path)
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise Unloadable(f"{path} has no {name!r}")
-        found = getattr(found, part)
+    own = Surroundings(settings=settings)
+    with _one_line(f"cannot import {path}"):
+        found = _load_file(Path(path), own) if path.endswith(".py") else _load_module(path, own)
+        for part in name.split("."):
+            with apart(own):
+                if not hasattr(found, part):
+                    raise Unloadable(f"{path} has no {name!r}")
+                found = getattr(found, part)
     return found, own
 
 
-def _load_file(file: Path) -> tuple[Any, Namesakes]:
+def _load_module(name: str, own: Surroundings) -> ModuleType:
+    with apart(own), modules_kept():
+        return importlib.import_module(name)
+
+
+def _load_file(file: Path, own: Surroundings) -> ModuleType:
     if not file.is_file():
         raise Unloadable(f"no such file: {file}")
     folder = file.resolve().parent
@@ -172,26 +173,33 @@ def _load_file(file: Path) -> tuple[Any, Namesakes]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look the module up
-    own = Namesakes(str(folder) if _namesakes(folder) else None, {})
+    own.folder = str(folder) if _namesakes(folder) else None
     if own.folder is None and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))  # its neighbours, now and when a method imports them
         importlib.invalidate_caches()
-    with _one_line(f"cannot import {file}"), apart(own):
+    with apart(own), modules_kept():
         spec.loader.exec_module(module)
-    return module, own
+    return module
 
 
 @contextmanager
 def _one_line(what: str) -> Iterator[None]:
     try:
-        yield
-    except (Exception, SystemExit) as error:
+        with interrupts_told():
+            yield
+    except Unloadable:
+        raise
+    except Exception as error:
         raise Unloadable(f"{what}: {brief(error)}") from None
 
 
 def brief(error: BaseException) -> str:
     """An exception in one line."""
-    text = " ".join(str(error).split())
+    error = error.error if isinstance(error, Thrown) else error
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # a candidate's exception may be wrong itself
+        text = ""
     return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
 
 
@@ -203,16 +211,30 @@ def raised(error: BaseException) -> str:
     ... except ValueError as error: print(raised(error).split(" (")[0])
     ValueError: boom
     """
-    root = Path(__file__).resolve().parents[2]
-    ours = tuple(str(root / name) for name in OURS)
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(ours) and "site-packages" not in frame.filename
-    ]
+    error = error.error if isinstance(error, Thrown) else error
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_theirs(f.filename)]
     if not frames:
         return brief(error)
     return f"{brief(error)} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+
+
+def is_ours(error: BaseException) -> bool:
+    """True if no line of a candidate's led to it: the fault is this project's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return not any(_is_theirs(frame.filename) for frame in frames)
+
+
+def our_line(error: BaseException) -> str:
+    """`brief`, with the last line of this project's own code that led to it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = [f for f in frames if f.filename.startswith(_OUR_FOLDERS)][-1]
+    return f"{brief(error)} in {Path(last.filename).relative_to(_ROOT)}, line {last.lineno}"
+
+
+def _is_theirs(filename: str) -> bool:
+    """True for a file that is neither ours nor a library's."""
+    libraries = (*_OUR_FOLDERS, sysconfig.get_path("stdlib"), "<frozen")
+    return not filename.startswith(libraries) and "site-packages" not in filename
 
 
 def named_keywords(function: Any) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _call(subject: Subject, model: Spy, shape: tuple[int, ...], generator: Any) 
     role: Any = subject.adapter.sample
     try:
         result = torch.as_tensor(role(model, shape, generator))
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         raise Broken(f"sample raises {raised(error)}") from None
     if tuple(result.shape) != shape:
         text = f"sample returned shape {tuple(result.shape)}, asked for {shape}"

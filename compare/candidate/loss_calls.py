@@ -42,7 +42,7 @@ def _call(subject: Subject, model: Spy, x_0: Tensor, seed: int) -> float:
     stream = torch.Generator().manual_seed(seed)
     try:
         value = torch.as_tensor(subject.adapter.loss(model, x_0.clone(), stream)).float()
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         raise Broken(f"loss raises {raised(error)}") from None
     if not model.seen:
         raise Broken("loss never calls the model", raised=False)

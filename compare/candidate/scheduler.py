@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compare.candidate.load import Broken, apart, raised
+from compare.candidate.load import Broken, raised
+from compare.candidate.surroundings import apart
 from compare.oracle import F64, Oracle, Setting
 from compare.oracle.samplers import BY_NAME, Sampler
 
@@ -66,7 +67,7 @@ class Scheduler:
         try:
             with apart(self.subject.own):
                 return function(*args, **kwargs)
-        except (Exception, SystemExit) as error:
+        except Exception as error:
             raise Broken(f"{CALLS.get(what, what)} raises {raised(error)}") from None
 
     def raw_table(self) -> Tensor | None:

@@ -14,13 +14,13 @@ from compare.candidate.load import (
     REFUSALS,
     Adapter,
     Broken,
-    Namesakes,
-    apart,
     brief,
     named_keywords,
+    roles_apart,
     takes_generator,
 )
 from compare.candidate.scheduler import Chain, Scheduler
+from compare.candidate.surroundings import Surroundings, apart
 from compare.oracle import Setting
 from compare.oracle.samplers import ALL
 
@@ -62,7 +62,7 @@ class Subject:
         name: shown in the report.
         level: `"quick"` or `"full"`.
         seed: of the probes.
-        own: the candidate's own modules of our names.
+        own: what it finds around it while it runs.
         base: the setting that it is asked to be, where it names the keywords.
     """
 
@@ -72,11 +72,11 @@ class Subject:
         name: str,
         level: str = "quick",
         seed: int = 0,
-        own: Namesakes | None = None,
+        own: Surroundings | None = None,
         base: Setting | None = None,
     ):
         self.name, self.level, self.seed = name, level, seed
-        self.own = own or Namesakes(None, {})
+        self.own = own or Surroundings()
         self.adapter: Adapter | None = None
         self.answers: dict[Any, Any] = {}
         self.not_offered: list[str] = []
@@ -92,7 +92,7 @@ class Subject:
 
     def _door(self, candidate: Any) -> Callable[..., Any]:
         if isinstance(candidate, Adapter):
-            self.adapter = candidate.with_generators()
+            self.adapter = roles_apart(candidate, self.own)
             return lambda: _FromAdapter(candidate)
         if not callable(candidate):
             return lambda: candidate
@@ -109,11 +109,11 @@ class Subject:
                     self.named.discard(name)
                     self.not_offered.append(f"{name}={value!r} ({brief(error)})")
             thing = self._make(self._keywords(self.setting))
+            self.first = self._wrap(thing)
         except Exception as error:
             raise Broken(f"cannot be built: {brief(error)}") from None
         if isinstance(thing, Adapter):
-            self.adapter = thing.with_generators()
-        self.first = self._wrap(thing)
+            self.adapter = roles_apart(thing, self.own)
         self.step_named = named_keywords(getattr(self.first, "step", None))
         self.set_named = named_keywords(getattr(self.first, "set_timesteps", None))
         if self.adapter is not None:
@@ -139,14 +139,14 @@ class Subject:
     def _called(self, keywords: dict[str, Any], words: dict[str, str]) -> Any:
         given = {name: value for name, value in keywords.items() if value is not None}
         given = {k: words.get(v, v) if isinstance(v, str) else v for k, v in given.items()}
-        try:
-            with apart(self.own):
-                return self._factory(**given)
-        except SystemExit as error:
-            raise Broken(brief(error)) from None
+        with apart(self.own):
+            return self._factory(**given)
 
     def _wrap(self, thing: Any) -> Any:
-        return _FromAdapter(thing) if isinstance(thing, Adapter) else thing
+        if not isinstance(thing, Adapter):
+            return thing
+        with apart(self.own):
+            return _FromAdapter(thing)
 
     def _keywords(self, setting: Setting) -> dict[str, Any]:
         chosen = {name: getattr(setting, name) for name in NAMES if name in self.named}

@@ -2,24 +2,26 @@
 
 import contextlib
 import difflib
-import io
-import platform
-import random
 import shlex
 import time
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import numpy as np
-import torch
-
 from compare import backends, stages
-from compare.candidate.load import Broken, Namesakes, Unloadable, brief, load
+from compare.candidate.interrupts import Interrupted
+from compare.candidate.load import Broken, Unloadable, is_ours, load, our_line, raised
+from compare.candidate.shared_state import (
+    Functions,
+    Settings,
+    put_back,
+    replacements,
+    shared_functions,
+)
+from compare.candidate.shared_state import told as told_of_functions
 from compare.candidate.subject import Subject
+from compare.candidate.surroundings import Surroundings
 from compare.measure.check import Check, note
 from compare.mistakes import MISTAKES
 from compare.oracle import Oracle, Setting
@@ -28,7 +30,8 @@ from compare.stages.stage import Stage
 from compare.verdict import conventions, curves
 from compare.verdict.diagnose import diagnose, mark_known
 from compare.verdict.diffusers import Finding, gone
-from compare.verdict.report import Report
+from compare.verdict.quiet import quiet
+from compare.verdict.report import Report, versions
 
 SPECS = {
     f"{name}:{kind}Scheduler": name
@@ -36,37 +39,6 @@ SPECS = {
     for kind in (sampler.name.upper() for sampler in SAMPLERS)
 }
 Progress = Callable[[str, list[Check]], None]
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps the caller's random state, and a candidate's prints and warnings off the screen."""
-    numpy_state = np.random.get_state()  # noqa: NPY002 (candidates draw from it)
-    python_state = random.getstate()
-    threads = torch.get_num_threads()
-    try:
-        with (
-            torch.random.fork_rng(devices=[]),
-            torch.no_grad(),
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            torch.set_num_threads(1)  # the probes are tiny: more threads only interfere
-            yield
-    finally:
-        torch.set_num_threads(threads)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(python_state)
-
-
-def versions() -> dict[str, str]:
-    """Versions that a report states."""
-    found = {"python": platform.python_version(), "torch": torch.__version__}
-    with contextlib.suppress(PackageNotFoundError):
-        found["diffusers"] = version("diffusers")
-    return found
 
 
 def judge(
@@ -84,31 +56,30 @@ def judge(
     `only` is a stage or the id of a check. Without a candidate both backends are judged.
     """
     began = time.perf_counter()
-    own: Namesakes | None = None
     both = candidate is None
     candidate = "scratch:DDPMScheduler" if both else candidate
     name = candidate if isinstance(candidate, str) else _name_of(candidate)
     itself = SPECS.get(name, "candidate")
     name = "scratch" if both else name
     report = Report(name, [], level=level, seed=seed, versions=versions())
+    own, before = Surroundings(settings=Settings.now()), shared_functions()
     with quiet():
-        try:
+        with _kept(report.checks, "load", "schedule"):
             if isinstance(candidate, str):
-                candidate, own = load(candidate)
+                candidate, own = load(candidate, own.settings)
             subject = Subject(candidate, name, level, seed, own, base)
             conventions.read(subject)
-        except (Unloadable, Broken) as error:
-            report.checks = [Check("load", "schedule", "error", str(error))]
-        except Exception as error:
-            report.checks = [Check("load", "schedule", "error", f"cannot be read: {brief(error)}")]
-        else:
-            asked = [stage.name for stage in stages.ALL if _asked(only, stage.name)]
-            _stages(report, subject, _needed(asked), _shown(only, progress))
-            report.checks = [c for c in report.checks if _asked(only, c.stage) or not c.passed]
+            _refuse_replacements(before)
+        if not report.checks:
+            _judged(report, subject, only, progress)
             if both:
                 _models(report, only, progress)
             if beside:
-                _beside(report, subject, itself, both)
+                failed: list[Check] = []
+                with _kept(failed, "beside", "schedule"):
+                    _beside(report, subject, itself, both)
+                report.checks += failed
+        report = _trusted(report, before)
     if only is not None and "/" in only:
         _choose(report, only)
     if command:
@@ -117,6 +88,32 @@ def judge(
         ]
     report.seconds = time.perf_counter() - began
     return report
+
+
+def _judged(report: Report, subject: Subject, only: str | None, progress: Progress | None) -> None:
+    """The stages that are asked for, and of those before them what fails."""
+    asked = [stage.name for stage in stages.ALL if _asked(only, stage.name)]
+    with _kept(report.checks, "run", "schedule"):
+        _stages(report, subject, _needed(asked), _shown(only, progress))
+    report.checks = [c for c in report.checks if _asked(only, c.stage) or not c.passed]
+
+
+def _refuse_replacements(before: Functions) -> None:
+    found = replacements(before)
+    if found:
+        raise Unloadable(told_of_functions(found))
+
+
+def _trusted(report: Report, before: Functions) -> Report:
+    """The report, or why there is none where a function that we call was replaced meanwhile."""
+    found = replacements(before)
+    if not found:
+        return report
+    put_back(before)
+    why = Check("load", "schedule", "error", told_of_functions(found))
+    return Report(
+        report.candidate, [why], level=report.level, seed=report.seed, versions=report.versions
+    )
 
 
 def _name_of(candidate: Any) -> str:
@@ -197,14 +194,32 @@ def _models(report: Report, only: str | None, progress: Progress | None) -> None
 def _guarded(name: str, checks: Iterable[Check]) -> list[Check]:
     """What a stage yields, as a report tells it; what ends it is a check too."""
     told: list[Check] = []
-    try:
+    with _kept(told, f"{name}/run", name):
         for check in checks:
-            told.append(check.told())
-    except Broken as broken:
-        told.append(Check(f"{name}/run", name, "error", str(broken)))
-    except Exception as error:
-        told.append(Check(f"{name}/run", name, "error", f"cannot be judged: {brief(error)}"))
+            told.append(check.told())  # not all at once: what comes before a failure is kept
     return told
+
+
+@contextlib.contextmanager
+def _kept(checks: list[Check], name: str, stage: str) -> Iterator[None]:
+    """Adds what fails inside as one more check, after those that there are."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except BaseException as error:
+        checks.append(_failed(name, stage, error))
+
+
+def _failed(name: str, stage: str, error: BaseException) -> Check:
+    """An error as a check: what the candidate did instead of answering, or a fault of ours."""
+    if isinstance(error, Unloadable | Broken):
+        text = str(error)
+    elif is_ours(error):
+        text = f"compare itself failed here ({our_line(error)}); please report it"
+    else:
+        text = f"it raises {raised(error)}"
+    return Check(name, stage, "error", text)
 
 
 def _usable(subject: Subject) -> bool:

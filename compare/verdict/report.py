@@ -16,9 +16,12 @@ The JSON written by `ddpm compare --json` is `Report.to_dict()`:
 - `curves`: {name: {series: list of numbers}} for the pictures of the page.
 """
 
+import contextlib
 import math
+import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from compare.measure.check import Check
@@ -115,6 +118,15 @@ class Report:
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
+
+
+def versions() -> dict[str, str]:
+    """Versions that a report states."""
+    found = {"python": platform.python_version()}
+    for package in ("torch", "diffusers"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def first_fault(report: Report) -> tuple[str, str]:

@@ -197,7 +197,8 @@ def page() -> str:
     Raises:
         ModuleNotFoundError: the package is not installed.
     """
-    from compare.verdict.judge import judge, quiet
+    from compare.verdict.judge import judge
+    from compare.verdict.quiet import quiet
 
     judged = [(make, judge(make, "quick", 0, beside=False)) for make in candidates()]
     with quiet():

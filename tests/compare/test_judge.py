@@ -1,14 +1,18 @@
 """`compare.run`: verdicts, statuses, broken candidates, what is asked for alone."""
 
 import re
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
 import torch
 
 import compare
+from compare import stages
 from compare.candidate.from_oracle import mutant, scheduler
 from compare.cli import TEMPLATE
+from compare.measure.check import Check
 from compare.mistakes import BY_ID
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
@@ -38,15 +42,13 @@ BROKEN = {
     "raises": (RIGHT.replace(STEP, STEP + "        raise RuntimeError('boom')\n"), 2, "boom"),
     "nan": (RIGHT.replace("return mean\n", "return mean * float('nan')\n"), 1, "nan"),
     "shape": (RIGHT.replace("return mean\n", "return mean[:, :, :1]\n"), 1, "shape"),
-    "cuda": (
+    "unbuilt": (
         RIGHT.replace(
             "        self.timesteps",
-            "        torch.zeros(1).to('meta').cuda()\n        self.timesteps",
-        )
-        if not torch.cuda.is_available()
-        else RIGHT.replace("class M", "raise RuntimeError('cuda')\nclass M"),
+            "        torch.ones(2) @ torch.ones(3)\n        self.timesteps",
+        ),
         2,
-        "cannot be",
+        "cannot be built: RuntimeError",
     ),
     "exits": (RIGHT + "\nraise SystemExit(0)\n", 2, "SystemExit"),
     "dies": (RIGHT + "\nimport os\nos._exit(0)\n", 2, "ended the process"),
@@ -92,12 +94,6 @@ def test_a_right_file_passes_and_an_own_module_named_scratch_is_its_own(tmp_path
     assert scratch.DDPMScheduler.__module__ == "scratch.ddpm"
 
 
-def test_the_template_is_right(tmp_path: Path) -> None:
-    report = judge(f"{write(tmp_path, TEMPLATE)}:MyScheduler", "quick", 0, beside=False)
-    assert report.passed, str(report)
-    assert not report.findings
-
-
 def test_only_runs_one_stage(tmp_path: Path) -> None:
     report = judge(f"{write(tmp_path, RIGHT)}:M", "quick", 0, only="mean", beside=False)
     assert {c.stage for c in report.checks} == {"mean"}
@@ -136,8 +132,34 @@ def test_without_a_candidate_both_backends_are_judged() -> None:
     assert any(c.beside["diffusers"] is not None for c in report.checks)
 
 
-def test_full_looks_at_more_than_quick(tmp_path: Path) -> None:
-    spec = f"{write(tmp_path, TEMPLATE)}:MyScheduler"
+def test_a_fault_of_ours_says_so_and_what_was_judged_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = Check("forward/first", "forward", "equal", "it holds")
+    failing = replace(stages.FORWARD, checks=lambda *_: chain([first], map(torch.ones, ["two"])))
+    changed = [failing if s is stages.FORWARD else s for s in stages.ALL]
+    monkeypatch.setattr(stages, "ALL", tuple(changed))
+    report = judge(scheduler(Oracle()), "quick", 0, beside=False)
+    assert report.exit_status == 2
+    assert "could not be run: compare itself failed here (TypeError: ones()" in report.verdict
+    assert report.verdict.endswith("; please report it")
+    assert re.search(r"in compare/stages/stage\.py, line \d+\)", report.verdict)
+    judged = {c.id: c.status for c in report.checks}
+    assert judged["forward/first"] == "equal"
+    assert judged["forward/run"] == "error"
+    assert any(c.stage == "mean" and c.passed for c in report.checks)
+
+
+def test_a_fault_of_the_columns_leaves_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compare.verdict.curves.expected", torch.ones)
+    report = judge(scheduler(Oracle()), "quick", 0, only="schedule")
+    assert report.exit_status == 2
+    assert "compare itself failed here" in report.verdict
+    assert any(c.status in ("equal", "close") for c in report.checks)
+
+
+def test_full_looks_at_more_than_quick() -> None:
+    spec = f"{TEMPLATE}:MyScheduler"
     quick, full = (judge(spec, level, 0, only="mean", beside=False) for level in ("quick", "full"))
     assert quick.passed
     assert full.passed

@@ -10,7 +10,8 @@ from compare.candidate.subject import Subject
 from compare.oracle import Oracle
 from compare.stages.loop import judge_loop
 from compare.verdict import conventions
-from compare.verdict.judge import judge, quiet
+from compare.verdict.judge import judge
+from compare.verdict.quiet import quiet
 
 ALPHA = 1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 ALPHA_BAR = ALPHA.cumprod(0)

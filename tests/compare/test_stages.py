@@ -16,7 +16,7 @@ from compare.mistakes import BY_ID
 from compare.oracle import Oracle, Setting
 from compare.stages.stage import Stage
 from compare.verdict import conventions
-from compare.verdict.judge import quiet
+from compare.verdict.quiet import quiet
 
 SHORT = Setting(num_train_timesteps=30, beta_end=0.5)
 WRONG = ("5", "43", "49", "32-first", "61-loop")  # a forward, a mean, a variance, a loss and a loop

@@ -1,0 +1,103 @@
+"""A candidate runs in surroundings of its own: its modules, its settings of torch, its exceptions.
+
+torch is imported by who calls it, so that `import compare` stays quick.
+"""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from compare.candidate.interrupts import Interrupted
+
+if TYPE_CHECKING:
+    from compare.candidate.shared_state import Settings
+
+OURS = ("scratch", "with_diffusers", "compare", "workbench", "ddpm")
+
+
+class Thrown(Exception):
+    """A candidate threw what is no `Exception`: SystemExit, KeyboardInterrupt, one of its own."""
+
+    def __init__(self, error: BaseException):
+        super().__init__(error)
+        self.error = error
+
+
+@dataclass
+class Surroundings:
+    """What a candidate finds around it while it runs, and we do not.
+
+    Attributes:
+        folder: where its own modules of our names come from, if it has such.
+        modules: those modules.
+        settings: torch's settings as it left them; None before its first call.
+    """
+
+    folder: str | None = None
+    modules: dict[str, ModuleType] = field(default_factory=dict)
+    settings: "Settings | None" = None
+
+
+@contextmanager
+def apart(own: Surroundings) -> Iterator[None]:
+    """Lets a candidate run in its surroundings; ours are back afterwards.
+
+    Raises:
+        Thrown: what it throws is no `Exception`. A real Ctrl-C comes through.
+    """
+    import torch
+
+    from compare.candidate.shared_state import Settings
+
+    ours = Settings.now()
+    if own.settings not in (None, ours):  # to ask takes longer than many a call does
+        own.settings.put()
+    try:
+        with torch.set_grad_enabled(torch.is_grad_enabled()), _namesakes_in_place(own):
+            yield
+    except (Exception, Interrupted):
+        raise
+    except BaseException as error:
+        raise Thrown(error) from None
+    finally:
+        own.settings = Settings.now()
+        if own.settings != ours:
+            ours.put()
+
+
+@contextmanager
+def _namesakes_in_place(own: Surroundings) -> Iterator[None]:
+    """Puts a candidate's own modules in the place of ours of the same names, for a while."""
+    if own.folder is None:
+        yield
+        return
+    ours = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_ours(name)}
+    sys.modules.update(own.modules)
+    sys.path.insert(0, own.folder)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(own.folder)
+        theirs = [name for name in sys.modules if _is_ours(name)]
+        own.modules.update({name: sys.modules.pop(name) for name in theirs})
+        sys.modules.update(ours)
+
+
+@contextmanager
+def modules_kept() -> Iterator[None]:
+    """Puts modules back that a file takes away: a second import of torch is none."""
+    before = dict(sys.modules)
+    try:
+        yield
+    finally:
+        gone = before.keys() - sys.modules.keys()
+        sys.modules.update({name: before[name] for name in gone if not _is_ours(name)})
+
+
+def _is_ours(name: str) -> bool:
+    return name.split(".")[0] in OURS

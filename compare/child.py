@@ -1,0 +1,131 @@
+"""In the child process: watches the parent, judges, prints, writes the files."""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+from compare.measure.check import Check
+from compare.process import refuse, say
+from compare.verdict.report import Report, stage_line
+
+
+class Child:
+    """One comparison, in a process that it may not survive.
+
+    Args:
+        spec: candidate, run, only, level, seed, and the files to write.
+        log: where it says what it is at, for a parent that waits.
+    """
+
+    def __init__(self, spec: dict[str, Any], log: Path):
+        self.spec, self.log = spec, log
+        # Taken before the candidate may close or replace them; what it prints itself goes nowhere.
+        self.out, self.screen = _copy(sys.stdout), _copy(sys.stderr)
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+
+    def run(self) -> int:
+        """The exit status, after all is printed and written."""
+        try:
+            report = self._report()
+            self._show(report)
+            status = self._write(report)
+        except BaseException as error:
+            from compare.candidate.load import our_line
+
+            text = f"compare itself failed ({our_line(error)}); please report it"
+            status = refuse(text, self.screen)
+        self.at(f"done {status}")
+        return status
+
+    def at(self, line: str) -> None:
+        """Says what it is at."""
+        with self.log.open("a") as stream:
+            stream.write(line + "\n")
+
+    def _progress(self, stage: str, checks: list[Check]) -> None:
+        say(stage_line(stage, checks), self.screen)
+        self.at(f"past stage {stage}")
+
+    def _report(self) -> Report:
+        candidate, run, level, seed = (self.spec[n] for n in ("candidate", "run", "level", "seed"))
+        if run:
+            from compare.backends.organ_swap import judge_run
+
+            self.at(f"drawing from {run}")
+            return judge_run(run, level, seed)
+        from compare.verdict.judge import judge
+
+        self.at("loading the candidate and reading its conventions")
+        command = "ddpm compare" + (f" --candidate {candidate}" if candidate else "")
+        command += " --level full" if level == "full" else ""
+        command += f" --seed {seed}" if seed else ""
+        return judge(candidate, level, seed, self.spec["only"], self._progress, command=command)
+
+    def _show(self, report: Report) -> None:
+        judged = any(c.status not in ("error", "note") for c in report.checks)
+        if report.exit_status == 2 and not judged:
+            refuse(report.verdict, self.screen)
+        else:
+            say(str(report), self.out)
+
+    def _write(self, report: Report) -> int:
+        files = {}
+        if self.spec["json"]:
+            files[self.spec["json"]] = json.dumps(report.to_dict(), indent=1) + "\n"
+        if self.spec["html"]:
+            from compare.verdict.page import page
+
+            files[self.spec["html"]] = page(report)
+        for name, text in files.items():
+            try:
+                _whole(Path(name), text)
+            except OSError as error:
+                return refuse(f"{name} cannot be written: {error.strerror}", self.screen)
+        return report.exit_status
+
+
+def _copy(stream: TextIO) -> TextIO:
+    return open(os.dup(stream.fileno()), "w", encoding=stream.encoding, errors=stream.errors)
+
+
+def _whole(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def end_with_parent(pipe: int) -> None:
+    """Leaves a watcher in this group that kills it once the parent has closed its end of the pipe.
+
+    A process, as a thread may wait for ever for a candidate that holds the interpreter; and no
+    child of ours, as a candidate may wait for all of its children.
+    """
+    first = os.fork()
+    if first:
+        os.waitpid(first, 0)
+        return
+    if os.fork():
+        os._exit(0)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        os.read(pipe, 1)
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    end_with_parent(int(sys.argv[3]))  # first of all: nothing runs beside it yet
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the parent's business
+    child = Child(json.loads(sys.argv[1]), Path(sys.argv[2]))
+    sys.path.append(os.getcwd())
+    sys.argv = [child.spec["candidate"] or "ddpm compare"]  # not a candidate's business
+    os._exit(child.run())  # a candidate's threads and exit handlers do not change the answer
