@@ -128,6 +128,12 @@ def test_a_file_that_cannot_be_judged_gets_one_line(text: str, tmp_path: Path) -
     assert REFUSED[text] in line
 
 
+def test_a_stage_that_there_is_not_is_refused(capsys: pytest.CaptureFixture) -> None:
+    assert main(arguments("--only", "nonsense")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ddpm compare: no stage 'nonsense'; stages are schedule, forward, ")
+
+
 def test_the_list_says_every_stage_in_words(capsys: pytest.CaptureFixture) -> None:
     assert main(arguments("--list")) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -183,7 +189,7 @@ def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
     assert (tmp_path / "r.json").exists()
 
 
-@pytest.mark.parametrize("words", [["--only", "nonsense"], ["--timeout", "0"], ["--level", "x"]])
+@pytest.mark.parametrize("words", [["--timeout", "0"], ["--level", "x"]])
 def test_bad_options_are_refused(words: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         arguments(*words)
