@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from compare.measure.check import Check
 from compare.process import refuse, say
 from compare.verdict.report import Report, stage_line
+from workbench.files import write_text
 
 
 class Child:
@@ -83,7 +84,7 @@ class Child:
             files[self.spec["html"]] = page(report)
         for name, text in files.items():
             try:
-                _whole(Path(name), text)
+                write_text(Path(name), text)
             except OSError as error:
                 return refuse(f"{name} cannot be written: {error.strerror}", self.screen)
         return report.exit_status
@@ -91,16 +92,6 @@ class Child:
 
 def _copy(stream: TextIO) -> TextIO:
     return open(os.dup(stream.fileno()), "w", encoding=stream.encoding, errors=stream.errors)
-
-
-def _whole(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def end_with_parent(pipe: int) -> None:

@@ -42,7 +42,7 @@ def named(report: Report) -> list[str | None]:
 @pytest.mark.parametrize("seed", range(2))
 def test_the_backends_agree_with_any_weights(seed):
     with torch.no_grad():
-        checks = unet.checks("quick", seed)
+        checks = list(unet.checks("quick", seed))
     assert [c.line() for c in checks if not c.passed] == []
     assert {c.id.split("/")[1] for c in checks} == set(QUICK)
     for check in checks:
@@ -58,7 +58,7 @@ def test_the_backends_agree_with_any_weights(seed):
 def test_the_backends_agree_with_every_option(name, monkeypatch):
     monkeypatch.setattr(unet, "FULL", {name: FULL[name]})
     with torch.no_grad():
-        checks = unet.checks("full", 0)
+        checks = list(unet.checks("full", 0))
     assert [c.line() for c in checks if not c.passed] == []
     assert {c.id.split("/")[2] for c in checks} >= {"weights", "blocks", "gradients"}
 

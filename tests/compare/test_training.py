@@ -60,7 +60,7 @@ def failing(*checks: Check) -> dict[str, str]:
 
 def test_the_backends_train_alike():
     with torch.no_grad():
-        checks = training.checks("quick", 1)
+        checks = list(training.checks("quick", 1))
     assert [c.line() for c in checks if not c.passed] == []
     names = ["plain/start", "plain/losses", "plain/weights", "plain/mode", "by-hand/losses"]
     assert {f"training/{name}" for name in names} < {c.id for c in checks}
@@ -75,7 +75,7 @@ def test_the_backends_train_alike():
 @pytest.mark.parametrize("seed", range(4, 8))
 def test_the_backends_train_alike_with_every_target(seed):
     with torch.no_grad():
-        checks = training.checks("full", seed)
+        checks = list(training.checks("full", seed))
     assert [c.line() for c in checks if not c.passed] == []
 
 
