@@ -7,8 +7,9 @@ import torch
 
 from compare.candidate.spy import CENTRE, SPREAD, exact_denoiser
 from compare.candidate.subject import Subject
+from compare.measure.chain_end import at_the_end
 from compare.measure.chains import IMAGES
-from compare.measure.noise import RIGHT, at_the_end
+from compare.measure.noise import RIGHT
 from compare.mistakes.from_oracle import scheduler
 from compare.oracle import Oracle, Setting
 from compare.stages.sampling import affine_denoiser, checks, marginals
