@@ -13,6 +13,7 @@ from compare.candidate.subject import Subject
 from compare.oracle import F64, Oracle
 
 HEIGHT = 0.6  # pixels of the images are +-HEIGHT
+OFF = 4.0  # how wrong a model is that is wrong everywhere
 TIMES = 512  # images of a call that shows which t are drawn
 CALLS = 24  # by which x_t is taken apart
 
@@ -94,8 +95,8 @@ def look(subject: Subject, table: Tensor, calls: int) -> Seen:
         signs=signs.flatten(1).repeat(CALLS, 1),
         spoiled=torch.tensor(spoiled),
         adds=adds,
-        flat=perfect(0, 4 * torch.ones(8))[0],
-        chequered=perfect(0, 4 * torch.tensor([1.0, -1.0]).repeat(4))[0],
+        flat=perfect(0, OFF * torch.ones(8))[0],
+        chequered=perfect(0, OFF * torch.tensor([1.0, -1.0]).repeat(4))[0],
         **shown,
     )
 

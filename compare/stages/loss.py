@@ -7,12 +7,20 @@ from math import ceil, log
 import torch
 from torch import Tensor
 
-from compare.candidate.loss_calls import HEIGHT, TIMES, Inside, Seen, look, look_inside
+from compare.candidate.loss_calls import HEIGHT, OFF, TIMES, Inside, Seen, look, look_inside
 from compare.candidate.subject import Subject
 from compare.measure import law as laws
 from compare.measure.check import Check, guarded, note, within, yes_no
 from compare.measure.noise import moments, neighbours
-from compare.measure.tolerances import FACTOR, HALF_UNIT, RATE, TOLERANCES, UNIT, table_bound
+from compare.measure.tolerances import (
+    FACTOR,
+    HALF_UNIT,
+    RATE,
+    TOLERANCES,
+    UNIT,
+    once_in,
+    table_bound,
+)
 from compare.oracle import Oracle, Setting
 from compare.stages.stage import Stage
 
@@ -119,6 +127,7 @@ def _times(seen: Seen, oracle: Oracle, setting: Setting) -> Iterator[Check]:
         varied,
         "t is drawn anew for every batch",
         f"t is {int(seen.t[0, 0])} in every batch: nothing else is trained",
+        reason=f"{seen.t.numel()} draws are equal by chance less often than {once_in(RATE)}",
     )
     if not varied:
         return
@@ -129,6 +138,7 @@ def _times(seen: Seen, oracle: Oracle, setting: Setting) -> Iterator[Check]:
         "every image has its own t",
         "all images of a batch have the same t",
         measured=float(distinct),
+        reason=f"{TIMES} draws are equal by chance less often than {once_in(RATE)}",
     )
     if distinct == 1:
         return  # too few different t to say what they cover
@@ -268,21 +278,22 @@ def _zero(seen: Seen, oracle: Oracle, setting: Setting, factor: int, rounding: R
 
 
 def _pixels(seen: Seen, oracle: Oracle, factor: int, rounded: float, rounding: Rounding) -> Check:
-    """Every pixel adds its own error: 4 everywhere costs as much as 4 and -4.
+    """Every pixel adds its own error: OFF everywhere costs as much as OFF and -OFF.
 
-    What is left of a target that is off, r, adds 8 mean(r) to one and 8 mean(+-r) to the other.
+    What is left of a target that is off, r, adds 2 OFF mean(r) to one, 2 OFF mean(+-r) to the
+    other, of OFF^2.
     """
     off, pixels = abs(seen.flat - seen.chequered), max(seen.flat, seen.chequered)
     left = 2 * seen.perfect / factor / (BATCH * PIXELS)
-    drawn = 8 * laws.normal_bound(RATE) * left**0.5
-    # Of the 4 batches of `rounded` this is one, and r is rounded in the same way everywhere.
-    allowed = pixels * (rounding.sums + (drawn + 16 * (4 * rounded) ** 0.5) / 16)
+    drawn = laws.normal_bound(RATE) * left**0.5
+    # Of the 4 batches of `rounded` this is one, and r may be rounded the same way everywhere.
+    allowed = pixels * (rounding.sums + 2 * (drawn + 2 * (4 * rounded) ** 0.5) / OFF)
     return yes_no(
         "loss/pixels",
         (off <= allowed) == (oracle.loss.reduce != "before"),
         "every pixel adds the size of its own error",
-        f"errors of 4 at every pixel cost {seen.flat:.3g}, errors of 4 and -4 "
-        f"{seen.chequered:.3g}: they are averaged before they are squared",
+        f"errors of {OFF:.0f} at every pixel cost {seen.flat:.3g}, errors of {OFF:.0f} and "
+        f"{-OFF:.0f} {seen.chequered:.3g}: they are averaged before they are squared",
         measured=off,
         allowed=allowed,
         reason=f"what is left of a target that is off: {TOLERANCES['law'].why}",

@@ -12,6 +12,7 @@ from torch import Tensor
 from compare.candidate.loop_calls import Run
 from compare.candidate.replay import Drawn
 from compare.candidate.subject import Subject
+from compare.measure import law as laws
 from compare.measure.check import Check, within, yes_no
 from compare.measure.loop_steps import HUGE, Steps, clear, finite, kind_of_step, largest
 from compare.measure.noise import (
@@ -119,9 +120,10 @@ def _weights(steps: Steps, drawn: Drawn, chosen: Setting) -> Iterator[Check]:
     one = torch.ones(len(drawn.some), 1, 1, 1, 1, dtype=F64)
     plain = replace(chosen, clip_sample=False)
     inputs = (("x_t", one, 0 * one), ("output", 0 * one, one))
+    errors = laws.normal_bound(RATE / len(drawn.some)) * drawn.error
     for i, (what, x, out) in enumerate(inputs):
         right = oracle.step_mean(out, x, at, plain).flatten()
-        allowed = mean_bound(oracle, out, x, None, at, plain).flatten() + drawn.error[:, i]
+        allowed = mean_bound(oracle, out, x, None, at, plain).flatten() + errors[:, i]
         off = (drawn.weights[:, i] - right).abs()
         worst = int((off / allowed).argmax())
         got, wanted = apart_in_print(float(drawn.weights[worst, i]), float(right[worst]))
@@ -130,7 +132,8 @@ def _weights(steps: Steps, drawn: Drawn, chosen: Setting) -> Iterator[Check]:
             float(off[worst]),
             float(allowed[worst]),
             f"the weight of {what} is {got} at t={int(at.t[worst])}, should be {wanted}",
-            reason=TOLERANCES["coefficient"].reason,
+            reason=f"{TOLERANCES['coefficient'].reason}; its standard error: "
+            f"false alarm {once_in(RATE)}",
         )
 
 
@@ -189,7 +192,7 @@ def _fresh(z: Tensor, share: Tensor, oracle: Oracle) -> Iterator[Check]:
             f"sampling/loop/steps-{name}",
             seen.measured,
             seen.allowed,
-            f"{seen.message} after the mean, over sigma",
+            f"{seen.message}, z being what is left after the mean, over sigma",
             reason=_law(f"its law in {z[0].numel()} draws, shared among {len(z)} steps"),
         )
     if len(z) < 2:
@@ -279,13 +282,13 @@ def _bytes(run: Run, last: Tensor, bound: Tensor, oracle: Oracle) -> Iterator[Ch
             f"brighter than white becomes {white.mean():.0f}, darker than black {black.mean():.0f}",
         )
     made = [_grey(x, codec) for x in (last - bound, last, last + bound)]
-    off = float((torch.stack(made) != run.result.to(F64)).all(dim=0).double().mean())
+    wrong = int((torch.stack(made) != run.result.to(F64)).all(dim=0).sum())
     yield yes_no(
         "sampling/loop/pictures",
-        off == 0,
+        wrong == 0,
         "the bytes are those of the last step",
-        f"{off:.1%} of the bytes are not (x + 1) * 127.5, rounded and clamped",
-        measured=off,
+        f"{wrong} of {last.numel()} bytes are not (x + 1) * 127.5, rounded and clamped",
+        measured=float(wrong),
         allowed=0.0,
         reason="float32 rounding of the last step decides ties alone",
     )
