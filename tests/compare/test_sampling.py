@@ -245,8 +245,12 @@ def images(seed: int, shift: float = 0.0, lost: float = 0.5, mates: float = 0.0)
     return torch.cat([CENTRE + 0.6 * (z[:half] + shift), 0.7 * sign + 0.3 * z[half:]]).clamp(-1, 1)
 
 
-FAULTS = {"moments": {"shift": 0.3}, "energy": {"lost": 1.0}, "projections": {"lost": 0.75},
-          "neighbours": {"mates": 0.5}}  # fmt: skip
+FAULTS = {
+    "moments": {"shift": 0.3},
+    "energy": {"lost": 1.0},
+    "projections": {"lost": 0.75},
+    "neighbours": {"mates": 0.5},
+}
 
 
 @pytest.mark.parametrize("what", FAULTS)
@@ -273,8 +277,14 @@ def test_ddim_is_walked_with_noise_and_without() -> None:
 def test_full_walks_more_than_quick() -> None:
     ids = {}
     for level in ("quick", "full"):
-        report = judge(scheduler(Oracle()), level, 0, only="sampling", beside=False,
-                       base=replace(SHORT, num_train_timesteps=60, beta_end=0.3))  # fmt: skip
+        report = judge(
+            scheduler(Oracle()),
+            level,
+            0,
+            only="sampling",
+            beside=False,
+            base=replace(SHORT, num_train_timesteps=60, beta_end=0.3),
+        )
         assert report.passed, str(report)
         ids[level] = {c.id for c in report.checks}
     assert ids["quick"] < ids["full"]
