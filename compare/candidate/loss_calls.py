@@ -1,6 +1,7 @@
 """What calls of a loss show: what the model is given, and what comes out."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from compare.candidate.subject import Subject
 from compare.oracle import F64, Oracle
 
 HEIGHT = 0.6  # pixels of the images are +-HEIGHT
+OFF = 4.0  # how wrong a model is that is wrong everywhere
+TIMES = 512  # images of a call that shows which t are drawn
+CALLS = 24  # by which x_t is taken apart
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,6 @@ class Seen:
     perfect: float
     perfect_t: Tensor  # (images,) the t at which it was asked
     zero: float
-    absolute: bool
     base: int  # what the caller counts t from, 0 or 1
     t: Tensor  # (calls, b)
     x: Tensor  # (images, pixels) what the model was given, for images of +-HEIGHT
@@ -29,7 +32,8 @@ class Seen:
     signs: Tensor  # (images, pixels) of those images
     dtype: torch.dtype  # of what the model was given
     gain: Tensor | None  # (images,) what one unit of x_0 adds to x_t, from two calls of one seed
-    spoiled: Tensor  # (calls, 2) loss of one spoiled image, over what it should be
+    spoiled: Tensor  # (calls, 3) loss of one spoiled image, over what it should be
+    adds: bool  # whether every spoiled image changed the loss
     flat: float  # loss of a model that is wrong by the same amount everywhere
     chequered: float  # and of one that is wrong by it up and down
 
@@ -51,70 +55,75 @@ def _call(subject: Subject, model: Spy, x_0: Tensor, seed: int) -> float:
     return float(value.mean())
 
 
-def look(subject: Subject, table: Tensor) -> Seen:
-    """Calls the loss with models of known answers; `table` (T,) is the candidate's alpha-bar."""
+def look(subject: Subject, table: Tensor, calls: int) -> Seen:
+    """Calls the loss with models of known answers; `table` (T,) is the candidate's alpha-bar.
+
+    `calls` of `TIMES` images each show which t are drawn.
+    """
     kind, T = subject.setting.prediction_type, len(table)
     signs = torch.randn(32, 3, 8, 8, generator=torch.Generator().manual_seed(0)).sign()
     x_0 = HEIGHT * signs
-
-    def perfect(x: Tensor, t: Tensor) -> Tensor:
-        return exact_output(kind, table, x, t, x_0.double())
-
-    def nothing(x: Tensor, t: Tensor) -> Tensor:
-        return 0 * x
-
-    small = torch.zeros(512, 1, 2, 2)
-    times = []
-    for seed in range(max(2, 21 * T // 512 + 1)):
-        model = Spy(nothing, table)
+    small, times = torch.zeros(TIMES, 1, 2, 2), []
+    for seed in range(calls):
+        model = Spy(_nothing, table)
         _call(subject, model, small, 300 + seed)
         times.append(model.seen[0][1])
     base = _base(subject, torch.stack(times), table, x_0)
-    zeros, xs, ts, spoils = [], [], [], []
-    perfects, perfect_t = [], []
-    for seed in range(4):
-        model = Spy(perfect, table, base)
-        perfects.append(_call(subject, model, x_0, seed))
-        perfect_t.append((model.seen[0][1].long() - base).clamp(0, T - 1))
-    for seed in range(24):
-        model = Spy(nothing, table)
-        zeros.append(_call(subject, model, x_0, 100 + seed))
-        x, t, _, _ = model.seen[0]
-        xs.append(x.flatten(1))
-        ts.append((t.long() - base).clamp(0, T - 1))
-    gains = []
-    for seed in range(24):
-        model = Spy(nothing, table)
-        _call(subject, model, -x_0, 100 + seed)
-        other, t, _, _ = model.seen[0]
-        if bool(((t.long() - base).clamp(0, T - 1) == ts[seed]).all()):  # else it does not replay
-            gains.append(((xs[seed] - other.flatten(1)) / (2 * x_0.flatten(1))).mean(dim=1))
-    for seed in range(4):
-        spoils.append([_spoiled(subject, table, base, x_0, i, 200 + seed) for i in (0, 1)])
-    chequers = torch.tensor([1.0, -1.0]).repeat(4)
 
-    def off(pattern: Tensor) -> float:
-        model = Spy(lambda x, t: perfect(x, t) + 4 * pattern, table, base)
-        return _call(subject, model, x_0, 0)
+    def perfect(seed: int, off: Tensor | float = 0.0) -> tuple[float, Tensor]:
+        """The loss of a model that is off by so much, and the t at which it was asked."""
+        model = Spy(lambda x, t: exact_output(kind, table, x, t, x_0.double()) + off, table, base)
+        value = _call(subject, model, x_0, seed)
+        return value, (model.seen[0][1].long() - base).clamp(0, T - 1)
 
-    target = torch.randn(100_000, generator=torch.Generator().manual_seed(1))
-    zero = sum(zeros) / len(zeros)
+    perfects = [perfect(seed) for seed in range(4)]
+    shown = _shown(subject, table, base, x_0)
+    spoiled, adds = [], True
+    for seed in range(200, 204):
+        value, t = perfect(seed)
+        rows = (0, int(t.argmin()), int(t.argmax()))
+        costs, added = zip(
+            *(_spoiled(subject, table, base, x_0, i, seed) for i in rows), strict=True
+        )
+        spoiled.append([cost / max(part, 1e-12) for cost, part in zip(costs, added, strict=True)])
+        adds = adds and all(cost != value for cost in costs)
     return Seen(
-        perfect=sum(perfects) / len(perfects),
-        perfect_t=torch.cat(perfect_t),
-        zero=zero,
-        absolute=abs(zero - float(target.abs().mean())) < 0.01,
+        perfect=sum(value for value, _ in perfects) / len(perfects),
+        perfect_t=torch.cat([t for _, t in perfects]),
         base=base,
         t=torch.stack(times),
-        x=torch.cat(xs),
-        x_t=torch.cat(ts),
-        signs=signs.flatten(1).repeat(24, 1),
-        dtype=model.dtype,
-        gain=torch.cat(gains) if len(gains) == 24 else None,
-        spoiled=torch.tensor(spoils),
-        flat=off(torch.ones(8)),
-        chequered=off(chequers),
+        signs=signs.flatten(1).repeat(CALLS, 1),
+        spoiled=torch.tensor(spoiled),
+        adds=adds,
+        flat=perfect(0, OFF * torch.ones(8))[0],
+        chequered=perfect(0, OFF * torch.tensor([1.0, -1.0]).repeat(4))[0],
+        **shown,
     )
+
+
+def _nothing(x: Tensor, t: Tensor) -> Tensor:
+    return 0 * x
+
+
+def _shown(subject: Subject, table: Tensor, base: int, x_0: Tensor) -> dict[str, Any]:
+    """What a zero model is given, and costs; and the same for the images turned over."""
+    zeros, xs, ts, gains = [], [], [], []
+    for seed in range(100, 100 + CALLS):
+        model, turned = Spy(_nothing, table), Spy(_nothing, table)
+        zeros.append(_call(subject, model, x_0, seed))
+        _call(subject, turned, -x_0, seed)
+        (x, t), (other, again) = (m.seen[0][:2] for m in (model, turned))
+        xs.append(x.flatten(1))
+        ts.append((t.long() - base).clamp(0, len(table) - 1))
+        if bool((t == again).all()):  # else it does not replay
+            gains.append(((x - other) / (2 * x_0)).flatten(1).mean(dim=1))
+    return {
+        "zero": sum(zeros) / len(zeros),
+        "x": torch.cat(xs),
+        "x_t": torch.cat(ts),
+        "dtype": model.dtype,
+        "gain": torch.cat(gains) if len(gains) == CALLS else None,
+    }
 
 
 @dataclass(frozen=True)
@@ -122,31 +131,45 @@ class Inside:
     """The images and the noise in what the model was given, by an oracle's coefficients."""
 
     signal: Tensor  # (images,) the coefficient of x_0 at each image's t
+    level: Tensor  # (images,) and that of the noise
     bright: float
     dark: float
+    allowed: float  # how far off those two may be
     noise: Tensor  # (images, pixels)
     third: Tensor  # (images,) 0, 1, 2: t in the lower, middle or upper third
 
     def is_range(self, scale: float, shift: float) -> bool:
         """True if the model sees noise added to scale x_0 + shift."""
         wanted = [scale * v + shift for v in (HEIGHT, -HEIGHT)]
-        return max(abs(self.bright - wanted[0]), abs(self.dark - wanted[1])) < 0.04
+        return max(abs(self.bright - wanted[0]), abs(self.dark - wanted[1])) <= self.allowed
 
 
-def look_inside(seen: Seen, table: Tensor, oracle: Oracle) -> Inside:
-    """Takes the x_t that the model was given apart, by the oracle's q(x_t given x_0)."""
+def look_inside(seen: Seen, table: Tensor, oracle: Oracle, errors: float, rounded: float) -> Inside:
+    """Takes the x_t that the model was given apart, by the oracle's q(x_t given x_0).
+
+    Args:
+        seen: what calls of the loss showed.
+        table: (T,) alpha-bars.
+        oracle: whose add_noise it is.
+        errors: how many standard errors the range of the images may be off.
+        rounded: and how much by rounding.
+    """
     every, one = torch.arange(len(table)), torch.ones(len(table), 1, 1, 1, dtype=F64)
     signal = oracle.add_noise(one, 0 * one, table, every).reshape(len(table))[seen.x_t]
     level = oracle.add_noise(0 * one, one, table, every).reshape(len(table))[seen.x_t]
     light = seen.signs > 0
-    bright = (seen.x * light).sum(dim=1) / light.sum(dim=1)
-    dark = (seen.x * ~light).sum(dim=1) / (~light).sum(dim=1)
-    both = torch.stack([signal, level], dim=1)
-    # apart from a mean that the noise may have
-    centre = torch.linalg.lstsq(both, ((bright + dark) / 2).reshape(-1, 1)).solution[0]
-    half = (signal * (bright - dark) / 2).sum() / signal.square().sum()
+    n, m = light.sum(dim=1), (~light).sum(dim=1)
+    bright, dark = (seen.x * light).sum(dim=1) / n, (seen.x * ~light).sum(dim=1) / m
+    # The centre of both, apart from a mean that the noise may have, and half of what is between:
+    # sums over the images of (bright + dark) / 2 by `of_centre`, (bright - dark) / 2 by `of_half`.
+    of_centre = torch.linalg.pinv(torch.stack([signal, level], dim=1))[0]
+    of_half = signal / signal.square().sum()
+    centre, half = of_centre @ (bright + dark) / 2, of_half @ (bright - dark) / 2
+    up, down = ((of_centre + part).square() for part in (of_half, -of_half))
+    variances = [(level / 2).square() @ (up / a + down / b) for a, b in ((n, m), (m, n))]
+    allowed = errors * float(max(variances)) ** 0.5 + rounded
     high, low = float(centre + half), float(centre - half)
-    inside = Inside(signal, high, low, seen.x, 3 * seen.x_t // len(table))
+    inside = Inside(signal, level, high, low, allowed, seen.x, 3 * seen.x_t // len(table))
     if inside.is_range(oracle.loss.scale, oracle.loss.shift):  # then exactly
         high, low = (oracle.loss.scale * v + oracle.loss.shift for v in (HEIGHT, -HEIGHT))
     image = torch.where(light, high, low)
@@ -154,8 +177,10 @@ def look_inside(seen: Seen, table: Tensor, oracle: Oracle) -> Inside:
     return replace(inside, noise=noise)
 
 
-def _spoiled(subject: Subject, table: Tensor, base: int, x_0: Tensor, i: int, seed: int) -> float:
-    """The loss of a model perfect but for image i, over what that image alone should add."""
+def _spoiled(
+    subject: Subject, table: Tensor, base: int, x_0: Tensor, i: int, seed: int
+) -> tuple[float, float]:
+    """The loss of a model perfect but for image i, and what that image alone should add."""
     kind = subject.setting.prediction_type
     added: list[float] = []
 
@@ -165,8 +190,7 @@ def _spoiled(subject: Subject, table: Tensor, base: int, x_0: Tensor, i: int, se
         out[i] = 0
         return out
 
-    value = _call(subject, Spy(answer, table, base), x_0, seed)
-    return value / max(added[0], 1e-12)
+    return _call(subject, Spy(answer, table, base), x_0, seed), added[0]
 
 
 def _base(subject: Subject, t: Tensor, table: Tensor, x_0: Tensor) -> int:

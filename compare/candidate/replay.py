@@ -19,7 +19,7 @@ class Drawn:
         z: (calls, b, c, h, w) the noise of each step.
         some: (k,) of the calls.
         weights: (k, 3) what x_t, the output and z are multiplied by after them.
-        error: (k, 3) how far off float32 may leave those, six standard errors.
+        error: (k, 3) the standard errors that float32 leaves of those.
     """
 
     z: Tensor
@@ -64,5 +64,5 @@ def drawn(x: Tensor, out: Tensor, seed: int) -> Drawn | None:
     if not bool((off.abs().amax(dim=(1, 2)) <= CLOSE * (1 + wanted.abs().amax(dim=(1, 2)))).all()):
         return None
     spread = torch.linalg.pinv(design.mT @ design).diagonal(dim1=1, dim2=2).sqrt()
-    error = 6 * off.square().mean(dim=1).sqrt() * spread
+    error = off.square().mean(dim=1).sqrt() * spread
     return Drawn(z, calls, found[:, :3, 0], error[:, :3])

@@ -156,6 +156,7 @@ def _picture(x: Tensor, codec: str) -> Tensor:
 def loss_of(oracle: Oracle, setting: Setting) -> Any:
     """A training loss over an oracle's formulas, right or with its mistake."""
     table, T, how = oracle.alpha_bar(setting), setting.num_train_timesteps, oracle.loss
+    kind = how.target or setting.prediction_type
 
     def loss(model: nn.Module, x_0: Tensor, generator: torch.Generator) -> Tensor:
         b = len(x_0)
@@ -167,21 +168,38 @@ def loss_of(oracle: Oracle, setting: Setting) -> Any:
         x_t = oracle.add_noise(seen, noise, table, t)
         if how.redrawn:
             noise = torch.randn(x_0.shape, generator=generator)
-        kind = how.target or setting.prediction_type
-        v, swapped = (oracle.velocity(seen, noise, values, t) for values in (table, 1 - table))
-        target = {"epsilon": noise, "sample": seen, "v_prediction": v, "minus": -noise,
-                  "v_sum": oracle.velocity(-seen, noise, table, t), "v_minus": -v,
-                  "v_swapped": swapped}[kind]  # fmt: skip
-        square = (model(x_t, t) - target).square()
+        error = model(x_t, t) - _target(oracle, kind, table, seen, noise, t)
         if how.crossed:  # the weight min(SNR, 5) / SNR
             weight = (5 * (1 - table[t]) / table[t]).clamp(max=1).float()
-            return (weight.reshape(-1, 1) * square.mean(dim=(1, 2, 3))).mean()
-        if how.reduce == "sum":
-            return square.sum()
-        if how.reduce == "before":
-            return (model(x_t, t) - target).mean().square()
-        if how.reduce == "first":
-            return square[0].mean()
-        return square.mean() if how.reduce == "mean" else square.sum() / b
+            return (weight.reshape(-1, 1) * error.square().mean(dim=(1, 2, 3))).mean()
+        return _reduced(error, how.reduce)
 
     return loss
+
+
+def _target(
+    oracle: Oracle, kind: str, table: Tensor, x_0: Tensor, noise: Tensor, t: Tensor
+) -> Tensor:
+    """What the output of a model is compared with."""
+    if kind in ("epsilon", "minus"):
+        return noise if kind == "epsilon" else -noise
+    if kind == "sample":
+        return x_0
+    if kind == "v_sum":
+        return oracle.velocity(-x_0, noise, table, t)
+    if kind == "v_swapped":
+        return oracle.velocity(x_0, noise, 1 - table, t)
+    v = oracle.velocity(x_0, noise, table, t)
+    return -v if kind == "v_minus" else v
+
+
+def _reduced(error: Tensor, how: str) -> Tensor:
+    """One number of the errors of a batch."""
+    square = error.square()
+    if how == "sum":
+        return square.sum()
+    if how == "before":
+        return error.mean().square()
+    if how == "first":
+        return square[0].mean()
+    return square.mean() if how == "mean" else square.sum() / len(error)

@@ -24,7 +24,8 @@ from torch import Tensor
 from compare.candidate.scheduler import Scheduler, seed_everything
 from compare.candidate.spy import CENTRE, exact_denoiser
 from compare.candidate.subject import Subject
-from compare.measure.noise import Evidence, Noise, at_the_end, of_noise, silent
+from compare.measure.chain_end import at_the_end
+from compare.measure.noise import Evidence, Noise, of_noise, silent
 from compare.measure.step import mean_bound
 from compare.measure.tolerances import log_snr, propagated
 from compare.oracle import F64, Inputs, Level, Oracle, Setting

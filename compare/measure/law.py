@@ -1,12 +1,14 @@
-"""Tests of a law whose rate of false alarms is bounded at every sample size, without permutations.
+"""Laws of statistics of random draws: what is allowed of each at a stated rate of false alarms.
 
-Each returns the statistic and what is allowed of it: under the right law it is larger with
-probability `rate` at most. The bounds are exact laws of normal draws, or inequalities that need
-no law: for whatever is compared image by image with as many images of the oracle's, the difference
-is symmetric about 0, so that its sum over its length is sub-Gaussian whatever the law is
-(Hoeffding 1963, theorem 2, on the signs).
+Under the right law a statistic is beyond its bound with probability `rate` at most, at every
+sample size. The bounds are exact laws of normal draws, or inequalities that need no law: for
+whatever is compared image by image with as many images of the oracle's, the difference is symmetric
+about 0, so that its sum over its length is sub-Gaussian whatever the law is (Hoeffding 1963,
+theorem 2, on the signs).
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from math import log
 from statistics import NormalDist
 
@@ -25,15 +27,68 @@ def normal_bound(rate: float) -> float:
     return -NormalDist().inv_cdf(rate / 2)
 
 
-def chi_square_bounds(n: int, rate: float) -> tuple[float, float]:
-    """Between which the mean square of n draws of N(0, 1) lies: Laurent & Massart 2000, lemma 1.
+@lru_cache(1024)
+def chi_square_bounds(n: float, rate: float) -> tuple[float, float]:
+    """Between which the mean square of n draws of N(0, 1) lies: the exact quantiles.
 
     >>> low, high = chi_square_bounds(10_000, 1e-9)
-    >>> 0.9 < low < 1 < high < 1.1
-    True
+    >>> round(low, 3), round(high, 3)
+    (0.916, 1.089)
     """
-    x = log(2 / rate)
-    return 1 - 2 * (x / n) ** 0.5, 1 + 2 * (x / n) ** 0.5 + 2 * x / n
+    half = torch.tensor(n / 2, dtype=F64)
+
+    def quantile(tail: Callable[[Tensor, Tensor], Tensor], far: float) -> float:
+        """Between 1 and `far`, where a tail of the law is half of the rate, by bisection."""
+        near = 1.0
+        for _ in range(60):
+            middle = (near + far) / 2
+            larger = float(tail(half, half * middle)) > rate / 2
+            near, far = (middle, far) if larger else (near, middle)
+        return far
+
+    beyond = 2 * (log(2 / rate) / n) ** 0.5 + 2 * log(2 / rate) / n  # Laurent & Massart 2000
+    return quantile(torch.special.gammainc, 0.0), quantile(torch.special.gammaincc, 1 + beyond)
+
+
+def of_mean(n: float, rate: float) -> float:
+    """Allowed of |mean| of n draws of N(0, 1): its law is N(0, 1/n)."""
+    return normal_bound(rate) * n**-0.5
+
+
+def of_std(n: float, rate: float) -> float:
+    """Allowed of |std - 1| of n draws of N(0, 1), about their mean: chi-square."""
+    if n < 2:
+        return float("inf")
+    low, high = chi_square_bounds(n - 1, rate)
+    return max(1 - low**0.5, high**0.5 - 1)
+
+
+def of_distance(n: float, rate: float) -> float:
+    """Allowed of `distance_to_normal` of n draws: Massart 1990.
+
+    For half as many it is what Wei & Dudley 2012 allow two samples of n to be apart.
+    """
+    return (log(2 / rate) / (2 * n)) ** 0.5
+
+
+def of_cosine(n: float, rate: float) -> float:
+    """Allowed of |cosine| of the angle of n draws of N(0, 1) to any direction apart from them.
+
+    Its square is Beta(1/2, (n-1)/2), whose tails beyond two standard errors are lighter than those
+    of N(0, 1/n).
+    """
+    return min(normal_bound(rate) * n**-0.5, 1.0)
+
+
+def of_squares(scale: Tensor, shift: Tensor, each: int, rate: float) -> float:
+    """Allowed deviation of the mean of (scale_i z + shift_i)^2, `each` z ~ N(0, 1) for every i.
+
+    A quadratic form of normal draws is sub-gamma: Laurent & Massart 2000, lemma 1, with the linear
+    term added to the variance.
+    """
+    n, x = scale.numel() * each, log(2 / rate)
+    variance = each * float((2 * scale**4 + 4 * (scale * shift) ** 2).sum()) / n**2
+    return (2 * variance * x) ** 0.5 + 2 * x * float(scale.square().max()) / n
 
 
 def signs(difference: Tensor, rate: float) -> tuple[Tensor, float]:
@@ -57,14 +112,14 @@ def kolmogorov_smirnov(a: Tensor, b: Tensor, rate: float) -> tuple[Tensor, float
     return (below[0] - below[1]).abs().amax(dim=1), (log(2 / rate) / n) ** 0.5
 
 
-def distance_to_normal(z: Tensor, rate: float) -> tuple[float, float]:
-    """The largest distance of a distribution function from that of N(0, 1): Massart 1990."""
+def distance_to_normal(z: Tensor) -> float:
+    """The largest distance of a distribution function from that of N(0, 1)."""
     ordered = z.flatten().sort().values.to(F64)
     n = len(ordered)
     normal = 0.5 * (1 + torch.erf(ordered / 2**0.5))
     step = torch.arange(n + 1, dtype=F64) / n
     off = torch.maximum((normal - step[:-1]).abs(), (normal - step[1:]).abs())
-    return float(off.max()), (log(2 / rate) / (2 * n)) ** 0.5
+    return float(off.max())
 
 
 def energy(a: Tensor, b: Tensor, rate: float) -> tuple[float, float]:

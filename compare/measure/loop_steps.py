@@ -1,5 +1,6 @@
 """The steps of a candidate's own loop, as its model saw them, and which kind of step they are."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -7,13 +8,26 @@ from torch import Tensor
 
 from compare.candidate.loop_calls import Run
 from compare.candidate.replay import Drawn
-from compare.measure.noise_law import SIX
-from compare.measure.step import mean_bound
-from compare.measure.tolerances import of_a_step
+from compare.measure import law as laws
+from compare.measure.step import mean_bound, rounding
+from compare.measure.tolerances import RATE, propagated
 from compare.oracle import F64, Level, Oracle, Setting
 from compare.oracle.samplers import ALL, Sampler
 
-HUGE = 100.0  # |x| of a chain of images in [-1, 1] stays far below
+HUGE = 100.0  # of x, which float32 rounds by 6e-6 there: 1/1000 of the sigma of beta = 4e-5
+OVERFLOWS = 1e30  # a step from here may pass the largest float32, 3e38
+CLEARLY = 0.1  # of what another kind of step leaves: a fit to rounding alone is not so much better
+Size = Callable[[Tensor], Tensor]
+
+
+def largest(values: Tensor) -> Tensor:
+    """(calls, b, c, h, w) -> (calls, 1, 1, 1, 1) the largest size of a call's values."""
+    return values.abs().amax(dim=(1, 2, 3, 4), keepdim=True).to(F64)
+
+
+def root_mean_square(values: Tensor) -> Tensor:
+    """(calls, b, c, h, w) -> (calls, 1, 1, 1, 1) how large a call's values are on average."""
+    return values.to(F64).square().mean(dim=(1, 2, 3, 4), keepdim=True).sqrt()
 
 
 @dataclass(frozen=True)
@@ -42,20 +56,29 @@ class Steps:
         rest, size = self.left(chosen)
         return (rest - size * self.run.drawn.z[self.calls]).flatten(1).abs().amax(dim=1)
 
-    def is_silent(self, rest: Tensor, calls: Tensor) -> bool:
-        """True if nothing is left at these calls, up to rounding."""
-        scale = 1 + self.run.x[self.calls + 1].flatten(1).abs().amax(dim=1)
-        return bool((rest.flatten(1).abs().amax(dim=1) <= 1e-4 * scale)[calls].all())
+    def bound(self, chosen: Setting, of: Size, z: Tensor) -> Tensor:
+        """(calls,) how far float32 may move a step's pixels, by the size `of` all that it reads.
 
-    def share(self, chosen: Setting) -> Tensor:
-        """(calls,) how much of sigma float32 may add to what is left."""
-        at = self.level.at(self.calls)
-        largest_x, largest_out = (
-            v[self.calls].abs().amax(dim=(1, 2, 3, 4), keepdim=True).to(F64)
-            for v in (self.run.x, self.run.out)
-        )
-        bound = mean_bound(self.oracle, -largest_out, largest_x, None, at, chosen)
-        return (bound / self.oracle.sigma(at, chosen)).flatten()
+        `z` (calls, ...) is the noise that it adds, in units of sigma.
+        """
+        oracle, run, calls = self.oracle, self.run, self.calls
+        at = self.level.at(calls)
+        x, out, ends, noise = (of(v) for v in (run.x[calls], run.out[calls], run.x[calls + 1], z))
+        size = oracle.sigma(at, chosen)
+        bound = mean_bound(oracle, -out, x, None, at, chosen) + rounding(ends, noise * size)
+        return (bound + noise * propagated(lambda v: oracle.sigma(v, chosen), at, size)).flatten()
+
+    def is_silent(self, rest: Tensor, calls: Tensor, chosen: Setting) -> bool:
+        """True if nothing is left at these calls, up to rounding."""
+        nothing = torch.zeros_like(rest)
+        off = rest.flatten(1).abs().amax(dim=1)
+        return bool((off <= self.bound(chosen, largest, nothing))[calls].all())
+
+    def share(self, chosen: Setting, of: Size = root_mean_square) -> Tensor:
+        """(calls,) how much of sigma float32 may add to what is left, on average."""
+        one = torch.ones_like(self.run.x[self.calls])
+        sigma = self.oracle.sigma(self.level.at(self.calls), chosen).flatten()
+        return self.bound(chosen, of, one) / sigma
 
     def spreads(self, chosen: Setting) -> Tensor:
         """(calls,) the std of what is left over what it should be, in logarithms."""
@@ -72,7 +95,11 @@ def clear(run: Run, following: Tensor) -> Tensor:
 def finite(run: Run, following: Tensor) -> Tensor:
     """The calls from which a step goes on, as long as nothing overflows."""
     size = run.x.abs().amax(dim=(1, 2, 3, 4)).nan_to_num(torch.inf)
-    return ((following[:-1] >= 0) & (size[:-1] < 1e30) & (size[1:] < 1e30)).nonzero().flatten()
+    return (
+        ((following[:-1] >= 0) & (size[:-1] < OVERFLOWS) & (size[1:] < OVERFLOWS))
+        .nonzero()
+        .flatten()
+    )
 
 
 def silent(setting: Setting) -> list[Setting]:
@@ -94,7 +121,7 @@ def kind_of_step(steps: Steps, setting: Setting) -> Setting:
         off = [float(few.off(kind).nan_to_num(torch.inf).median()) for kind in (*kinds, *free)]
         best = off.index(min(off))
         # At its loudest DDIM's step is that of fixed_small, but for what a mistake does to one.
-        if best >= len(kinds) and off[best] < 0.1 * min(off[: len(kinds)]):
+        if best >= len(kinds) and off[best] < CLEARLY * min(off[: len(kinds)]):
             return free[best - len(kinds)]
         return kinds[int(off[1] < off[0])]
     drawn = steps.oracle.draw(
@@ -102,7 +129,9 @@ def kind_of_step(steps: Steps, setting: Setting) -> Setting:
     )
     off = [float((few.spreads(kind) - drawn.std().log()).abs().mean()) for kind in kinds]
     best_kind = kinds[off.index(min(off))]
-    if min(off) < 0.05 or steps.oracle != replace(Oracle(), loop=steps.oracle.loop):
+    if min(off) < _spread_allowed(few, best_kind) or steps.oracle != replace(
+        Oracle(), loop=steps.oracle.loop
+    ):
         return best_kind
     between = (_by_spread(few, setting, sampler) for sampler in _free(setting))
     return next((kind for kind in between if _fits(few, kind)), best_kind)
@@ -110,7 +139,17 @@ def kind_of_step(steps: Steps, setting: Setting) -> Setting:
 
 def _adds_nothing(steps: Steps, still: Setting) -> bool:
     rest, _ = steps.left(still)
-    return steps.is_silent(rest, torch.ones(len(rest), dtype=torch.bool))
+    return steps.is_silent(rest, torch.ones(len(rest), dtype=torch.bool), still)
+
+
+def _spread_allowed(few: Steps, kind: Setting) -> float:
+    """Allowed of the mean |log std| of k steps, each of variance 1 / 2n (Fisher 1925).
+
+    Bounded is their root mean square, which is no less, by chi-square; float32's share is added.
+    """
+    k, n = len(few.calls), few.run.x[0].numel()
+    share = float(few.share(kind).square().mean().sqrt())
+    return (laws.chi_square_bounds(k, RATE)[1] / (2 * n)) ** 0.5 + share
 
 
 def _free(setting: Setting) -> list[Sampler]:
@@ -153,4 +192,5 @@ def _fits(few: Steps, kind: Setting) -> bool:
     z, output = rest / size, few.run.out[few.calls]
     mixed = abs(float((z * output).mean() / (z.std() * output.std())))
     spread = float((z.flatten(1).std(dim=1) - 1).abs().max())
-    return mixed < SIX * z.numel() ** -0.5 and spread < of_a_step(z[0].numel())
+    alike = mixed < laws.of_cosine(z.numel(), RATE)
+    return alike and spread < laws.of_std(z[0].numel(), RATE / len(z))

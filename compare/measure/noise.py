@@ -1,19 +1,21 @@
-"""What a walked chain shows: its noise from call to call, and its images against the oracle's.
+"""Is z N(0, 1), fresh, and its own? The one judge of noise.
 
-Every statistic comes with what is allowed of it, so that a right chain is blamed with probability
-`RATE` at most; each check shares that among all that it looks at. What float32 may do to a step,
-over sigma, is allowed on top (`share`).
+It serves a step's large draw (stage variance), a walked chain, the steps of a loop and its x_T
+(stage sampling), and the noise of a loss. Each statistic is written once, with its bound from its
+law (`compare.measure.law`): a check blames right noise with probability `RATE` at most, shared
+among all that the check looks at. What float32 may do to z (`share`) is allowed on top.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from compare.measure import law as laws
-from compare.measure.tolerances import RATE
-from compare.oracle import F64
+from compare.measure.tolerances import RATE, once_in
+from compare.oracle import F64, Oracle
 
 FEW = 512  # pixels or images by which noise is compared with all that came before
 RIGHT = {  # what is looked at in a chain, from call to call and then at its end
@@ -31,9 +33,128 @@ AT_THE_END = ("moments", "projections", "energy", "neighbours")
 KEPT = "; since single steps pass, look for what a call keeps of calls before it"
 
 
+def has_right(oracle: Oracle, *formulas: str) -> bool:
+    """True if these formulas are the right ones, whatever else is wrong in an oracle.
+
+    Only noise asks: the exact laws hold for fresh N(0, 1) at the right levels alone. The law of a
+    mistake is known by draws of its own, and noise is compared with those (`reference`).
+    """
+    right = Oracle()
+    return all(getattr(oracle, name) == getattr(right, name) for name in formulas)
+
+
+class Law(NamedTuple):
+    """How a statistic of n draws of N(0, 1) is distributed.
+
+    Attributes:
+        words: its name.
+        bound: (n, rate) -> how far from its mean it may be.
+        slope: how far one unit of float32's share of z may move it.
+    """
+
+    words: str
+    bound: Callable[[float, float], float]
+    slope: float
+
+
+MEAN = Law("N(0, 1/n)", laws.of_mean, 1.0)
+STD = Law("chi-square", laws.of_std, 1.0)
+DISTANCE = Law("Massart's inequality", laws.of_distance, 0.4)  # the density is 0.4 at most
+COSINE = Law("the angle between normal vectors", laws.of_cosine, 4.0)  # each unit vector moves by 2
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A number that draws show.
+
+    Attributes:
+        value: what it is.
+        draws: how many numbers it is made of.
+        law: of the statistic, if those are N(0, 1).
+        right: what it should be then.
+        most: what it is where all that is compared is the same, if that is the most it can be.
+    """
+
+    value: float
+    draws: float
+    law: Law
+    right: float = 0.0
+    most: float = float("inf")
+
+    def allowed(
+        self, rate: float = RATE, share: float = 0.0, reference: "Statistic | None" = None
+    ) -> float:
+        """How far from its aim it may be: `right`, or the value of a reference of as many draws.
+
+        The difference of two samples of n varies like one of n / 2. The nearer a cosine is to 1,
+        the less it varies (Fisher 1915); there float32 is left.
+        """
+        aim, n = self.right, self.draws
+        if reference is not None:
+            aim, n = reference.value, reference.draws / 2
+        loose = 1 - min(abs(aim) / self.most, 1.0) ** 2
+        return loose * (self.law.bound(n, rate) + self.law.slope * share) + 8 * share**2
+
+    def reason(self, rate: float = RATE) -> str:
+        """Why so much is allowed, and how often right noise is blamed."""
+        return f"{self.law.words} for n = {self.draws:.0f} draws: false alarm {once_in(rate)}"
+
+
+def moments(z: Tensor) -> dict[str, Statistic]:
+    """Mean and std of all of z."""
+    std, mean = torch.std_mean(z.flatten().to(F64))
+    n = z.numel()
+    return {"mean": Statistic(float(mean), n, MEAN), "std": Statistic(float(std), n, STD, 1.0)}
+
+
+def cosine(a: Tensor, b: Tensor) -> Statistic:
+    """How alike two tensors of the same shape are, one of which is N(0, 1) given the other."""
+    a, b = a.flatten().to(F64), b.flatten().to(F64)
+    value = float((a @ b) / (a.norm() * b.norm()).clamp(min=1e-30))
+    return Statistic(value, a.numel(), COSINE, most=1.0)
+
+
+def neighbours(z: Tensor, dim: int) -> Statistic:
+    """The correlation of neighbours along an axis of two or more, as an angle.
+
+    Given every other slice the slices between are fresh N(0, 1), so the angle of these to the sums
+    of both their neighbours has the exact law. Scaled, it is the correlation over all pairs.
+    """
+    slices = z.movedim(dim, 0).to(F64)
+    own, other = slices[1::2], slices[::2]
+    both = other[: len(own)].clone()
+    both[: len(other) - 1] += other[1:]
+    pairs = (len(slices) - 1) * slices[0].numel()
+    scale = (own.numel() / pairs) ** 0.5
+    return Statistic(cosine(own, both).value * scale, pairs, COSINE, most=scale)
+
+
+def statistics(z: Tensor, second: Tensor, other: Tensor | None = None) -> dict[str, Statistic]:
+    """What one draw (b, c, h, w) shows, beside the generator's next and another seed's."""
+    distance = Statistic(laws.distance_to_normal(z), z.numel(), DISTANCE)
+    found = {**moments(z), "distance to N(0, 1)": distance}
+    axes = {"neighbours in a row": -1, "neighbours in a column": -2, "channels": 1, "images": 0}
+    for name, dim in axes.items():
+        if z.shape[dim] > 1:
+            found[f"correlation of {name}"] = neighbours(z, dim)
+    found["correlation of calls"] = cosine(z, second)
+    if other is not None:
+        found["correlation of seeds"] = cosine(z, other)
+    return found
+
+
+def reference(oracle: Oracle, shape: tuple[int, ...]) -> dict[str, Statistic]:
+    """The same of an oracle's own draw; `draws` counts the numbers that it draws singly."""
+    stream, other = torch.Generator().manual_seed(21), torch.Generator().manual_seed(22)
+    three = [oracle.draw(shape, g, torch.float32) for g in (stream, stream, other)]
+    singly = len(three[0].unique()) / three[0].numel()
+    found = statistics(*three)
+    return {name: replace(seen, draws=seen.draws * singly) for name, seen in found.items()}
+
+
 @dataclass(frozen=True)
 class Evidence:
-    """One statistic: it may be `allowed` at most."""
+    """One thing that was looked at: it may be `allowed` at most."""
 
     measured: float
     allowed: float
@@ -43,6 +164,34 @@ class Evidence:
     def holds(self) -> bool:
         """False for NaN too."""
         return self.measured <= self.allowed
+
+
+def of_rows(
+    z: Tensor,
+    share: Tensor,
+    rate: float,
+    name: Callable[[int], str],
+    aims: dict[str, Statistic] | None = None,
+) -> dict[str, Evidence]:
+    """Mean and std of every row of z (k, n); `aims` are those of a reference of as many draws.
+
+    Args:
+        z: (k, n) noise of k steps.
+        share: (k,) what float32 may do to it.
+        rate: of false alarms, for the means and again for the stds.
+        name: what to call row i.
+        aims: what mean and std should be, if not 0 and 1.
+    """
+    k, n = z.shape
+    std, mean = torch.std_mean(z, dim=1)
+
+    def off(what: str, values: Tensor, right: float, law: Law) -> Evidence:
+        aim, draws = (right, n) if aims is None else (aims[what].value, aims[what].draws / 2)
+        allowed = law.bound(draws, rate / k) + share
+        gap = (values.to(F64) - aim).abs()
+        return _first(gap, allowed, lambda i: f"z of {name(i)} has {what} {float(values[i]):.3f}")
+
+    return {"mean": off("mean", mean, 0.0, MEAN), "std": off("std", std, 1.0, STD)}
 
 
 @dataclass(frozen=True)
@@ -74,40 +223,37 @@ def silent(t: Tensor, left: Tensor, size: Tensor, bound: Tensor) -> Evidence:
 
 def of_noise(noise: Noise) -> dict[str, Evidence]:
     """What z must be: N(0, 1) at every step, and independent of x, of other calls and images."""
-    t, share, z = noise.t.tolist(), noise.share, noise.z
-    flat = z.flatten(1)
-    k, n = flat.shape
-    rate = RATE / 4
+    t, share, rate = noise.t.tolist(), noise.share, RATE / 4
+    flat = noise.z.flatten(1)
+    k = len(flat)
 
-    def size_allowed(count: int, rate: float) -> float:
-        low, high = laws.chi_square_bounds(count, rate)
-        return max(1 - low**0.5, high**0.5 - 1)
+    def name(i: int) -> str:
+        return f"the step from t={t[i]}"
 
-    mean, size = flat.mean(1, dtype=F64), flat.square().mean(1, dtype=F64).sqrt()
-    whole = float(size.square().mean().sqrt())
-    steps = _worst(
-        _first(mean.abs(), laws.normal_bound(rate / k) * n**-0.5 + share,
-               lambda i: f"z of the step from t={t[i]} has mean {float(mean[i]):.3f}"),
-        _first((size - 1).abs(), size_allowed(n, rate / k) + share,
-               lambda i: f"z of the step from t={t[i]} has std {float(size[i]):.3f}"),
-        Evidence(abs(float(mean.mean())), laws.normal_bound(rate) * (n * k) ** -0.5
-                 + float(share.mean()), f"z of all steps has mean {float(mean.mean()):.5f}"),
-        Evidence(abs(whole - 1), size_allowed(n * k, rate) + float(share.square().mean().sqrt()),
-                 f"z of all steps has std {whole:.5f}"),
-    )  # fmt: skip
+    each = of_rows(flat, share, rate, name)
+    steps = worst(*each.values(), *_of_all(flat, share, rate))
     clear = flat[share <= share.median()].flatten()
     some = clear[:: 1 + clear.numel() // 2**16]
-    distance, allowed = laws.distance_to_normal(some, RATE)
-    law = Evidence(
-        distance, allowed + 0.4 * float(share.median()), f"z is {distance:.4f} from N(0, 1)"
-    )
-    own = apart_from_x(flat, noise.x.flatten(1), share, rate, lambda i: f"the step from t={t[i]}")
-    images = z[:, :FEW].transpose(0, 1).flatten(1)
-    calls = flat[:, :FEW]
+    off, far = laws.distance_to_normal(some), DISTANCE.slope * float(share.median())
+    law = Evidence(off, laws.of_distance(len(some), RATE) + far, f"z is {off:.4f} from N(0, 1)")
+    own = apart_from_x(flat, noise.x.flatten(1), share, rate, name)
+    images, calls = noise.z[:, :FEW].transpose(0, 1).flatten(1), flat[:, :FEW]
     others = _apart(calls, share * calls.shape[1] ** 0.5, rate, t) if k > 1 else ()
-    of_image = share.square().sum().mul(z.shape[2]).sqrt().expand(len(images))
+    of_image = share.square().sum().mul(noise.z.shape[2]).sqrt().expand(len(images))
     mates = _apart(images, of_image, RATE, None)[0]
-    return {"steps": steps, "law": law, "fresh": _worst(own, *others), "batch-mates": mates}
+    return {"steps": steps, "law": law, "fresh": worst(own, *others), "batch-mates": mates}
+
+
+def _of_all(z: Tensor, share: Tensor, rate: float) -> tuple[Evidence, Evidence]:
+    """Mean and std of the z of all steps together."""
+    seen = moments(z)
+    mean, std = (seen[what].value for what in ("mean", "std"))
+    by_mean = seen["mean"].allowed(rate) + float(share.mean())
+    by_std = seen["std"].allowed(rate) + float(share.square().mean().sqrt())
+    return (
+        Evidence(abs(mean), by_mean, f"z of all steps has mean {mean:.5f}"),
+        Evidence(abs(std - 1), by_std, f"z of all steps has std {std:.5f}"),
+    )
 
 
 def apart_from_x(
@@ -123,13 +269,12 @@ def apart_from_x(
     """
     k, n = z.shape
     along = ((z * x).sum(1) / x.norm(dim=1)).to(F64)
-    return _worst(
-        _first(along.abs(), laws.normal_bound(rate / k) + share * n**0.5,
-               lambda i: f"z of {name(i)} depends on x_t"),
-        Evidence(float(along.sum().abs()) * k**-0.5,
-                 laws.normal_bound(rate) + float(share.sum()) * (n / k) ** 0.5,
-                 "z depends on x_t"),
-    )  # fmt: skip
+    total, by_float = float(along.sum().abs()) * k**-0.5, float(share.sum()) * (n / k) ** 0.5
+    each = laws.normal_bound(rate / k) + share * n**0.5
+    return worst(
+        _first(along.abs(), each, lambda i: f"z of {name(i)} depends on x_t"),
+        Evidence(total, laws.normal_bound(rate) + by_float, "z depends on x_t"),
+    )
 
 
 def _apart(rows: Tensor, share: Tensor, rate: float, t: list[int] | None) -> tuple[Evidence, ...]:
@@ -165,44 +310,7 @@ def _first(values: Tensor, allowed: Tensor, say: Callable[[int], str]) -> Eviden
     return Evidence(float(values[i]), float(allowed[i]), say(i))
 
 
-def _worst(*parts: Evidence) -> Evidence:
+def worst(*parts: Evidence) -> Evidence:
     """The part that is furthest beyond what is allowed, or is not a number."""
     ratios = torch.tensor([part.measured / part.allowed for part in parts])
     return parts[int(ratios.nan_to_num(torch.inf).argmax())]
-
-
-def at_the_end(got: Tensor, right: Tensor) -> dict[str, Evidence]:
-    """The images of a chain against as many of the oracle's, each kind of data by itself.
-
-    Args:
-        got, right: (b, 4) float64 images, the first half of Gaussian data, the others of two modes.
-    """
-    directions = torch.randn(8, got.shape[1], generator=torch.Generator().manual_seed(3), dtype=F64)
-    directions = directions / directions.norm(dim=1, keepdim=True)
-    found: dict[str, list[Evidence]] = {}
-    kinds = zip(("Gaussian", "two-mode"), got.chunk(2), right.chunk(2), strict=True)
-    for kind, a, b in kinds:
-        each = [_looks(v) for v in (a, b)]
-        names = ("mean", "mean square", "square of the mean over pixels")
-        off, allowed = laws.signs(each[0] - each[1], RATE / 6)
-        for i, name in enumerate(names):
-            have, want = (float(v[:, i].mean()) for v in each)
-            words = f"{name} of {kind} images is {have:.3f}, that of the oracle's {want:.3f}"
-            found.setdefault("moments", []).append(Evidence(float(off[i]), allowed, words))
-        projected = directions @ a.T, directions @ b.T
-        distances, allowed = laws.kolmogorov_smirnov(*projected, RATE / 16)
-        words = f"projections of {kind} images are {float(distances.max()):.3f} from the oracle's"
-        found.setdefault("projections", []).append(Evidence(float(distances.max()), allowed, words))
-        words = f"the energy distance of {kind} images from the oracle's is not 0"
-        found.setdefault("energy", []).append(Evidence(*laws.energy(a, b, RATE / 2), words))
-        pairs = [v.unflatten(0, (-1, 2)).prod(dim=1).mean(dim=1) for v in (a, b)]
-        off, allowed = laws.signs(pairs[0] - pairs[1], RATE / 2)
-        words = f"{kind} images that are neighbours in the batch are alike"
-        found.setdefault("neighbours", []).append(Evidence(float(off), allowed, words))
-    return {name: _worst(*parts) for name, parts in found.items()}
-
-
-def _looks(images: Tensor) -> Tensor:
-    """(n, 3) of each image: mean, mean square, square of the mean."""
-    mean = images.mean(dim=1)
-    return torch.stack([mean, images.square().mean(dim=1), mean.square()], dim=1)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from compare.measure.check import EXACT
-from compare.measure.law import normal_bound
 from compare.oracle import Level
 
 UNIT = 2.0**-24  # half the distance between float32 neighbours, relative
@@ -22,12 +21,26 @@ RATE = 1e-9  # of false alarms of one check that looks at random draws
 FACTOR = 4.0  # a result passes through a handful of operations, each rounding once
 
 
+def once_in(rate: float) -> str:
+    """A rate in words.
+
+    >>> once_in(RATE)
+    '1e-9'
+    """
+    return f"{rate:.0e}".replace("e-0", "e-")
+
+
 class Tolerance(NamedTuple):
     """A quantity, its bound in words, and the reason for the bound."""
 
     quantity: str
     bound: str
     reason: str
+
+    @property
+    def why(self) -> str:
+        """Bound and reason in one line."""
+        return f"{self.bound}: {self.reason}"
 
 
 TOLERANCES = {
@@ -49,11 +62,12 @@ TOLERANCES = {
             "coefficients are rounded to the dtype once, and so is the result",
         ),
         "exact": ("integers, masks", "0", EXACT),
-        "count": ("a count or a fraction of draws", "see the check", "binomial, 1e-9 two-sided"),
+        "count": ("whether every t is drawn", "0 missed", f"missed by chance: {once_in(RATE)}"),
         "law": (
             "a statistic of random draws",
-            "the quantile at 1e-9 of its law under the right formula",
-            "fewer than 1,000 such tests a run: family-wise false alarms at most 1e-6",
+            f"the quantile at {once_in(RATE)} of its law under the right formula, float32's share",
+            f"false alarm {once_in(RATE)} a check; fewer than 1,000 such checks a run: at most "
+            f"{once_in(1000 * RATE)}",
         ),
         "marginals": (
             "mean and std of x_t along a chain, by recursion",
@@ -62,13 +76,16 @@ TOLERANCES = {
         ),
         "chain": (
             "what the steps of a walked chain leave after their means, over sigma",
-            "the exact quantile at 1e-9, shared among what is looked at, and float32's share",
-            "normal draws, so sums and mean squares have known laws: false alarm 1e-9 a check",
+            f"the exact quantile at {once_in(RATE)}, shared among what is looked at, and float32's "
+            "share",
+            "normal draws, so sums and mean squares have known laws: false alarm "
+            f"{once_in(RATE)} a check",
         ),
         "two samples": (
             "the end of a walked chain against that of the oracle's own chain",
-            "a concentration bound at 1e-9, shared among what is looked at",
-            "holds for every law and sample size (measure/law.py): false alarm 1e-9 a check",
+            f"a concentration bound at {once_in(RATE)}, shared among what is looked at",
+            "holds for every law and sample size (measure/law.py): false alarm "
+            f"{once_in(RATE)} a check",
         ),
         "unet": (
             "outputs of two networks with the same weights",
@@ -87,11 +104,6 @@ TOLERANCES = {
         ),
     }.items()
 }
-
-
-def of_a_step(pixels: int) -> float:
-    """Allowed of a mean or a std of so many z: 1,000 steps are looked at together."""
-    return normal_bound(RATE / 1000) * pixels**-0.5
 
 
 def log_snr(alpha_bar: Tensor) -> Tensor:

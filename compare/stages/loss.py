@@ -1,18 +1,59 @@
 """Stage loss (the role `loss`): a perfect model has loss 0, a zero model 1, every t is trained."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
+from math import ceil, log
 
 import torch
 from torch import Tensor
 
-from compare.candidate.loss_calls import HEIGHT, Inside, Seen, look, look_inside
+from compare.candidate.loss_calls import HEIGHT, OFF, TIMES, Inside, Seen, look, look_inside
 from compare.candidate.subject import Subject
+from compare.measure import law as laws
 from compare.measure.check import Check, guarded, note, within, yes_no
-from compare.measure.noise_law import SIX
-from compare.measure.tolerances import FACTOR, HALF_UNIT, TOLERANCES, UNIT
+from compare.measure.noise import moments, neighbours
+from compare.measure.tolerances import (
+    FACTOR,
+    HALF_UNIT,
+    RATE,
+    TOLERANCES,
+    UNIT,
+    once_in,
+    table_bound,
+)
 from compare.oracle import Oracle, Setting
 from compare.stages.stage import Stage
+
+BATCH, PIXELS = 32, 192  # of the images whose losses are known
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What the precision of a loss may do, by the dtype of what its model was given.
+
+    Attributes:
+        unit: half the distance between neighbours of that dtype, relative.
+        table: (T,) how far off each alpha-bar may be, relative.
+        noise: (T,) how far the noise in x_t may be from what the model is asked for.
+        sums: how far a sum over a batch may be off, relative.
+    """
+
+    unit: float
+    table: Tensor
+    noise: Tensor
+    sums: float
+
+    def left(self, kind: str, table: Tensor) -> Tensor:
+        """(T,) the mean square that is left of a perfect model's error."""
+        return (_parts(kind, table)[0] * self.noise).square() + (FACTOR * self.unit) ** 2
+
+
+def _rounding(seen: Seen, table: Tensor) -> Rounding:
+    """The loss has its own alpha-bars, and x_t, of mean square 1 at most, is rounded."""
+    unit, own = HALF_UNIT.get(seen.dtype, UNIT), table_bound(table)
+    signal, level = table.sqrt(), (1 - table).clamp(min=1e-12).sqrt()
+    noise = FACTOR * unit / level + own / 2 * (signal * HEIGHT / level + table / level.square())
+    return Rounding(unit, own, noise, UNIT * BATCH * PIXELS + 2 * FACTOR * unit)
 
 
 def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
@@ -22,45 +63,58 @@ def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
 
 def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     table = subject.scheduler().alpha_bars(Oracle())
-    seen = subject.remember(("loss",), lambda: look(subject, table))
-    inside = look_inside(seen, table, oracle)
+    # (1 - 1/T)^n < exp(-n/T) is the chance that n draws miss a t; both ends are looked at.
+    calls = max(2, ceil(len(table) * log(2 / RATE) / TIMES))
+    seen = subject.remember(("loss",), lambda: look(subject, table, calls))
+    rounding = _rounding(seen, table)
+    errors, rounded = laws.normal_bound(RATE / 2), FACTOR * rounding.unit * HEIGHT
+    inside = look_inside(seen, table, oracle, errors, rounded)
     yield _range(inside, oracle)
     yield from _times(seen, oracle, subject.setting)
     if seen.gain is not None:
-        yield _signal(seen, seen.gain, inside, oracle)
-    yield from _noise(inside, oracle)
-    right = look_inside(seen, table, replace(oracle, add_noise=Oracle().add_noise))
-    if inside.is_range(1.0, 0.0) and bool((inside.noise - right.noise).abs().max() < 1e-3):
-        yield from _values(seen, oracle, subject.setting)
+        yield _signal(seen, seen.gain, inside, oracle, rounding)
+    yield from _noise(seen, inside, oracle, rounding)
+    # The losses below are those of right x_t of the images that were given.
+    right = look_inside(seen, table, Oracle(), errors, rounded)
+    off = (inside.noise - right.noise).abs().amax(dim=1)
+    given = (oracle.loss.scale, oracle.loss.shift) == (1.0, 0.0) and inside.is_range(1.0, 0.0)
+    if given and bool((off <= rounding.noise[seen.x_t]).all()):
+        yield from _values(seen, inside, oracle, subject.setting, rounding)
 
 
 def _range(inside: Inside, oracle: Oracle) -> Check:
+    wanted = [oracle.loss.scale * v + oracle.loss.shift for v in (HEIGHT, -HEIGHT)]
+    off = max(abs(inside.bright - wanted[0]), abs(inside.dark - wanted[1]))
     said = (
         f"pixels of {HEIGHT} and {-HEIGHT} reach the model as {inside.bright:.2f} and "
         f"{inside.dark:.2f}"
     )
     return yes_no(
         "loss/range",
-        inside.is_range(oracle.loss.scale, oracle.loss.shift),
+        off <= inside.allowed,
         said,
         f"{said}: the images are rescaled",
-        allowed=0.04,
+        measured=off,
+        allowed=inside.allowed,
         input="images in [-1, 1]",
+        reason=TOLERANCES["law"].why,
     )
 
 
-def _signal(seen: Seen, gain: Tensor, inside: Inside, oracle: Oracle) -> Check:
+def _signal(seen: Seen, gain: Tensor, inside: Inside, oracle: Oracle, rounding: Rounding) -> Check:
     """The coefficient of x_0 at every t that was drawn, exactly."""
     right = oracle.loss.scale * inside.signal
+    of_x = rounding.unit * seen.x.abs().mean(dim=1) / HEIGHT
+    allowed = of_x + right * (FACTOR * rounding.unit + rounding.table[seen.x_t] / 2)
     off = (gain - right).abs()
-    i = int(off.argmax())
+    i = int((off / allowed).nan_to_num(torch.inf).argmax())
     return within(
         "loss/signal",
         float(off[i]),
-        1e-5 + FACTOR * HALF_UNIT.get(seen.dtype, UNIT),
+        float(allowed[i]),
         f"x_t has {float(gain[i]):.4f} of x_0 at t={int(seen.x_t[i])}, should have "
         f"{float(right[i]):.4f}",
-        reason="float32 rounding of two x_t and of alpha-bar",
+        reason="rounding of two x_t, and of every alpha up to t",
         input="images in [-1, 1] and their negatives, one seed",
     )
 
@@ -73,6 +127,7 @@ def _times(seen: Seen, oracle: Oracle, setting: Setting) -> Iterator[Check]:
         varied,
         "t is drawn anew for every batch",
         f"t is {int(seen.t[0, 0])} in every batch: nothing else is trained",
+        reason=f"{seen.t.numel()} draws are equal by chance less often than {once_in(RATE)}",
     )
     if not varied:
         return
@@ -83,6 +138,7 @@ def _times(seen: Seen, oracle: Oracle, setting: Setting) -> Iterator[Check]:
         "every image has its own t",
         "all images of a batch have the same t",
         measured=float(distinct),
+        reason=f"{TIMES} draws are equal by chance less often than {once_in(RATE)}",
     )
     if distinct == 1:
         return  # too few different t to say what they cover
@@ -92,43 +148,52 @@ def _times(seen: Seen, oracle: Oracle, setting: Setting) -> Iterator[Check]:
         low - base == how.low and high - base == T - 1 - how.high,
         f"t covers {low}..{high}",
         f"t covers {low}..{high}, should cover 0..{T - 1}",
-        reason=f"a t of {T} is missed by chance with probability 1e-9",
+        reason=TOLERANCES["count"].why,
     )
     if base:
         yield note("loss/t-base", "t counts from 1 (mistake 77 if sampling counts from 0)")
 
 
-def _noise(inside: Inside, oracle: Oracle) -> Iterator[Check]:
-    """The law of what is left of x_t after the image: at each third of t, and of neighbours."""
-    centre, spread = (0.0, 1.0) if oracle.loss.noise == "normal" else (0.5, 12**-0.5)
-    if oracle.add_noise is not Oracle().add_noise:  # then the levels are looked for, not the law
-        spread = 1.0
+def _noise(seen: Seen, inside: Inside, oracle: Oracle, rounding: Rounding) -> Iterator[Check]:
+    """The law of what is left of x_t after the image: at each third of t, and of neighbours.
+
+    The noise of `rand` varies less than normal noise.
+    """
+    aims = {"mean": 0.0, "std": 1.0}
+    if oracle.loss.noise != "normal":
+        aims = {"mean": 0.5, "std": 12**-0.5}
+    exact = inside.is_range(oracle.loss.scale, oracle.loss.shift)
+    share = rounding.noise[seen.x_t]
+    if not exact:  # then the image is known by that range alone
+        share = share + inside.allowed * inside.signal / inside.level
     for third, words in enumerate(("lower", "middle", "upper")):
-        noise = inside.noise[inside.third == third].flatten()
-        if len(noise) < 1000:
+        here = inside.third == third
+        if not bool(here.any()):
             continue
-        for name, got, wanted in (
-            ("mean", float(noise.mean()), centre),
-            ("std", float(noise.std()), spread),
-        ):
+        for name, statistic in moments(inside.noise[here]).items():
             yield within(
                 f"loss/noise/{name}-{words}",
-                abs(got - wanted),
-                2 * SIX * len(noise) ** -0.5 + 0.01,
-                f"{name} of the noise in the {words} third of t is {got:.3f}, should be "
-                f"{wanted:.3f}",
-                reason=TOLERANCES["law"].reason,
+                abs(statistic.value - aims[name]),
+                statistic.allowed(share=_root_mean_square(share[here])),
+                f"{name} of the noise in the {words} third of t is {statistic.value:.3f}, should "
+                f"be {aims[name]:.3f}",
+                reason=statistic.reason(),
             )
-    z = (inside.noise - inside.noise.mean()).reshape(-1, 32, inside.noise.shape[1])
-    for what, one, other in (("images", z[:, 1:], z[:, :-1]), ("pixels", z[..., 1:], z[..., :-1])):
-        alike = abs(float((one * other).mean() / z.square().mean()))
+    z = (inside.noise - inside.noise.mean()).reshape(-1, BATCH, PIXELS)
+    for what, axis in (("images", 1), ("pixels", 2)):
+        alike = neighbours(z, axis)
         yield within(
             f"loss/noise/{what}",
-            alike,
-            2 * SIX * one.numel() ** -0.5,
-            f"the correlation of the noise of neighbouring {what} is {alike:.3f}, should be 0",
-            reason=TOLERANCES["law"].reason,
+            abs(alike.value),
+            alike.allowed(share=_root_mean_square(share)),
+            f"the correlation of the noise of neighbouring {what} is {abs(alike.value):.3f}, "
+            "should be 0",
+            reason=alike.reason(),
         )
+
+
+def _root_mean_square(values: Tensor) -> float:
+    return float(values.square().mean().sqrt())
 
 
 def _parts(kind: str, table: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,76 +211,108 @@ def _parts(kind: str, table: Tensor) -> tuple[Tensor, Tensor]:
     return parts[kind]
 
 
-def _values(seen: Seen, oracle: Oracle, setting: Setting) -> Iterator[Check]:
+def _values(
+    seen: Seen, inside: Inside, oracle: Oracle, setting: Setting, rounding: Rounding
+) -> Iterator[Check]:
     """What known models cost: perfect, zero, wrong everywhere, wrong at one image."""
-    how = oracle.loss
-    if (how.scale, how.shift) != (1.0, 0.0):
-        return  # the exact answers below are those for the images that were given
-    perfect, zero = _costs(seen, oracle, setting)
-    factor = {"mean": 1.0, "sum": 32.0 * 192, "batch": 192.0}.get(how.reduce, 1.0)
-    most, least = float(seen.spoiled.max()), float(seen.spoiled.min())
-    weighted = seen.perfect <= 1e-4 and most - least > 0.02 * most
+    table = oracle.alpha_bar(setting)
+    factor = {"sum": BATCH * PIXELS, "batch": PIXELS}.get(oracle.loss.reduce, 1)
+    left = rounding.left(setting.prediction_type, table)
+    rounded = float(left[seen.perfect_t].mean())
+    perfect, allowed = _perfect(seen, oracle, setting)
+    size, near = float(inside.noise.abs().mean()), float(rounding.noise[seen.x_t].mean())
+    absolute = perfect == 0 and abs(seen.zero - size) <= rounding.sums * size + near
+    nothing = rounded**0.5 if absolute else rounded  # what is left of a perfect model's loss
+    allowed += 2 * (perfect * rounded) ** 0.5 + nothing + rounding.sums * perfect
+    off = abs(seen.perfect - factor * perfect)
     yield yes_no(
         "loss/perfect",
-        abs(seen.perfect - factor * perfect) <= 1e-4 + 0.1 * factor * perfect,
+        off <= factor * allowed,
         f"a perfect model has loss {factor * perfect:.3g}",
         f"a perfect model has loss {seen.perfect:.3g}, should have {factor * perfect:.3g}",
-        measured=abs(seen.perfect - factor * perfect),
-        allowed=1e-4,
-        reason="float32 rounding of x_t, divided by the noise level at t = 0",
+        measured=off,
+        allowed=factor * allowed,
+        reason="rounding of x_t and of alpha-bar, divided by the noise level at each t",
     )
-    if seen.absolute and perfect == 0:
+    alike = rounding.sums + BATCH * float(left.max()) / HEIGHT**2  # of one image's share of a loss
+    most, least = float(seen.spoiled.max()), float(seen.spoiled.min())
+    weighted = seen.perfect <= factor * nothing and most - least > alike * most
+    if absolute:
         yield note("loss/zero", "a zero model has loss 0.80: the loss is absolute (L1)")
     elif not weighted:
-        off = abs(seen.zero / factor - zero)
-        yield yes_no(
-            "loss/zero",
-            off < 0.03 * zero,
-            f"a zero model has loss {seen.zero:.3g}",
-            f"a zero model has loss {seen.zero:.4g}, should have {factor * zero:.3g}",
-            measured=off,
-            allowed=0.03 * zero,
-            reason="6 standard errors",
-        )
-    yield from _reduction(seen, oracle, weighted)
+        yield _zero(seen, oracle, setting, factor, rounding)
+    yield _pixels(seen, oracle, factor, rounded, rounding)
+    yield from _images(seen, oracle, weighted, alike)
 
 
-def _costs(seen: Seen, oracle: Oracle, setting: Setting) -> tuple[float, float]:
-    """The mean square of what a perfect model, and a zero model, is off by at the t drawn."""
+def _perfect(seen: Seen, oracle: Oracle, setting: Setting) -> tuple[float, float]:
+    """The mean square of what a perfect model is off by at the t drawn, and its bound."""
     how, kind = oracle.loss, setting.prediction_type
     table = oracle.alpha_bar(setting)
     (c_eps, c_x), (k_eps, k_x) = _parts(how.target or kind, table), _parts(kind, table)
-    power, image = 1.0 if how.noise == "normal" else 1 / 3, HEIGHT**2
-    square = (c_eps - k_eps) ** 2 * power + (c_x - k_x) ** 2 * image
-    perfect = float((2 * c_eps**2 if how.redrawn else square)[seen.perfect_t].mean())
-    return perfect, float((c_eps**2 * power + c_x**2 * image)[seen.x_t].mean())
+    scale, shift = (c_eps - k_eps)[seen.perfect_t], (c_x - k_x)[seen.perfect_t] * HEIGHT
+    if how.redrawn:
+        scale, shift = 2**0.5 * c_eps[seen.perfect_t], 0 * shift
+    power = 1.0 if how.noise == "normal" else 1 / 3
+    mean = float((scale**2 * power + shift**2).mean())
+    return mean, laws.of_squares(scale, shift, PIXELS, RATE) if mean else 0.0
 
 
-def _reduction(seen: Seen, oracle: Oracle, weighted: bool) -> Iterator[Check]:
-    """Every pixel and every image adds its own error, with its own weight."""
-    how, rows = oracle.loss, seen.spoiled
-    off, pixels = abs(seen.flat - seen.chequered), max(seen.flat, seen.chequered)
-    yield yes_no(
-        "loss/pixels",
-        (off <= 0.1 * pixels) == (how.reduce != "before"),
-        "every pixel adds the size of its own error",
-        f"errors of 4 at every pixel cost {seen.flat:.3g}, errors of 4 and -4 "
-        f"{seen.chequered:.3g}: they are averaged before they are squared",
+def _zero(seen: Seen, oracle: Oracle, setting: Setting, factor: int, rounding: Rounding) -> Check:
+    """The mean square of the target at the t drawn, which is what a zero model is off by."""
+    parts = _parts(oracle.loss.target or setting.prediction_type, oracle.alpha_bar(setting))
+    scale, shift = (part[seen.x_t] for part in (parts[0], parts[1] * HEIGHT))
+    power = 1.0 if oracle.loss.noise == "normal" else 1 / 3
+    zero = float((scale**2 * power + shift**2).mean())
+    allowed = laws.of_squares(scale, shift, PIXELS, RATE) + rounding.sums * zero
+    off = abs(seen.zero / factor - zero)
+    return yes_no(
+        "loss/zero",
+        off <= allowed,
+        f"a zero model has loss {seen.zero:.3g}",
+        f"a zero model has loss {seen.zero:.4g}, should have {factor * zero:.3g}",
         measured=off,
-        allowed=0.1 * pixels,
-        reason="what is left of a target that is off",
+        allowed=allowed,
+        reason=f"mean square of {scale.numel() * PIXELS} targets: {TOLERANCES['law'].why}",
     )
-    each = bool((rows > 1e-7 * rows.max()).all())  # less is rounding
+
+
+def _pixels(seen: Seen, oracle: Oracle, factor: int, rounded: float, rounding: Rounding) -> Check:
+    """Every pixel adds its own error: OFF everywhere costs as much as OFF and -OFF.
+
+    What is left of a target that is off, r, adds 2 OFF mean(r) to one, 2 OFF mean(+-r) to the
+    other, of OFF^2.
+    """
+    off, pixels = abs(seen.flat - seen.chequered), max(seen.flat, seen.chequered)
+    left = 2 * seen.perfect / factor / (BATCH * PIXELS)
+    drawn = laws.normal_bound(RATE) * left**0.5
+    # Of the 4 batches of `rounded` this is one, and r may be rounded the same way everywhere.
+    allowed = pixels * (rounding.sums + 2 * (drawn + 2 * (4 * rounded) ** 0.5) / OFF)
+    return yes_no(
+        "loss/pixels",
+        (off <= allowed) == (oracle.loss.reduce != "before"),
+        "every pixel adds the size of its own error",
+        f"errors of {OFF:.0f} at every pixel cost {seen.flat:.3g}, errors of {OFF:.0f} and "
+        f"{-OFF:.0f} {seen.chequered:.3g}: they are averaged before they are squared",
+        measured=off,
+        allowed=allowed,
+        reason=f"what is left of a target that is off: {TOLERANCES['law'].why}",
+    )
+
+
+def _images(seen: Seen, oracle: Oracle, weighted: bool, alike: float) -> Iterator[Check]:
+    """Every image adds its own error, with its own weight."""
+    how, rows = oracle.loss, seen.spoiled
     yield yes_no(
         "loss/images",
-        each == (how.reduce != "first"),
+        seen.adds == (how.reduce != "first"),
         "every image adds to the loss",
         "an image of the batch adds nothing to the loss",
     )
-    alike = bool((rows[:, 0] - rows[:, 1]).abs().max() < 1e-3 * rows.abs().max())
+    apart = float((rows.amax(dim=1) - rows.amin(dim=1)).max())
     yield yes_no(
         "loss/weights",
-        (weighted and alike) == how.crossed,
+        (weighted and apart <= alike * float(rows.abs().max())) == how.crossed,
         "an image adds its own weighted loss",
         "every image of a batch gets the same weight, another in each batch",
     )

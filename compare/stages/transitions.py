@@ -12,20 +12,23 @@ from torch import Tensor
 from compare.candidate.loop_calls import Run
 from compare.candidate.replay import Drawn
 from compare.candidate.subject import Subject
+from compare.measure import law as laws
 from compare.measure.check import Check, within, yes_no
-from compare.measure.loop_steps import HUGE, Steps, clear, finite, kind_of_step, silent
-from compare.measure.noise import apart_from_x
-from compare.measure.noise_law import SIX, statistics
-from compare.measure.step import mean_bound, rounding
-from compare.measure.tolerances import RATE, TOLERANCES, of_a_step, propagated
-from compare.measure.values import apart_in_print
-from compare.oracle import F64, Level, Oracle, Setting
-
-CORRELATIONS = tuple(
-    f"correlation of {what}"
-    for what in ("neighbours in a row", "neighbours in a column", "channels", "images", "calls")
+from compare.measure.loop_steps import HUGE, Steps, clear, finite, kind_of_step, largest, silent
+from compare.measure.noise import (
+    apart_from_x,
+    has_right,
+    moments,
+    of_rows,
+    reference,
+    statistics,
 )
-ALIKE = 1e-3  # what float32 leaves of the correlation of a draw with itself
+from compare.measure.step import mean_bound, rounding
+from compare.measure.tolerances import RATE, TOLERANCES, once_in
+from compare.measure.values import apart_in_print, deviation
+from compare.oracle import F64, Oracle, Setting
+
+ONE_LEVEL = 1  # a clip of x0-hat to [-1, 1], rounded by float32, may end just below a grey level
 
 
 def transitions(
@@ -80,7 +83,11 @@ def _exactly(steps: Steps, chosen: Setting) -> Iterator[Check]:
         words = "the noise is what randn draws, fresh for each step"
         yield yes_no("sampling/loop/steps", False, "", words)
         return
-    at, off, allowed = steps.level.at(calls), steps.off(chosen), _allowed(steps, chosen)
+    at, off, allowed = (
+        steps.level.at(calls),
+        steps.off(chosen),
+        steps.bound(chosen, largest, run.drawn.z[calls]),
+    )
     wrong, t = (~(off <= allowed)).nonzero().flatten(), at.t.flatten()
     i = int((off / allowed).nan_to_num(torch.inf).argmax())
     said = "every step ends where its formula and the noise that it drew put it"
@@ -102,25 +109,9 @@ def _exactly(steps: Steps, chosen: Setting) -> Iterator[Check]:
         yield from _weights(steps, run.drawn, chosen)
 
 
-def _allowed(steps: Steps, chosen: Setting) -> Tensor:
-    """(calls,) how far from where it should a step may end."""
-    oracle, run, calls = steps.oracle, steps.run, steps.calls
-    at = steps.level.at(calls)
-    out, x, ends = (
-        v.abs().amax(dim=(1, 2, 3, 4), keepdim=True).to(F64)
-        for v in (run.out[calls], run.x[calls], run.x[calls + 1])
-    )
-    size = oracle.sigma(at, chosen)
-    of_noise = propagated(lambda level: oracle.sigma(level, chosen), at, size)
-    bound = mean_bound(oracle, -out, x, None, at, chosen) + SIX * of_noise
-    return (bound + rounding(ends, SIX * size)).flatten()
-
-
 def _drawn_right(oracle: Oracle) -> bool:
     """True if the noise of this oracle is fresh and normal, whatever else is wrong."""
-    right = Oracle()
-    same = (oracle.draw, oracle.noise_of) == (right.draw, right.noise_of)
-    return same and not oracle.loop.reseeds
+    return has_right(oracle, "draw", "noise_of") and not oracle.loop.reseeds
 
 
 def _weights(steps: Steps, drawn: Drawn, chosen: Setting) -> Iterator[Check]:
@@ -129,9 +120,10 @@ def _weights(steps: Steps, drawn: Drawn, chosen: Setting) -> Iterator[Check]:
     one = torch.ones(len(drawn.some), 1, 1, 1, 1, dtype=F64)
     plain = replace(chosen, clip_sample=False)
     inputs = (("x_t", one, 0 * one), ("output", 0 * one, one))
+    errors = laws.normal_bound(RATE / len(drawn.some)) * drawn.error
     for i, (what, x, out) in enumerate(inputs):
         right = oracle.step_mean(out, x, at, plain).flatten()
-        allowed = mean_bound(oracle, out, x, None, at, plain).flatten() + drawn.error[:, i]
+        allowed = mean_bound(oracle, out, x, None, at, plain).flatten() + errors[:, i]
         off = (drawn.weights[:, i] - right).abs()
         worst = int((off / allowed).argmax())
         got, wanted = apart_in_print(float(drawn.weights[worst, i]), float(right[worst]))
@@ -140,7 +132,8 @@ def _weights(steps: Steps, drawn: Drawn, chosen: Setting) -> Iterator[Check]:
             float(off[worst]),
             float(allowed[worst]),
             f"the weight of {what} is {got} at t={int(at.t[worst])}, should be {wanted}",
-            reason=TOLERANCES["coefficient"].reason,
+            reason=f"{TOLERANCES['coefficient'].reason}; its standard error: "
+            f"false alarm {once_in(RATE)}",
         )
 
 
@@ -154,83 +147,75 @@ def _left(steps: Steps, chosen: Setting) -> Iterator[Check]:
         what = f"as those of {kind} (a convention)" if chosen in silent(chosen) else "as looked for"
         yield yes_no(
             "sampling/loop/silent",
-            steps.is_silent(rest, ~loud),
+            steps.is_silent(rest, ~loud, chosen),
             f"{int((~loud).sum())} steps add no noise, {what}",
             "there is noise where none is looked for",
         )
     if not bool(loud.any()):
         return
-    x, out = (v[steps.calls][loud] for v in (steps.run.x, steps.run.out))
-    z = rest[loud] / size[loud]
-    right = list(_fresh(z, out, Oracle()))
-    yield from right if _drawn_right(oracle) else _fresh(z, out, oracle)
+    noisy = replace(steps, calls=steps.calls[loud])
+    x, out = (v[noisy.calls] for v in (steps.run.x, steps.run.out))
+    z, share = rest[loud] / size[loud], noisy.share(chosen)
+    right = list(_fresh(z, share, Oracle()))
+    if not has_right(oracle, "noise_of"):
+        yield _as_looked_for(z, oracle.noise_of(torch.zeros_like(z), out), noisy, chosen)
+    else:
+        yield from right if _drawn_right(oracle) else _fresh(z, share, oracle)
     if all(check.passed for check in right):  # a z of another law may depend on x_t
-        yield _apart_from_x(z, x, steps.share(chosen)[loud])
+        yield _apart_from_x(z, x, share)
 
 
-def _fresh(z: Tensor, out: Tensor, oracle: Oracle) -> Iterator[Check]:
-    """(calls, b, c, h, w): mean and std of every step's z, its law, and independence.
+def _as_looked_for(z: Tensor, wanted: Tensor, steps: Steps, chosen: Setting) -> Check:
+    """z where a mistake says what it is, pixel by pixel."""
+    bound = steps.bound(chosen, largest, wanted)
+    allowed = bound.reshape(-1, 1, 1, 1, 1) / steps.left(chosen)[1]
+    status, _, _, off, may = deviation(z, wanted, allowed)
+    return yes_no(
+        "sampling/loop/steps-mean",
+        status != "differs",
+        "the noise is what was looked for",
+        f"the noise is {off:.3g} away from what was looked for",
+        measured=off,
+        allowed=may,
+        reason=TOLERANCES["coefficient"].reason,
+    )
 
-    All against a draw of the oracle's, so that a wrong law can be named too.
+
+def _fresh(z: Tensor, share: Tensor, oracle: Oracle) -> Iterator[Check]:
+    """(calls, b, c, h, w): mean and std of every step's z, its law in mid-chain, independence.
+
+    Against a draw of the oracle's where that is of another law, so that this can be named too.
     """
-    if oracle.noise_of is not Oracle().noise_of:
-        off = float((z - oracle.noise_of(torch.zeros_like(z), out)).abs().max())
-        yield yes_no(
-            "sampling/loop/steps-mean",
-            off < 1e-2,
-            "the noise is what was looked for",
-            f"the noise is {off:.3g} away from what was looked for",
-        )
-        return
-    yield from _moments(z, oracle)
-    if len(z) > 1:
-        yield from _independence(z, oracle)
-
-
-def _moments(z: Tensor, oracle: Oracle) -> Iterator[Check]:
-    """Mean and std of every step's z."""
-    wanted, factor = {"mean": 0.0, "std": 1.0}, 1.0
-    if oracle.draw is not Oracle().draw:
-        other = torch.Generator().manual_seed(22)
-        oracle.draw(tuple(z.shape[1:]), other, torch.float32)  # taken by `_independence`
-        wide = oracle.draw((64, *z.shape[2:]), other, torch.float32)
-        wanted, factor = {"mean": float(wide.mean()), "std": float(wide.std())}, 2.0
-    each = {"mean": z.flatten(1).mean(dim=1), "std": z.flatten(1).std(dim=1)}
-    for name, values in each.items():
-        gaps = (values - wanted[name]).abs()
-        i = int(gaps.argmax())
+    aims = {} if has_right(oracle, "draw") else reference(oracle, tuple(z.shape[1:]))
+    rows = of_rows(z.flatten(1), share, RATE, lambda i: f"step {i + 1}", aims or None)
+    for name, seen in rows.items():
         yield within(
             f"sampling/loop/steps-{name}",
-            float(gaps[i]),
-            factor * of_a_step(z[0].numel()),
-            f"step {i + 1}: what is left after the mean, over sigma, has {name} "
-            f"{float(values[i]):.3f}",
-            reason=TOLERANCES["law"].reason,
+            seen.measured,
+            seen.allowed,
+            f"{seen.message}, z being what is left after the mean, over sigma",
+            reason=_law(f"its law in {z[0].numel()} draws, shared among {len(z)} steps"),
         )
-
-
-def _independence(z: Tensor, oracle: Oracle) -> Iterator[Check]:
-    """The law of z in mid-chain, and how neighbours, images and calls go together."""
-    right = oracle.draw is Oracle().draw
-    stream, other = torch.Generator().manual_seed(21), torch.Generator().manual_seed(22)
-    shape = tuple(z.shape[1:])
-    drawn = [oracle.draw(shape, g, torch.float32) for g in (stream, stream, other)]
-    middle = len(z) // 2
-    pair = statistics(z[middle - 1].float(), z[middle].float(), z[0].float())
-    model = statistics(*drawn)
-    singly = z[0].numel() if right else len(drawn[0].unique())  # drawn by themselves
-    factor = 1.0 if right else 2.0
-    for name in (n for n in pair if n.startswith("distance") or n in CORRELATIONS):
-        aim = 0.0 if right else model[name]
-        aim = 1.0 if name == "correlation of calls" and oracle.loop.reseeds else aim
-        bound = factor * (3.3 if "distance" in name else SIX) * singly**-0.5
+    if len(z) < 2:
+        return
+    i = len(z) // 2 - 1
+    for name, statistic in statistics(z[i], z[i + 1]).items():
+        if name in rows:
+            continue
+        aim = aims.get(name)
+        if name == "correlation of calls" and oracle.loop.reseeds:
+            aim = replace(statistic, value=1.0)
         yield within(
             f"sampling/loop/{name.replace(' ', '-')}",
-            abs(pair[name] - aim),
-            ALIKE if aim > 1 - ALIKE else bound,
-            f"{name} of the steps' z is {pair[name]:.3f}",
-            reason=TOLERANCES["law"].reason,
+            abs(statistic.value - (statistic.right if aim is None else aim.value)),
+            statistic.allowed(share=float(share[i : i + 2].max()), reference=aim),
+            f"{name} of the steps' z is {statistic.value:.3f}",
+            reason=statistic.reason(),
         )
+
+
+def _law(words: str) -> str:
+    return f"{words}: false alarm {once_in(RATE)}"
 
 
 def _apart_from_x(z: Tensor, x: Tensor, share: Tensor) -> Check:
@@ -248,7 +233,7 @@ def _apart_from_x(z: Tensor, x: Tensor, share: Tensor) -> Check:
         seen.measured,
         seen.allowed,
         right if seen.holds else wrong,
-        reason=TOLERANCES["law"].reason,
+        reason=_law(f"z along x_t is N(0, 1), shared among {len(z)} steps and their sum"),
     )
 
 
@@ -258,50 +243,69 @@ def _pictures(steps: Steps, chosen: Setting) -> Iterator[Check]:
     end = steps.level.at(torch.tensor([len(run.t) - 1]))
     last = oracle.step_mean(run.out[-1:], run.x[-1:], end, chosen)[0]
     sigma = float(oracle.sigma(end, chosen))
+    out, x = run.out[-1:].abs(), run.x[-1:].abs()
+    bound = mean_bound(oracle, -out, x, None, end, chosen)[0] + rounding(last)
     if sigma > 0:  # noise is looked for
         yield _noisy_pictures(run.result.to(F64), last, sigma)
     elif run.result.dtype == torch.uint8:
-        yield from _bytes(run, last, oracle)
+        yield from _bytes(run, last, bound, oracle)
     else:
-        yield _floats(run.result.to(F64), last, end)
+        yield _floats(run.result.to(F64), last, bound)
 
 
 def _noisy_pictures(got: Tensor, last: Tensor, sigma: float) -> Check:
-    spreads = [float((got - last).std()), float((2 * got - 1 - last).std())]
+    """The noise of the last step, in pictures as they are or in [0, 1]: one of the two fits."""
+    seen = [moments((form - last) / sigma)["std"] for form in (got, 2 * got - 1)]
+    best = min(seen, key=lambda std: abs(std.value - 1))
     return within(
         "sampling/loop/pictures",
-        min(abs(spread / sigma - 1) for spread in spreads),
-        of_a_step(last.numel()),
-        f"the result is {min(spreads):.3g} away from the last step's mean, should be {sigma:.3g}",
+        abs(best.value - 1),
+        best.allowed(),
+        f"the result is {sigma * best.value:.3g} away from the last step's mean, should be "
+        f"{sigma:.3g}",
+        reason=best.reason(),
     )
 
 
-def _bytes(run: Run, last: Tensor, oracle: Oracle) -> Iterator[Check]:
-    """(x + 1) * 127.5, rounded and clamped, or made as the oracle's `codec` says."""
-    codec, grey = oracle.loop.codec, (last + 1) * 127.5
-    clamped = grey.clamp(0, 255)
-    made = {"round": clamped.round(), "floor": clamped.floor(), "wrap": grey.round() % 256}
+def _bytes(run: Run, last: Tensor, bound: Tensor, oracle: Oracle) -> Iterator[Check]:
+    """(x + 1) * 127.5, rounded and clamped, or made as the oracle's `codec` says.
+
+    Where float32 may carry a value over a tie, the bytes on both sides are right.
+    """
+    codec = oracle.loop.codec
     if run.far is not None:
-        white, black = (float(v.float().mean()) for v in (run.far[..., :4], run.far[..., 4:]))
+        white, black = (v.float() for v in (run.far[..., :4], run.far[..., 4:]))
+        clamped = bool((white >= 255 - ONE_LEVEL).all()) and bool((black <= ONE_LEVEL).all())
         yield yes_no(
             "sampling/loop/clamp",
-            (not (white > 250 and black < 5)) == (codec == "wrap"),
+            clamped == (codec != "wrap"),
             "values outside [-1, 1] become white and black",
-            f"brighter than white becomes {white:.0f}, darker than black {black:.0f}",
+            f"brighter than white becomes {white.mean():.0f}, darker than black {black.mean():.0f}",
         )
-    off = float(((run.result.to(F64) - made[codec]).abs() > 0.5).double().mean())
+    made = [_grey(x, codec) for x in (last - bound, last, last + bound)]
+    wrong = int((torch.stack(made) != run.result.to(F64)).all(dim=0).sum())
     yield yes_no(
         "sampling/loop/pictures",
-        off < 0.01,
+        wrong == 0,
         "the bytes are those of the last step",
-        f"{off:.0%} of the bytes are not (x + 1) * 127.5, rounded and clamped",
-        measured=off,
-        allowed=0.01,
-        reason="ties and float32 rounding",
+        f"{wrong} of {last.numel()} bytes are not (x + 1) * 127.5, rounded and clamped",
+        measured=float(wrong),
+        allowed=0.0,
+        reason="float32 rounding of the last step decides ties alone",
     )
 
 
-def _floats(got: Tensor, last: Tensor, end: Level) -> Check:
+def _grey(x: Tensor, codec: str) -> Tensor:
+    """Bytes of pictures in [-1, 1], as float64."""
+    grey = (x + 1) * 127.5
+    if codec == "wrap":
+        return grey.round() % 256
+    grey = grey.clamp(0, 255)
+    return grey.round() if codec == "round" else grey.floor()
+
+
+def _floats(got: Tensor, last: Tensor, bound: Tensor) -> Check:
+    """The result in the form that fits best."""
     unit = (last + 1) / 2
     forms = {
         "as it is": last,
@@ -309,17 +313,15 @@ def _floats(got: Tensor, last: Tensor, end: Level) -> Check:
         "in [0, 1]": unit.clamp(0, 1),
         "in [0, 1], not clamped": unit,
     }
-    away = {name: float((got - value).abs().max()) for name, value in forms.items()}
-    best = min(away, key=lambda name: away[name])
-    # beta and 1 - alpha-bar may be rounded each by itself
-    allowed = 1e-4 + float(rounding(last.abs().max()) / (1 - end.alpha_bar).min())
+    seen = {name: deviation(got, form, bound) for name, form in forms.items()}
+    best = min(seen, key=lambda name: float((got - forms[name]).abs().max()))
+    status, _, _, off, allowed = seen[best]
     return yes_no(
         "sampling/loop/pictures",
-        away[best] < allowed,
+        status != "differs",
         f"the result is the last step, {best}",
-        f"the result is {away[best]:.3g} away from the last step's mean: noise or a step at the "
-        "end",
-        measured=away[best],
+        f"the result is {off:.3g} away from the last step's mean: noise or a step at the end",
+        measured=off,
         allowed=allowed,
-        reason="float32 rounding of one step",
+        reason=TOLERANCES["coefficient"].reason,
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, guarded
-from compare.measure.noise_law import law_of_step
+from compare.measure.draw import law_of_step
 from compare.measure.probe import SEED, Probe, probe, some_steps
 from compare.measure.step import chain, level_of, loud, noise_row, strided, where_t
 from compare.measure.tolerances import propagated

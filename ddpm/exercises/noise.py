@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compare.measure.law import distance_to_normal, normal_bound
+from compare.measure.law import distance_to_normal, normal_bound, of_distance
 from compare.measure.tolerances import RATE
 from compare.oracle import Oracle
 from ddpm.exercises.exercise import Arguments, Exercise, Function, wrong_formulas
@@ -85,8 +85,7 @@ def _unlike_fresh_noise(first: Tensor, second: Tensor) -> tuple[str, str] | None
         return "gives all images of the batch the same z", "62"
     if bool((z[0] == z[0, :, :1, :1]).all()):
         return "gives all pixels of a channel the same z", "62-channel"
-    distance, allowed = distance_to_normal(z, RATE / LOOKS)
-    if distance > allowed:
+    if distance_to_normal(z) > of_distance(z.numel(), RATE / LOOKS):
         least, most = float(z.min()), float(z.max())
         uniform = {True: "63", False: "63-centred"}[least >= 0] if most <= 1 and least >= -1 else ""
         return f"gives z between {least:.3g} and {most:.3g} that is not N(0, 1)", uniform

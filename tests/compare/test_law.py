@@ -15,13 +15,48 @@ def test_the_normal_bound_is_the_quantile(rate: float) -> None:
 
 
 @pytest.mark.parametrize("rate", RATES)
-@pytest.mark.parametrize("n", [4, 100, 8192, 4_000_000])
-def test_the_chi_square_bounds_hold_and_are_not_wide(n: int, rate: float) -> None:
+@pytest.mark.parametrize("n", [1, 4, 100, 8192, 4_000_000])
+def test_the_chi_square_bounds_are_the_quantiles(n: int, rate: float) -> None:
     low, high = laws.chi_square_bounds(n, rate)
-    below = stats.chi2.cdf(n * low, n) if low > 0 else 0.0
-    assert below + stats.chi2.sf(n * high, n) <= rate
-    exact = stats.chi2.isf(rate / 2, n) / n
-    assert high - 1 < 2.2 * (exact - 1)
+    assert high == pytest.approx(stats.chi2.isf(rate / 2, n) / n, rel=1e-9)
+    assert low == pytest.approx(stats.chi2.ppf(rate / 2, n) / n, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("n", [4, 100, 8192, 1_048_576])
+def test_mean_std_and_angle_are_beyond_their_bounds_no_more_often(n: int, rate: float) -> None:
+    assert 2 * stats.norm.sf(laws.of_mean(n, rate), scale=n**-0.5) == pytest.approx(rate)
+    off = laws.of_std(n, rate)
+    below = stats.chi2.cdf((n - 1) * max(1 - off, 0) ** 2, n - 1)
+    assert below + stats.chi2.sf((n - 1) * (1 + off) ** 2, n - 1) <= rate * (1 + 1e-6)
+    angle = stats.beta.sf(laws.of_cosine(n, rate) ** 2, 0.5, (n - 1) / 2)
+    assert angle <= (rate if rate < 0.05 else 1.3 * rate)  # below two standard errors it is no law
+
+
+def test_the_std_of_one_number_says_nothing() -> None:
+    assert laws.of_std(1, 0.05) == float("inf")
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("shift", [0.0, 0.6, 3.0])
+def test_a_mean_of_squares_is_beyond_its_bound_no_more_often(shift: float, rate: float) -> None:
+    """All alike they are chi-square, not central; at a small rate the bound is little wider."""
+    n, mean = 6144, 1 + shift**2
+    off = laws.of_squares(torch.ones(32), torch.full((32,), shift), n // 32, rate)
+    law = stats.ncx2(n, n * shift**2) if shift else stats.chi2(n)
+    assert law.cdf(n * (mean - off)) + law.sf(n * (mean + off)) <= rate
+    wider = 1.5 if rate > 0.01 else 1.25
+    assert off < wider * (law.isf(rate / 2) / n - mean)
+
+
+def test_a_mean_of_unlike_squares_is_beyond_its_bound_no_more_often() -> None:
+    generator, trials, rate = torch.Generator().manual_seed(6), 4000, 0.05
+    scale, shift = torch.rand(2, 16, generator=generator, dtype=torch.float64)
+    z = torch.randn(trials, 16, 12, generator=generator, dtype=torch.float64)
+    means = (scale[:, None] * z + shift[:, None]).square().mean(dim=(1, 2))
+    off = (means - (scale**2 + shift**2).mean()).abs()
+    alarms = int((off > laws.of_squares(scale, shift, 12, rate)).sum())
+    assert 0 < alarms <= stats.binom.isf(1e-6, trials, rate)
 
 
 @pytest.mark.parametrize("rate", RATES)
@@ -49,9 +84,11 @@ def test_ties_are_counted_as_scipy_counts_them() -> None:
 @pytest.mark.parametrize("rate", RATES)
 def test_the_distance_to_the_normal_law(rate: float) -> None:
     z = torch.randn(1000, generator=torch.Generator().manual_seed(2)) * 1.1
-    measured, allowed = laws.distance_to_normal(z, rate)
+    measured, allowed = laws.distance_to_normal(z), laws.of_distance(1000, rate)
     assert measured == pytest.approx(stats.kstest(z.double().numpy(), "norm").statistic, abs=1e-9)
     assert stats.kstwo.sf(allowed, 1000) <= rate
+    two = laws.kolmogorov_smirnov(z[None], z[None], rate)[1]
+    assert two == pytest.approx(laws.of_distance(500, rate))
 
 
 def test_pairs_have_the_energy_distance_as_their_mean() -> None:

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from compare import Adapter
+from compare.candidate.spy import sample_of
 from compare.candidate.subject import Subject
-from compare.oracle import Oracle
+from compare.oracle import Oracle, Setting
 from compare.stages.loop import judge_loop
 from compare.verdict import conventions
 from compare.verdict.judge import judge
@@ -108,3 +109,19 @@ def implicit(direction: Callable[[float, float], float]) -> Adapter:
 def test_a_loop_of_ddim_is_named_by_its_own_mistakes(direction, bugs) -> None:
     report = judge(implicit(direction), "quick", 0, beside=False)
     assert [d.bug for d in report.diagnoses] == bugs, str(report)
+
+
+def test_a_single_wrong_byte_is_found() -> None:
+    setting = Setting(num_train_timesteps=60, beta_end=0.3)
+    inside = sample_of(Oracle(), setting, uint8=True)
+
+    def sample(model, shape, generator):
+        pictures = inside(model, shape, generator)
+        pictures[31:, 0, 0, 0] ^= 1  # of the large batch
+        return pictures
+
+    wrong = Adapter(alpha_bar=lambda: Oracle().alpha_bar(setting), sample=sample)
+    report = judge(wrong, "quick", 0, beside=False)
+    failed = [c for c in report.checks if not c.passed]
+    assert [c.id for c in failed] == ["sampling/loop/pictures"], str(report)
+    assert failed[0].message.startswith("1 of 4096 bytes are not ")

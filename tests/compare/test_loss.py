@@ -153,3 +153,50 @@ def test_the_last_t_is_missed_by_who_counts_from_1() -> None:
         return (model(a.sqrt() * x_0 + (1 - a).sqrt() * eps, t) - eps).square().mean()
 
     assert [d.bug for d in judged(loss).diagnoses] == ["20"]
+
+
+def failing(loss, seed: int = 0) -> set[str]:
+    adapter = Adapter(alpha_bar=lambda: ALPHA_BAR, loss=loss)
+    report = judge(adapter, "quick", seed, beside=False)
+    return {check.id for check in report.checks if not check.passed}
+
+
+@pytest.mark.parametrize("factor", [0.97, 1.03])
+def test_noise_that_is_three_per_cent_off_is_found_in_every_third_of_t(factor: float) -> None:
+    loss = written(draw=lambda shape, g: factor * torch.randn(shape, generator=g))
+    thirds = {f"loss/noise/std-{third}" for third in ("lower", "middle", "upper")}
+    assert thirds <= failing(loss)
+
+
+def test_a_loss_that_is_three_per_cent_too_large_is_found() -> None:
+    assert failing(written(weigh=lambda square: 1.03 * square.mean())) == {"loss/zero"}
+
+
+def min_snr(square: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    weight = (5 * (1 - ALPHA_BAR[t]) / ALPHA_BAR[t]).clamp(max=1)
+    return (weight * square.mean(dim=(1, 2, 3))).mean()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_right_weight_is_never_taken_for_one_that_is_shared(seed: int) -> None:
+    """Most t have the same weight, 1: two images say little, those of extreme t do."""
+
+    def loss(model, x_0, generator):
+        t = torch.randint(0, T, (len(x_0),), generator=generator)
+        eps = torch.randn(x_0.shape, generator=generator)
+        a = ALPHA_BAR[t][:, None, None, None]
+        return min_snr((model(a.sqrt() * x_0 + (1 - a).sqrt() * eps, t) - eps).square(), t)
+
+    assert failing(loss, seed) == set()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_model_that_is_given_half_precision_is_no_fault(dtype: torch.dtype) -> None:
+    def loss(model, x_0, generator):
+        t = torch.randint(0, T, (len(x_0),), generator=generator)
+        eps = torch.randn(x_0.shape, generator=generator)
+        a = ALPHA_BAR[t][:, None, None, None]
+        x_t = (a.sqrt() * x_0 + (1 - a).sqrt() * eps).to(dtype)
+        return (model(x_t, t).float() - eps).square().mean()
+
+    assert failing(loss) == set()

@@ -54,7 +54,7 @@ def test_a_right_loop_passes() -> None:
         ("46", lambda x, e, t: x / (1 - BETA[t]).sqrt() - BETA[t] / (1 - ALPHA_BAR[t]).sqrt() * e),
         ("45-none", lambda x, e, t: eps_form(x, e, t) * (1 - BETA[t]).sqrt()),
     ],
-)  # fmt: skip
+)
 def test_a_mean_that_no_std_shows_is_named(bug: str, mean: Callable[..., Tensor]) -> None:
     report = judge(loop(mean), "quick", 0, beside=False)
     assert [d.bug for d in report.diagnoses] == [bug], str(report)

@@ -8,8 +8,9 @@ import torch
 from compare.candidate.from_oracle import scheduler
 from compare.candidate.spy import CENTRE, SPREAD, exact_denoiser
 from compare.candidate.subject import Subject
+from compare.measure.chain_end import at_the_end
 from compare.measure.chains import IMAGES
-from compare.measure.noise import RIGHT, at_the_end
+from compare.measure.noise import RIGHT
 from compare.oracle import Oracle, Setting
 from compare.stages.sampling import affine_denoiser, checks, marginals
 from compare.verdict.judge import judge
@@ -244,8 +245,12 @@ def images(seed: int, shift: float = 0.0, lost: float = 0.5, mates: float = 0.0)
     return torch.cat([CENTRE + 0.6 * (z[:half] + shift), 0.7 * sign + 0.3 * z[half:]]).clamp(-1, 1)
 
 
-FAULTS = {"moments": {"shift": 0.3}, "energy": {"lost": 1.0}, "projections": {"lost": 0.75},
-          "neighbours": {"mates": 0.5}}  # fmt: skip
+FAULTS = {
+    "moments": {"shift": 0.3},
+    "energy": {"lost": 1.0},
+    "projections": {"lost": 0.75},
+    "neighbours": {"mates": 0.5},
+}
 
 
 @pytest.mark.parametrize("what", FAULTS)
@@ -272,8 +277,14 @@ def test_ddim_is_walked_with_noise_and_without() -> None:
 def test_full_walks_more_than_quick() -> None:
     ids = {}
     for level in ("quick", "full"):
-        report = judge(scheduler(Oracle()), level, 0, only="sampling", beside=False,
-                       base=replace(SHORT, num_train_timesteps=60, beta_end=0.3))  # fmt: skip
+        report = judge(
+            scheduler(Oracle()),
+            level,
+            0,
+            only="sampling",
+            beside=False,
+            base=replace(SHORT, num_train_timesteps=60, beta_end=0.3),
+        )
         assert report.passed, str(report)
         ids[level] = {c.id for c in report.checks}
     assert ids["quick"] < ids["full"]

@@ -14,9 +14,10 @@ RIGHT = Oracle()
 
 
 @pytest.mark.parametrize(
-    ("t", "stride"), [(1, 1), (500, 1), (999, 1), (20, 20), (980, 20)],
+    ("t", "stride"),
+    [(1, 1), (500, 1), (999, 1), (20, 20), (980, 20)],
     ids=lambda value: str(value),
-)  # fmt: skip
+)
 def test_one_per_cent_of_one_std_is_found(t: int, stride: int) -> None:
     """At a single t of the chain of 1000 steps, or of that of 50 (stride 20) alone."""
 
