@@ -2,6 +2,9 @@
 
 import sys
 
-from ddpm.cli import main
+from compare.cli import add_arguments, main
+from workbench.parser import Parser
 
-sys.exit(main(["compare", *sys.argv[1:]]))
+parser = Parser(prog="ddpm compare", description="Which formula is wrong?")
+add_arguments(parser)
+sys.exit(main(parser.parse_args()))

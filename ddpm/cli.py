@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ddpm import figures, sample, train
-from ddpm.options import Parser
 from workbench.backends import import_ours
+from workbench.parser import Parser
 
 EXAMPLES = {
     "ddpm": """examples:
