@@ -194,3 +194,13 @@ def test_what_follows_from_a_wrong_table_is_no_failure_of_its_own() -> None:
     assert follows
     assert all(c.stage == "forward" and c.passed for c in follows)
     assert report.diagnoses[0].bug == "7"
+
+
+@pytest.mark.parametrize("only", ["mean", "schedule", "timesteps"])
+def test_the_curves_are_those_of_the_whole_judgement_whatever_is_asked_for(only: str) -> None:
+    """What is drawn for one stage alone is asked for, not left behind by another stage."""
+    report = judge("scratch:DDPMScheduler", "quick", 0, only=only)
+    s_t = report.curves["s_t: noise"]
+    assert set(s_t) == {"oracle", "scratch", "diffusers"}
+    for drawn in (s_t["scratch"], s_t["diffusers"]):
+        assert drawn == pytest.approx(s_t["oracle"], rel=1e-3, abs=1e-9)
