@@ -1,9 +1,10 @@
 """What each part of a network is given and makes, and the first that departs from another's."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -97,15 +98,10 @@ def record(
 
     hooks = []
     for name, module in network.named_modules():
-        if names is not None and name not in names:
-            continue
-        hooks += [
-            module.register_forward_pre_hook(
-                lambda _, args, kwargs, name=name: before(name, args, kwargs),
-                with_kwargs=True,
-            ),
-            module.register_forward_hook(lambda _, args, out, name=name: after(name, out)),
-        ]
+        if names is None or name in names:
+            start, end = partial(_starts, before, name), partial(_ends, after, name)
+            hooks.append(module.register_forward_pre_hook(start, with_kwargs=True))
+            hooks.append(module.register_forward_hook(end))
     try:
         torch.default_generator.manual_seed(seed)
         network(**arguments)
@@ -113,6 +109,14 @@ def record(
         for hook in hooks:
             hook.remove()
     return calls
+
+
+def _starts(tell: Callable[..., None], name: str, module: nn.Module, args: Any, kw: Any) -> None:
+    tell(name, args, kw)
+
+
+def _ends(tell: Callable[..., None], name: str, module: nn.Module, args: Any, out: Any) -> None:
+    tell(name, out)
 
 
 def apart(one: Tensor, other: Tensor) -> float:

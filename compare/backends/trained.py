@@ -90,17 +90,8 @@ def train(config: "RunConfig", data: "Dataset") -> Trained:
     rounding = FACTOR * UNIT * len(losses)
     allowed = {name: b + rounding * largest[name] for name, b in bound.items()}
     averaged = {name: w.double() for name, w in state.ema.average.items()}
-    return Trained(
-        start,
-        weights,
-        largest,
-        allowed,
-        averaged,
-        average,
-        torch.stack(losses),
-        modes,
-        state,
-    )
+    lost = torch.stack(losses)
+    return Trained(start, weights, largest, allowed, averaged, average, lost, modes, state)
 
 
 def weights_of(network: nn.Module) -> dict[str, Tensor]:

@@ -58,6 +58,15 @@ def judge_trainer(prefix: str, run: Trained) -> Iterator[Check]:
     yield same_weights(f"training/{prefix}trains-on", "a weight after sampling", after, raw, {})
 
 
+class _WithBuffer(nn.Module):
+    """A model with a weight, and with a schedule in a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+        self.register_buffer("alphas_cumprod", torch.tensor([0.9, 0.5, 0.1]))
+
+
 def judge_average(prefix: str, average: Callable[[nn.Module, float], Averages]) -> Iterator[Check]:
     """An exponential moving average: it averages weights, leaves buffers, and gives back.
 
@@ -65,14 +74,7 @@ def judge_average(prefix: str, average: Callable[[nn.Module, float], Averages]) 
         prefix: of their names.
         average: makes one of a model and a decay.
     """
-
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.tensor([1.0, -2.0]))
-            self.register_buffer("alphas_cumprod", torch.tensor([0.9, 0.5, 0.1]))
-
-    model = Model()
+    model = _WithBuffer()
     averages = average(model, 0.5)
     with torch.no_grad():
         model.weight.add_(4)

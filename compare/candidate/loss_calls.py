@@ -82,11 +82,9 @@ def look(subject: Subject, table: Tensor, calls: int) -> Seen:
     for seed in range(200, 204):
         value, t = perfect(seed)
         rows = (0, int(t.argmin()), int(t.argmax()))
-        costs, added = zip(
-            *(_spoiled(subject, table, base, x_0, i, seed) for i in rows), strict=True
-        )
-        spoiled.append([cost / max(part, 1e-12) for cost, part in zip(costs, added, strict=True)])
-        adds = adds and all(cost != value for cost in costs)
+        pairs = [_spoiled(subject, table, base, x_0, i, seed) for i in rows]
+        spoiled.append([cost / max(part, 1e-12) for cost, part in pairs])
+        adds = adds and all(cost != value for cost, _ in pairs)
     return Seen(
         perfect=sum(value for value, _ in perfects) / len(perfects),
         perfect_t=torch.cat([t for _, t in perfects]),

@@ -96,7 +96,7 @@ def entry(
         place: where what is wrong stands.
         also: {another place: what stands there too}.
         made: makes what stands at `place` of the function; without it, the function itself does.
-        right: as in `Mistake`; without it, the oracle's function at `place`.
+        right: as in `Mistake`; if None, the oracle's function at `place`.
     """
 
     def build(function: Callable[..., Any]) -> Mistake:

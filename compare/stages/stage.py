@@ -20,7 +20,9 @@ class Stage:
 
     - it asks the subject only, whose answers are kept: what a check says does not depend on which
       checks were read before it, nor does a second reading call the candidate again;
-    - it judges given the candidate's own earlier stages, and lets `Check.pure` say what follows;
+    - it judges against the oracle that it is given, never absolutely: read with the oracle of a
+      mistake, it holds for a candidate with that mistake, or nothing would be named;
+    - it judges given the candidate's own earlier stages, and lets `Check.whole` say what follows;
     - what cannot be computed is yielded as `error` or `differs`, and the checks after it still come
       (`guarded`): an exception would end the generator for good;
     - no context (no_grad, fork_rng, catch_warnings) is open across a `yield`;

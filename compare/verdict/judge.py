@@ -80,14 +80,18 @@ def judge(
                     _beside(report, subject, itself, both)
                 report.checks += failed
         report = _trusted(report, before)
+    _finish(report, only, command)
+    report.seconds = time.perf_counter() - began
+    return report
+
+
+def _finish(report: Report, only: str | None, command: str) -> None:
+    """Leaves the one check that is asked for, and says how each is run alone."""
     if only is not None and "/" in only:
         _choose(report, only)
     if command:
-        report.checks = [
-            replace(c, repro=f"{command} --only {shlex.quote(c.id)}") for c in report.checks
-        ]
-    report.seconds = time.perf_counter() - began
-    return report
+        alone = [f"{command} --only {shlex.quote(check.id)}" for check in report.checks]
+        report.checks = [replace(c, repro=r) for c, r in zip(report.checks, alone, strict=True)]
 
 
 def _judged(report: Report, subject: Subject, only: str | None, progress: Progress | None) -> None:
