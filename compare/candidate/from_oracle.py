@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from compare.candidate.load import Adapter
-from compare.candidate.spy import loss_of, sample_of
+from compare.candidate.spy import per_image
 from compare.mistakes import Mistake
-from compare.oracle import F64, Level, Oracle, Setting
+from compare.oracle import F64, Inputs, Level, Oracle, Setting
 from compare.oracle import timesteps as right_timesteps
+from compare.oracle.algorithms import NORMAL, TARGETS
 
 
 @dataclass
@@ -171,3 +172,75 @@ def mutant(mistake: Mistake, setting: Setting) -> Any:
         return Adapter(loss=loss_of(oracle, setting), **shared)
     n = 20 if only == "strided" else None
     return Adapter(sample=sample_of(oracle, setting, n, only == "uint8"), **shared)
+
+
+def sample_of(oracle: Oracle, setting: Setting, n: int | None = None, uint8: bool = False) -> Any:
+    """A sampling loop over an oracle's formulas, right or with its mistake."""
+    table, T, loop = oracle.alpha_bar(setting), setting.num_train_timesteps, oracle.loop
+    exact, unit = oracle.timesteps(setting, n or T)
+    visited = (exact.to(F64) / unit).round().long().tolist()
+    following = dict(zip(visited, [*visited[1:], -1], strict=True))
+    visited = [t for t in visited if t >= loop.stops_at]
+    if not loop.falls:
+        visited = visited[::-1]
+
+    def normal(shape: Any, generator: Any) -> Tensor:
+        if not isinstance(generator, list):
+            return oracle.draw(shape, generator, torch.float32)
+        if not loop.own_streams:
+            return oracle.draw(shape, generator[0], torch.float32)
+        each = (1, *shape[1:])
+        return torch.cat([oracle.draw(each, g, torch.float32) for g in generator])
+
+    def sample(model: nn.Module, shape: Any, generator: Any) -> Tensor:
+        training = model.training
+        if loop.evaluates:
+            model.eval()
+        x = normal(shape, generator)
+        if loop.start is not NORMAL:
+            x = loop.start.draw(shape, generator=generator)
+        memory = None
+        for i, t in enumerate(visited):
+            told = t if loop.tells == "t" else i
+            out = model(x, torch.full((shape[0],), told)).to(F64)
+            at = torch.full((shape[0], 1, 1, 1), t)
+            prev = oracle.previous(torch.full_like(at, following[t]), at, len(following), setting)
+            level = oracle.level(table, at, prev, setting)
+            stream = _reseeded(generator) if loop.reseeds else generator
+            z = normal(shape, stream).to(F64) if following[t] >= 0 else torch.zeros(())
+            given = Inputs(out, x.to(F64), level, setting, memory=memory)
+            x, memory = oracle.step(given, z).float(), oracle.keep(given)
+        model.train(training)
+        return loop.codec(x).to(torch.uint8) if uint8 else x
+
+    return sample
+
+
+def _reseeded(generator: Any) -> Any:
+    if isinstance(generator, list):
+        return [torch.Generator().manual_seed(3) for _ in generator]
+    return torch.Generator().manual_seed(3)
+
+
+def loss_of(oracle: Oracle, setting: Setting) -> Any:
+    """A training loss over an oracle's formulas, right or with its mistake."""
+    table, T, how = oracle.alpha_bar(setting), setting.num_train_timesteps, oracle.loss
+    weights = (how.target or TARGETS[setting.prediction_type])(table)
+
+    def loss(model: nn.Module, x_0: Tensor, generator: torch.Generator) -> Tensor:
+        b = len(x_0)
+        count = b if how.per_image else 1
+        t = torch.randint(how.low, T - how.high, (count,), generator=generator).expand(b)
+        noise = how.noise.draw(x_0.shape, generator=generator)
+        seen = how.scale * x_0 + how.shift
+        x_t = oracle.add_noise(seen, noise, table, t)
+        if how.redrawn:
+            noise = torch.randn(x_0.shape, generator=generator)
+        of_noise, of_image = (per_image(part[t], x_0).to(x_0.dtype) for part in weights)
+        error = model(x_t, t) - (of_noise * noise + of_image * seen)
+        if how.crossed:  # the weight min(SNR, 5) / SNR
+            weight = (5 * (1 - table[t]) / table[t]).clamp(max=1).float()
+            return (weight.reshape(-1, 1) * error.square().mean(dim=(1, 2, 3))).mean()
+        return how.reduce(error)
+
+    return loss

@@ -6,8 +6,14 @@ mode, at that t (Ho et al. algorithm 2); pictures are rounded and clamped.
 
 from functools import partial
 
+import torch
+from torch import Tensor
+
 from compare.mistakes.entry import answer, entry
 from compare.oracle import Loop
+from compare.oracle.algorithms import Law
+
+UNIFORM = Law(torch.rand, 0.5, 12**-0.5)  # in [0, 1)
 
 mistake = partial(
     entry,
@@ -38,7 +44,7 @@ def generator_made_again_in_the_loop() -> Loop:
 )
 def uniform_start() -> Loop:
     """x_T is uniform (rand), should be normal (randn)"""
-    return Loop(start="uniform")
+    return Loop(start=UNIFORM)
 
 
 @mistake(
@@ -50,7 +56,11 @@ def uniform_start() -> Loop:
 )
 def pictures_cut_off() -> Loop:
     """pictures are cut off to integers, not rounded: half a grey level darker"""
-    return Loop(codec="floor")
+
+    def codec(x: Tensor) -> Tensor:
+        return ((x + 1) * 127.5).clamp(0, 255).floor()
+
+    return Loop(codec=codec)
 
 
 @mistake(
@@ -62,7 +72,11 @@ def pictures_cut_off() -> Loop:
 )
 def pictures_not_clamped() -> Loop:
     """pictures are not clamped before they become bytes: 256 wraps to 0"""
-    return Loop(codec="wrap")
+
+    def codec(x: Tensor) -> Tensor:
+        return ((x + 1) * 127.5).round() % 256
+
+    return Loop(codec=codec)
 
 
 @mistake(

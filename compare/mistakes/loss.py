@@ -7,8 +7,13 @@ target of a model of v: sqrt(ab) noise - sqrt(1-ab) x_0 (Salimans & Ho, section 
 
 from functools import partial
 
+import torch
+from torch import Tensor
+
 from compare.mistakes.entry import answer, entry
+from compare.mistakes.loop import UNIFORM
 from compare.oracle import Loss
+from compare.oracle.algorithms import TARGETS
 
 mistake = partial(
     entry,
@@ -28,7 +33,7 @@ mistake = partial(
 )
 def uniform_noise_in_the_loss() -> Loss:
     """the noise is uniform in [0, 1) (rand), should be normal (randn)"""
-    return Loss(noise="uniform")
+    return Loss(noise=UNIFORM)
 
 
 @mistake(
@@ -104,7 +109,7 @@ def weights_of_other_images() -> Loss:
 )
 def x_0_as_target() -> Loss:
     """the target is x_0 although the model predicts the noise"""
-    return Loss(target="sample")
+    return Loss(target=TARGETS["sample"])
 
 
 @mistake(
@@ -117,7 +122,7 @@ def x_0_as_target() -> Loss:
 )
 def noise_as_target() -> Loss:
     """the target is the noise although the model predicts something else"""
-    return Loss(target="epsilon")
+    return Loss(target=TARGETS["epsilon"])
 
 
 @mistake(
@@ -130,7 +135,11 @@ def noise_as_target() -> Loss:
 )
 def minus_noise_as_target() -> Loss:
     """the target is minus the noise: output and noise are added before they are squared"""
-    return Loss(target="minus")
+
+    def target(alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+        return -torch.ones_like(alpha_bar), torch.zeros_like(alpha_bar)
+
+    return Loss(target=target)
 
 
 @mistake(
@@ -142,7 +151,11 @@ def minus_noise_as_target() -> Loss:
 )
 def velocity_target_with_plus() -> Loss:
     """in the velocity target x_0 is added, should be subtracted (Salimans & Ho, section 4)"""
-    return Loss(target="v_sum")
+
+    def target(alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+        return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+    return Loss(target=target)
 
 
 @mistake(
@@ -154,7 +167,11 @@ def velocity_target_with_plus() -> Loss:
 )
 def minus_velocity_as_target() -> Loss:
     """the whole velocity target has the wrong sign (Salimans & Ho, section 4)"""
-    return Loss(target="v_minus")
+
+    def target(alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+        return -alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+    return Loss(target=target)
 
 
 @mistake(
@@ -167,7 +184,11 @@ def minus_velocity_as_target() -> Loss:
 def velocity_target_with_levels_swapped() -> Loss:
     """the loss swaps signal and noise level in its velocity target (Salimans & Ho, section
     4)"""
-    return Loss(target="v_swapped")
+
+    def target(alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+        return (1 - alpha_bar).sqrt(), -alpha_bar.sqrt()
+
+    return Loss(target=target)
 
 
 @mistake(
@@ -179,7 +200,7 @@ def velocity_target_with_levels_swapped() -> Loss:
 )
 def velocity_as_target() -> Loss:
     """the target is the velocity although the model predicts something else"""
-    return Loss(target="v_prediction")
+    return Loss(target=TARGETS["v_prediction"])
 
 
 @mistake(
@@ -191,7 +212,11 @@ def velocity_as_target() -> Loss:
 )
 def mean_before_the_square() -> Loss:
     """errors are averaged before they are squared, so that they cancel"""
-    return Loss(reduce="before")
+
+    def reduce(error: Tensor) -> Tensor:
+        return error.mean().square()
+
+    return Loss(reduce=reduce)
 
 
 @mistake(
@@ -203,7 +228,11 @@ def mean_before_the_square() -> Loss:
 )
 def loss_of_the_first_image() -> Loss:
     """the loss is that of the first image alone"""
-    return Loss(reduce="first")
+
+    def reduce(error: Tensor) -> Tensor:
+        return error[0].square().mean()
+
+    return Loss(reduce=reduce)
 
 
 @mistake(
@@ -216,7 +245,11 @@ def loss_of_the_first_image() -> Loss:
 )
 def loss_summed() -> Loss:
     """the loss is summed over the batch and its pixels, should be their mean"""
-    return Loss(reduce="sum")
+
+    def reduce(error: Tensor) -> Tensor:
+        return error.square().sum()
+
+    return Loss(reduce=reduce)
 
 
 @mistake(
@@ -228,7 +261,11 @@ def loss_summed() -> Loss:
 )
 def loss_summed_over_pixels() -> Loss:
     """the loss is summed over pixels, should be their mean"""
-    return Loss(reduce="batch")
+
+    def reduce(error: Tensor) -> Tensor:
+        return error.square().sum() / len(error)
+
+    return Loss(reduce=reduce)
 
 
 @mistake(

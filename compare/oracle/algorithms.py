@@ -1,6 +1,62 @@
 """What a sampling loop and a training loss do besides their formulas: Ho et al. algorithms 1, 2."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Of alpha-bars: what the noise and the image weigh in it.
+Target = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Law:
+    """How numbers are drawn, called as `torch.randn` is, and their mean and std."""
+
+    draw: Callable[..., Tensor]
+    mean: float
+    std: float
+
+    @property
+    def power(self) -> float:
+        """The mean square."""
+        return self.mean**2 + self.std**2
+
+
+NORMAL = Law(torch.randn, 0.0, 1.0)
+
+
+def noise_target(alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+    """The noise: Ho et al. eq. 14."""
+    return torch.ones_like(alpha_bar), torch.zeros_like(alpha_bar)
+
+
+def image_target(alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+    """The image x_0."""
+    return torch.zeros_like(alpha_bar), torch.ones_like(alpha_bar)
+
+
+def velocity_target(alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+    """sqrt(ab) noise - sqrt(1-ab) x_0: Salimans & Ho, section 4."""
+    return alpha_bar.sqrt(), -(1 - alpha_bar).sqrt()
+
+
+TARGETS: dict[str, Target] = {
+    "epsilon": noise_target,
+    "sample": image_target,
+    "v_prediction": velocity_target,
+}
+
+
+def mean_square(error: Tensor) -> Tensor:
+    """One number of the errors (b, c, h, w) of a batch."""
+    return error.square().mean()
+
+
+def rounded_and_clamped(x: Tensor) -> Tensor:
+    """Whole numbers in 0..255, as floats, of pictures in [-1, 1]."""
+    return ((x + 1) * 127.5).round().clamp(0, 255)
 
 
 @dataclass(frozen=True)
@@ -12,20 +68,20 @@ class Loop:
         stops_at: the last t of the full chain.
         tells: what the model is told: `"t"`, or `"index"`, the position in the list.
         evaluates: the model is put into eval mode.
-        start: the law of x_T: `"normal"` or `"uniform"`.
+        start: the law of x_T.
         reseeds: every step draws the same z.
         own_streams: with one generator for each image, an image does not depend on the others.
-        codec: how pictures in [0, 255] are made: `"round"`, `"floor"`, or `"wrap"` (no clamp).
+        codec: makes whole numbers for bytes of pictures in [-1, 1].
     """
 
     falls: bool = True
     stops_at: int = 0
     tells: str = "t"
     evaluates: bool = True
-    start: str = "normal"
+    start: Law = NORMAL
     reseeds: bool = False
     own_streams: bool = True
-    codec: str = "round"
+    codec: Callable[[Tensor], Tensor] = rounded_and_clamped
 
 
 @dataclass(frozen=True)
@@ -33,27 +89,25 @@ class Loss:
     """What a training loss does (the role `loss`).
 
     Attributes:
-        noise: the law of the noise: `"normal"` or `"uniform"`.
+        noise: the law of the noise.
         redrawn: the target is other noise than that in x_t.
         per_image: every image has a t of its own.
         low, high: t is drawn from low..T-1-high.
         scale, shift: the model sees noise added to scale x_0 + shift.
-        reduce: `"mean"`, `"sum"`, `"batch"` (sum over pixels, mean over images), `"before"` (the
-            square of the mean error), or `"first"` (the first image alone).
-        target: what the output is compared with; None: what the model predicts. Besides the three
-            predictions: `"minus"` (-noise), `"v_sum"`, `"v_minus"`, `"v_swapped"`.
+        reduce: makes one number of the errors (b, c, h, w).
+        target: what the output is compared with; None: what the model predicts.
         crossed: weights of shape (b, 1) meet losses of shape (b,): every pair is averaged.
     """
 
-    noise: str = "normal"
+    noise: Law = NORMAL
     redrawn: bool = False
     per_image: bool = True
     low: int = 0
     high: int = 0
     scale: float = 1.0
     shift: float = 0.0
-    reduce: str = "mean"
-    target: str | None = None
+    reduce: Callable[[Tensor], Tensor] = mean_square
+    target: Target | None = None
     crossed: bool = False
 
 

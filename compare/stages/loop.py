@@ -107,8 +107,7 @@ def _ends(listed: list[int]) -> str:
 
 def _start(run: Run, oracle: Oracle) -> Check:
     """Mean and std of x_T; those of `rand` vary less than normal ones."""
-    uniform = oracle.loop.start == "uniform"
-    aims = {"mean": 0.5, "std": 12**-0.5} if uniform else {"mean": 0.0, "std": 1.0}
+    aims = {"mean": oracle.loop.start.mean, "std": oracle.loop.start.std}
     seen, rate = moments(run.x[0]), RATE / 2
     off = {name: abs(seen[name].value - aim) for name, aim in aims.items()}
     worst = max(aims, key=lambda name: off[name] / seen[name].allowed(rate))

@@ -22,6 +22,7 @@ from compare.measure.tolerances import (
     table_bound,
 )
 from compare.oracle import Oracle, Setting
+from compare.oracle.algorithms import TARGETS
 from compare.stages.stage import Stage
 
 BATCH, PIXELS = 32, 192  # of the images whose losses are known
@@ -45,7 +46,7 @@ class Rounding:
 
     def left(self, kind: str, table: Tensor) -> Tensor:
         """(T,) the mean square that is left of a perfect model's error."""
-        return (_parts(kind, table)[0] * self.noise).square() + (FACTOR * self.unit) ** 2
+        return (TARGETS[kind](table)[0] * self.noise).square() + (FACTOR * self.unit) ** 2
 
 
 def _rounding(seen: Seen, table: Tensor) -> Rounding:
@@ -159,9 +160,7 @@ def _noise(seen: Seen, inside: Inside, oracle: Oracle, rounding: Rounding) -> It
 
     The noise of `rand` varies less than normal noise.
     """
-    aims = {"mean": 0.0, "std": 1.0}
-    if oracle.loss.noise != "normal":
-        aims = {"mean": 0.5, "std": 12**-0.5}
+    aims = {"mean": oracle.loss.noise.mean, "std": oracle.loss.noise.std}
     exact = inside.is_range(oracle.loss.scale, oracle.loss.shift)
     share = rounding.noise[seen.x_t]
     if not exact:  # then the image is known by that range alone
@@ -196,27 +195,12 @@ def _root_mean_square(values: Tensor) -> float:
     return float(values.square().mean().sqrt())
 
 
-def _parts(kind: str, table: Tensor) -> tuple[Tensor, Tensor]:
-    """(T,) what noise and image weigh in what a model of this kind predicts."""
-    one, signal, level = torch.ones_like(table), table.sqrt(), (1 - table).sqrt()
-    parts = {
-        "epsilon": (one, 0 * one),
-        "sample": (0 * one, one),
-        "v_prediction": (signal, -level),
-        "minus": (-one, 0 * one),
-        "v_sum": (signal, level),
-        "v_minus": (-signal, level),
-        "v_swapped": (level, -signal),
-    }
-    return parts[kind]
-
-
 def _values(
     seen: Seen, inside: Inside, oracle: Oracle, setting: Setting, rounding: Rounding
 ) -> Iterator[Check]:
     """What known models cost: perfect, zero, wrong everywhere, wrong at one image."""
     table = oracle.alpha_bar(setting)
-    factor = {"sum": BATCH * PIXELS, "batch": PIXELS}.get(oracle.loss.reduce, 1)
+    factor = float(oracle.loss.reduce(torch.ones(BATCH, PIXELS)))
     left = rounding.left(setting.prediction_type, table)
     rounded = float(left[seen.perfect_t].mean())
     perfect, allowed = _perfect(seen, oracle, setting)
@@ -249,21 +233,20 @@ def _perfect(seen: Seen, oracle: Oracle, setting: Setting) -> tuple[float, float
     """The mean square of what a perfect model is off by at the t drawn, and its bound."""
     how, kind = oracle.loss, setting.prediction_type
     table = oracle.alpha_bar(setting)
-    (c_eps, c_x), (k_eps, k_x) = _parts(how.target or kind, table), _parts(kind, table)
+    (c_eps, c_x), (k_eps, k_x) = (how.target or TARGETS[kind])(table), TARGETS[kind](table)
     scale, shift = (c_eps - k_eps)[seen.perfect_t], (c_x - k_x)[seen.perfect_t] * HEIGHT
     if how.redrawn:
         scale, shift = 2**0.5 * c_eps[seen.perfect_t], 0 * shift
-    power = 1.0 if how.noise == "normal" else 1 / 3
-    mean = float((scale**2 * power + shift**2).mean())
+    mean = float((scale**2 * how.noise.power + shift**2).mean())
     return mean, laws.of_squares(scale, shift, PIXELS, RATE) if mean else 0.0
 
 
-def _zero(seen: Seen, oracle: Oracle, setting: Setting, factor: int, rounding: Rounding) -> Check:
+def _zero(seen: Seen, oracle: Oracle, setting: Setting, factor: float, rounding: Rounding) -> Check:
     """The mean square of the target at the t drawn, which is what a zero model is off by."""
-    parts = _parts(oracle.loss.target or setting.prediction_type, oracle.alpha_bar(setting))
+    how = oracle.loss
+    parts = (how.target or TARGETS[setting.prediction_type])(oracle.alpha_bar(setting))
     scale, shift = (part[seen.x_t] for part in (parts[0], parts[1] * HEIGHT))
-    power = 1.0 if oracle.loss.noise == "normal" else 1 / 3
-    zero = float((scale**2 * power + shift**2).mean())
+    zero = float((scale**2 * how.noise.power + shift**2).mean())
     allowed = laws.of_squares(scale, shift, PIXELS, RATE) + rounding.sums * zero
     off = abs(seen.zero / factor - zero)
     return yes_no(
@@ -277,20 +260,22 @@ def _zero(seen: Seen, oracle: Oracle, setting: Setting, factor: int, rounding: R
     )
 
 
-def _pixels(seen: Seen, oracle: Oracle, factor: int, rounded: float, rounding: Rounding) -> Check:
+def _pixels(seen: Seen, oracle: Oracle, factor: float, rounded: float, rounding: Rounding) -> Check:
     """Every pixel adds its own error: OFF everywhere costs as much as OFF and -OFF.
 
     What is left of a target that is off, r, adds 2 OFF mean(r) to one, 2 OFF mean(+-r) to the
     other, of OFF^2.
     """
     off, pixels = abs(seen.flat - seen.chequered), max(seen.flat, seen.chequered)
+    ones, signs = torch.ones(BATCH, PIXELS), torch.tensor([1.0, -1.0]).repeat(PIXELS // 2)
+    alike = bool(oracle.loss.reduce(ones) == oracle.loss.reduce(ones * signs))
     left = 2 * seen.perfect / factor / (BATCH * PIXELS)
     drawn = laws.normal_bound(RATE) * left**0.5
     # Of the 4 batches of `rounded` this is one, and r may be rounded the same way everywhere.
     allowed = pixels * (rounding.sums + 2 * (drawn + 2 * (4 * rounded) ** 0.5) / OFF)
     return yes_no(
         "loss/pixels",
-        (off <= allowed) == (oracle.loss.reduce != "before"),
+        (off <= allowed) == alike,
         "every pixel adds the size of its own error",
         f"errors of {OFF:.0f} at every pixel cost {seen.flat:.3g}, errors of {OFF:.0f} and "
         f"{-OFF:.0f} {seen.chequered:.3g}: they are averaged before they are squared",
@@ -303,9 +288,10 @@ def _pixels(seen: Seen, oracle: Oracle, factor: int, rounded: float, rounding: R
 def _images(seen: Seen, oracle: Oracle, weighted: bool, alike: float) -> Iterator[Check]:
     """Every image adds its own error, with its own weight."""
     how, rows = oracle.loss, seen.spoiled
+    alone = torch.eye(BATCH).unsqueeze(2)  # (batches, b, 1): each an error of one image
     yield yes_no(
         "loss/images",
-        seen.adds == (how.reduce != "first"),
+        seen.adds == all(float(how.reduce(row)) > 0 for row in alone),
         "every image adds to the loss",
         "an image of the batch adds nothing to the loss",
     )

@@ -273,16 +273,17 @@ def _bytes(run: Run, last: Tensor, bound: Tensor, oracle: Oracle) -> Iterator[Ch
     Where float32 may carry a value over a tie, the bytes on both sides are right.
     """
     codec = oracle.loop.codec
+    clamps = codec(torch.tensor([-2.0, 2.0])).tolist() == [0.0, 255.0]
     if run.far is not None:
         white, black = (v.float() for v in (run.far[..., :4], run.far[..., 4:]))
         clamped = bool((white >= 255 - ONE_LEVEL).all()) and bool((black <= ONE_LEVEL).all())
         yield yes_no(
             "sampling/loop/clamp",
-            clamped == (codec != "wrap"),
+            clamped == clamps,
             "values outside [-1, 1] become white and black",
             f"brighter than white becomes {white.mean():.0f}, darker than black {black.mean():.0f}",
         )
-    made = [_grey(x, codec) for x in (last - bound, last, last + bound)]
+    made = [codec(x) for x in (last - bound, last, last + bound)]
     wrong = int((torch.stack(made) != run.result.to(F64)).all(dim=0).sum())
     yield yes_no(
         "sampling/loop/pictures",
@@ -293,15 +294,6 @@ def _bytes(run: Run, last: Tensor, bound: Tensor, oracle: Oracle) -> Iterator[Ch
         allowed=0.0,
         reason="float32 rounding of the last step decides ties alone",
     )
-
-
-def _grey(x: Tensor, codec: str) -> Tensor:
-    """Bytes of pictures in [-1, 1], as float64."""
-    grey = (x + 1) * 127.5
-    if codec == "wrap":
-        return grey.round() % 256
-    grey = grey.clamp(0, 255)
-    return grey.round() if codec == "round" else grey.floor()
 
 
 def _floats(got: Tensor, last: Tensor, bound: Tensor) -> Check:

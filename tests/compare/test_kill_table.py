@@ -5,8 +5,7 @@ from kills import SHORT, judged, keep, row
 
 import compare.mistakes
 import compare.verdict.judge
-from compare.candidate.from_oracle import scheduler
-from compare.candidate.spy import loss_of, sample_of
+from compare.candidate.from_oracle import loss_of, sample_of, scheduler
 from compare.mistakes import ALL, BY_ID, MISTAKES, SEEN, Mistake
 from compare.oracle import Oracle, Setting
 from compare.verdict.diagnose import diagnose

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from compare import Adapter
-from compare.candidate.spy import sample_of
+from compare.candidate.from_oracle import sample_of
 from compare.candidate.subject import Subject
 from compare.oracle import Oracle, Setting
 from compare.stages.loop import judge_loop

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from compare import Adapter
-from compare.candidate.spy import loss_of
+from compare.candidate.from_oracle import loss_of
 from compare.oracle import Loss, Oracle, Setting
+from compare.oracle.algorithms import TARGETS
 from compare.verdict.judge import judge
 
 T = 80
@@ -122,7 +123,7 @@ def test_wrong_ones_are_found_and_blamed_on_the_loss(name):
 def test_every_pair_of_model_and_target_has_its_losses(kind, target):
     """What a perfect model's loss would be is known for wrong targets too, at the t drawn."""
     setting = Setting(num_train_timesteps=T, beta_end=0.15, prediction_type=kind)
-    oracle = replace(Oracle(), loss=Loss(target=target))
+    oracle = replace(Oracle(), loss=Loss(target=TARGETS[target]))
     adapter = Adapter(
         alpha_bar=lambda: Oracle().alpha_bar(setting),
         loss=loss_of(oracle, setting),

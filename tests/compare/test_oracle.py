@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from compare import oracle
-from compare.candidate.spy import sample_of
+from compare.candidate.from_oracle import sample_of
 from compare.oracle import F64, Inputs, Level, Oracle, Setting, samplers
 from compare.oracle.samplers.sampler import Sampler
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from compare.candidate.spy import Spy, exact_denoiser, exact_output, loss_of, sample_of
+from compare.candidate.from_oracle import loss_of, sample_of
+from compare.candidate.spy import Spy, exact_denoiser, exact_output
 from compare.oracle import F64, Oracle, Setting
 
 SHORT = Setting(num_train_timesteps=50, beta_end=0.2)

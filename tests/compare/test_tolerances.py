@@ -5,8 +5,7 @@ import re
 import pytest
 
 from compare import Adapter
-from compare.candidate.from_oracle import scheduler
-from compare.candidate.spy import loss_of, sample_of
+from compare.candidate.from_oracle import loss_of, sample_of, scheduler
 from compare.measure.tolerances import RATE, TOLERANCES, once_in
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
