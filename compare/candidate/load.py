@@ -12,7 +12,7 @@ import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ _OUR_FOLDERS = tuple(str(_ROOT / name) for name in OURS)
 
 @dataclass(frozen=True)
 class Adapter:
-    """Any of five roles, for code that is not a scheduler class.
+    """Any of these roles, for code that is not a scheduler class.
 
     A `step`, `sample` or `loss` without a parameter for the generator draws from the global state.
 
@@ -60,13 +60,17 @@ class Adapter:
     @property
     def roles(self) -> list[str]:
         """Names of the roles that are filled."""
-        names = ("alpha_bar", "add_noise", "step", "sample", "loss")
-        return [name for name in names if getattr(self, name) is not None]
+        return [name for name in ROLES if getattr(self, name) is not None]
 
     def with_generators(self) -> "Adapter":
         """The same, its `sample` and `loss` both called with a generator, which they may ignore."""
         sample, loss = (ignoring_generator(role) for role in (self.sample, self.loss))
         return replace(self, sample=sample, loss=loss)
+
+
+ROLES = tuple(f.name for f in fields(Adapter) if f.name not in ("prediction_type", "name"))
+# Those that make no scheduler, but stand for themselves: each has a stage that needs it.
+WHOLE = tuple(role for role in ROLES if role not in ("alpha_bar", "add_noise", "step"))
 
 
 def takes_generator(role: Callable[..., Any], place: int) -> bool:
@@ -108,7 +112,7 @@ class Broken(Exception):
 
 
 def roles_apart(adapter: Adapter, own: Surroundings) -> Adapter:
-    """The same, its whole `sample` and `loss` called with a generator, and within `apart`."""
+    """The same, its whole roles called within `apart`, with a generator where they take one."""
 
     def within(role: Callable[..., Any] | None) -> Callable[..., Any] | None:
         if role is None:
@@ -121,7 +125,8 @@ def roles_apart(adapter: Adapter, own: Surroundings) -> Adapter:
         return called
 
     adapter = adapter.with_generators()
-    return replace(adapter, sample=within(adapter.sample), loss=within(adapter.loss))
+    called_apart: dict[str, Any] = {role: within(getattr(adapter, role)) for role in WHOLE}
+    return replace(adapter, **called_apart)
 
 
 def _namesakes(folder: Path) -> bool:

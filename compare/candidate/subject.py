@@ -12,6 +12,7 @@ from typing import Any
 
 from compare.candidate.load import (
     REFUSALS,
+    WHOLE,
     Adapter,
     Broken,
     brief,
@@ -156,7 +157,7 @@ class Subject:
 
     def has(self, method: str) -> bool:
         """True if the built candidate has this method, table or role."""
-        if method in ("sample", "loss"):
+        if method in WHOLE:
             return getattr(self.adapter, method, None) is not None
         return getattr(self.first, method, None) is not None
 

@@ -244,7 +244,8 @@ def _pictures(steps: Steps, chosen: Setting) -> Iterator[Check]:
     last = oracle.step_mean(run.out[-1:], run.x[-1:], end, chosen)[0]
     sigma = float(oracle.sigma(end, chosen))
     out, x = run.out[-1:].abs(), run.x[-1:].abs()
-    bound = mean_bound(oracle, -out, x, None, end, chosen)[0] + rounding(last)
+    bound = mean_bound(oracle, -out, x, None, end, chosen)[0]
+    bound = bound + rounding(1 + last.abs())  # bytes, and pictures in [0, 1], are made of 1 + x
     if sigma > 0:  # noise is looked for
         yield _noisy_pictures(run.result.to(F64), last, sigma)
     elif run.result.dtype == torch.uint8:
