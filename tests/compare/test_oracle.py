@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from compare import oracle
 from compare.candidate.from_oracle import sample_of
 from compare.oracle import F64, Inputs, Level, Oracle, Setting, samplers
-from compare.oracle.samplers.sampler import Sampler
+from compare.oracle.samplers.ddpm import DDPM
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12}  # float64, some ten operations, differences of near numbers
 SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
@@ -110,7 +110,7 @@ def test_noise_ends_where_no_step_is_left() -> None:
     assert Oracle().sigma(level_at(0.4, 0.6), Setting(variance_type="fixed_large")) > 0
 
 
-class TwoStep(Sampler):
+class TwoStep(DDPM):
     """x0-hat extrapolated from this step and the one before: a sampler with a memory."""
 
     name = "two-step"

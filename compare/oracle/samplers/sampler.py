@@ -1,5 +1,6 @@
 """What a sampler is: the contract of every other file in this folder."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -52,7 +53,7 @@ class Inputs:
     memory: Any = None
 
 
-class Sampler:
+class Sampler(ABC):
     """One kind of reverse step. It owns its formula, its noise, its rounding, and what is to be
     looked at in it: nobody else asks which sampler a setting has.
 
@@ -71,31 +72,31 @@ class Sampler:
     own: tuple[str, ...] = ()
     clip_shows: tuple[str, ...] = ("reach", "shown")
 
+    @abstractmethod
     def words(self, setting: Setting) -> str:
         """Its kind of noise, for the card of conventions."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sigma(self, f: Formulas, level: Level, setting: Setting) -> Tensor:
         """The standard deviation of a step, while a previous step exists."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mean(self, f: Formulas, at: Inputs) -> Tensor:
         """x_{t-1} before noise."""
-        raise NotImplementedError
 
+    @abstractmethod
     def terms(self, f: Formulas, at: Inputs, x_0: Term) -> tuple[Term, ...]:
         """The terms of the mean, each rounded by itself: that of x0-hat, then that of x_t."""
-        raise NotImplementedError
 
+    @abstractmethod
     def moved(
         self, f: Formulas, x_0: Tensor | None, eps: Tensor, level: Level, setting: Setting
     ) -> Tensor | float:
         """How far errors of x0-hat (None: it is given) and of the noise move the mean."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sizes(self, base: Setting) -> dict[str, Changes]:
         """The kinds of noise to look at, by name, that of the base setting first."""
-        raise NotImplementedError
 
     def keep(self, f: Formulas, at: Inputs) -> Any:
         """What the next step is told of this one; None if steps know nothing of each other."""
