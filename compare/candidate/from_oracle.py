@@ -1,7 +1,7 @@
 """A whole scheduler in Diffusers' words made from an oracle: right, or with one formula wrong.
 
-It computes in float32 from its own tables and is called like any candidate; the kill table runs
-the checks on one mutant for every mistake of the catalogue.
+It computes in float32 from its own tables and is called like any candidate; `mistakes.mutant`
+makes one with each mistake of the catalogue.
 """
 
 from dataclasses import dataclass, replace
@@ -10,9 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compare.candidate.load import Adapter
 from compare.candidate.spy import per_image
-from compare.mistakes import Mistake
 from compare.oracle import F64, Inputs, Level, Oracle, Setting
 from compare.oracle import timesteps as right_timesteps
 from compare.oracle.algorithms import NORMAL, TARGETS
@@ -148,30 +146,6 @@ def scheduler(oracle: Oracle, only: str = "", name: str = "Mutant") -> type:
     """A scheduler class over this oracle; `only="ddim"` makes it a DDIM."""
     parent = DDIM if only == "ddim" else Scheduler
     return type(name, (parent,), {"oracle": oracle, "learned": only == "learned_range"})
-
-
-def mutant(mistake: Mistake, setting: Setting) -> Any:
-    """A candidate with this mistake and no other: a scheduler class, a loop or a loss.
-
-    Args:
-        mistake: of the catalogue.
-        setting: T and betas of a loop or loss; a scheduler is told its own by the checks.
-    """
-    oracle, only = mistake.oracle(), mistake.only
-    if only not in ("sample", "strided", "uint8", "loss", "v_loss"):
-        return scheduler(oracle, only, f"Mistake{mistake.id}")
-    kind = "sample" if mistake.id == "27-loss" else "epsilon"
-    kind = "v_prediction" if only == "v_loss" else kind
-    setting = replace(setting, prediction_type=kind)
-    shared: dict[str, Any] = {
-        "alpha_bar": lambda: Oracle().alpha_bar(setting),
-        "prediction_type": kind,
-        "name": f"mistake {mistake.id}",
-    }
-    if only in ("loss", "v_loss"):
-        return Adapter(loss=loss_of(oracle, setting), **shared)
-    n = 20 if only == "strided" else None
-    return Adapter(sample=sample_of(oracle, setting, n, only == "uint8"), **shared)
 
 
 def sample_of(oracle: Oracle, setting: Setting, n: int | None = None, uint8: bool = False) -> Any:

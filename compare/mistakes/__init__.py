@@ -3,13 +3,17 @@
 An entry is a named function with the words of the verdict for its docstring, and a `Mistake` (see
 `compare.mistakes.entry`). A wrong formula stands at the seam of the oracle that it replaces: the
 checks then expect what a scheduler with this mistake would do, and the same replacement makes the
-mutants that prove the power of the checks (`from_oracle`). What the oracle does not know is planted
+mutants that prove the power of the checks (`mutant`). What the oracle does not know is planted
 in a network (`unet`), or makes another class (`average`). In what order they stand says nothing.
 """
 
 import difflib
+from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
+from compare.candidate.from_oracle import loss_of, sample_of, scheduler
+from compare.candidate.load import Adapter
 from compare.mistakes import (
     average,
     forward,
@@ -23,6 +27,7 @@ from compare.mistakes import (
     variance,
 )
 from compare.mistakes.entry import Mistake
+from compare.oracle import Oracle, Setting
 
 
 def _of(*files: ModuleType) -> tuple[Mistake, ...]:
@@ -59,3 +64,27 @@ def find(word: str) -> Mistake:
     close = difflib.get_close_matches(word, words, n=4, cutoff=0.5)
     near = f"; close to it are {', '.join(close)}" if close else ""
     raise LookupError(f"there is no mistake {word!r}{near}; `ddpm explain` lists all")
+
+
+def mutant(mistake: Mistake, setting: Setting) -> Any:
+    """A candidate with this mistake and no other: a scheduler class, a loop or a loss.
+
+    Args:
+        mistake: of the catalogue.
+        setting: T and betas of a loop or loss; a scheduler is told its own by the checks.
+    """
+    oracle, only = mistake.oracle(), mistake.only
+    if only not in ("sample", "strided", "uint8", "loss", "v_loss"):
+        return scheduler(oracle, only, f"Mistake{mistake.id}")
+    kind = "sample" if mistake.id == "27-loss" else "epsilon"
+    kind = "v_prediction" if only == "v_loss" else kind
+    setting = replace(setting, prediction_type=kind)
+    shared: dict[str, Any] = {
+        "alpha_bar": lambda: Oracle().alpha_bar(setting),
+        "prediction_type": kind,
+        "name": f"mistake {mistake.id}",
+    }
+    if only in ("loss", "v_loss"):
+        return Adapter(loss=loss_of(oracle, setting), **shared)
+    n = 20 if only == "strided" else None
+    return Adapter(sample=sample_of(oracle, setting, n, only == "uint8"), **shared)

@@ -17,7 +17,7 @@ from typing import Any
 from pair import GENERATED, digest
 
 from compare import backends, stages
-from compare.mistakes import ALL, AVERAGES, BY_ID, NETWORKS, SEEN, Mistake
+from compare.mistakes import ALL, AVERAGES, BY_ID, NETWORKS, SEEN, Mistake, mutant
 from compare.oracle import Setting
 from compare.verdict.report import Report
 
@@ -28,7 +28,6 @@ SHORT = Setting(num_train_timesteps=100, beta_end=0.2)
 
 def judged(mistake: Mistake, setting: Setting = SHORT) -> Report:
     """The report on a scheduler, loop or loss with this mistake and no other."""
-    from compare.candidate.from_oracle import mutant
     from compare.verdict.judge import judge
 
     return judge(mutant(mistake, setting), "quick", 0, beside=False, base=setting)

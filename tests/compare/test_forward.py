@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from compare import Adapter
-from compare.candidate.from_oracle import mutant
-from compare.mistakes import BY_ID
+from compare.mistakes import BY_ID, mutant
 from compare.oracle import Oracle, Setting
 from compare.stages.forward import composed
 from compare.verdict.judge import judge

@@ -10,10 +10,10 @@ import torch
 
 import compare
 from compare import stages
-from compare.candidate.from_oracle import mutant, scheduler
+from compare.candidate.from_oracle import scheduler
 from compare.cli import TEMPLATE
 from compare.measure.check import Check
-from compare.mistakes import BY_ID
+from compare.mistakes import BY_ID, mutant
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
 

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from compare import backends, stages
-from compare.candidate.from_oracle import mutant
 from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, guarded, note
-from compare.mistakes import BY_ID
+from compare.mistakes import BY_ID, mutant
 from compare.oracle import Oracle, Setting
 from compare.stages.stage import Stage
 from compare.verdict import conventions
