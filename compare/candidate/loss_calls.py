@@ -63,12 +63,8 @@ def look(subject: Subject, table: Tensor, calls: int) -> Seen:
     kind, T = subject.setting.prediction_type, len(table)
     signs = torch.randn(32, 3, 8, 8, generator=torch.Generator().manual_seed(0)).sign()
     x_0 = HEIGHT * signs
-    small, times = torch.zeros(TIMES, 1, 2, 2), []
-    for seed in range(calls):
-        model = Spy(_nothing, table)
-        _call(subject, model, small, 300 + seed)
-        times.append(model.seen[0][1])
-    base = _base(subject, torch.stack(times), table, x_0)
+    times = _times(subject, table, calls)
+    base = _base(subject, times, table, x_0)
 
     def perfect(seed: int, off: Tensor | float = 0.0) -> tuple[float, Tensor]:
         """The loss of a model that is off by so much, and the t at which it was asked."""
@@ -89,7 +85,7 @@ def look(subject: Subject, table: Tensor, calls: int) -> Seen:
         perfect=sum(value for value, _ in perfects) / len(perfects),
         perfect_t=torch.cat([t for _, t in perfects]),
         base=base,
-        t=torch.stack(times),
+        t=times,
         signs=signs.flatten(1).repeat(CALLS, 1),
         spoiled=torch.tensor(spoiled),
         adds=adds,
@@ -97,6 +93,16 @@ def look(subject: Subject, table: Tensor, calls: int) -> Seen:
         chequered=perfect(0, OFF * torch.tensor([1.0, -1.0]).repeat(4))[0],
         **shown,
     )
+
+
+def _times(subject: Subject, table: Tensor, calls: int) -> Tensor:
+    """The t that each call of the loss draws for `TIMES` images, (calls, TIMES) in its dtype."""
+    images, drawn = torch.zeros(TIMES, 1, 2, 2), []
+    for seed in range(calls):
+        model = Spy(_nothing, table)
+        _call(subject, model, images, 300 + seed)
+        drawn.append(model.seen[0][1])
+    return torch.stack(drawn)
 
 
 def _nothing(x: Tensor, t: Tensor) -> Tensor:

@@ -75,10 +75,7 @@ def judge(
             if both:
                 _models(report, only, progress)
             if beside:
-                failed: list[Check] = []
-                with _kept(failed, "beside", "schedule"):
-                    _beside(report, subject, itself, both)
-                report.checks += failed
+                _beside(report, subject, itself, both)
         report = _trusted(report, before)
     _finish(report, only, command)
     report.seconds = time.perf_counter() - began
@@ -246,6 +243,14 @@ def _column(name: str, kind: str, level: str, seed: int, asked: tuple[Stage, ...
 
 
 def _beside(report: Report, subject: Subject, itself: str, both: bool) -> None:
+    """Sets both backends beside the candidate; what fails in it is one more check."""
+    failed: list[Check] = []
+    with _kept(failed, "beside", "schedule"):
+        _set_beside(report, subject, itself, both)
+    report.checks += failed
+
+
+def _set_beside(report: Report, subject: Subject, itself: str, both: bool) -> None:
     """Puts what scratch and Diffusers measure in the same check beside it, and their curves.
 
     `itself` is the name of the backend that the report is about, or "candidate".
