@@ -59,13 +59,15 @@ class Child:
 
             self.at(f"drawing from {run}")
             return judge_run(run, level, seed)
+        from compare.verdict.elsewhere import begun
         from compare.verdict.judge import judge
 
         self.at("loading the candidate and reading its conventions")
         command = "ddpm compare" + (f" --candidate {candidate}" if candidate else "")
         command += " --level full" if level == "full" else ""
         command += f" --seed {seed}" if seed else ""
-        return judge(candidate, level, seed, self.spec["only"], self._progress, command=command)
+        only = self.spec["only"]
+        return judge(candidate, level, seed, only, self._progress, command=command, begin=begun)
 
     def _show(self, report: Report) -> None:
         judged = any(c.status not in ("error", "note") for c in report.checks)

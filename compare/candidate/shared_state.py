@@ -4,11 +4,10 @@ import inspect
 import math
 import sys
 import sysconfig
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +25,7 @@ CPU = torch.device("cpu")
 Functions = dict[tuple[Any, str], Any]  # {(where it stands, its name): itself}
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What one line of a file sets for all code of its process."""
 
     dtype: torch.dtype = torch.float32

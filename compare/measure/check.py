@@ -50,6 +50,11 @@ class Check:
         more = ("input", "reason", "beside", "repro")
         return {name: getattr(self, name) for name in (*names, *more)}
 
+    @classmethod
+    def of_plain(cls, plain: dict[str, Any]) -> "Check":
+        """The check that `plain` gave the fields of."""
+        return cls(**{name: value for name, value in plain.items() if name != "passed"})
+
     def line(self) -> str:
         """The check in one line."""
         figures = ""

@@ -6,7 +6,8 @@ import shlex
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import chain
 from typing import Any
 
 from compare import backends, stages
@@ -30,8 +31,9 @@ from compare.stages.stage import Stage
 from compare.verdict import conventions, curves
 from compare.verdict.diagnose import diagnose, mark_known
 from compare.verdict.diffusers import Finding, gone
+from compare.verdict.elsewhere import Work
 from compare.verdict.quiet import quiet
-from compare.verdict.report import Report, versions
+from compare.verdict.report import Report, by_stage, versions
 
 SPECS = {
     f"{name}:{kind}Scheduler": name
@@ -39,6 +41,7 @@ SPECS = {
     for kind in (sampler.name.upper() for sampler in SAMPLERS)
 }
 Progress = Callable[[str, list[Check]], None]
+Curves = dict[str, dict[str, list[float]]]
 
 
 def judge(
@@ -50,10 +53,12 @@ def judge(
     beside: bool = True,
     base: Setting | None = None,
     command: str = "",
+    begin: Callable[[Work], Work] = lambda work: work,
 ) -> Report:
     """The report on one candidate; never raises for what the candidate does.
 
-    `only` is a stage or the id of a check. Without a candidate both backends are judged.
+    `only` is a stage or the id of a check. Without a candidate both backends are judged. `begin` is
+    told what can be judged meanwhile (`elsewhere.begun`), and gives what its report is asked of.
     """
     began = time.perf_counter()
     both = candidate is None
@@ -71,11 +76,13 @@ def judge(
             conventions.read(subject)
             _refuse_replacements(before)
         if not report.checks:
+            models = begin(lambda: _models(only, level, seed)) if both else None
+            columns = _begun(begin, subject, itself, only) if beside else {}
             _judged(report, subject, only, progress)
-            if both:
-                _models(report, only, progress)
+            if models is not None:
+                _add(report, models(), progress)
             if beside:
-                _beside(report, subject, itself, both)
+                _beside(report, subject, itself, columns, both)
         report = _trusted(report, before)
     _finish(report, only, command)
     report.seconds = time.perf_counter() - began
@@ -182,14 +189,18 @@ def _stages(
     report.not_offered = sorted(set(subject.not_offered))
 
 
-def _models(report: Report, only: str | None, progress: Progress | None) -> None:
+def _models(only: str | None, level: str, seed: int) -> Report:
     """The stages that a scheduler alone does not have."""
-    for stage in backends.ALL:
-        if _asked(only, stage.name):
-            checks = _guarded(stage.name, stage.checks(report.level, report.seed))
-            report.checks += checks
-            if progress is not None:
-                progress(stage.name, checks)
+    asked = [stage for stage in backends.ALL if _asked(only, stage.name)]
+    judged = [_guarded(stage.name, stage.checks(level, seed)) for stage in asked]
+    return Report("models", list(chain.from_iterable(judged)))
+
+
+def _add(report: Report, more: Report, progress: Progress | None) -> None:
+    report.checks += more.checks
+    if progress is not None:
+        for stage, checks in by_stage(more.checks).items():
+            progress(stage, checks)
 
 
 def _guarded(name: str, checks: Iterable[Check]) -> list[Check]:
@@ -242,37 +253,48 @@ def _column(name: str, kind: str, level: str, seed: int, asked: tuple[Stage, ...
     return report
 
 
-def _beside(report: Report, subject: Subject, itself: str, both: bool) -> None:
+def _begun(
+    begin: Callable[[Work], Work], subject: Subject, itself: str, only: str | None
+) -> dict[str, Work]:
+    """What the backends that stand beside a candidate do in the stages that judge it."""
+    names = [stage.name for stage in stages.ALL if _asked(only, stage.name)]
+    asked = tuple(s for s in _needed(names) if not s.needs or subject.has(s.needs))
+    asked = asked if _usable(subject) else (stages.SCHEDULE,)
+    judged = partial(_column, kind=subject.setting.sampler, level=subject.level, seed=subject.seed)
+    others = {"scratch", "diffusers"} - {itself}
+    return {name: begin(partial(judged, name, asked=asked)) for name in sorted(others)}
+
+
+def _beside(
+    report: Report, subject: Subject, itself: str, columns: dict[str, Work], both: bool
+) -> None:
     """Sets both backends beside the candidate; what fails in it is one more check."""
     failed: list[Check] = []
     with _kept(failed, "beside", "schedule"):
-        _set_beside(report, subject, itself, both)
+        found = {name: work() for name, work in columns.items()}
+        measured = {itself: {c.id: c.measured for c in report.checks}}
+        measured |= {name: {c.id: c.measured for c in r.checks} for name, r in found.items()}
+        if both:
+            _with_diffusers(report, found["diffusers"])
+        report.checks = [
+            replace(c, beside={n: measured[n].get(c.id) for n in ("scratch", "diffusers")})
+            for c in report.checks
+        ]
+        report.curves = _curves(subject, itself, found)
+        report.gone = list(gone())
     report.checks += failed
 
 
-def _set_beside(report: Report, subject: Subject, itself: str, both: bool) -> None:
-    """Puts what scratch and Diffusers measure in the same check beside it, and their curves.
-
-    `itself` is the name of the backend that the report is about, or "candidate".
-    """
-    asked = _needed({c.stage for c in report.checks})
-    curves_of = {itself: {n: {itself: v} for n, v in curves.measured(subject).items()}}
-    measured = {itself: {c.id: c.measured for c in report.checks}}
-    for name in {"scratch", "diffusers"} - {itself}:
-        column = _column(name, subject.setting.sampler, report.level, report.seed, asked)
-        measured[name] = {c.id: c.measured for c in column.checks}
-        curves_of[name] = column.curves
-        if both:
-            _with_diffusers(report, column)
-    report.checks = [
-        replace(c, beside={name: measured[name].get(c.id) for name in ("scratch", "diffusers")})
-        for c in report.checks
-    ]
+def _curves(subject: Subject, itself: str, columns: dict[str, Report]) -> Curves:
+    """The curves of the oracle, of the candidate or the backend `itself`, and of the others."""
+    series = {name: column.curves for name, column in columns.items()}
+    series[itself] = {n: {itself: v} for n, v in curves.measured(subject).items()}
+    found: Curves = {}
     for name, right in curves.expected(subject).items():
-        report.curves[name] = {"oracle": right}
+        found[name] = {"oracle": right}
         for who in ("candidate", "scratch", "diffusers"):
-            report.curves[name] |= curves_of.get(who, {}).get(name, {})
-    report.gone = list(gone())
+            found[name] |= series.get(who, {}).get(name, {})
+    return found
 
 
 def _with_diffusers(report: Report, theirs: Report) -> None:

@@ -20,7 +20,7 @@ import contextlib
 import math
 import platform
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -115,6 +115,14 @@ class Report:
                 "curves": self.curves,
             }
         )
+
+    @classmethod
+    def of_dict(cls, plain: dict[str, Any]) -> "Report":
+        """The report that `to_dict` made plain."""
+        given = {f.name: plain[f.name] for f in fields(cls) if f.name in plain}
+        given["checks"] = [Check.of_plain(check) for check in plain["checks"]]
+        given["diagnoses"] = [Diagnosis(**diagnosis) for diagnosis in plain["diagnoses"]]
+        return cls(**given)
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))

@@ -1,0 +1,54 @@
+"""Work in a process of its own comes back the same, and is done here where it got lost there."""
+
+import os
+
+import pytest
+
+from compare.oracle import Setting
+from compare.verdict.elsewhere import Work, begun
+from compare.verdict.judge import judge
+from compare.verdict.report import Diagnosis, Report
+from scratch import DDPMScheduler
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+SHORT = Setting(num_train_timesteps=20)
+
+
+def _plain(begin=None) -> dict:
+    more = {} if begin is None else {"begin": begin}
+    found = judge(DDPMScheduler, "quick", 0, only="mean", base=SHORT, **more).to_dict()
+    return {name: value for name, value in found.items() if name != "seconds"}
+
+
+def test_a_report_is_the_same_wherever_its_columns_are_made():
+    assert _plain(begun) == _plain()
+
+
+def test_it_is_made_in_another_process():
+    here = os.getpid()
+    report = begun(lambda: Report(str(os.getpid()), []))()
+    assert report.candidate.isdigit()
+    assert int(report.candidate) != here
+
+
+def test_a_diagnosis_and_its_checks_come_back_whole():
+    found = judge(DDPMScheduler, "quick", 0, only="schedule", base=SHORT)
+    found.diagnoses = [Diagnosis("5", "forward", "no root", "take the root", "signal-without-root")]
+    again = begun(lambda: found)()
+    assert again.to_dict() == found.to_dict()
+    assert again.diagnoses == found.diagnoses
+    assert again.checks == found.checks
+
+
+@pytest.mark.parametrize("end", [lambda: os._exit(3), lambda: 1 / 0], ids=["ends", "raises"])
+def test_what_got_lost_there_is_done_here(end, capfd):
+    here = os.getpid()
+
+    def work() -> Report:
+        if os.getpid() != here:
+            end()
+        return Report("here", [])
+
+    asked: Work = begun(work)
+    assert asked().candidate == "here"
+    assert capfd.readouterr().err == ""
