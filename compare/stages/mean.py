@@ -81,8 +81,9 @@ def _linear(
         return expected_mean(oracle, rows, level, setting)
 
     judged = given_its_own(oracle)
-    if setting.eta and deviation(rows_of_mean(rows), *judged())[0] == "differs":
-        oracle = _of_its_own_size(oracle, rows.zero, rows.t.flatten().tolist(), setting.eta)
+    share = scheduler.sampler.noise_in_mean(setting)
+    if share and deviation(rows_of_mean(rows), *judged())[0] == "differs":
+        oracle = _of_its_own_size(oracle, rows.zero, rows.t.flatten().tolist(), share)
         judged = given_its_own(oracle)
 
     def pure() -> tuple[Tensor, Tensor]:
@@ -101,17 +102,17 @@ def _linear(
     )
 
 
-def _of_its_own_size(oracle: Oracle, noise: Tensor, ts: list[int], eta: float) -> Oracle:
+def _of_its_own_size(oracle: Oracle, noise: Tensor, ts: list[int], share: float) -> Oracle:
     """The oracle with the size of the candidate's own noise (steps, 8) in the place of sigma.
 
-    Whether DDIM's noise has the right size is for stage variance to say.
+    `share` is what multiplies sigma; whether the noise has the right size is for stage variance.
     """
     loudest = int(noise.abs().amax(dim=1).argmax())
     z = replayed(noise[loudest : loudest + 1], Oracle())
     if z is None and bool(noise.any()):
         return oracle
     z = torch.ones(1, 1, dtype=F64) if z is None else z
-    sizes = (noise * z).sum(1) / z.square().sum() / eta
+    sizes = (noise * z).sum(1) / z.square().sum() / share
     size_at = dict(zip(ts, sizes.tolist(), strict=True))
 
     def std(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
@@ -148,9 +149,10 @@ def _whole(id: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
         return torch.cat([right for right, _ in pairs]), torch.cat([off for _, off in pairs])
 
     measured = torch.cat([one.prev for one in seen])
-    if setting.eta and deviation(measured, *expected(oracle))[0] == "differs":
+    share = scheduler.sampler.noise_in_mean(setting)
+    if share and deviation(measured, *expected(oracle))[0] == "differs":
         rows = torch.cat([one.prev for one in still])
-        oracle = _of_its_own_size(oracle, rows, ts, setting.eta)
+        oracle = _of_its_own_size(oracle, rows, ts, share)
     yield values(
         id,
         "the step with x0-hat limited",

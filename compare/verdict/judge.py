@@ -27,6 +27,7 @@ from compare.measure.check import Check, note
 from compare.mistakes import MISTAKES
 from compare.oracle import Oracle, Setting
 from compare.oracle.samplers import ALL as SAMPLERS
+from compare.oracle.samplers import BY_NAME
 from compare.stages.stage import Stage
 from compare.verdict import conventions, curves
 from compare.verdict.diagnose import diagnose, mark_known
@@ -36,9 +37,10 @@ from compare.verdict.quiet import quiet
 from compare.verdict.report import Report, by_stage, versions
 
 SPECS = {
-    f"{name}:{kind}Scheduler": name
+    f"{name}:{sampler.backend}": name
     for name in ("scratch", "diffusers")
-    for kind in (sampler.name.upper() for sampler in SAMPLERS)
+    for sampler in SAMPLERS
+    if sampler.backend is not None
 }
 Progress = Callable[[str, list[Check]], None]
 Curves = dict[str, dict[str, list[float]]]
@@ -246,7 +248,7 @@ def _usable(subject: Subject) -> bool:
 def _column(name: str, kind: str, level: str, seed: int, asked: tuple[Stage, ...]) -> Report:
     """The report on a backend, which stands beside others."""
     report = Report(name, [], level=level, seed=seed)
-    subject = Subject(load(f"{name}:{kind.upper()}Scheduler")[0], name, level, seed)
+    subject = Subject(load(f"{name}:{kind}")[0], name, level, seed)
     conventions.read(subject)
     _stages(report, subject, asked, None)
     report.curves = {n: {name: values} for n, values in curves.measured(subject).items()}
@@ -260,8 +262,9 @@ def _begun(
     names = [stage.name for stage in stages.ALL if _asked(only, stage.name)]
     asked = tuple(s for s in _needed(names) if not s.needs or subject.has(s.needs))
     asked = asked if _usable(subject) else (stages.SCHEDULE,)
-    judged = partial(_column, kind=subject.setting.sampler, level=subject.level, seed=subject.seed)
-    others = {"scratch", "diffusers"} - {itself}
+    kind = BY_NAME[subject.setting.sampler].backend
+    judged = partial(_column, kind=kind, level=subject.level, seed=subject.seed)
+    others = {"scratch", "diffusers"} - {itself} if kind is not None else set()
     return {name: begin(partial(judged, name, asked=asked)) for name in sorted(others)}
 
 
@@ -276,8 +279,9 @@ def _beside(
         measured |= {name: {c.id: c.measured for c in r.checks} for name, r in found.items()}
         if both:
             _with_diffusers(report, found["diffusers"])
+        names = ("scratch", "diffusers")
         report.checks = [
-            replace(c, beside={n: measured[n].get(c.id) for n in ("scratch", "diffusers")})
+            replace(c, beside={n: measured.get(n, {}).get(c.id) for n in names})
             for c in report.checks
         ]
         report.curves = _curves(subject, itself, found)

@@ -15,6 +15,7 @@ from compare.cli import TEMPLATE
 from compare.measure.check import Check
 from compare.mistakes import BY_ID, mutant
 from compare.oracle import Oracle, Setting
+from compare.oracle.samplers import DDIM
 from compare.verdict.judge import judge
 
 RIGHT = """
@@ -156,6 +157,15 @@ def test_a_fault_of_the_columns_leaves_the_verdict(monkeypatch: pytest.MonkeyPat
     assert report.exit_status == 2
     assert "compare itself failed here" in report.verdict
     assert any(c.status in ("equal", "close") for c in report.checks)
+
+
+def test_a_sampler_that_no_backend_has_is_judged_with_nothing_beside_it(monkeypatch) -> None:
+    monkeypatch.setattr(DDIM, "backend", None)
+    short = Setting(num_train_timesteps=20)
+    report = judge(scheduler(Oracle(), "ddim"), "quick", 0, only="schedule", base=short)
+    assert report.passed
+    assert all(value is None for check in report.checks for value in check.beside.values())
+    assert set(report.curves["sqrt(alpha-bar_t)"]) == {"oracle", "candidate"}
 
 
 def test_full_looks_at_more_than_quick() -> None:

@@ -33,7 +33,7 @@ def rederived(x_t: Tensor, x_0: Tensor, level: Level) -> Tensor:
 class DDIM(Sampler):
     """Song et al. section 4.1."""
 
-    name = "ddim"
+    name, backend = "ddim", "DDIMScheduler"
     own = ("eta", "use_clipped_model_output")
     clip_shows = ("reach", "again", "shown")
 
@@ -92,6 +92,9 @@ class DDIM(Sampler):
 
     def loud(self, base: Setting) -> Changes:
         return {} if base.eta > 0 else {"eta": 1.0}
+
+    def noise_in_mean(self, setting: Setting) -> float:
+        return setting.eta
 
     def means(self, kinds: list[str]) -> dict[str, Changes]:
         found: dict[str, Changes] = {}

@@ -22,7 +22,7 @@ def mean(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
 class DDPM(Sampler):
     """Ho et al. algorithm 2."""
 
-    name = "ddpm"
+    name, backend = "ddpm", "DDPMScheduler"
     clip_shows = ("shown", "reach", "kink", "flat")
 
     def words(self, setting: Setting) -> str:

@@ -61,14 +61,17 @@ class Sampler(ABC):
     made of the last step, so a sampler of several steps fits too.
 
     Attributes:
-        name: the `sampler` of a `Setting`; in capitals, the name of Diffusers' class.
-        own: options that its `step` takes by name; by the first a candidate's sampler is known.
+        name: the `sampler` of a `Setting`.
+        backend: the class of both backends that stands beside a candidate; none if they have none.
+        own: options that its `step` takes by name, each a field of `Setting`; by the first a
+            candidate's sampler is known.
         clip_shows: where in a step a clip is looked for that the candidate does not name: x0-hat as
             `shown`, the `reach` of the mean, the same where the noise is derived `again`, the
             `kink` of the mean, a `flat` x_{t-1}; in this order.
     """
 
     name: str
+    backend: str | None = None
     own: tuple[str, ...] = ()
     clip_shows: tuple[str, ...] = ("reach", "shown")
 
@@ -96,14 +99,14 @@ class Sampler(ABC):
 
     @abstractmethod
     def sizes(self, base: Setting) -> dict[str, Changes]:
-        """The kinds of noise to look at, by name, that of the base setting first."""
+        """The kinds of noise to look at, by name, that of the base setting first, at least one."""
 
     def keep(self, f: Formulas, at: Inputs) -> Any:
         """What the next step is told of this one; None if steps know nothing of each other."""
         return None
 
     def roughness(self, level: Level) -> Tensor | float:
-        """How much more than once the weight of a term may be rounded, relative to its size."""
+        """Roundings of a term's weight beyond one, in float32 units of its size; in its bound."""
         return 0.0
 
     def cancelling(self, f: Formulas, at: Inputs, x_0: Tensor) -> tuple[Term, ...]:
@@ -111,8 +114,12 @@ class Sampler(ABC):
         return ()
 
     def loud(self, base: Setting) -> Changes:
-        """What to change so that a step draws."""
+        """What to change so that a step draws; nothing if it draws already, or never."""
         return {}
+
+    def noise_in_mean(self, setting: Setting) -> float:
+        """What multiplies sigma where the mean depends on the noise's size; 0 if it does not."""
+        return 0.0
 
     def means(self, kinds: list[str]) -> dict[str, Changes]:
         """Other means to look at than those of the prediction types `kinds`."""
