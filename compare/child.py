@@ -1,6 +1,7 @@
 """In the child process: watches the parent, judges, prints, writes the files."""
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -62,6 +63,7 @@ class Child:
         from compare.verdict.elsewhere import begun
         from compare.verdict.judge import judge
 
+        gc.freeze()  # what is imported stays: no collection need look at it again
         self.at("loading the candidate and reading its conventions")
         command = "ddpm compare" + (f" --candidate {candidate}" if candidate else "")
         command += " --level full" if level == "full" else ""

@@ -3,6 +3,7 @@
 Hypothesis measures no time, as the machine may be busy with others' work.
 """
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,11 @@ from workbench.data import Dataset, load
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: no collection of garbage need look at it again."""
+    gc.freeze()
 
 
 @pytest.fixture
