@@ -183,7 +183,8 @@ def sample_of(oracle: Oracle, setting: Setting, n: int | None = None, uint8: boo
             stream = _reseeded(generator) if loop.reseeds else generator
             z = normal(shape, stream).to(F64) if following[t] >= 0 else torch.zeros(())
             given = Inputs(out, x.to(F64), level, setting, memory=memory)
-            x, memory = oracle.step(given, z).float(), oracle.keep(given)
+            if following[t] >= 0 or loop.keeps_last:
+                x, memory = oracle.step(given, z).float(), oracle.keep(given)
         model.train(training)
         return loop.codec(x).to(torch.uint8) if uint8 else x
 

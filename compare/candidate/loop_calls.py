@@ -9,7 +9,7 @@ from torch import Tensor
 
 from compare.candidate.load import Broken, raised
 from compare.candidate.replay import Drawn, drawn
-from compare.candidate.spy import Spy, exact_denoiser, exact_output
+from compare.candidate.spy import Spy, Told, exact_denoiser, exact_output, read_told
 from compare.candidate.subject import Subject
 from compare.oracle import F64
 
@@ -32,7 +32,7 @@ class Run:
         apart: three pictures from a list of generators, together and one by one; None if refused.
         far: bytes from a model that is sure of a left half at 1.3 and a right half at -1.3, if the
             loop returns bytes.
-        scaled: whether the model is told t / T.
+        told: how the model is told t; `t` is what it is told times its unit.
         drawn: what the loop drew, where it can be replayed.
     """
 
@@ -45,7 +45,7 @@ class Run:
     again: Tensor
     apart: tuple[Tensor, Tensor] | None
     far: Tensor | None
-    scaled: bool
+    told: Told
     drawn: Drawn | None
 
 
@@ -53,8 +53,10 @@ def look(subject: Subject, table: Tensor) -> Run:
     """Calls the loop with models of known answers; `table` (T,) is the candidate's alpha-bar."""
     kind, seed = subject.setting.prediction_type, 11 + 1000 * subject.seed
 
+    told = read_told(loop_told(subject, table), len(table))
+
     def run(answer: Answer, shape: tuple[int, ...], generator: Any) -> tuple[Spy, Tensor]:
-        model = Spy(answer, table)
+        model = Spy(answer, table, told)
         torch.default_generator.manual_seed(seed)
         return model, _call(subject, model, shape, generator)
 
@@ -82,9 +84,21 @@ def look(subject: Subject, table: Tensor) -> Run:
         again=again,
         apart=apart,
         far=far,
-        scaled=model.unit > 1,
+        told=model.told or Told(),
         drawn=drawn(x, out, seed),
     )
+
+
+def loop_told(subject: Subject, table: Tensor) -> Tensor:
+    """(calls,) float64 what a loop tells a model that finds no noise, as it tells it."""
+
+    def ask() -> Tensor:
+        model, seed = Spy(lambda x, t: 0 * x, table), 11 + 1000 * subject.seed
+        torch.default_generator.manual_seed(seed)
+        _call(subject, model, SHAPE, _stream(seed))
+        return torch.stack([t[0] for t in model.raw]).to(F64)
+
+    return subject.remember(("loop told",), ask)
 
 
 def _stream(seed: int) -> torch.Generator:

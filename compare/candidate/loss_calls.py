@@ -8,7 +8,7 @@ from torch import Tensor
 
 from compare.candidate.load import Broken, raised
 from compare.candidate.scheduler import seed_everything
-from compare.candidate.spy import Spy, exact_output
+from compare.candidate.spy import Spy, Told, exact_output, read_told
 from compare.candidate.subject import Subject
 from compare.oracle import F64, Oracle
 
@@ -25,8 +25,8 @@ class Seen:
     perfect: float
     perfect_t: Tensor  # (images,) the t at which it was asked
     zero: float
-    base: int  # what the caller counts t from, 0 or 1
-    t: Tensor  # (calls, b)
+    told: Told  # how the model is told t
+    t: Tensor  # (calls, b), counted from its base
     x: Tensor  # (images, pixels) what the model was given, for images of +-HEIGHT
     x_t: Tensor  # (images,) and at which t
     signs: Tensor  # (images, pixels) of those images
@@ -63,28 +63,27 @@ def look(subject: Subject, table: Tensor, calls: int) -> Seen:
     kind, T = subject.setting.prediction_type, len(table)
     signs = torch.randn(32, 3, 8, 8, generator=torch.Generator().manual_seed(0)).sign()
     x_0 = HEIGHT * signs
-    times = _times(subject, table, calls)
-    base = _base(subject, times, table, x_0)
+    times, told = _times(subject, table, calls, x_0)
 
     def perfect(seed: int, off: Tensor | float = 0.0) -> tuple[float, Tensor]:
         """The loss of a model that is off by so much, and the t at which it was asked."""
-        model = Spy(lambda x, t: exact_output(kind, table, x, t, x_0.double()) + off, table, base)
+        model = Spy(lambda x, t: exact_output(kind, table, x, t, x_0.double()) + off, table, told)
         value = _call(subject, model, x_0, seed)
-        return value, (model.seen[0][1].long() - base).clamp(0, T - 1)
+        return value, (model.seen[0][1].long() - told.base).clamp(0, T - 1)
 
     perfects = [perfect(seed) for seed in range(4)]
-    shown = _shown(subject, table, base, x_0)
+    shown = _shown(subject, table, told, x_0)
     spoiled, adds = [], True
     for seed in range(200, 204):
         value, t = perfect(seed)
         rows = (0, int(t.argmin()), int(t.argmax()))
-        pairs = [_spoiled(subject, table, base, x_0, i, seed) for i in rows]
+        pairs = [_spoiled(subject, table, told, x_0, i, seed) for i in rows]
         spoiled.append([cost / max(part, 1e-12) for cost, part in pairs])
         adds = adds and all(cost != value for cost, _ in pairs)
     return Seen(
         perfect=sum(value for value, _ in perfects) / len(perfects),
         perfect_t=torch.cat([t for _, t in perfects]),
-        base=base,
+        told=told,
         t=times,
         signs=signs.flatten(1).repeat(CALLS, 1),
         spoiled=torch.tensor(spoiled),
@@ -95,30 +94,42 @@ def look(subject: Subject, table: Tensor, calls: int) -> Seen:
     )
 
 
-def _times(subject: Subject, table: Tensor, calls: int) -> Tensor:
-    """The t that each call of the loss draws for `TIMES` images, (calls, TIMES) in its dtype."""
-    images, drawn = torch.zeros(TIMES, 1, 2, 2), []
-    for seed in range(calls):
-        model = Spy(_nothing, table)
-        _call(subject, model, images, 300 + seed)
-        drawn.append(model.seen[0][1])
-    return torch.stack(drawn)
+def loss_told(subject: Subject, table: Tensor) -> Tensor:
+    """(TIMES,) float64 what a loss tells its model of as many images, as it tells it."""
+    return subject.remember(("loss told",), lambda: _drawn(subject, table, 300))
+
+
+def _drawn(subject: Subject, table: Tensor, seed: int) -> Tensor:
+    model = Spy(_nothing, table)
+    _call(subject, model, torch.zeros(TIMES, 1, 2, 2), seed)
+    return model.raw[0].to(F64)
+
+
+def _times(subject: Subject, table: Tensor, calls: int, x_0: Tensor) -> tuple[Tensor, Told]:
+    """The t that each call of the loss draws for `TIMES` images, (calls, TIMES), and how told."""
+    raw = torch.stack([_drawn(subject, table, 300 + seed) for seed in range(calls)])
+    told = read_told(raw.flatten(), len(table))
+    if told is None:
+        share = float(raw.max()) <= 1 < len(table)
+        told = Told("t / T", len(table)) if share else Told()
+    times = raw if told.unit == 1 else (raw * told.unit).round()
+    return times, replace(told, base=_base(subject, times, table, x_0, told))
 
 
 def _nothing(x: Tensor, t: Tensor) -> Tensor:
     return 0 * x
 
 
-def _shown(subject: Subject, table: Tensor, base: int, x_0: Tensor) -> dict[str, Any]:
+def _shown(subject: Subject, table: Tensor, told: Told, x_0: Tensor) -> dict[str, Any]:
     """What a zero model is given, and costs; and the same for the images turned over."""
     zeros, xs, ts, gains = [], [], [], []
     for seed in range(100, 100 + CALLS):
-        model, turned = Spy(_nothing, table), Spy(_nothing, table)
+        model, turned = Spy(_nothing, table, told), Spy(_nothing, table, told)
         zeros.append(_call(subject, model, x_0, seed))
         _call(subject, turned, -x_0, seed)
         (x, t), (other, again) = (m.seen[0][:2] for m in (model, turned))
         xs.append(x.flatten(1))
-        ts.append((t.long() - base).clamp(0, len(table) - 1))
+        ts.append((t.long() - told.base).clamp(0, len(table) - 1))
         if bool((t == again).all()):  # else it does not replay
             gains.append(((x - other) / (2 * x_0)).flatten(1).mean(dim=1))
     return {
@@ -182,7 +193,7 @@ def look_inside(seen: Seen, table: Tensor, oracle: Oracle, errors: float, rounde
 
 
 def _spoiled(
-    subject: Subject, table: Tensor, base: int, x_0: Tensor, i: int, seed: int
+    subject: Subject, table: Tensor, told: Told, x_0: Tensor, i: int, seed: int
 ) -> tuple[float, float]:
     """The loss of a model perfect but for image i, and what that image alone should add."""
     kind = subject.setting.prediction_type
@@ -194,16 +205,16 @@ def _spoiled(
         out[i] = 0
         return out
 
-    return _call(subject, Spy(answer, table, base), x_0, seed), added[0]
+    return _call(subject, Spy(answer, table, told), x_0, seed), added[0]
 
 
-def _base(subject: Subject, t: Tensor, table: Tensor, x_0: Tensor) -> int:
+def _base(subject: Subject, t: Tensor, table: Tensor, x_0: Tensor, told: Told) -> int:
     """What t counts from; where neither 0 nor T is drawn, by the signal level at t or at t - 1."""
     if int(t.min()) == 0 or int(t.max()) >= len(table):
         return int(int(t.max()) >= len(table) and int(t.min()) > 0)
     seen = []
     for images in (x_0, -x_0):
-        model = Spy(lambda x, t: 0 * x, table)
+        model = Spy(_nothing, table, told)
         _call(subject, model, images, 100)
         seen.append(model.seen[0])
     (one, at, *_), (other, *_) = seen

@@ -1,5 +1,6 @@
 """The model that a whole loop or a loss is given, and reference loops and losses of an oracle."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -7,7 +8,36 @@ from torch import Tensor, nn
 
 from compare.oracle import F64
 
+NEAR_WHOLE = 0.01  # float32 moves t / T times T by 1e-4 where T is 1000
 CENTRE, SPREAD = 0.1, 0.2  # of the data that the exact denoiser knows: x0-hat never leaves [-1, 1]
+
+
+@dataclass(frozen=True)
+class Told:
+    """How a caller tells its model t = 0..T-1: as (t + base) / unit, `words` for base 0."""
+
+    words: str = "t"
+    unit: float = 1
+    base: int = 0
+
+    def __str__(self) -> str:
+        return self.words.replace("t", "(t + 1)" if " " in self.words else "t + 1", self.base)
+
+
+def read_told(told: Tensor, T: int) -> Told | None:
+    """The first of a closed list of ways by which all that was told, (n,), is some t of 0..T-1.
+
+    >>> [str(read_told(torch.arange(5) / n + k, 5)) for n, k in ((1, 0), (1, 1), (4, 0), (1, 2))]
+    ['t', 't + 1', 't / (T - 1)', 'None']
+    """
+    units = {"t": 1.0, "t / T": float(T), "t / (T - 1)": T - 1.0, "1000 t / T": T / 1000}
+    for words, unit in units.items():
+        for base in (0, 1):
+            at = told.to(F64) * unit - base
+            whole = bool(((at - at.round()).abs() < NEAR_WHOLE).all())
+            if whole and round(float(at.min())) >= 0 and round(float(at.max())) < T:
+                return Told(words, unit, base)
+    return None
 
 
 class Spy(nn.Module):
@@ -16,14 +46,12 @@ class Spy(nn.Module):
     Args:
         answer: (x_t, t) -> output, t (b,) int64 from 0.
         table: (T,) alpha-bars.
-        base: what the caller counts t from, 0 or 1.
-
-    A caller that tells t / T in floats, 1 at most, is understood (`unit` is then T).
+        told: how the caller tells t; without it, floats of 1 at most are taken for t / T.
     """
 
-    def __init__(self, answer: Any, table: Tensor, base: int = 0):
+    def __init__(self, answer: Any, table: Tensor, told: Told | None = None):
         super().__init__()
-        self.base, self.dtype, self.unit = base, torch.float32, 1
+        self.dtype, self.told, self.raw = torch.float32, told, list[Tensor]()
         self.weight = nn.Parameter(torch.zeros(()))  # a loop may ask for the device of a parameter
         self.answer, self.table = answer, table
         self.seen: list[tuple[Tensor, Tensor, Tensor, bool]] = []
@@ -35,11 +63,14 @@ class Spy(nn.Module):
         self.shapes.append(t.shape)
         t = t.reshape(-1).expand(len(x)) if t.numel() == 1 else t.reshape(-1)
         self.dtype = x.dtype
-        if not self.seen and t.is_floating_point() and float(t.max()) <= 1 < len(self.table):
-            self.unit = len(self.table)
-        if self.unit > 1:
-            t = (t * self.unit).round()
-        at = (t.long() - self.base).clamp(0, len(self.table) - 1)
+        self.raw.append(t.detach().clone())
+        if self.told is None:
+            T = len(self.table)
+            share = t.is_floating_point() and float(t.max()) <= 1 < T
+            self.told = Told("t / T", T) if share else Told()
+        if self.told.unit != 1:
+            t = (t * self.told.unit).round()
+        at = (t.long() - self.told.base).clamp(0, len(self.table) - 1)
         out = self.answer(x.detach().to(F64), at)
         self.seen.append((x.detach().to(F64), t.detach().clone(), out, self.training))
         result = out.to(x.dtype) + 0 * self.weight

@@ -18,7 +18,9 @@ class Check:
     """One thing that was looked at; `measured` and `allowed` are those of the worst element.
 
     `whole`, asked for by `told` alone, is the check with all that a report says and a trial of a
-    mistake has no need of. `right` is the formula, where it is not the stage's.
+    mistake has no need of. `right` is the formula, where it is not the stage's. `compared` gives
+    the tensors behind it: what was measured, what should be, how far off it may be (`explains` in
+    `measure/values.py`); words, masks and laws of random draws have none, and a report keeps none.
     """
 
     id: str
@@ -33,6 +35,9 @@ class Check:
     repro: str = ""
     right: str = field(default="", compare=False)
     whole: Callable[[], "Check"] | None = field(default=None, repr=False, compare=False)
+    compared: Callable[[], tuple[Any, Any, Any]] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def passed(self) -> bool:

@@ -50,11 +50,17 @@ class Steps:
         mean = self.oracle.step_mean(run.out[self.calls], run.x[self.calls], at, chosen)
         return run.x[self.calls + 1] - mean, self.oracle.sigma(at, chosen)
 
-    def off(self, chosen: Setting) -> Tensor:
-        """(calls,) how far each step ends from where its mean and the noise that it drew put it."""
+    def ends(self, chosen: Setting) -> tuple[Tensor, Tensor]:
+        """(calls, b, c, h, w) where each step ends, and where its mean and the noise put it."""
         assert self.run.drawn is not None
         rest, size = self.left(chosen)
-        return (rest - size * self.run.drawn.z[self.calls]).flatten(1).abs().amax(dim=1)
+        end = self.run.x[self.calls + 1]
+        return end, end - rest + size * self.run.drawn.z[self.calls]
+
+    def off(self, chosen: Setting) -> Tensor:
+        """(calls,) how far each step ends from where its mean and the noise that it drew put it."""
+        end, right = self.ends(chosen)
+        return (end - right).flatten(1).abs().amax(dim=1)
 
     def bound(self, chosen: Setting, of: Size, z: Tensor) -> Tensor:
         """(calls,) how far float32 may move a step's pixels, by the size `of` all that it reads.

@@ -43,6 +43,7 @@ def values(
     if status == "differs":
         elsewhere = where is not None and where(worst) != where(first)
         message = f"{what} {say(first)}" + (f"; furthest off, it {say(worst)}" * elsewhere)
+    more["compared"] = lambda: (measured, right, allowed)
     check = found(id, status, message, measured=got, allowed=may, **more)
     if pure is None or status == "differs":
         return check
@@ -77,12 +78,7 @@ def deviation(
     >>> deviation(torch.ones(3), torch.tensor([1.0, 2.0, 4.0]), torch.full((3,), 0.5))
     ('differs', (1,), (2,), 3.0, 0.5)
     """
-    measured, right, allowed = torch.broadcast_tensors(measured, right, allowed)
-    gap = (measured.to(F64) - right.to(F64)).abs()
-    gap = torch.where(measured == right, torch.zeros_like(gap), gap)  # equal infinities
-    both_nan = measured.isnan() & right.isnan()
-    gap = torch.where(both_nan, torch.zeros_like(gap), gap).nan_to_num(torch.inf, torch.inf)
-    bound = allowed.to(F64).nan_to_num(0.0, posinf=0.0)
+    gap, bound = torch.broadcast_tensors(_gap(measured, right), _bound(allowed))
     if not gap.numel():
         return "equal", (), (), 0.0, 0.0
     out = (gap > bound).flatten().nonzero()
@@ -95,6 +91,53 @@ def deviation(
 
     got, may = float(gap.flatten()[worst]), float(bound.flatten()[worst])
     return status, place(first), place(worst), got, may
+
+
+def explains(trial: Check, failing: Check) -> bool:
+    """True if a check that holds with a mistake explains why it fails with the right formula.
+
+    It does where the mistake has something to say: in every row (a t, a picture, a call of a loop)
+    that is wrong, what it allows there is at most half of what is between its prediction and the
+    right one. Where it allows more, as a mistake that amplifies rounding may, what is measured
+    must be as near to its prediction as the right formula would ask.
+
+    Args:
+        trial: the check with the mistake, which holds.
+        failing: the same check with the right formula.
+
+    >>> def check(right, allowed):
+    ...     off = torch.tensor([right]), torch.tensor([allowed])
+    ...     return values("mean/a", "a_t", torch.tensor([0.9]), lambda: off)
+    >>> right, near, wide = check(0.0, 0.1), check(0.89, 0.1), check(1.0, 17.0)
+    >>> near.passed, explains(near, right), wide.passed, explains(wide, right)
+    (True, True, True, False)
+    """
+    if trial.compared is None or failing.compared is None:
+        return True
+    measured, right, allowed = failing.compared()
+    again, predicted, wide = trial.compared()
+    if measured.shape != again.shape:
+        return True  # of another chain: no element has its like
+    wrong = _gap(measured, right) > _bound(allowed)
+
+    def of_row(values: Tensor) -> Tensor:
+        return values.expand_as(wrong).masked_fill(~wrong, 0.0).reshape(len(wrong), -1).sum(dim=1)
+
+    says_something = 2 * of_row(_bound(wide)) <= of_row(_gap(predicted, right))
+    beyond = (_gap(again, predicted) - _bound(allowed)).clamp(min=0)
+    return bool((says_something | (of_row(beyond) == 0)).all())
+
+
+def _gap(a: Tensor, b: Tensor) -> Tensor:
+    """How far apart they are, elementwise: equal infinities and NaN not at all."""
+    a, b = torch.broadcast_tensors(a.to(F64), b.to(F64))
+    same = (a == b) | (a.isnan() & b.isnan())
+    return (a - b).abs().masked_fill(same, 0.0).nan_to_num(torch.inf, torch.inf)
+
+
+def _bound(allowed: Tensor) -> Tensor:
+    """What is allowed, 0 where that cannot be computed."""
+    return allowed.to(F64).nan_to_num(0.0, posinf=0.0)
 
 
 def _at(values: Tensor, index: tuple[int, ...]) -> float:

@@ -38,6 +38,8 @@ class Mistake:
             "owner/repository path".
         only: `"ddim"` if it needs a DDIM step, `"epsilon"` etc. if it needs that option, `"loss"`
             or `"v_loss"` (of a model that predicts v) if it is one of a training loss.
+        twin: the id of a less likely mistake that gives the same numbers to some candidates, such
+            as show no x0-hat: where both hold, one diagnosis tells both.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Mistake:
     formula: str = ""
     seen_in: tuple[str, ...] = ()
     only: str = ""
+    twin: str = ""
 
     def oracle(self, base: Oracle | None = None) -> Oracle:
         """The oracle with this formula wrong."""
@@ -84,6 +87,7 @@ def entry(
     effect: str,
     seen_in: tuple[str, ...] = (),
     only: str = "",
+    twin: str = "",
     also: Mapping[str, Any] | None = None,
     made: Callable[[Callable[..., Any]], Any] = lambda function: function,
     right: str | None = None,
@@ -92,7 +96,7 @@ def entry(
     """Makes the function below it a `Mistake`.
 
     Args:
-        id, stage, fix, effect, seen_in, only, formula: as in `Mistake`.
+        id, stage, fix, effect, seen_in, only, twin, formula: as in `Mistake`.
         place: where what is wrong stands.
         also: {another place: what stands there too}.
         made: makes what stands at `place` of the function; without it, the function itself does.
@@ -113,6 +117,7 @@ def entry(
             formula,
             seen_in,
             only,
+            twin,
         )
 
     return build

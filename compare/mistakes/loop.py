@@ -107,6 +107,21 @@ def last_step_missing() -> Loop:
 
 
 @mistake(
+    "79-thrown",
+    "loop",
+    fix="return what the step at t = 0 gives",
+    effect="the pictures look right, with noise of size sqrt(beta_0) = 0.01 left in them",
+    seen_in=("junyeong-nero/DDPM reverse_decoder.py",),
+    only="sample",
+    twin="3",  # which needs a step that reads alpha-bar at t-1, as DDIM's does
+)
+def last_update_thrown_away() -> Loop:
+    """the last update is thrown away: what is returned is what the model was given at t = 0, not
+    what the step there gives (Ho et al. algorithm 2)"""
+    return Loop(keeps_last=False)
+
+
+@mistake(
     "80",
     "loop",
     fix="for t in reversed(range(T))",

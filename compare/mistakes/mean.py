@@ -232,6 +232,7 @@ def x_t_weight_of_alpha_bar(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
     fix="(x_t - beta / sqrt(1-ab) eps) / sqrt(alpha)",
     effect="over-smooth: a fifth of the contrast is left",
     seen_in=("junyeong-nero/DDPM reverse_decoder.py",),
+    twin="42-minus-one",  # which needs code with an x0-hat of its own; if it is clipped, they part
 )
 def noise_over_variance(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
     """the noise is scaled by beta / (1-ab), should be beta / sqrt(1-ab) (Ho et al. eq. 11)"""

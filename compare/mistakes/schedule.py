@@ -47,9 +47,20 @@ def step_of(shift: int, table: Tensor, t: Tensor, prev: Tensor, setting: Setting
     return replace(right.level(table, at, before, setting), t=t, prev=prev)
 
 
+def level_after_a_spare_beta(table: Tensor, t: Tensor, prev: Tensor, setting: Setting) -> Level:
+    """The first step removes the noise of its own beta alone, where the product holds another."""
+    level = right.level(table, t, prev, setting)
+    if setting.spare_beta is None or setting.spare_removed:
+        return level
+    before = torch.where(prev >= 0, level.alpha_bar_prev, 1 - setting.spare_beta)
+    return replace(level, alpha_bar_prev=before)
+
+
 @mistake(
     "1",
-    "table",
+    "before",
+    also={"level": level_after_a_spare_beta},
+    right="compare.oracle:table",
     fix="take the cumulative product of exactly the T factors 1 - beta_t",
     effect="the pictures look right, and the whole chain agrees with itself: only the table shows "
     "it",
@@ -59,10 +70,11 @@ def step_of(shift: int, table: Tensor, t: Tensor, prev: Tensor, setting: Setting
         "TeaPearce/Conditional_Diffusion_MNIST",
     ),
 )
-def one_factor_too_many(betas: Tensor) -> Tensor:
+def one_factor_too_many(setting: Setting) -> float:
     """alpha-bar has one factor too many: every entry carries an extra 1 - beta_0; alpha-bar_0
     should be 1 - beta_0 and the table T long (Ho et al., below eq. 3)"""
-    return right.table(betas) * (1 - betas[0])
+    spare = setting.spare_beta
+    return 1 - (float(right.betas(setting)[0]) if spare is None else spare)
 
 
 @mistake(

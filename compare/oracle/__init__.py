@@ -23,7 +23,7 @@ from compare.oracle.samplers import BY_NAME, Sampler
 from compare.oracle.samplers.ddim import ddim_eps, ddim_mean, rederived
 from compare.oracle.samplers.ddpm import mean
 from compare.oracle.samplers.sampler import Inputs
-from compare.oracle.schedule import betas, cosine_betas, table, zero_terminal_snr
+from compare.oracle.schedule import before, betas, cosine_betas, table, zero_terminal_snr
 from compare.oracle.setting import F64, Setting
 from compare.oracle.step import (
     Level,
@@ -48,6 +48,7 @@ __all__ = [
     "Oracle",
     "Setting",
     "add_noise",
+    "before",
     "betas",
     "cosine_betas",
     "ddim_eps",
@@ -77,6 +78,7 @@ class Oracle:
 
     betas: Callable[[Setting], Tensor] = betas
     table: Callable[[Tensor], Tensor] = table
+    before: Callable[[Setting], float] = before
     add_noise: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] = add_noise
     velocity: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] = velocity
     timesteps: Callable[[Setting, int], tuple[Tensor, int]] = timesteps
@@ -99,14 +101,15 @@ class Oracle:
 
     def alpha_bar(self, setting: Setting) -> Tensor:
         """(T,) float64 alpha-bars of a setting."""
-        alpha_bar = self.table(self.betas(setting))
+        alpha_bar = self.before(setting) * self.table(self.betas(setting))
         return zero_terminal_snr(alpha_bar) if setting.rescale_betas_zero_snr else alpha_bar
 
     def stepping(self) -> "Oracle":
         """The same for whoever looks at steps alone: oracles that are equal there become equal."""
         right = Oracle()
-        outside = ("betas", "table", "add_noise", "velocity", "timesteps", "refuses_past_end")
-        return replace(self, **{name: getattr(right, name) for name in (*outside, "loop", "loss")})
+        outside = ("betas", "table", "before", "add_noise", "velocity", "timesteps")
+        outside += ("refuses_past_end", "loop", "loss")
+        return replace(self, **{name: getattr(right, name) for name in outside})
 
     def sampler(self, setting: Setting) -> Sampler:
         """Whose step it is."""

@@ -66,6 +66,7 @@ class Loop:
     Attributes:
         falls: t runs from T-1 down; False: up.
         stops_at: the last t of the full chain.
+        keeps_last: what the last step gives is returned; False: what it was given.
         tells: what the model is told: `"t"`, or `"index"`, the position in the list.
         evaluates: the model is put into eval mode.
         start: the law of x_T.
@@ -76,6 +77,7 @@ class Loop:
 
     falls: bool = True
     stops_at: int = 0
+    keeps_last: bool = True
     tells: str = "t"
     evaluates: bool = True
     start: Law = NORMAL

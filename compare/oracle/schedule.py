@@ -40,6 +40,11 @@ def table(betas: Tensor) -> Tensor:
     return torch.cumprod(1 - betas, dim=0)
 
 
+def before(setting: Setting) -> float:
+    """alpha_bar before the first step, with which the product begins: 1, there is no noise yet."""
+    return 1.0
+
+
 def zero_terminal_snr(alpha_bar: Tensor) -> Tensor:
     """sqrt(alpha_bar) shifted to end at 0 and scaled to start where it did: Lin et al. alg. 1."""
     root = alpha_bar.sqrt()

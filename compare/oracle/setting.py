@@ -9,7 +9,12 @@ F64 = torch.float64
 
 @dataclass(frozen=True)
 class Setting:
-    """What a scheduler is asked to be, in Diffusers' words; `sampler` is one of `samplers.ALL`."""
+    """What a scheduler is asked to be, in Diffusers' words; `sampler` is one of `samplers.ALL`.
+
+    `spare_beta` is read off a candidate's own table: its product holds it, before the beta of
+    t = 0, though it is of no step, and `spare_removed` says whether the last step removes its noise
+    too. What is right has none (mistake 1).
+    """
 
     num_train_timesteps: int = 1000
     beta_start: float = 1e-4
@@ -30,3 +35,5 @@ class Setting:
     sampler: str = "ddpm"
     eta: float = 0.0
     use_clipped_model_output: bool = False
+    spare_beta: float | None = None
+    spare_removed: bool = False

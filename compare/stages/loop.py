@@ -24,8 +24,8 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     run = subject.remember(("sample",), lambda: look(subject, table))
     if int(run.t.max()) == subject.setting.num_train_timesteps:
         yield note("sampling/loop/t-base", "the model is told t from 1")
-    if run.scaled:
-        yield note("sampling/loop/t-scale", "the model is told t / T")
+    if run.told.unit != 1:
+        yield note("sampling/loop/t-scale", f"the model is told {run.told.words}")
     visits, path = _visited(subject, run, oracle, table)
     yield visits
     yield yes_no(

@@ -1,13 +1,17 @@
 """Stage loss (the role `loss`): a perfect model has loss 0, a zero model 1, every t is trained."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from math import ceil, log
 
 import torch
 from torch import Tensor
 
+from compare.candidate.load import Broken
+from compare.candidate.loop_calls import loop_told
 from compare.candidate.loss_calls import HEIGHT, OFF, TIMES, Inside, Seen, look, look_inside
+from compare.candidate.spy import read_told
 from compare.candidate.subject import Subject
 from compare.measure import law as laws
 from compare.measure.check import Check, guarded, note, within, yes_no
@@ -72,6 +76,8 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     inside = look_inside(seen, table, oracle, errors, rounded)
     yield _range(inside, oracle)
     yield from _times(seen, oracle, subject.setting)
+    if len(seen.t.unique()) > 1:
+        yield from _told(subject, seen, table)
     if seen.gain is not None:
         yield _signal(seen, seen.gain, inside, oracle, rounding)
     yield from _noise(seen, inside, oracle, rounding)
@@ -143,7 +149,7 @@ def _times(seen: Seen, oracle: Oracle, setting: Setting) -> Iterator[Check]:
     )
     if distinct == 1:
         return  # too few different t to say what they cover
-    low, high, base = int(seen.t.min()), int(seen.t.max()), seen.base
+    low, high, base = int(seen.t.min()), int(seen.t.max()), seen.told.base
     yield yes_no(
         "loss/cover",
         low - base == how.low and high - base == T - 1 - how.high,
@@ -151,8 +157,33 @@ def _times(seen: Seen, oracle: Oracle, setting: Setting) -> Iterator[Check]:
         f"t covers {low}..{high}, should cover 0..{T - 1}",
         reason=TOLERANCES["count"].why,
     )
-    if base:
-        yield note("loss/t-base", "t counts from 1 (mistake 77 if sampling counts from 0)")
+
+
+def _told(subject: Subject, seen: Seen, table: Tensor) -> Iterator[Check]:
+    """What the model is told for t, and whether a loop tells it the same at one level of noise.
+
+    A loop of fewer steps may be on a list of its own, by which what t counts from is not known.
+    """
+    if seen.told.base:
+        alone = "" if subject.has("sample") else " (mistake 77 if sampling counts from 0)"
+        yield note("loss/t-base", f"t counts from 1{alone}")
+    if seen.told.unit != 1:
+        yield note("loss/t-scale", f"the model is told {seen.told.words}")
+    if not subject.has("sample"):
+        return
+    with suppress(Broken):  # a loop that gives no answer is told by its own stage
+        calls = loop_told(subject, table)
+        loop = read_told(calls, len(table))
+        if loop is None or len(calls) < len(table) - 1:
+            return
+        check = yes_no(
+            "loss/told",
+            loop == seen.told,
+            f"loss and loop tell the model {loop} at the same level of noise",
+            f"the loss tells the model {seen.told} at the level of noise at which the loop tells "
+            f"it {loop} (t = 0 is one step of noise)",
+        )
+        yield replace(check, right="the same in loss and loop at the same level of noise")
 
 
 def _noise(seen: Seen, inside: Inside, oracle: Oracle, rounding: Rounding) -> Iterator[Check]:

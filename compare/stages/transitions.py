@@ -3,8 +3,9 @@
 And its end: the pictures that it returns against its last step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -36,8 +37,8 @@ def transitions(
 ) -> Iterator[Check]:
     """From call to call; worked out once for all oracles with the same steps.
 
-    A few of the calls are looked at first: a wrong oracle is mostly seen there, and nobody who
-    tries one on reads on. A report is told what all calls show.
+    A few of the calls and the end are looked at first: a wrong oracle is mostly seen there, and
+    nobody who tries one on reads on. A report is told what all calls show.
     """
     k, setting = len(run.t), subject.setting
     t, following = (torch.tensor(part[:k]) for part in path)
@@ -46,19 +47,23 @@ def transitions(
     steps = Steps(run, oracle, level, clear(run, following))
     exact = replace(steps, calls=finite(run, following))
 
+    def last(chosen: Setting) -> Iterator[Check]:
+        ends = int(following[-1]) < 0 and oracle.loop.falls
+        if ends and bool(run.x[-1].abs().max() < HUGE):
+            yield from _pictures(steps, chosen)
+
     def judge() -> list[Check]:
         chosen = kind_of_step(steps, setting)
-        ends = int(following[-1]) < 0 and oracle.loop.falls
-        last = _pictures(steps, chosen) if ends and bool(run.x[-1].abs().max() < HUGE) else []
-        return [*_steps(exact, steps, chosen), *last]
+        return [*_steps(exact, steps, chosen), *last(chosen)]
 
     def whole() -> list[Check]:
         key = ("loop", oracle, tuple(t.tolist()), tuple(following.tolist()))
         return subject.remember(key, judge)
 
     few = steps.few()
-    at_few = _steps(exact.few(), few, kind_of_step(few, setting))
-    wrong = next((check for check in at_few if not check.passed), None)
+    some = kind_of_step(few, setting)
+    seen = chain(_steps(exact.few(), few, some), last(some))
+    wrong = next((check for check in seen if not check.passed), None)
     if wrong is None:
         yield from whole()
         return
@@ -104,6 +109,7 @@ def _exactly(steps: Steps, chosen: Setting) -> Iterator[Check]:
         float(allowed[i]),
         said,
         reason=TOLERANCES["coefficient"].reason,
+        compared=lambda: (*steps.ends(chosen), allowed.reshape(-1, 1, 1, 1, 1)),
     )
     if not len(wrong):
         yield from _weights(steps, run.drawn, chosen)
@@ -134,6 +140,7 @@ def _weights(steps: Steps, drawn: Drawn, chosen: Setting) -> Iterator[Check]:
             f"the weight of {what} is {got} at t={int(at.t[worst])}, should be {wanted}",
             reason=f"{TOLERANCES['coefficient'].reason}; its standard error: "
             f"false alarm {once_in(RATE)}",
+            compared=lambda seen=(drawn.weights[:, i], right, allowed): seen,
         )
 
 
@@ -241,10 +248,13 @@ def _pictures(steps: Steps, chosen: Setting) -> Iterator[Check]:
     """The result against the last step: as it is, clamped, in [0, 1], or as bytes."""
     run, oracle = steps.run, steps.oracle
     end = steps.level.at(torch.tensor([len(run.t) - 1]))
-    last = oracle.step_mean(run.out[-1:], run.x[-1:], end, chosen)[0]
-    sigma = float(oracle.sigma(end, chosen))
-    out, x = run.out[-1:].abs(), run.x[-1:].abs()
-    bound = mean_bound(oracle, -out, x, None, end, chosen)[0]
+    last, sigma = run.x[-1], 0.0
+    bound = torch.zeros_like(last)
+    if oracle.loop.keeps_last:
+        last = oracle.step_mean(run.out[-1:], run.x[-1:], end, chosen)[0]
+        sigma = float(oracle.sigma(end, chosen))
+        out, x = run.out[-1:].abs(), run.x[-1:].abs()
+        bound = mean_bound(oracle, -out, x, None, end, chosen)[0]
     bound = bound + rounding(1 + last.abs())  # bytes, and pictures in [0, 1], are made of 1 + x
     if sigma > 0:  # noise is looked for
         yield _noisy_pictures(run.result.to(F64), last, sigma)
@@ -298,17 +308,17 @@ def _bytes(run: Run, last: Tensor, bound: Tensor, oracle: Oracle) -> Iterator[Ch
 
 
 def _floats(got: Tensor, last: Tensor, bound: Tensor) -> Check:
-    """The result in the form that fits best."""
-    unit = (last + 1) / 2
-    forms = {
-        "as it is": last,
-        "clamped": last.clamp(-1, 1),
-        "in [0, 1]": unit.clamp(0, 1),
-        "in [0, 1], not clamped": unit,
+    """The result in the form that fits best; a clamp leaves nothing of what is far outside."""
+    forms: dict[str, Callable[[Tensor], Tensor]] = {
+        "as it is": lambda x: x,
+        "clamped": lambda x: x.clamp(-1, 1),
+        "in [0, 1]": lambda x: ((x + 1) / 2).clamp(0, 1),
+        "in [0, 1], not clamped": lambda x: (x + 1) / 2,
     }
-    seen = {name: deviation(got, form, bound) for name, form in forms.items()}
-    best = min(seen, key=lambda name: float((got - forms[name]).abs().max()))
-    status, _, _, off, allowed = seen[best]
+    best = min(forms, key=lambda name: float((got - forms[name](last)).abs().max()))
+    low, right, high = (forms[best](x) for x in (last - bound, last, last + bound))
+    within_bound = torch.maximum(high - right, right - low) + rounding(right)
+    status, _, _, off, allowed = deviation(got, right, within_bound)
     return yes_no(
         "sampling/loop/pictures",
         status != "differs",
@@ -317,4 +327,5 @@ def _floats(got: Tensor, last: Tensor, bound: Tensor) -> Check:
         measured=off,
         allowed=allowed,
         reason=TOLERANCES["coefficient"].reason,
+        compared=lambda: (got, right, within_bound),
     )

@@ -4,7 +4,7 @@ Such choices are shown on the convention card and every stage is judged by them;
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from compare.candidate.load import Broken
+from compare.candidate.loop_calls import loop_told
+from compare.candidate.loss_calls import loss_told
 from compare.candidate.scheduler import Scheduler
+from compare.candidate.spy import read_told
 from compare.candidate.subject import Subject
 from compare.measure.step import OWN, SPACINGS
 from compare.measure.tolerances import log_snr
@@ -25,6 +28,7 @@ from compare.verdict.step_conventions import read_step
 
 RIGHT = Oracle()
 LENGTHS = ("num_train_timesteps", "num_timesteps", "T")  # names that T may have
+FEWEST = 6  # entries of a table by which a curve is read off all but the first: it has two ends
 CHOICES = (
     "beta_schedule",
     "prediction_type",
@@ -78,6 +82,8 @@ def _length(subject: Subject) -> tuple[int, int]:
         one = len(raw) > 1 and bool((raw[0] == 1) & (raw[1] < 1))
         if one and (not named or len(raw) == T + 1):
             return len(raw) - 1, 1
+        if not named and _first_is_no_step(subject, raw):
+            return len(raw) - 1, 1
         return T if named else len(raw), 0
     if not named:
         said = [getattr(subject.first, name, None) for name in LENGTHS]
@@ -86,6 +92,22 @@ def _length(subject: Subject) -> tuple[int, int]:
     if isinstance(listed, Tensor | list) and len(listed) == T:
         return T, int(min(float(t) for t in listed) == 1)
     return T, 0
+
+
+def _first_is_no_step(subject: Subject, raw: Tensor) -> bool:
+    """True if a loop and a loss tell their model t = 1..T alone of a table that begins at 0.
+
+    Such as t / T from 1 / T to 1, beside T + 1 entries. Whole numbers do not say so: they are also
+    those of T + 1 steps of which the last is missing (mistake 79).
+    """
+    asked = {"sample": loop_told, "loss": loss_told}
+    with contextlib.suppress(Broken):
+        told = [ask(subject, raw) for role, ask in asked.items() if subject.has(role)]
+        every = torch.cat(told) if told else torch.zeros(1)
+        longer, shorter = (read_told(every, T) for T in (len(raw), len(raw) - 1))
+        never = longer is None or (longer.unit != 1 and bool((every > 0).all()))
+        return never and shorter is not None and shorter.base == 1
+    return False
 
 
 def _schedule(scheduler: Scheduler) -> Setting:
@@ -98,11 +120,11 @@ def _schedule(scheduler: Scheduler) -> Setting:
     if bool(own[-1] == 0):
         known += [replace(setting, rescale_betas_zero_snr=True) for setting in families]
     if len(own) > 1:
-        known += _fitted(base, own)
+        known += _fitted(base, betas_of(own))
     for setting in known:
         if _is_table(own, setting):
             return setting
-    return _mistaken(own, families) or _own(scheduler, own)
+    return _mistaken(own, families) or _with_spare_beta(scheduler, own) or _own(scheduler, own)
 
 
 def _mistaken(own: Tensor, families: list[Setting]) -> Setting | None:
@@ -117,16 +139,62 @@ def _mistaken(own: Tensor, families: list[Setting]) -> Setting | None:
     return None
 
 
+def _with_spare_beta(scheduler: Scheduler, own: Tensor) -> Setting | None:
+    """The schedule without a beta that the product holds though it is of no step (mistake 1)."""
+    from compare.mistakes import BY_ID
+
+    wrong = BY_ID["1"].oracle()
+    for setting in _spare_betas(scheduler, own):
+        spare, largest = setting.spare_beta, float(RIGHT.betas(setting).max())
+        if spare is not None and not 0 < spare <= largest:
+            continue
+        if _is_table(own, setting, wrong) and not _is_table(own, setting):
+            return setting
+    return None
+
+
+def _spare_betas(scheduler: Scheduler, own: Tensor) -> Iterator[Setting]:
+    """Schedules with such a beta: in front of a table, beside the betas, or merged with the first.
+
+    If it is merged, the other betas of the table lie on a curve of T points, whose first the
+    product holds twice, or of T + 1 points, whose first is no step.
+    """
+    base, T, raw = scheduler.setting, len(own), scheduler.raw_table()
+    if raw is not None and len(raw) == T + 1:
+        yield _given(base, betas_of(raw)[1:], float(1 - raw[0]))
+    shown = _shown_betas(scheduler, T)
+    if shown is not None:
+        yield _given(base, shown)
+        yield _given(base, shown, float(1 - own[0] / (1 - shown[0])))
+    if T < FEWEST:
+        return
+    yield from _fitted(base, betas_of(own)[1:])
+    for longer in _fitted(replace(base, num_train_timesteps=T + 1), betas_of(own)[1:]):
+        betas = RIGHT.betas(longer)
+        yield _given(base, betas[1:], float(betas[0]))
+
+
+def _given(base: Setting, betas: Tensor, spare: float | None = None) -> Setting:
+    given = tuple(betas.tolist())
+    return replace(base, beta_schedule="own", trained_betas=given, spare_beta=spare)
+
+
 def _own(scheduler: Scheduler, own: Tensor) -> Setting:
     """A schedule of the candidate's own: by its betas, or those of a table that falls."""
     betas = _shown_betas(scheduler, len(own))
     falls = bool((own[1:] < own[:-1]).all() and (own > 0).all() and (own < 1).all())
     if betas is None and falls:
-        betas = 1 - own / torch.cat([torch.ones(1, dtype=F64), own[:-1]])
-    if betas is None:
-        return scheduler.setting
-    given = tuple(betas.tolist())
-    return replace(scheduler.setting, beta_schedule="own", trained_betas=given)
+        betas = betas_of(own)
+    return scheduler.setting if betas is None else _given(scheduler.setting, betas)
+
+
+def betas_of(table: Tensor) -> Tensor:
+    """(T,) the betas of a table of alpha-bars.
+
+    >>> betas_of(torch.tensor([0.75, 0.375], dtype=F64)).tolist()
+    [0.25, 0.5]
+    """
+    return 1 - table / torch.cat([torch.ones(1, dtype=F64), table[:-1]])
 
 
 def _shown_betas(scheduler: Scheduler, T: int) -> Tensor | None:
@@ -145,13 +213,11 @@ def _is_table(own: Tensor, setting: Setting, oracle: Oracle = RIGHT) -> bool:
     return deviation(log_snr(own), log_snr(right), bound(setting, oracle))[0] != "differs"
 
 
-def _fitted(setting: Setting, own: Tensor) -> list[Setting]:
-    """The families with ends fitted to the table, rounded to what a person would write."""
-    before = torch.cat([torch.ones(1, dtype=F64), own[:-1]])
-    betas = (1 - own / before).clamp(min=0)
-    T = len(own)
-    ramp = torch.linspace(0, 1, T, dtype=F64)
-    bent = (torch.linspace(-6, 6, T, dtype=F64)).sigmoid()
+def _fitted(setting: Setting, betas: Tensor) -> list[Setting]:
+    """The families with ends fitted to their last betas, as a person would write the ends."""
+    T, betas = setting.num_train_timesteps, betas.clamp(min=0)
+    ramp = torch.linspace(0, 1, T, dtype=F64)[-len(betas) :]
+    bent = (torch.linspace(-6, 6, T, dtype=F64)).sigmoid()[-len(betas) :]
     found = []
     for name, values, curve in (
         ("linear", betas, ramp),

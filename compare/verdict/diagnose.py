@@ -3,19 +3,20 @@
 import re
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from compare import stages
 from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
 from compare.measure.check import Check
+from compare.measure.values import explains
 from compare.mistakes import BY_ID, Mistake
 from compare.oracle import Oracle
 from compare.oracle.samplers import BY_NAME as BY_SAMPLER
 from compare.stages.stage import Stage
 from compare.verdict.diffusers import Finding, shared
-from compare.verdict.nearest import NOT_COMPUTABLE, nearest, passing, readings
+from compare.verdict.nearest import NOT_COMPUTABLE, nearest, outcomes, readings
 from compare.verdict.report import Diagnosis
 
 ORDER = [stage.name for stage in stages.ALL]
@@ -33,13 +34,15 @@ def mark_known(
     known = shared(subject.setting.sampler)
     findings = [f for f in known if f.bug and BY_ID[f.bug].stage == stage.name]
     trials = [*combinations(findings, 1), *combinations(findings, 2)]
+    wrong = _failing(subject, [stage], Oracle()) if failing and (trials or before) else {}
     for trial in [tuple(before), *trials] if before else trials:
         if not failing:
             break
         oracle = Oracle()
         for finding in trial:
             oracle = finding.oracle(oracle)
-        explained = passing(subject, stage, oracle) & failing
+        holds = outcomes(subject, stage, oracle, wrong)
+        explained = {i for i in failing if holds.get(i)}
         if explained:
             found |= {f.id: f for f in trial}
             failing -= explained
@@ -68,16 +71,17 @@ def diagnose(
     diagnoses: list[Diagnosis] = []
     while left:
         first = left[0]
-        best = _best(subject, judged, left, base, tolerated, mistakes)
+        trial = _Trial(judged, left, base, tolerated, _failing(subject, left, base))
+        best = _best(subject, trial, mistakes)
         if best is not None:
-            mistake, base, left, subject = best
-            words = mistake.words + _first_seen(failing, first.name)
-            diagnoses.append(_named(mistake, words))
+            mistake, left, subject, twin = best
+            base = mistake.oracle(base)
+            diagnoses.append(_named(mistake, _first_seen(failing, first.name), twin))
             continue
-        part = _part(subject, first, base, failing, mistakes)
+        part = _part(subject, trial, failing, mistakes)
         if part is not None:
             mistake, base, failing = part
-            diagnoses.append(_named(mistake, mistake.words))
+            diagnoses.append(_named(mistake))
             continue
         if diagnoses and diagnoses[0].stage == "schedule":
             break  # what is made of a wrong table may look wrong in ways of its own
@@ -93,38 +97,37 @@ def diagnose(
     return diagnoses
 
 
-def _named(mistake: Mistake, words: str) -> Diagnosis:
-    return Diagnosis(mistake.id, mistake.stage, words, mistake.fix, mistake.name)
+def _named(mistake: Mistake, seen: str = "", twin: Mistake | None = None) -> Diagnosis:
+    words, fix = mistake.words, mistake.fix
+    if twin is not None:
+        words = f"{words}; or, which gives the same numbers here: {twin.words}"
+        fix = f"{fix}; or {twin.fix}"
+    other = None if twin is None else twin.id
+    return Diagnosis(mistake.id, mistake.stage, words + seen, fix, mistake.name, other)
 
 
 def _part(
-    subject: Subject,
-    stage: Stage,
-    base: Oracle,
-    failing: list[Check],
-    mistakes: tuple[Mistake, ...],
+    subject: Subject, trial: "_Trial", failing: list[Check], mistakes: tuple[Mistake, ...]
 ) -> tuple[Mistake, Oracle, list[Check]] | None:
     """A mistake of a loop or a loss that explains some of its failing checks and spoils none.
 
     Such code has several duties that are looked at apart: more than one may be neglected.
     """
+    stage = trial.left[0]
     if stage.name not in ("sampling", "loss"):
         return None
     wrong = {c.id for c in failing if c.stage == stage.name}
     best: tuple[Mistake, Oracle, list[Check]] | None = None
     fewest = len(wrong)
     for mistake in (m for m in mistakes if m.stage == stage.name):
-        oracle = mistake.oracle(base)
+        oracle = mistake.oracle(trial.base)
         with suppress(Broken, *NOT_COMPUTABLE):
-            still = {c.id for c in _told(subject, stage, oracle) if not c.passed}
+            holds = outcomes(subject, stage, oracle, trial.failing)
+            still = {i for i, held in holds.items() if not held}
             if still < wrong and 0 < len(still) < fewest:
                 kept = [c for c in failing if c.stage != stage.name or c.id in still]
                 best, fewest = (mistake, oracle, kept), len(still)
     return best
-
-
-def _told(subject: Subject, stage: Stage, oracle: Oracle) -> list[Check]:
-    return [check.told() for check in stage.of(subject, oracle)]
 
 
 def _raised_before(failing: list[Check], stage: str) -> bool:
@@ -158,18 +161,60 @@ def _unnamed(stage: Stage, failing: list[Check], hint: str) -> Diagnosis:
     return Diagnosis(None, stage.name, words, f"{fix}; {hint}" if hint else fix)
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """What a mistake is tried on: `left` of the stages `judged` fail with `base`, by `failing`."""
+
+    judged: tuple[Stage, ...]
+    left: list[Stage]
+    base: Oracle
+    tolerated: frozenset[str]
+    failing: dict[str, Check]
+
+    def rest(self, subject: Subject, mistake: Mistake) -> list[Stage] | None:
+        """The stages that it leaves, None if it does not explain the first or spoils another."""
+        oracle = mistake.oracle(self.base)
+        if not self._holds(subject, self.left[0], oracle):
+            return None
+        held = [stage for stage in self.judged if self._holds(subject, stage, oracle)]
+        if any(stage not in held and stage not in self.left for stage in self.judged):
+            return None
+        rest = [stage for stage in self.left if stage not in held]
+        if mistake.stage in [s.name for s in rest]:  # it may look like another fault
+            return None  # elsewhere, not in its own stage
+        return rest
+
+    def _holds(self, subject: Subject, stage: Stage, oracle: Oracle) -> bool:
+        """True if every check holds and explains why it failed; the first that does not ends it."""
+        found: list[Check] = []
+        with suppress(Broken, *NOT_COMPUTABLE):  # a wrong formula may not fit these inputs
+            for check in stage.of(subject, oracle):
+                if check.id in self.tolerated:
+                    continue
+                if not check.passed:
+                    return False
+                found += [check] if check.id in self.failing else []
+            return all(explains(check, self.failing[check.id]) for check in found)
+        return False
+
+
+def _failing(subject: Subject, stages: list[Stage], oracle: Oracle) -> dict[str, Check]:
+    """The checks of these stages that fail with this oracle, by id, with what they compared."""
+    found: dict[str, Check] = {}
+    for stage in stages:
+        with suppress(Broken, *NOT_COMPUTABLE):
+            told = [check.told() for check in stage.of(subject, oracle) if not check.passed]
+            found |= {check.id: check for check in told if not check.passed}
+    return found
+
+
 def _best(
-    subject: Subject,
-    judged: tuple[Stage, ...],
-    left: list[Stage],
-    base: Oracle,
-    tolerated: frozenset[str],
-    mistakes: tuple[Mistake, ...],
-) -> tuple[Mistake, Oracle, list[Stage], Subject] | None:
-    """The mistake that explains the first failing stage and most of the others, what is left, and
-    the reading of the candidate with which it does."""
-    best: tuple[Mistake, Oracle, list[Stage], Subject] | None = None
-    names = [stage.name for stage in left]
+    subject: Subject, trial: _Trial, mistakes: tuple[Mistake, ...]
+) -> tuple[Mistake, list[Stage], Subject, Mistake | None] | None:
+    """The mistake that explains the first failing stage and most of the others, what is left, the
+    reading of the candidate with which it does, and its twin if that does as well."""
+    best: tuple[Mistake, list[Stage], Subject] | None = None
+    names = [stage.name for stage in trial.left]
     # A loop that goes wrong is named as such before a step's formula that would look the same.
     for mistake in sorted(mistakes, key=lambda m: m.stage not in names):
         other = mistake.only in BY_SAMPLER and mistake.only != subject.setting.sampler
@@ -177,25 +222,29 @@ def _best(
             continue
         if mistake.only == "v_loss" and subject.setting.prediction_type != "v_prediction":
             continue
-        oracle = mistake.oracle(base)
         for reading in readings(subject):
-            if not _holds(reading, left[0], oracle, tolerated):
-                continue
-            held = [stage for stage in judged if _holds(reading, stage, oracle, tolerated)]
-            if any(stage not in held and stage not in left for stage in judged):
-                continue
-            rest = [stage for stage in left if stage not in held]
-            if mistake.stage in [s.name for s in rest]:  # it may look like another fault
-                continue  # elsewhere, not in its own stage
-            if best is None or len(rest) < len(best[2]):
-                best = mistake, oracle, rest, reading
-            if not rest:
-                return best
-    return best
+            rest = trial.rest(reading, mistake)
+            if rest is not None and (best is None or len(rest) < len(best[1])):
+                best = mistake, rest, reading
+            if rest == []:
+                break
+        if best is not None and not best[1]:
+            break
+    return None if best is None else _with_twin(trial, mistakes, *best)
 
 
-def _holds(subject: Subject, stage: Stage, oracle: Oracle, tolerated: frozenset[str]) -> bool:
-    """True if every check holds; the first that does not ends the reading."""
-    with suppress(Broken, *NOT_COMPUTABLE):  # a wrong formula may not fit these inputs
-        return all(c.passed or c.id in tolerated for c in stage.of(subject, oracle))
-    return False
+def _with_twin(
+    trial: _Trial,
+    mistakes: tuple[Mistake, ...],
+    mistake: Mistake,
+    rest: list[Stage],
+    reading: Subject,
+) -> tuple[Mistake, list[Stage], Subject, Mistake | None]:
+    """The same; of two mistakes that both explain it the likelier, and the other beside it."""
+    for likelier in mistakes:
+        twin = next((m for m in mistakes if m.id == likelier.twin), None)
+        if twin is not None and mistake in (likelier, twin):
+            other = twin if mistake is likelier else likelier
+            if trial.rest(reading, other) == rest:
+                return likelier, rest, reading, twin
+    return mistake, rest, reading, None

@@ -210,7 +210,8 @@ def _guarded(name: str, checks: Iterable[Check]) -> list[Check]:
     told: list[Check] = []
     with _kept(told, f"{name}/run", name):
         for check in checks:
-            told.append(check.told())  # not all at once: what comes before a failure is kept
+            # not all at once: what comes before a failure is kept
+            told.append(replace(check.told(), compared=None))
     return told
 
 

@@ -4,7 +4,7 @@ Where a curve over t is wrong, near is what leaves least of the difference betwe
 curve and the right one. Where a list, a law or a loop is wrong, near is what most checks hold with.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -14,8 +14,10 @@ from torch import Tensor
 from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
+from compare.measure.check import Check
 from compare.measure.probe import probe
 from compare.measure.step import curves_of_mean, level_of, loud, replayed_noise
+from compare.measure.values import explains
 from compare.mistakes import Mistake
 from compare.oracle import F64, Oracle
 from compare.oracle.samplers import BY_NAME
@@ -28,16 +30,24 @@ FEW = 3  # wrong steps that are told one by one
 
 
 def readings(subject: Subject) -> Iterator[Subject]:
-    """The candidate with each reading of a variance that it does not name."""
+    """The candidate with each reading of what it does not name: of a variance, of a spare beta."""
     yield subject
+    if subject.setting.spare_beta is not None:
+        yield subject.reading(spare_removed=True)
     if "variance_type" not in subject.named and subject.has("step"):
         for setting in BY_NAME[subject.setting.sampler].readings(subject.setting):
             yield subject.reading(**vars(setting))
 
 
-def passing(subject: Subject, stage: Stage, oracle: Oracle) -> set[str]:
-    """The ids of the checks of a stage that hold with this oracle."""
-    return {c.id for c in (check.told() for check in stage.of(subject, oracle)) if c.passed}
+def outcomes(
+    subject: Subject, stage: Stage, oracle: Oracle, failing: Mapping[str, Check]
+) -> dict[str, bool]:
+    """By the id of each check of a stage, whether it holds with this oracle.
+
+    And, if it is one of those in `failing`, as they are with the right formula, explains that.
+    """
+    told = [check.told() for check in stage.of(subject, oracle)]
+    return {c.id: c.passed and (c.id not in failing or explains(c, failing[c.id])) for c in told}
 
 
 def nearest(subject: Subject, stage: Stage, base: Oracle, mistakes: tuple[Mistake, ...]) -> str:
@@ -106,8 +116,8 @@ def _by_checks(subject: Subject, stage: Stage, base: Oracle, trials: list[Mistak
     left: dict[int, Mistake] = {}
     for mistake in trials:
         with suppress(*NOT_COMPUTABLE):
-            held = passing(subject, stage, mistake.oracle(base))
-            left.setdefault(sum(c.id not in held for c in before), mistake)
+            holds = outcomes(subject, stage, mistake.oracle(base), {})
+            left.setdefault(sum(not holds.get(c.id) for c in before), mistake)
     best = min(left, default=differ)
     if best >= differ:
         return ""

@@ -9,7 +9,8 @@ The JSON written by `ddpm compare --json` is `Report.to_dict()`:
   that element), `message`, `input`, `reason` (why that much is allowed),
   `beside` {name: measured} for scratch and Diffusers, `repro` (a command)};
 - `diagnoses`: list of {`bug` (id in the catalogue or null), `name` (the same in words, or null),
-  `stage`, `explanation`, `fix`}, root cause first; `ddpm explain` takes either;
+  `stage`, `explanation`, `fix`, `twin` (the id of another mistake that gives the same numbers
+  here, less likely, or null)}, root cause first; `ddpm explain` takes each;
 - `findings`: list of {`id`, `title`, `right`, `effect`, `command`, `shows`, `versions`, `bug`}
   shared with Diffusers; `gone`: what the installed Diffusers no longer shows of the known findings;
 - `conventions`: {name: value read off}; `not_offered`: list of strings;
@@ -29,20 +30,25 @@ from compare.measure.check import Check
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The formula that is wrong: an entry of the catalogue, or only the stage if `bug` is None."""
+    """The formula that is wrong: an entry of the catalogue, or only the stage if `bug` is None.
+
+    `twin` is another entry that gives the same numbers, less likely; the explanation says both.
+    """
 
     bug: str | None
     stage: str
     explanation: str
     fix: str
     name: str | None = None
+    twin: str | None = None
 
     @property
     def label(self) -> str:
         """Which entry of the catalogue it is, by number and name."""
         if self.bug is None:
             return "not in the catalogue"
-        return f"mistake {self.bug}" + (f": {self.name}" if self.name else "")
+        other = f"; or {self.twin}" if self.twin else ""
+        return f"mistake {self.bug}" + (f": {self.name}" if self.name else "") + other
 
 
 @dataclass

@@ -104,3 +104,37 @@ def test_a_line_that_raises_in_two_stages_is_one_fault() -> None:
 
     report = judge(Scheduler, "quick", 0, beside=False)
     assert [(d.bug, d.stage) for d in report.diagnoses] == [("21", "forward")], str(report)
+
+
+class Plain:
+    """A step in the epsilon form, or by an x0-hat that is clipped; only x_{t-1} is returned."""
+
+    clips, wrong = False, 0.5
+
+    def __init__(self):
+        self.betas = torch.linspace(1e-3, 0.2, 60, dtype=torch.float64)
+        self.alphas_cumprod = (1 - self.betas).cumprod(0)
+
+    def add_noise(self, x_0, noise, t):
+        ab = self.alphas_cumprod[t].reshape(-1, 1, 1, 1)
+        return (ab.sqrt() * x_0 + (1 - ab).sqrt() * noise).to(x_0.dtype)
+
+    def step(self, out, t, x, generator=None):
+        ab, beta, prev = self.alphas_cumprod[t], self.betas[t], self.alphas_cumprod[t - 1]
+        prev = prev if t else torch.ones(())
+        mean = (x - beta / (1 - ab) ** self.wrong * out) / (1 - beta).sqrt()
+        if self.clips:
+            x_0 = (x - (1 - ab) ** (self.wrong - 0.5) * out) / ab.sqrt()
+            x_0 = x_0.clamp(-1, 1)
+            mean = (prev.sqrt() * beta * x_0 + (1 - beta).sqrt() * (1 - prev) * x) / (1 - ab)
+        z = torch.randn(x.shape, generator=generator) if t else 0
+        return (mean + ((1 - prev) / (1 - ab) * beta).sqrt() * z).to(x.dtype)
+
+
+@pytest.mark.parametrize(
+    ("clips", "told"), [(False, ("43", "42-minus-one")), (True, ("42-minus-one", None))]
+)
+def test_where_an_x0_hat_is_clipped_twins_part(clips: bool, told: tuple) -> None:
+    wrong = type("Wrong", (Plain,), {"clips": clips, "wrong": 0.5 if clips else 1.0})
+    report = judge(wrong, "quick", 0, beside=False)
+    assert [(d.bug, d.twin) for d in report.diagnoses] == [told], str(report)

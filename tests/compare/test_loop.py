@@ -8,6 +8,7 @@ import torch
 from compare import Adapter
 from compare.candidate.from_oracle import sample_of
 from compare.candidate.subject import Subject
+from compare.mistakes import BY_ID
 from compare.oracle import Oracle, Setting
 from compare.stages.loop import judge_loop
 from compare.verdict import conventions
@@ -125,3 +126,92 @@ def test_a_single_wrong_byte_is_found() -> None:
     failed = [c for c in report.checks if not c.passed]
     assert [c.id for c in failed] == ["sampling/loop/pictures"], str(report)
     assert failed[0].message.startswith("1 of 4096 bytes are not ")
+
+
+T = 60
+BETA = torch.linspace(1e-3, 0.2, T)
+KEPT = 1 - BETA
+PRODUCT = KEPT.cumprod(0)
+
+
+def step_at(i, x, eps, power=0.5):
+    return (x - BETA[i] / (1 - PRODUCT[i]) ** power * eps) / KEPT[i].sqrt()
+
+
+def ending(last=lambda x, eps: step_at(0, x, eps), end=lambda x: x, power=0.5) -> Adapter:
+    """A loop in the epsilon form with a step at t = 0 and an end of its own."""
+
+    def sample(model, shape):
+        model.eval()
+        x = torch.randn(shape)
+        for i in reversed(range(1, T)):
+            eps = model(x, torch.full((shape[0],), i))
+            x = step_at(i, x, eps, power) + BETA[i].sqrt() * torch.randn(shape)
+        return end(last(x, model(x, torch.zeros(shape[0], dtype=torch.long))))
+
+    return Adapter(alpha_bar=lambda: PRODUCT, sample=sample, name="ending")
+
+
+def with_noise(x, eps):
+    return step_at(0, x, eps) + BETA[0].sqrt() * torch.randn_like(x)
+
+
+def of_alpha_bar_before(before, alpha):
+    """The step at t = 0 in its posterior form, with this in the place of the 1 before it."""
+
+    def last(x, eps):
+        ab = PRODUCT[0]
+        x_0 = (x - (1 - ab).sqrt() * eps) / ab.sqrt()
+        c_0, c_t = before.sqrt() * (1 - alpha) / (1 - ab), alpha.sqrt() * (1 - before) / (1 - ab)
+        return c_0 * x_0 + c_t * x
+
+    return last
+
+
+WRAPS = of_alpha_bar_before(PRODUCT[-1], PRODUCT[0] / PRODUCT[-1])
+ROLLED = of_alpha_bar_before(PRODUCT[-1], KEPT[0])
+ENDINGS = {
+    "right": (ending(), []),
+    "right, clamped": (ending(end=lambda x: x.clamp(-1, 1)), []),
+    "stretched to [0, 1]": (ending(end=lambda x: (x - x.min()) / (x.max() - x.min())), [None]),
+    "stretched": (ending(end=lambda x: 2 * (x - x.min()) / (x.max() - x.min()) - 1), [None]),
+    "each image stretched": (ending(end=lambda x: x / x.abs().amax((1, 2, 3), True)), [None]),
+    "clamped once more": (ending(end=lambda x: x.clamp(0, 1)), [None]),
+    "noise": (ending(with_noise), ["56"]),
+    "exchanged": (ending(lambda x, eps: step_at(0, eps, x)), [None]),
+    "thrown away": (ending(lambda x, eps: x), ["79-thrown"]),
+    "wraps": (ending(WRAPS), ["3-wraps"]),
+    "wraps, clamped": (ending(WRAPS, lambda x: x.clamp(-1, 1)), ["3-wraps"]),
+    "wraps, in [0, 1]": (ending(WRAPS, lambda x: ((x + 1) / 2).clamp(0, 1)), ["3-wraps"]),
+    "rolled": (ending(ROLLED), ["3-rolled"]),
+    "rolled, clamped": (ending(ROLLED, lambda x: x.clamp(-1, 1)), ["3-rolled"]),
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_an_ending_is_told_by_what_a_mistake_predicts(name: str) -> None:
+    """A table read at -1 allows much of what it predicts, and explains no other wrong ending."""
+    candidate, bugs = ENDINGS[name]
+    report = judge(candidate, "quick", 0, beside=False)
+    assert [d.bug for d in report.diagnoses] == bugs, str(report)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "first", "second"),
+    [
+        (
+            ending(lambda x, eps: step_at(0, x, eps / (1 - PRODUCT[0]).sqrt()), power=1),
+            "43",
+            "42-minus-one",
+        ),
+        (ending(lambda x, eps: x, lambda x: ((x + 1) / 2).clamp(0, 1)), "79-thrown", "3"),
+    ],
+    ids=["43", "thrown"],
+)
+def test_of_twins_both_are_told_the_likelier_first(candidate, first, second) -> None:
+    report = judge(candidate, "quick", 0, beside=False)
+    (diagnosis,) = report.to_dict()["diagnoses"]
+    assert (diagnosis["bug"], diagnosis["twin"]) == (first, second)
+    words = [diagnosis["explanation"].index(BY_ID[bug].words) for bug in (first, second)]
+    assert words == sorted(words)
+    assert f"[mistake {first}: {BY_ID[first].name}; or {second}]" in str(report)

@@ -201,3 +201,69 @@ def test_a_model_that_is_given_half_precision_is_no_fault(dtype: torch.dtype) ->
         return (model(x_t, t).float() - eps).square().mean()
 
     assert failing(loss) == set()
+
+
+def a_pair(in_loss, in_loop, first=0):
+    """A right loss and a right loop that tell their model so for t = 0..T-1."""
+
+    def sample(model, shape, generator):
+        model.eval()
+        x = torch.randn(shape, generator=generator)
+        for t in reversed(range(T)):
+            out = model(x, in_loop(torch.full((shape[0],), t)))
+            x = (x - BETA[t] / (1 - ALPHA_BAR[t]).sqrt() * out) / (1 - BETA[t]).sqrt()
+            if t:
+                x = x + BETA[t].sqrt() * torch.randn(shape, generator=generator)
+        return x
+
+    loss = written(lambda b, g: torch.randint(first, T, (b,), generator=g), told=in_loss)
+    return Adapter(alpha_bar=lambda: ALPHA_BAR, loss=loss, sample=sample)
+
+
+WAYS = {
+    "t": lambda t: t,
+    "t + 1": lambda t: t + 1,
+    "t / T": lambda t: t / T,
+    "(t + 1) / T": lambda t: (t + 1) / T,
+    "t / (T - 1)": lambda t: t / (T - 1),
+    "1000 t / T": lambda t: t * (1000 / T),
+    "1000 (t + 1) / T": lambda t: (t + 1) * 1000 / T,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_loss_and_loop_tell_alike_is_a_convention(way: str) -> None:
+    report = judge(a_pair(WAYS[way], WAYS[way]), "quick", 0, beside=False)
+    assert report.passed, str(report)
+    said = {c.id: c.message for c in report.checks}
+    assert said["loss/told"] == f"loss and loop tell the model {way} at the same level of noise"
+    words = way.replace("(t + 1)", "t").replace("t + 1", "t")
+    for stage in ("loss", "sampling/loop"):
+        assert said.get(f"{stage}/t-scale", "the model is told t") == f"the model is told {words}"
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("t", "t + 1"),
+        ("t + 1", "t"),
+        ("t / T", "(t + 1) / T"),
+        ("t / T", "t / (T - 1)"),
+        ("t", "1000 t / T"),
+    ],
+)
+def test_what_they_tell_differently_is_a_fault(pair: tuple[str, str]) -> None:
+    """Each alone is right: it is by the other that a network is told a level that is not there."""
+    report = judge(a_pair(*(WAYS[way] for way in pair)), "quick", 0, beside=False)
+    assert [c.id for c in report.checks if not c.passed] == ["loss/told"], str(report)
+    (diagnosis,) = report.diagnoses
+    assert diagnosis.stage == "loss"
+    words = "the loss tells the model {} at the level of noise at which the loop tells it {} "
+    assert words.format(*pair) in diagnosis.explanation
+    assert diagnosis.fix.startswith("should be the same in loss and loop")
+
+
+def test_a_loss_that_is_one_ahead_is_seen_though_it_never_tells_T() -> None:
+    """Without t = 0 or T among what is told, the noise in x_t says at which level it is told."""
+    report = judge(a_pair(lambda t: t + 1, lambda t: t, first=1), "quick", 0, beside=False)
+    assert "loss/told" in [c.id for c in report.checks if not c.passed]

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from compare import Adapter
 from compare.candidate.from_oracle import scheduler
 from compare.measure.tolerances import log_snr
 from compare.oracle import Oracle, Setting
@@ -69,3 +70,85 @@ def test_a_table_of_another_length_is_told() -> None:
     report = judged(Longer)
     assert "has 61 entries, should have 60" in report.checks[0].message
     assert report.exit_status == 1
+
+
+LINEAR = torch.linspace(1e-4, 0.02, 201)
+SCALED = torch.linspace(0.001**0.5, 0.04**0.5, 101) ** 2
+LONG = torch.linspace(1e-4, 0.02, 1001)
+
+
+def of_one_more(beta, handed, loop=True, trains=True, first=1):
+    """A loop and a loss on tables of T + 1 entries, whose first is in the product and no step."""
+    T, alpha = len(beta) - 1, 1 - beta
+    abar = alpha.cumprod(0)
+
+    def sample(model, shape):
+        model.eval()
+        x = torch.randn(shape)
+        for i in range(T, 0, -1):
+            eps = model(x, torch.full((shape[0],), i / T))
+            x = (x - beta[i] / (1 - abar[i]).sqrt() * eps) / alpha[i].sqrt()
+            if i > 1:
+                x = x + beta[i].sqrt() * torch.randn_like(x)
+        return x
+
+    def loss(model, x0):
+        t = torch.randint(first, T + 1, (len(x0),))
+        eps = torch.randn_like(x0)
+        a = abar[t].reshape(-1, 1, 1, 1)
+        return (model(a.sqrt() * x0 + (1 - a).sqrt() * eps, t / T) - eps).square().mean()
+
+    roles = {"sample": sample if loop else None, "loss": loss if trains else None}
+    return Adapter(alpha_bar=lambda: handed(abar), **roles)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "bugs"),
+    [
+        (of_one_more(LINEAR, lambda abar: abar), ["1"]),
+        (of_one_more(LINEAR, lambda abar: abar[1:]), ["1"]),
+        (of_one_more(SCALED, lambda abar: abar, trains=False), ["1"]),
+        (of_one_more(SCALED, lambda abar: abar[1:]), ["1"]),
+        (of_one_more(LONG, lambda abar: abar, loop=False), ["1"]),
+        (of_one_more(LONG, lambda abar: abar[1:], loop=False), ["1"]),
+        (of_one_more(LINEAR, lambda abar: abar[1:], first=2), ["1", "20-first"]),
+    ],
+    ids=["whole", "cut", "scaled-whole", "scaled-cut", "long-whole", "long-cut", "and-20"],
+)
+def test_a_beta_before_the_first_is_one_factor_too_many(candidate: Adapter, bugs: list) -> None:
+    """Also where the loop is told t / T from 1 / T to 1: that is no fault."""
+    report = judge(candidate, "quick", 0, beside=False)
+    assert [d.bug for d in report.diagnoses] == bugs, str(report)
+    assert "sampling/loop/visits" not in [c.id for c in report.checks if not c.passed]
+
+
+class Product:
+    """A right step by the class's own table, whose product may begin with another factor."""
+
+    shows, spare = False, 0.0
+
+    def __init__(self):
+        betas = torch.linspace(2e-3, 0.3, 51, dtype=torch.float64)[1:]
+        self.alphas_cumprod = (1 - betas).cumprod(0) * (1 - self.spare)
+        if self.shows:
+            self.betas = betas
+
+    def add_noise(self, x_0, noise, t):
+        a = self.alphas_cumprod[t].reshape(-1, 1, 1, 1)
+        return (a.sqrt() * x_0 + (1 - a).sqrt() * noise).to(x_0.dtype)
+
+    def step(self, out, t, x, generator=None):
+        a, p = self.alphas_cumprod[t], self.alphas_cumprod[t - 1] if t else 1
+        mean = (x - (1 - a / p) / (1 - a).sqrt() * out) / (a / p).sqrt()
+        z = torch.randn(x.shape, generator=generator) if t else 0
+        return (mean + (1 - a / p).sqrt() * z).to(x.dtype)
+
+
+@pytest.mark.parametrize("shows", [False, True])
+@pytest.mark.parametrize("spare", [0.0, 2e-3, 5e-3])
+def test_a_spare_beta_of_a_class_is_seen_by_its_curve_or_beside_its_betas(shows, spare) -> None:
+    """Of any size where the betas are shown; else of the size that the curve had before."""
+    candidate = type("Candidate", (Product,), {"shows": shows, "spare": spare})
+    report = judge(candidate, "quick", 0, beside=False)
+    wrong = spare == 2e-3 or (shows and spare > 0)
+    assert [d.bug for d in report.diagnoses] == ["1"] * wrong, str(report)
