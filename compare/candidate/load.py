@@ -243,18 +243,35 @@ def _is_theirs(filename: str) -> bool:
 
 
 def named_keywords(function: Any) -> dict[str, Any]:
-    """The keywords that a signature names, with their defaults; `**kwargs` does not count.
+    """The keywords that a signature names, with their defaults.
+
+    The `**kwargs` of a class are followed into its bases: they name what a base names.
 
     >>> named_keywords(lambda a, b=2, **rest: None)
     {'a': <class 'inspect._empty'>, 'b': 2}
+    >>> class Base:
+    ...     def __init__(self, a=1, b=2): pass
+    >>> class Mine(Base):
+    ...     def __init__(self, b=3, **kwargs): super().__init__(b=b, **kwargs)
+    >>> named_keywords(Mine)
+    {'a': 1, 'b': 3}
     """
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return {}
-    skipped = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    return {
-        p.name: p.default
-        for p in parameters
-        if p.kind not in (*skipped, inspect.Parameter.POSITIONAL_ONLY) and p.name != "self"
-    }
+    found: dict[str, Any] = {}
+    for each in _followed(function) if inspect.isclass(function) else [function]:
+        try:
+            parameters = inspect.signature(each).parameters.values()
+        except (TypeError, ValueError):
+            break
+        by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        named = [p for p in parameters if p.kind in by_name and p.name != "self"]
+        found = {p.name: p.default for p in named} | found
+        if all(p.kind != inspect.Parameter.VAR_KEYWORD for p in parameters):
+            break
+    return found
+
+
+def _followed(made: type) -> list[Any]:
+    """The class, by whose signature it is called, then the `__init__` of each base above the one
+    that it has."""
+    own = [vars(base)["__init__"] for base in made.__mro__[:-1] if "__init__" in vars(base)]
+    return [made, *own[1:]]

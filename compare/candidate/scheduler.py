@@ -86,19 +86,21 @@ class Scheduler:
         return self._call(what, lambda: torch.as_tensor(value).detach().to("cpu", F64).flatten())
 
     def table(self) -> Tensor | None:
-        """(T,) alpha-bar_t from t = 0, from the table or from add_noise where c0^2 + c1^2 = 1."""
+        """(T,) alpha-bar_t from t = 0: the table, else by add_noise where c0^2 + c1^2 = 1, else the
+        product of 1 - betas."""
 
         def ask() -> Tensor | None:
             raw = self.raw_table()
             if raw is not None:
-                return raw[self.subject.t_base :]
-            if not self.subject.has("add_noise"):
-                return None
-            c0, c1 = self.coefficients(torch.float32)
-            whole = c0**2 + c1**2
-            if not bool(((whole - 1).abs() < 1e-5).all()):
-                return None
-            return torch.where(c1**2 < 0.5, 1 - c1**2, c0**2)
+                T, extra = self.setting.num_train_timesteps, raw[:1].eq(1).all()
+                inside = raw[self.subject.t_base :]
+                return inside[:T] if extra and len(inside) == T + 1 else inside
+            if self.subject.has("add_noise"):
+                c0, c1 = self.coefficients(torch.float32)
+                if bool(((c0**2 + c1**2 - 1).abs() < 1e-5).all()):
+                    return torch.where(c1**2 < 0.5, 1 - c1**2, c0**2)
+            betas = self.betas()
+            return None if betas is None else (1 - betas).cumprod(0)
 
         return self.subject.remember((self.key, "table"), ask)
 

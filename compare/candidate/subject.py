@@ -31,6 +31,7 @@ OTHER_NAMES = {  # tried where Diffusers' word is refused
     "epsilon": "eps",
     "sample": "x_0",
 }
+WITH_WORDS = ("beta_schedule", "prediction_type")  # keywords that have such words
 STEP_ONLY = tuple(option for sampler in ALL for option in sampler.own)
 NAMES = tuple(f.name for f in fields(Setting) if f.name not in (*STEP_ONLY, "sampler"))
 
@@ -83,13 +84,22 @@ class Subject:
         self.not_offered: list[str] = []
         self.words: dict[str, str] = {}  # {Diffusers' word for a value: the candidate's}
         self.conventions: dict[str, str] = {}
+        self.shorter: Setting | None = None  # with another T, of a schedule that it does not name
+        self.kinds: tuple[Setting, ...] = ()  # other readings of a step that fits none
         self.t_base = 0
         self.steps_pass = True  # whole chains are judged only where every single step passes
         self.overwritten: set[str] = set()  # arguments that a method changed in place
+        self.any_words: set[tuple[str, Any]] = set()  # (keyword, word) that any word stands for
         self._factory = self._door(candidate)
-        self.named = set(named_keywords(self._factory)) & set(NAMES)
+        self.defaults = named_keywords(self._factory)
+        self.words |= {usual: own for usual, own in OTHER_NAMES.items() if self._says(own)}
+        self.named = set(self.defaults) & set(NAMES)
         self.setting = base or Setting()
         self._find_base()
+
+    def _says(self, word: str) -> bool:
+        """True if this word is the default of one of its keywords."""
+        return any(self.defaults.get(name) == word for name in WITH_WORDS)
 
     def _door(self, candidate: Any) -> Callable[..., Any]:
         if isinstance(candidate, Adapter):
@@ -170,6 +180,8 @@ class Subject:
             named = name in (self.step_named if name in STEP_ONLY else self.named)
             if not named and value != getattr(self.setting, name):
                 return None
+            if (name, value) in self.any_words:
+                return None
         return self.build(replace(self.setting, **changes))
 
     def all_offered(self, wanted: dict[str, dict[str, Any]]) -> dict[str, Scheduler]:
@@ -205,6 +217,14 @@ class Subject:
             return None
         except Exception as error:
             raise Broken(f"cannot be built: {brief(error)}") from None
+
+    def takes(self, **keywords: Any) -> Scheduler | None:
+        """One made with such keywords beside the usual ones, or None; nothing is said of it."""
+        try:
+            thing = self._wrap(self._make(self._keywords(self.setting) | keywords))
+        except Exception:
+            return None
+        return Scheduler(self, thing, self.setting, repr(("takes", keywords)), Chain())
 
     def fresh(self, setting: Setting) -> Scheduler:
         """A scheduler of a setting that is offered, made anew."""

@@ -4,7 +4,7 @@ Nothing here imports torch, so that the command line can speak of checks before 
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from compare.candidate.load import Broken
@@ -88,6 +88,15 @@ def within(id: str, off: float, allowed: float, message: str, **more: Any) -> Ch
     """A single number that may be off by `allowed` at most; NaN is off."""
     status: Status = "close" if off <= allowed else "differs"
     return found(id, status, message, measured=off, allowed=allowed, **more)
+
+
+def owing(checks: Iterable[Check], duties: dict[str, str]) -> Iterator[Check]:
+    """The checks, each with what should be in its place: the first of `duties` {beginning of the
+    last word of its id: what is right} that is its own."""
+    for check in checks:
+        name = check.id.rpartition("/")[2]
+        own = next((right for start, right in duties.items() if name.startswith(start)), "")
+        yield replace(check, right=own) if own and not check.right else check
 
 
 def guarded(id: str, checks: Iterable[Check], quiet: bool = False) -> Iterator[Check]:

@@ -111,10 +111,16 @@ def _ask(built: Scheduler, t: Tensor, prev: Tensor, size: Tensor, noise_only: bo
 
 
 def visits(scheduler: Scheduler, n: int) -> bool:
-    """False if the list of n steps has none inside the chain: then there is no step to judge."""
+    """False if the list of n steps has none inside the chain, or one twice: then there is no step
+    to judge, or not which step comes after it."""
     key = ("visits", scheduler.key, n)
+
+    def ask() -> bool:
+        visited = scheduler.visit(n)
+        return bool(visited) and len(set(visited)) == len(visited)
+
     try:
-        return scheduler.subject.remember(key, lambda: bool(scheduler.visit(n)))
+        return scheduler.subject.remember(key, ask)
     except Broken:
         return True  # what it does instead is told by the stages that ask
 

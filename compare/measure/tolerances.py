@@ -6,6 +6,7 @@ level 1 - alpha_bar is 1e-4, and one rounding of alpha_bar moves it by 6e-4 of i
 are propagated, in float64, through the very formula that is checked, and multiplied by `FACTOR`.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -50,6 +51,16 @@ TOLERANCES = {
             "log-SNR of alpha_bar_t",
             "4 sum_{s<=t} (1 + 1/alpha_s) 2^-24, divided by 1 - alpha_bar_t",
             "one float32 rounding of each alpha and of each product up to t",
+        ),
+        "cosine": (
+            "alpha_bar_t of a cosine taken in float32",
+            "4 (1 + 2 a tan(a)) 2^-24 with the angle a of its cosine, beside that of the table",
+            "one float32 rounding of the angle, which cos^2 makes 2 a tan(a) times as large",
+        ),
+        "betas": (
+            "beta_t, which may be 1 - alpha_bar_t / alpha_bar_{t-1}",
+            "4 (1 + beta_t) 2^-24; of a cosine also 1 - beta_t times the bounds of both its values",
+            "one float32 rounding of beta and of 1 - beta, and of what a quotient is made of",
         ),
         "coefficient": (
             "a result elementwise",
@@ -111,10 +122,37 @@ def log_snr(alpha_bar: Tensor) -> Tensor:
     return alpha_bar.log() - (-alpha_bar).log1p()
 
 
+def as_none(alpha_bar: Tensor, right: Tensor) -> Tensor:
+    """The same, 0 where it should be 0 and is what float32 makes of cos^2(pi/2), whose angle is
+    rounded."""
+    return torch.where((right == 0) & (alpha_bar < (FACTOR * UNIT) ** 2), right, alpha_bar)
+
+
 def table_bound(alpha_bar: Tensor) -> Tensor:
     """Allowed relative error of alpha_bar_t, (T,)."""
     alpha = alpha_bar / torch.cat([torch.ones(1, dtype=alpha_bar.dtype), alpha_bar[:-1]])
     return FACTOR * UNIT * torch.cumsum(1 + 1 / alpha.clamp(min=1e-12), dim=0)
+
+
+def cosine_bound(T: int, s: float = 0.008) -> Tensor:
+    """(T,) relative error of f(t+1)/f(0) with f = cos^2(a), a = ((t + 1)/T + s)/(1 + s) pi/2.
+
+    An error e of the angle moves log f by 2 tan(a) e. The last step ends at a = pi/2, where the cap
+    on beta takes the place of the cosine: there the error is that of the step before.
+    """
+    u = torch.arange(1, T + 1, dtype=torch.float64).clamp(max=max(T - 1, 0)) / T
+    angle = (u + s) / (1 + s) * math.pi / 2
+    return FACTOR * UNIT * (1 + 2 * angle * angle.tan())
+
+
+def betas_bound(betas: Tensor, table: Tensor | None = None) -> Tensor:
+    """(T,) allowed deviation of betas; `table` is the relative error of alpha-bars that they may be
+    quotients of."""
+    off = FACTOR * UNIT * (1 + betas)
+    if table is None:
+        return off
+    before = torch.cat([torch.zeros(1, dtype=table.dtype), table[:-1]])
+    return off + (1 - betas) * (table + before)
 
 
 def propagated(formula: Callable[[Level], Tensor], level: Level, terms: Tensor) -> Tensor:

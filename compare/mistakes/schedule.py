@@ -281,6 +281,21 @@ def cosine_one_step_early(setting: Setting) -> Tensor:
 
 
 @mistake(
+    "10-start",
+    "betas",
+    fix="alpha_bar_t = f(t+1) / f(0) for t = 0..T-1",
+    effect="the pictures look right: each t has the noise of the step before",
+)
+def cosine_from_the_start(setting: Setting) -> Tensor:
+    """the cosine schedule is read one step early and not divided by f(0): alpha-bar_t is f(t),
+    should be f(t+1) / f(0) with t from 0 (Nichol & Dhariwal eq. 17)"""
+    if not asks_for_cosine(setting):
+        return right.betas(setting)
+    first = 1 - math.cos(0.008 / 1.008 * math.pi / 2) ** 2
+    return torch.cat([torch.tensor([first], dtype=F64), right.betas(setting)[:-1]])
+
+
+@mistake(
     "10-cap",
     "betas",
     fix="min(beta, 0.999)",

@@ -5,21 +5,29 @@ candidate's own betas make of an image, one after another, without its table.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
+from compare.candidate.spy import per_image
 from compare.candidate.subject import Subject
-from compare.measure.check import Check, found, guarded, yes_no
+from compare.measure.check import Check, found, guarded, note, yes_no
 from compare.measure.tolerances import FACTOR, HALF_UNIT, UNIT, propagated_table, table_bound
-from compare.measure.values import Expected, values
+from compare.measure.values import Expected, deviation, values
 from compare.oracle import F64, Oracle
+from compare.stages.schedule import betas_of
 from compare.stages.stage import Stage
 
 Formula = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+Coefficients = tuple[Tensor, Tensor]  # (T,) of x_0 and of the noise, float64
+COEFFICIENTS = "coefficients"  # the check of both at every t
+CLEAR = 1e-3  # of a coefficient: what six digits show at every t
+HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 VELOCITY = (
     "v = sqrt(alpha_bar_t) noise - sqrt(1 - alpha_bar_t) x_0, called as "
     "get_velocity(x_0, noise, t) (Salimans & Ho, section 4)"
@@ -28,20 +36,28 @@ VELOCITY = (
 
 def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     """Coefficients at every t, images of several shapes, every shape of t, half precision."""
-    if not subject.has("add_noise"):
-        if subject.adapter is None:
-            yield found("forward/add_noise", "error", "has no method add_noise(x_0, noise, t)")
-        return
     scheduler = subject.scheduler()
-    yield from _method(scheduler, "add_noise", oracle, oracle.add_noise)
+    if subject.has("add_noise"):
+        yield from _method(scheduler, "add_noise", oracle, oracle.add_noise)
+        yield from _of_ones(scheduler, oracle)
     if subject.has("get_velocity"):
         yield from _method(scheduler, "get_velocity", oracle, oracle.velocity)
-    for name, dtype in (("float16", torch.float16), ("bfloat16", torch.bfloat16)):
-        id = f"forward/{name}"
-        yield from guarded(id, _half(id, scheduler, oracle, dtype), quiet=True)
-    # that it raises is said above
-    yield from guarded("forward/composition", _composition(scheduler, oracle), quiet=True)
     yield _inputs(subject)
+
+
+def _of_ones(scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
+    """The law of single steps, half precision, and what that leaves behind.
+
+    That add_noise raises, or has wrong coefficients, is said before.
+    """
+    off = _slipped(scheduler, "add_noise", oracle, oracle.add_noise)
+    for check in guarded("forward/composition", _composition(scheduler, oracle), quiet=True):
+        follows = off is not None and check.status == "differs"
+        yield _as_its_coefficients(check, "add_noise") if follows else check
+    for name, dtype in HALVES.items():
+        id = f"forward/{name}"
+        yield from guarded(id, _half(id, scheduler, oracle, dtype, off), quiet=True)
+    yield from guarded("forward/kept", _kept(scheduler), quiet=True)
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,7 @@ def _given(scheduler: Scheduler) -> Iterator[Images]:
         return Images(name, x_0, noise, t, name.startswith("t-"))
 
     every = torch.arange(T).repeat(2)
-    alone = images("coefficients", (2 * T, 1, 2, 3), every)
+    alone = images(COEFFICIENTS, (2 * T, 1, 2, 3), every)
     alone.x_0[:T], alone.noise[T:] = 0, 0  # noise alone, then the image alone: visible at every t
     yield alone
     yield images("float64", (2 * T, 1, 2, 3), every, torch.float64)
@@ -77,32 +93,50 @@ def _given(scheduler: Scheduler) -> Iterator[Images]:
     yield images("t-scalar", (3, 3, 4, 5), torch.tensor(T // 3))
     yield images("t-(1,)", (3, 3, 4, 5), torch.tensor([T // 3]))
     yield images("t-(b,1)", (3, 3, 4, 3), some[:3].reshape(3, 1))
-    if scheduler.subject.has("set_timesteps"):  # it stands in for Diffusers', which flattens t
-        yield images("t-(1,b)", (3, 3, 4, 3), some[:3].reshape(1, 3))
 
 
 def _method(scheduler: Scheduler, method: str, oracle: Oracle, formula: Formula) -> Iterator[Check]:
-    """`add_noise` or `get_velocity` of all images."""
+    """`add_noise` or `get_velocity` of all images.
+
+    What is wrong in its two coefficients is said once: the other images follow from them.
+    """
+    off = _slipped(scheduler, method, oracle, formula)
     for given in _given(scheduler):
         judged = _images(scheduler, method, given, oracle, formula)
-        yield from guarded(f"forward/{method}/{given.name}", judged, quiet=given.odd)
+        for check in guarded(f"forward/{method}/{given.name}", judged, quiet=given.odd):
+            if off is None or check.status != "differs":
+                yield check
+            elif given.name == COEFFICIENTS:
+                yield _told(check, scheduler, method, oracle, off)
+            else:
+                yield _following(check, scheduler, method, given, off)
+    if method == "add_noise":
+        yield from guarded("forward/add_noise/t-(1,b)", _flattened(scheduler, oracle), quiet=True)
+
+
+def _slipped(
+    scheduler: Scheduler, method: str, oracle: Oracle, formula: Formula
+) -> Coefficients | None:
+    """The method's own coefficients, if it has such and the formula looked for has others."""
+    with suppress(Broken):
+        judged = _images(scheduler, method, next(_given(scheduler)), oracle, formula)
+        if not all(check.passed for check in judged):
+            return own_coefficients(scheduler, method)
+    return None
 
 
 def _images(
     scheduler: Scheduler, method: str, given: Images, oracle: Oracle, formula: Formula
 ) -> Iterator[Check]:
     id, table = f"forward/{method}/{given.name}", scheduler.alpha_bars(oracle)
-    x_0, noise, t = given.x_0, given.noise, given.t
     try:
-        got = scheduler.subject.remember(
-            (scheduler.key, method, given.name), lambda: scheduler.add_noise(x_0, noise, t, method)
-        )
+        got = _answer(scheduler, method, given)
     except Broken as broken:
         if not _also_raises(formula, given, table):
             raise
         yield found(id, "close", f"{broken}, as the formula looked for does")
         return
-    ts = t.flatten().tolist()
+    ts = given.t.flatten().tolist()
     yield values(
         id,
         method,
@@ -110,9 +144,60 @@ def _images(
         _expected(formula, given, table),
         _expected(formula, given, oracle.alpha_bar(scheduler.setting)),
         where=lambda at: f"t={ts[min(at[0], len(ts) - 1)]}, image {at[0]}",
-        input=f"images {tuple(x_0.shape)} {x_0.dtype}, t of shape {tuple(t.shape)}",
+        input=f"images {tuple(given.x_0.shape)} {given.x_0.dtype}, t of shape "
+        f"{tuple(given.t.shape)}",
         right=VELOCITY if method == "get_velocity" else "",
     )
+
+
+def _answer(scheduler: Scheduler, method: str, given: Images) -> Tensor:
+    """What the method makes of the images, float64."""
+    key = (scheduler.key, method, given.name)
+    ask = partial(scheduler.add_noise, given.x_0, given.noise, given.t, method)
+    answer: Tensor = scheduler.subject.remember(key, ask)
+    return answer
+
+
+def own_coefficients(scheduler: Scheduler, method: str) -> Coefficients | None:
+    """(T,) each, float64: what the method multiplies x_0 and the noise by at t = 0..T-1.
+
+    None if it does not answer, or is not the same multiple of every pixel.
+    """
+    given = next(_given(scheduler))
+    T = scheduler.setting.num_train_timesteps
+    try:
+        noisy, clean = _answer(scheduler, method, given).flatten(1).split(T)
+    except Broken:
+        return None
+    found = []
+    for seen, alone in ((clean, given.x_0[T:]), (noisy, given.noise[:T])):
+        pixels = alone.flatten(1).to(F64)
+        found.append((seen * pixels).sum(1) / pixels.square().sum(1))
+        left = (seen - found[-1].unsqueeze(1) * pixels).abs()
+        if not bool((left <= 2 * FACTOR * UNIT * seen.abs().amax(1, True)).all()):
+            return None
+    return found[0], found[1]
+
+
+def _told(
+    check: Check, scheduler: Scheduler, method: str, oracle: Oracle, own: Coefficients
+) -> Check:
+    """The check, in the words of the coefficients that are off: at both ends, in the middle and
+    where it is worst, beside what they should be."""
+    T, table = len(own[0]), scheduler.alpha_bars(oracle)
+    formula = oracle.add_noise if method == "add_noise" else oracle.velocity
+    right = coefficients(formula, table, torch.ones(T, 1, 2, 3, dtype=F64), torch.arange(T))
+    gaps = [(has - wanted).abs() / wanted.abs() for has, wanted in zip(own, right, strict=True)]
+    worst = int(torch.stack(gaps).amax(0).nan_to_num(0.0).argmax())
+    ts, said = sorted({0, T // 2, worst, T - 1}), []
+    for name, has, wanted, gap in zip(("x_0", "the noise"), own, right, gaps, strict=True):
+        if float(gap.max()) > CLEAR:
+            is_now, should = (", ".join(f"{float(v[t]):.6g}" for t in ts) for v in (has, wanted))
+            said.append(f"{name} is multiplied by {is_now}, should be by {should}")
+    if not said:
+        return check
+    words = f"in {method} {'; '.join(said)}, at t = {', '.join(map(str, ts))}"
+    return replace(check, message=words)
 
 
 def _expected(formula: Formula, given: Images, table: Tensor) -> Expected:
@@ -139,33 +224,111 @@ def _also_raises(formula: Formula, given: Images, table: Tensor) -> bool:
         return True
 
 
-def coefficients(oracle: Oracle, table: Tensor, one: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """What an oracle's add_noise multiplies x_0 and the noise by; `one` are images of ones."""
+def coefficients(formula: Formula, table: Tensor, one: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """What a formula multiplies x_0 and the noise by; `one` are images of ones."""
     found = []
     for x_0, noise in ((one, 0 * one), (0 * one, one)):
         torch.default_generator.manual_seed(0)
-        found.append(oracle.add_noise(x_0, noise, table, t)[:, 0, 0, 0])
+        found.append(formula(x_0, noise, table, t)[:, 0, 0, 0])
     return found[0], found[1]
 
 
-def _half(id: str, scheduler: Scheduler, oracle: Oracle, dtype: torch.dtype) -> Iterator[Check]:
+def _following(
+    check: Check, scheduler: Scheduler, method: str, given: Images, own: Coefficients
+) -> Check:
+    """A check that differs as the method's own coefficients say; else as it is."""
+    if given.t.numel() not in (1, len(given.x_0)):
+        return check
+    of_x_0, of_noise = (per_image(values[given.t.flatten()], given.x_0) for values in own)
+    parts = of_x_0 * given.x_0.to(F64), of_noise * given.noise.to(F64)
+    allowed = 2 * FACTOR * UNIT * (parts[0].abs() + parts[1].abs())
+    same = deviation(_answer(scheduler, method, given), parts[0] + parts[1], allowed)[0]
+    return check if same == "differs" else _as_its_coefficients(check, method)
+
+
+def _as_its_coefficients(check: Check, method: str) -> Check:
+    words = f"as its coefficients at each t say (forward/{method}/coefficients)"
+    return replace(check, status="follows", message=words, whole=None)
+
+
+def _flattened(scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
+    """A note only: t of shape (1, b) is nobody's duty, but Diffusers flattens it."""
+    T, (x_0, noise) = scheduler.setting.num_train_timesteps, torch.ones(2, 3, 3, 4, 3)
+    if T < 3 or not scheduler.subject.has("set_timesteps"):
+        return
+    given = Images("t-(1,b)", x_0, 0 * noise, torch.tensor([[0, T // 3, T - 1]]))
+    of_channels = scheduler.alpha_bars(oracle)[given.t.flatten()].sqrt().reshape(1, 3, 1, 1)
+    got = _answer(scheduler, "add_noise", given)
+    if deviation(got, of_channels.expand(got.shape), 1e-3 * of_channels)[0] != "differs":
+        yield note(
+            "forward/add_noise/t-(1,b)",
+            "t of shape (1, b) is not flattened, so each channel gets a t of its own: mistake 22 "
+            "where somebody passes it",
+        )
+
+
+def _half(
+    id: str, scheduler: Scheduler, oracle: Oracle, dtype: torch.dtype, off: Coefficients | None
+) -> Iterator[Check]:
     """Noise alone and image alone at t = 0..10, where 1 - alpha_bar is smallest."""
     upto = min(11, scheduler.setting.num_train_timesteps)
     one = torch.ones(upto, 1, 2, 3, dtype=dtype)
     table = scheduler.alpha_bars(oracle)
 
     def expected() -> tuple[Tensor, Tensor]:
-        right = torch.cat(coefficients(oracle, table, one, torch.arange(upto))).to(F64)
+        right = torch.cat(coefficients(oracle.add_noise, table, one, torch.arange(upto))).to(F64)
         return right, FACTOR * HALF_UNIT[dtype] * right.abs()
 
-    yield values(
+    got = torch.cat(_fresh(scheduler, dtype).coefficients(dtype, upto))
+    check = values(
         id,
         "a coefficient of add_noise",
-        torch.cat(scheduler.coefficients(dtype, upto)),
+        got,
         expected,
         where=lambda at: f"t={at[0] % upto}",
         tolerance="half",
         input=f"{id.partition('/')[2]} images, t = 0..{upto - 1}",
+    )
+    if off is not None and check.status == "differs":
+        own = torch.cat([values[:upto] for values in off])
+        if deviation(got, own, FACTOR * HALF_UNIT[dtype] * own.abs())[0] != "differs":
+            check = _as_its_coefficients(check, "add_noise")
+    yield check
+
+
+def _fresh(scheduler: Scheduler, dtype: torch.dtype) -> Scheduler:
+    """One made for images of this dtype alone: whatever they leave behind spoils no other."""
+    subject = scheduler.subject
+    made = subject.remember(("made for", dtype), lambda: subject.fresh(scheduler.setting))
+    return replace(made, key=f"made for {dtype}")
+
+
+def _kept(scheduler: Scheduler) -> Iterator[Check]:
+    """add_noise of float32 images before and after one call with images of half precision."""
+    upto = min(11, scheduler.setting.num_train_timesteps)
+
+    def ask() -> list[Tensor]:
+        made, seen = scheduler.subject.fresh(scheduler.setting), []
+        for dtype in (torch.float32, torch.bfloat16, torch.float32):
+            one = torch.ones(upto, 1, 2, 3, dtype=dtype)
+            seen.append(made.add_noise(0 * one, one, torch.arange(upto))[:, 0, 0, 0])
+        return seen
+
+    before, _, after = scheduler.subject.remember((scheduler.key, "kept"), ask)
+    off = (before != after).nonzero().flatten().tolist()
+    t = off[0] if off else 0
+    message = (
+        "one call with bfloat16 images leaves the table in bfloat16 for good: of float32 images "
+        f"the noise is then multiplied by {float(after[t]):.6g} at t={t}, before by "
+        f"{float(before[t]):.6g}"
+    )
+    yield found(
+        "forward/kept",
+        "differs" if off else "equal",
+        message if off else "a call with bfloat16 images changes nothing for float32 images",
+        right="a table that stays as it is: cast what is read from it, alpha_bar[t].to(x.dtype), "
+        "not what is kept",
+        input=f"add_noise of float32, bfloat16 and float32 images, t = 0..{upto - 1}",
     )
 
 
@@ -192,7 +355,7 @@ def _betas(scheduler: Scheduler, table: Tensor) -> Tensor:
     betas = scheduler.betas()
     betas = None if betas is None else betas[-len(table) :]
     if betas is None or len(betas) < len(table) or not bool(((betas >= 0) & (betas <= 1)).all()):
-        return 1 - table / torch.cat([torch.ones(1, dtype=F64), table[:-1]])
+        return betas_of(table)
     return betas
 
 
@@ -207,7 +370,7 @@ def _composition(scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
         """What add_noise should be for the table that it reads."""
 
         def at(table: Tensor) -> Tensor:
-            return torch.stack(coefficients(oracle, table, one, torch.arange(T)))
+            return torch.stack(coefficients(oracle.add_noise, table, one, torch.arange(T)))
 
         return at(table), propagated_table(at, table, at(table).abs())
 
@@ -245,4 +408,5 @@ FORWARD = Stage(
     right="x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise (Ho et al. eq. 4)",
     page="forward",
     checks=checks,
+    needs="add_noise or get_velocity",
 )

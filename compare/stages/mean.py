@@ -8,7 +8,7 @@ from torch import Tensor
 
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
-from compare.measure.check import Check, found, guarded
+from compare.measure.check import Check, guarded
 from compare.measure.probe import Probe, Single, probe, single, some_of_chain, some_steps
 from compare.measure.step import (
     chain,
@@ -30,10 +30,6 @@ from compare.stages.stage import Stage
 
 def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     """Full chains of every prediction type and schedule, short chains, and steps that clip."""
-    if not subject.has("step"):
-        if subject.adapter is None:
-            yield found("mean/step", "error", "has no method step(model_output, t, x_t)")
-        return
     for name, scheduler, steps in _full(subject):
         yield from guarded(f"mean/{name}", _of_full(f"mean/{name}", scheduler, oracle, steps))
     for spacing, n in strided(subject):
@@ -188,4 +184,5 @@ MEAN = Stage(
     right="sqrt(ab_prev) beta/(1-ab) x0-hat + sqrt(alpha) (1-ab_prev)/(1-ab) x_t (Ho et al. eq. 7)",
     page="reverse-step",
     checks=checks,
+    needs="step",
 )

@@ -14,8 +14,8 @@ from compare.candidate.scheduler import Scheduler
 from compare.candidate.spy import CENTRE, SPREAD, exact_denoiser
 from compare.candidate.subject import Subject
 from compare.measure import chains, noise
-from compare.measure.check import Check, found, guarded, note, within, yes_no
-from compare.measure.probe import Probe, probe
+from compare.measure.check import Check, found, guarded, note, owing, within, yes_no
+from compare.measure.probe import Probe, probe, visits
 from compare.measure.step import (
     COUNTS_OF_OWN,
     OWN,
@@ -34,12 +34,32 @@ from compare.oracle.samplers import BY_NAME
 from compare.stages.loop import judge_loop
 from compare.stages.stage import Stage
 
+STEPS = "each step ends at its formula's mean plus sigma z (Ho et al. algorithm 2, line 4)"
+NOISE = "a fresh z ~ N(0, 1) at every step but the last (Ho et al. algorithm 2, line 3)"
+DUTIES = {  # of checks of a loop: what is right where they fail
+    "eval": "model.eval() before the first step",
+    "start": "x_T ~ N(0, 1) for every image (Ho et al. algorithm 2, line 1)",
+    "steps-": NOISE,
+    "steps": STEPS,
+    "weight-of": STEPS,
+    "silent": NOISE,
+    "neighbouring": NOISE,
+    "pictures": "the last step as it is, at most clamped to the range of the data",
+    "clamp": "values outside the range of the data clamped to it",
+    "replay": "all noise from the generator that is given, or from the global state",
+    "generators": "noise of image i from generator i alone",
+    "again": "a step that depends on nothing but what it is given and its list",
+}
 LENGTHS = (4, 10, 50, None)
 KINDS = ("epsilon", "sample", "v_prediction")
 
 
 def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     """Laws along chains by recursion, then by walking them; a loop of the candidate's own."""
+    yield from owing(_checks(subject, oracle), DUTIES)
+
+
+def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     if subject.has("step") and not subject.steps_pass:
         text = "not judged: chains follow from the steps, and an earlier stage differs"
         yield note("sampling/chains", text)
@@ -59,7 +79,9 @@ def _lengths(subject: Subject) -> list[int | None]:
     """The chains shorter than T that the candidate can make, then the full one."""
     T, short = subject.setting.num_train_timesteps, subject.has("set_timesteps")
     most = COUNTS_OF_OWN if subject.setting.timestep_spacing == OWN else T
-    return [n for n in LENGTHS if n is None or (short and n < T and n <= most)]
+    chosen = [n for n in LENGTHS if n is None or (short and n < T and n <= most)]
+    own = subject.scheduler()
+    return [n for n in chosen if n is None or visits(own, n)]
 
 
 def _walked(subject: Subject) -> Iterator[tuple[str, Scheduler, tuple[int | None, ...]]]:
@@ -241,5 +263,6 @@ SAMPLING = Stage(
     right="algorithm 2 of Ho et al.: t from T-1 down to 0, the model told the same t",
     page="sampling",
     checks=checks,
+    needs="step or sample",
     on_steps=True,
 )

@@ -1,6 +1,7 @@
 """Stage schedule: is alpha-bar_t the product it should be, for each family that is offered?"""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -9,12 +10,13 @@ from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, guarded, note
-from compare.measure.tolerances import FACTOR, UNIT, log_snr, table_bound
+from compare.measure.tolerances import as_none, betas_bound, cosine_bound, log_snr, table_bound
 from compare.measure.values import values
-from compare.oracle import Oracle, Setting
+from compare.oracle import F64, Oracle, Setting
 from compare.stages.stage import Stage
 
 FAMILIES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
+SHORT = 50  # another T, where it is named
 GIVEN = (0.001, 0.004, 0.01, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.9)
 
 
@@ -24,13 +26,53 @@ def schedulers(subject: Subject) -> dict[str, Scheduler]:
     wanted: dict[str, dict] = {base.beta_schedule: {}}
     wanted |= {name: {"beta_schedule": name} for name in FAMILIES}
     wanted["other-ends"] = {"beta_start": 0.001, "beta_end": 0.05}
-    wanted["T=50"] = {"num_train_timesteps": 50}
-    wanted["cosine-T=50"] = {"num_train_timesteps": 50, "beta_schedule": "squaredcos_cap_v2"}
+    wanted[f"T={SHORT}"] = {"num_train_timesteps": SHORT}
+    cosine = {"num_train_timesteps": SHORT, "beta_schedule": "squaredcos_cap_v2"}
+    wanted[f"cosine-T={SHORT}"] = cosine
     wanted["given"] = {"trained_betas": GIVEN, "num_train_timesteps": len(GIVEN)}
     v = {"prediction_type": "v_prediction"} if "prediction_type" in subject.named else {}
     for name in FAMILIES:
         wanted[f"zero-snr-{name}"] = {"rescale_betas_zero_snr": True, "beta_schedule": name, **v}
-    return subject.all_offered(wanted)
+    return subject.all_offered(wanted) | _shorter(subject)
+
+
+def _shorter(subject: Subject) -> dict[str, Scheduler]:
+    """A schedule that the candidate does not name, with T = 50, as it was read off there."""
+    if subject.shorter is None:
+        return {}
+    made = subject.build(replace(subject.setting, num_train_timesteps=SHORT))
+    return {} if made is None else {f"T={SHORT}": replace(made, setting=subject.shorter)}
+
+
+def own_betas(scheduler: Scheduler) -> Tensor | None:
+    """(T,) the betas of a schedule of the candidate's own: those that it shows, or those of a table
+    that falls; None if it has neither."""
+    own = scheduler.table()
+    if own is None or not bool(own.isfinite().all()):
+        return None
+    betas = shown_betas(scheduler, len(own))
+    falls = bool((own[1:] < own[:-1]).all() and (own > 0).all() and (own < 1).all())
+    if betas is None and falls:
+        return betas_of(own)
+    return betas
+
+
+def betas_of(alpha_bar: Tensor) -> Tensor:
+    """(T,) 1 - alpha_bar_t / alpha_bar_{t-1}, where 1 stands before the first.
+
+    >>> betas_of(torch.tensor([0.75, 0.375], dtype=F64)).tolist()
+    [0.25, 0.5]
+    """
+    return 1 - alpha_bar / torch.cat([torch.ones(1, dtype=F64), alpha_bar[:-1]])
+
+
+def shown_betas(scheduler: Scheduler, T: int) -> Tensor | None:
+    """The candidate's `betas`, by which its table can be judged, if they can be betas at all."""
+    betas = scheduler.betas()
+    if betas is None or len(betas) not in (T, T + scheduler.subject.t_base):
+        return None
+    betas = betas[-T:]
+    return betas if bool(((betas > 0) & (betas < 1)).all()) else None
 
 
 def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
@@ -53,7 +95,7 @@ def _table(name: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
     yield values(
         id,
         "log-SNR of alpha-bar",
-        log_snr(own),
+        log_snr(as_none(own, right)),
         lambda: (log_snr(right), bound(setting, oracle)),
         where=lambda at: f"t={at[0]}",
         tolerance="table",
@@ -66,9 +108,9 @@ def _table(name: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
             f"{id}/betas",
             "beta",
             betas,
-            lambda: (expected, FACTOR * UNIT * (1 + expected)),
+            lambda: (expected, betas_bound(expected, _quotients(setting))),
             where=lambda at: f"t={at[0]}",
-            tolerance="table",
+            tolerance="betas",
             input=asked,
         )
     left = float(own[-1].clamp(min=0).sqrt())
@@ -77,10 +119,18 @@ def _table(name: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
         yield note("schedule/terminal", message)
 
 
+def _quotients(setting: Setting) -> Tensor | None:
+    """(T,) relative error of the values whose quotients the betas are, None if they are none."""
+    is_cosine = setting.beta_schedule == "squaredcos_cap_v2" and setting.trained_betas is None
+    return cosine_bound(setting.num_train_timesteps) if is_cosine else None
+
+
 def bound(setting: Setting, oracle: Oracle) -> Tensor:
     """Allowed deviation of the log-SNR, (T,)."""
     plain = oracle.table(oracle.betas(setting))
-    off = table_bound(plain)
+    off, cosine = table_bound(plain), _quotients(setting)
+    if cosine is not None:
+        off = off + cosine
     alpha_bar = oracle.alpha_bar(setting)
     if setting.rescale_betas_zero_snr:
         # Subtracting the last root leaves the absolute error of both, of a smaller number.
@@ -97,4 +147,5 @@ SCHEDULE = Stage(
     right="alpha_bar_t = product of 1 - beta_s for s = 0..t (Ho et al., below eq. 3)",
     page="schedule",
     checks=checks,
+    needs="alphas_cumprod or betas or add_noise",
 )

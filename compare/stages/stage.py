@@ -34,7 +34,7 @@ class Stage:
         right: the right formula and its source, said where no mistake of the catalogue fits.
         page: of the book.
         checks: yields its checks.
-        needs: the method or role without which there is nothing to judge.
+        needs: the method or role without which there is nothing to judge; "a or b": one of them.
         on_steps: it follows from single steps, so it is judged only where all stages before pass.
     """
 
@@ -48,5 +48,14 @@ class Stage:
 
     def of(self, subject: Subject, oracle: Oracle) -> Iterator[Check]:
         """The checks of a subject that has what the stage needs, else none."""
-        if not self.needs or subject.has(self.needs):
+        if self.is_met(subject):
             yield from self.checks(subject, oracle)
+
+    def is_met(self, subject: Subject) -> bool:
+        """True if the subject has what the stage needs."""
+        return not self.needs or any(subject.has(name) for name in self.needs.split(" or "))
+
+    @property
+    def lacking(self) -> str:
+        """Why it is not judged where its need is not met."""
+        return f"there is no {self.needs}"

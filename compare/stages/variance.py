@@ -12,7 +12,7 @@ from torch import Tensor
 
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
-from compare.measure.check import Check, guarded
+from compare.measure.check import Check, guarded, owing
 from compare.measure.draw import law_of_step
 from compare.measure.probe import SEED, Probe, probe, some_steps
 from compare.measure.step import chain, level_of, loud, noise_row, strided, where_t
@@ -24,9 +24,20 @@ from compare.oracle.samplers.sampler import Changes
 from compare.stages.prediction import Steps
 from compare.stages.stage import Stage
 
+SOURCES = {  # of checks of where the noise comes from: what is right where they fail
+    "replay": "the same noise for the same seed: all of it from one generator",
+    "generators": "noise of image i from generator i alone, whatever the batch",
+    "generator": "torch.randn(x_t.shape, generator=generator): noise from the given generator "
+    "alone; without such a parameter the global state is fine",
+}
+
 
 def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     """Its size along the chain, the law of z, by which most wrong noise is seen, other sizes."""
+    yield from owing(_checks(subject, oracle), SOURCES)
+
+
+def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     (name, scheduler, steps), *others = _full(subject)
     id = f"variance/{name}"
     yield from guarded(id, _of_full(id, scheduler, oracle, steps))

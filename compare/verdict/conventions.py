@@ -16,19 +16,22 @@ from compare.candidate.loop_calls import loop_told
 from compare.candidate.loss_calls import loss_told
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.spy import read_told
-from compare.candidate.subject import Subject
+from compare.candidate.subject import OTHER_NAMES, Subject
 from compare.measure.step import OWN, SPACINGS
-from compare.measure.tolerances import log_snr
+from compare.measure.tolerances import as_none, log_snr
 from compare.measure.values import deviation
 from compare.oracle import F64, Oracle, Setting
 from compare.oracle.samplers import BY_NAME
-from compare.stages.schedule import FAMILIES, bound
+from compare.stages.schedule import FAMILIES, SHORT, betas_of, bound, own_betas, shown_betas
 from compare.stages.timesteps import may_be_list
-from compare.verdict.step_conventions import read_step
+from compare.verdict.step_conventions import read_step, table_of_step
 
 RIGHT = Oracle()
 LENGTHS = ("num_train_timesteps", "num_timesteps", "T")  # names that T may have
 FEWEST = 6  # entries of a table by which a curve is read off all but the first: it has two ends
+ALMOST_NONE = 1e-12  # of the image: a table that ends below it has no last step
+ANY = "no-such-word"
+FAR_OFF = 100_000  # a t that no table has
 CHOICES = (
     "beta_schedule",
     "prediction_type",
@@ -43,13 +46,17 @@ def read(subject: Subject) -> None:
     claims = _claims(subject.first)
     if subject.adapter is not None:
         claims["prediction_type"] = subject.adapter.prediction_type
-    known = {*subject.named, *claims}
     told = {k: v for k, v in claims.items() if k not in subject.named and v is not None}
     subject.setting = replace(subject.setting, **told)
     T, subject.t_base = _length(subject)
     subject.setting = replace(subject.setting, num_train_timesteps=T)
+    if "beta_schedule" in subject.named:
+        _leave_out_any_words(subject)
+    known = {*subject.named, *claims}
     if "beta_schedule" not in known:
         subject.setting = _schedule(subject.scheduler())
+        if "num_train_timesteps" in subject.named:
+            _of_another_length(subject)
     if subject.has("step"):
         try:
             subject.setting = read_step(subject.scheduler(), known)
@@ -74,20 +81,22 @@ def _claims(thing: Any) -> dict[str, Any]:
 def _length(subject: Subject) -> tuple[int, int]:
     """T, and what t counts from: a table of T+1 that starts at 1 counts from 1."""
     T, named = subject.setting.num_train_timesteps, "num_train_timesteps" in subject.named
-    try:
-        raw = subject.scheduler().raw_table()
-    except Broken:
-        raw = None
+    raw = betas = None
+    with contextlib.suppress(Broken):
+        raw, betas = subject.scheduler().raw_table(), subject.scheduler().betas()
     if raw is not None:
-        one = len(raw) > 1 and bool((raw[0] == 1) & (raw[1] < 1))
-        if one and (not named or len(raw) == T + 1):
+        if (not named or len(raw) == T + 1) and _counts_from_one(subject, raw):
             return len(raw) - 1, 1
         if not named and _first_is_no_step(subject, raw):
             return len(raw) - 1, 1
+        if named and len(raw) != T and _has_its_own_length(subject, raw):
+            _forget_length(subject, len(raw))
+            return len(raw), 0
         return T if named else len(raw), 0
     if not named:
         said = [getattr(subject.first, name, None) for name in LENGTHS]
-        T = next((v for v in said if isinstance(v, int) and v > 0), T)
+        said.append(None if betas is None else len(betas))
+        T = next((v for v in said if isinstance(v, int) and v > 0), 0) or _answered(subject)
     listed = getattr(subject.first, "timesteps", None)
     if isinstance(listed, Tensor | list) and len(listed) == T:
         return T, int(min(float(t) for t in listed) == 1)
@@ -110,33 +119,135 @@ def _first_is_no_step(subject: Subject, raw: Tensor) -> bool:
     return False
 
 
+def _counts_from_one(subject: Subject, raw: Tensor) -> bool:
+    """True if a table is one of t = 1..T behind a 1: then what follows it is a table itself."""
+    if len(raw) < 2 or not bool((raw[0] == 1) & (raw[1] < 1)):
+        return False
+    setting = replace(subject.setting, num_train_timesteps=len(raw) - 1)
+    return bool(raw[-1] > ALMOST_NONE) or bool(_families(raw[1:], setting))
+
+
+def _forget_length(subject: Subject, T: int) -> None:
+    """Does not ask for another T: the candidate has one of its own."""
+    subject.named.discard("num_train_timesteps")
+    words = f"num_train_timesteps changes nothing: {T} steps of its own are judged"
+    subject.conventions["num_train_timesteps"] = words
+
+
+def _is_as_long(subject: Subject, raw: Tensor | None) -> bool:
+    """True if the table is the same whatever T is asked."""
+    other = subject.takes(num_train_timesteps=SHORT)
+    table = None if other is None else other.raw_table()
+    return raw is not None and table is not None and torch.equal(table, raw)
+
+
+def _of_another_length(subject: Subject) -> None:
+    """Reads the schedule once more with another T: one of its own, or a family with other ends."""
+    base = subject.setting
+    if base.beta_schedule == "own" and _is_as_long(subject, subject.scheduler().raw_table()):
+        _forget_length(subject, base.num_train_timesteps)
+    elif not subject.named & {"beta_start", "beta_end", "trained_betas"}:
+        plain = replace(base, beta_schedule=Setting.beta_schedule, trained_betas=None)
+        made = subject.build(replace(plain, num_train_timesteps=SHORT))
+        read = plain if made is None else _schedule(made)
+        subject.shorter = read if read.beta_schedule == base.beta_schedule else None
+
+
+def _has_its_own_length(subject: Subject, raw: Tensor) -> bool:
+    """True if the table is as long whatever T is asked, and that T or the schedule is its own."""
+    if not _is_as_long(subject, raw):
+        return False
+    setting = replace(subject.setting, num_train_timesteps=len(raw))
+    own = subject.defaults.get("num_train_timesteps") == len(raw)
+    return own or ("beta_schedule" not in subject.named and not _families(raw, setting))
+
+
+def _leave_out_any_words(subject: Subject) -> None:
+    """Words that mean what any unknown word means are not judged; its own default word is."""
+    default = subject.defaults.get("beta_schedule")
+    usual = {own: word for word, own in OTHER_NAMES.items()}.get(str(default), default)
+    anything = _table_of(subject, ANY)
+    if anything is None:
+        return
+    tables = {word: _table_of(subject, word) for word in FAMILIES if word != usual}
+    same = {w for w, table in tables.items() if table is not None and table.equal(anything)}
+    if not same:
+        return
+    subject.any_words = {("beta_schedule", word) for word in same}
+    said = f"takes any word: {', '.join(sorted(same))} give what {ANY!r} gives, and are not judged"
+    subject.conventions["beta_schedule"] = said
+    if subject.setting.beta_schedule in same:
+        if usual in FAMILIES:
+            subject.setting = replace(subject.setting, beta_schedule=usual)
+        else:
+            subject.named.discard("beta_schedule")  # its default is a schedule of its own
+
+
+def _table_of(subject: Subject, word: str) -> Tensor | None:
+    """The table of a schedule by its word, None if the word is refused."""
+    made = subject.takes(beta_schedule=subject.words.get(word, word))
+    return None if made is None else made.table()
+
+
+def _answered(subject: Subject) -> int:
+    """T where nothing says it: the t before the first that is off the table, or what we ask for."""
+    usual, scheduler = subject.setting.num_train_timesteps, subject.scheduler()
+    low, high = 0, FAR_OFF
+    if _is_off(scheduler, low) or not _is_off(scheduler, high):
+        return usual
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _is_off(scheduler, middle) else (middle, high)
+    return high
+
+
+def _is_off(scheduler: Scheduler, t: int) -> bool:
+    """True if a t is refused as an index of a table."""
+    one = torch.ones(1, 1, 2, 2)
+    try:
+        if scheduler.subject.has("add_noise"):
+            scheduler.add_noise(one, one, torch.tensor([t]))
+        elif scheduler.subject.has("step"):
+            scheduler.step(one, t, one, 0)
+    except Broken as broken:
+        return "IndexError" in str(broken)
+    return False
+
+
 def _schedule(scheduler: Scheduler) -> Setting:
     """Which right family the table is, with which ends; a mistaken one is left to the stage."""
     base, own = scheduler.setting, scheduler.table()
+    if own is None and scheduler.subject.has("step"):
+        own = table_of_step(scheduler)
     if own is None or len(own) != base.num_train_timesteps or not bool(own.isfinite().all()):
         return base
+    fitting = _families(own, base) or _mistaken(own, base)
+    if fitting:
+        return fitting[0]
+    return _with_spare_beta(scheduler, own) or _own(scheduler, own)
+
+
+def _families(own: Tensor, base: Setting) -> list[Setting]:
+    """The right families that the table is, within the bound at every t, the default ends first."""
     families = [replace(base, beta_schedule=name) for name in FAMILIES]
     known = list(families)
     if bool(own[-1] == 0):
         known += [replace(setting, rescale_betas_zero_snr=True) for setting in families]
     if len(own) > 1:
         known += _fitted(base, betas_of(own))
-    for setting in known:
-        if _is_table(own, setting):
-            return setting
-    return _mistaken(own, families) or _with_spare_beta(scheduler, own) or _own(scheduler, own)
+    return [setting for setting in known if _is_table(own, setting)]
 
 
-def _mistaken(own: Tensor, families: list[Setting]) -> Setting | None:
-    """The family whose table this is with a mistake of the catalogue, if it is one."""
+def _mistaken(own: Tensor, base: Setting) -> list[Setting]:
+    """The families that the table is, within the bound at every t, but for one wrong formula.
+
+    Else a wrong table that falls would be taken for a schedule of the candidate's own.
+    """
     from compare.mistakes import MISTAKES
 
-    for mistake in MISTAKES:
-        if mistake.stage == "schedule":
-            for setting in families:
-                if _is_table(own, setting, mistake.oracle()):
-                    return setting
-    return None
+    families = [replace(base, beta_schedule=name) for name in FAMILIES]
+    wrong = [mistake.oracle() for mistake in MISTAKES if mistake.stage == "schedule"]
+    return [setting for setting in families if any(_is_table(own, setting, o) for o in wrong)]
 
 
 def _with_spare_beta(scheduler: Scheduler, own: Tensor) -> Setting | None:
@@ -162,7 +273,7 @@ def _spare_betas(scheduler: Scheduler, own: Tensor) -> Iterator[Setting]:
     base, T, raw = scheduler.setting, len(own), scheduler.raw_table()
     if raw is not None and len(raw) == T + 1:
         yield _given(base, betas_of(raw)[1:], float(1 - raw[0]))
-    shown = _shown_betas(scheduler, T)
+    shown = shown_betas(scheduler, T)
     if shown is not None:
         yield _given(base, shown)
         yield _given(base, shown, float(1 - own[0] / (1 - shown[0])))
@@ -181,36 +292,16 @@ def _given(base: Setting, betas: Tensor, spare: float | None = None) -> Setting:
 
 def _own(scheduler: Scheduler, own: Tensor) -> Setting:
     """A schedule of the candidate's own: by its betas, or those of a table that falls."""
-    betas = _shown_betas(scheduler, len(own))
-    falls = bool((own[1:] < own[:-1]).all() and (own > 0).all() and (own < 1).all())
-    if betas is None and falls:
-        betas = betas_of(own)
+    betas = own_betas(scheduler) if scheduler.table() is not None else betas_of(own)
     return scheduler.setting if betas is None else _given(scheduler.setting, betas)
-
-
-def betas_of(table: Tensor) -> Tensor:
-    """(T,) the betas of a table of alpha-bars.
-
-    >>> betas_of(torch.tensor([0.75, 0.375], dtype=F64)).tolist()
-    [0.25, 0.5]
-    """
-    return 1 - table / torch.cat([torch.ones(1, dtype=F64), table[:-1]])
-
-
-def _shown_betas(scheduler: Scheduler, T: int) -> Tensor | None:
-    """The candidate's `betas`, by which its table can be judged, if they can be betas at all."""
-    betas = scheduler.betas()
-    if betas is None or len(betas) not in (T, T + scheduler.subject.t_base):
-        return None
-    betas = betas[-T:]
-    return betas if bool(((betas > 0) & (betas < 1)).all()) else None
 
 
 def _is_table(own: Tensor, setting: Setting, oracle: Oracle = RIGHT) -> bool:
     right = oracle.alpha_bar(setting)
     if len(right) != len(own):
         return False
-    return deviation(log_snr(own), log_snr(right), bound(setting, oracle))[0] != "differs"
+    seen = log_snr(as_none(own, right))
+    return deviation(seen, log_snr(right), bound(setting, oracle))[0] != "differs"
 
 
 def _fitted(setting: Setting, betas: Tensor) -> list[Setting]:
@@ -287,6 +378,8 @@ def _card(subject: Subject) -> dict[str, str]:
         "offset": said("steps_offset", s.steps_offset, "set_timesteps"),
         "data range": "[-1, 1]",
     }
+    if s.use_clipped_model_output:
+        card["direction"] = "eps derived anew from the clipped x0-hat (read off)"
     with contextlib.suppress(Broken):
         table = subject.scheduler().table()
         if table is not None:

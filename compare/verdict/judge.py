@@ -171,6 +171,7 @@ def _stages(
 ) -> None:
     """Reads the stages in order, marks what is known of Diffusers, and names what is left."""
     oracle, shared = Oracle(), dict[str, Finding]()
+    report.absent = {s.name: s.lacking for s in asked if not s.is_met(subject)}
     for stage in asked:
         if stage.on_steps:
             subject.steps_pass = all(c.passed for c in report.checks)
@@ -180,7 +181,10 @@ def _stages(
         if progress is not None and checks:
             progress(stage.name, checks)
         if stage is stages.SCHEDULE and not _usable(subject):
-            text = "alpha-bar is not finite or 1 - alpha-bar is 0: later stages are not judged"
+            unusable = "alpha-bar is not finite or 1 - alpha-bar is 0"
+            later = {s.name: unusable for s in asked if s is not stage}
+            report.absent = {**later, **report.absent}
+            text = f"{unusable}: later stages are not judged"
             report.checks.append(note("schedule/usable", text, reason=""))
             asked = (stage,)
             break
@@ -261,7 +265,7 @@ def _begun(
 ) -> dict[str, Work]:
     """What the backends that stand beside a candidate do in the stages that judge it."""
     names = [stage.name for stage in stages.ALL if _asked(only, stage.name)]
-    asked = tuple(s for s in _needed(names) if not s.needs or subject.has(s.needs))
+    asked = tuple(stage for stage in _needed(names) if stage.is_met(subject))
     asked = asked if _usable(subject) else (stages.SCHEDULE,)
     kind = BY_NAME[subject.setting.sampler].backend
     judged = partial(_column, kind=kind, level=subject.level, seed=subject.seed)

@@ -30,10 +30,13 @@ FEW = 3  # wrong steps that are told one by one
 
 
 def readings(subject: Subject) -> Iterator[Subject]:
-    """The candidate with each reading of what it does not name: of a variance, of a spare beta."""
+    """The candidate with each reading of what it does not name: of a variance, of a wrong step, of
+    a spare beta."""
     yield subject
     if subject.setting.spare_beta is not None:
         yield subject.reading(spare_removed=True)
+    for setting in subject.kinds:
+        yield subject.reading(**vars(setting))
     if "variance_type" not in subject.named and subject.has("step"):
         for setting in BY_NAME[subject.setting.sampler].readings(subject.setting):
             yield subject.reading(**vars(setting))

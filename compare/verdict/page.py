@@ -1,7 +1,7 @@
 """The report as one static page: no script, no request; disagreements first, curves in SVG."""
 
 from compare.measure.check import Check
-from compare.verdict.report import Diagnosis, Report, by_stage, stage_line
+from compare.verdict.report import Diagnosis, Report, by_stage, scope, stage_line
 from workbench.page import (
     BREAK,
     Html,
@@ -41,6 +41,7 @@ def page(report: Report) -> str:
         _stages(report),
         *_findings(report),
         *_card(report),
+        *map(text, scope(report)),
         aside(made),
     )
 

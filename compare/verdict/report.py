@@ -14,6 +14,7 @@ The JSON written by `ddpm compare --json` is `Report.to_dict()`:
 - `findings`: list of {`id`, `title`, `right`, `effect`, `command`, `shows`, `versions`, `bug`}
   shared with Diffusers; `gone`: what the installed Diffusers no longer shows of the known findings;
 - `conventions`: {name: value read off}; `not_offered`: list of strings;
+- `judged`: list of stages; `not_judged`: {stage: why};
 - `curves`: {name: {series: list of numbers}} for the pictures of the page.
 """
 
@@ -62,6 +63,7 @@ class Report:
     gone: list[str] = field(default_factory=list)
     conventions: dict[str, str] = field(default_factory=dict)
     not_offered: list[str] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)  # {stage that had nothing to ask: why}
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     level: str = "quick"
     seed: int = 0
@@ -83,6 +85,19 @@ class Report:
         return 0 if self.passed else 2
 
     @property
+    def judged(self) -> list[str]:
+        """The stages in which something was judged."""
+        found = by_stage(c for c in self.checks if c.status not in ("note", "error"))
+        return list(found)
+
+    @property
+    def not_judged(self) -> dict[str, str]:
+        """{stage: why} of the stages in which nothing was judged."""
+        silent = {c.stage: c.message for c in reversed(self.checks)}  # the first check says why
+        missing = silent | self.absent
+        return {stage: why for stage, why in missing.items() if stage not in self.judged}
+
+    @property
     def verdict(self) -> str:
         """One sentence that a student understands."""
         if self.exit_status == 0:
@@ -95,7 +110,8 @@ class Report:
         if self.exit_status == 2:
             error = next((c for c in self.checks if c.status == "error"), None)
             why = error.message if error else "there is nothing in it that could be judged"
-            return f"{self.candidate} could not be run: {why}"
+            right = f" (judged and right: {', '.join(self.judged)})" if self.judged else ""
+            return f"{self.candidate} could not be run: {why}{right}"
         stage, what = first_fault(self)
         return f"{self.candidate} differs from the papers in {stage}: {what}"
 
@@ -118,6 +134,8 @@ class Report:
                 "gone": self.gone,
                 "conventions": self.conventions,
                 "not_offered": self.not_offered,
+                "judged": self.judged,
+                "not_judged": self.not_judged,
                 "curves": self.curves,
             }
         )
@@ -192,6 +210,33 @@ def _lines(report: Report) -> Iterator[str]:
         yield from (f"  {name:14} {value}" for name, value in report.conventions.items())
     if report.not_offered:
         yield "\nnot offered: " + "; ".join(report.not_offered)
+    if report.judged or report.not_judged:
+        yield ""
+    yield from scope(report)
+
+
+def scope(report: Report) -> Iterator[str]:
+    """What was judged and what was not, and why, a line each."""
+    if report.judged:
+        yield f"judged: {', '.join(report.judged)}"
+    if report.not_judged:
+        yield f"not judged: {_reasons(report.not_judged)}"
+
+
+def _reasons(not_judged: dict[str, str]) -> str:
+    """Stages that were not judged, those of one reason together.
+
+    >>> _reasons({"mean": "there is no step", "variance": "there is no step"})
+    'mean and variance, as there is no step'
+    """
+    found: dict[str, list[str]] = {}
+    for stage, why in not_judged.items():
+        found.setdefault(why, []).append(stage)
+    return "; ".join(f"{_and(stages)}, as {why}" for why, stages in found.items())
+
+
+def _and(words: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _plain(value: Any) -> Any:

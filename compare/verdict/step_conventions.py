@@ -1,24 +1,29 @@
 """What a candidate's step shows of what its signature does not name."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.measure.loop_steps import silent
 from compare.measure.probe import OUT, SHAPE, X
+from compare.measure.step import rounding
+from compare.measure.tolerances import UNIT, propagated
 from compare.oracle import F64, Level, Oracle, Setting
 from compare.oracle.samplers import BY_NAME
 
 RIGHT = Oracle()
 FAR = 1e3  # x0-hat far outside any range that a person would clip to
+SMALL = 0.05  # of the signal: no clip acts on it
 EXACT = 1e-3  # of a coefficient of a step: float32 at small t, where 1 - alpha-bar is rounded
 
 
 def read_step(scheduler: Scheduler, known: set[str]) -> Setting:
-    """Prediction type, kind of step, clip and variance: those that explain the step best.
+    """Prediction type, kind of step, clip and variance: of each the first that is the step's.
 
     What is `known`, as the candidate names or claims it, is left as it is.
     """
@@ -28,16 +33,49 @@ def read_step(scheduler: Scheduler, known: set[str]) -> Setting:
     t = torch.tensor(_quarters(base)).reshape(-1, 1)
     level = RIGHT.level(table, t, t - 1, base)
     rows = torch.stack([_rows(scheduler, int(i), float(table[int(i)]) ** 0.5) for i in t])
-    setting = _kind(rows, level, base, known)
+    setting = _kind(scheduler, rows, level, known)
     if "variance_type" not in known:
         setting = _variance(scheduler, setting, table)
     if "clip_sample" not in known:
-        setting = replace(setting, **_clip(scheduler, setting, table, rows[:, 2]))
+        return replace(setting, **_clip(scheduler, setting, table, rows[:, 2]))
+    option = "use_clipped_model_output"
+    if setting.sampler == "ddim" and option not in scheduler.subject.step_named:
+        clipped = scheduler.subject.build(replace(setting, clip_sample=True))
+        if clipped is not None:
+            again = _clip(clipped, setting, table, rows[:, 2]).get(option, False)
+            setting = replace(setting, use_clipped_model_output=again)
     return setting
 
 
-def _kind(rows: Tensor, level: Level, base: Setting, known: set[str]) -> Setting:
-    """What the model predicts, and whose step it is: DDPM's, or DDIM's with which eta."""
+def table_of_step(scheduler: Scheduler) -> Tensor | None:
+    """(T,) the alpha-bars behind a step on the noise that shows no table, or None.
+
+    Each beta follows from the weight of the model output, b^2 = beta^2 / ((1 - ab) alpha), and is
+    believed if at every t the weight of x_t is 1 / sqrt(alpha) too (Ho et al. algorithm 2).
+    """
+    alpha_bar, table = 1.0, []
+    with suppress(Broken):
+        for t in range(scheduler.setting.num_train_timesteps):
+            rows = _rows(scheduler, t, 1.0)
+            a, b = (float((rows[j] / v.to(F64)).mean()) for j, v in ((1, X), (2, OUT)))
+            middle = b * b * (2 * alpha_bar - 1)
+            lead = 1 + b * b * alpha_bar
+            beta = middle + (middle**2 + 4 * lead * b * b * (1 - alpha_bar)) ** 0.5
+            alpha = 1 - beta / (2 * lead)
+            if not (b < 0 < alpha < 1 and abs(a * alpha**0.5 - 1) <= 64 * UNIT):
+                return None
+            alpha_bar *= alpha
+            table.append(alpha_bar)
+    return torch.tensor(table, dtype=F64) if table else None
+
+
+def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> Setting:
+    """What the model predicts, and whose step it is: DDPM's, or DDIM's with which eta.
+
+    The first of a closed list that fits at each of the steps looked at. If none does, the step is
+    wrong: the first stays, and naming what is wrong may take any of the others.
+    """
+    base, subject = scheduler.setting, scheduler.subject
     settings = [base]
     if "prediction_type" not in known:
         kinds = ("epsilon", "sample", "v_prediction")
@@ -45,32 +83,13 @@ def _kind(rows: Tensor, level: Level, base: Setting, known: set[str]) -> Setting
     told = base.sampler != Setting.sampler  # by the options that its step names
     if not told and not bool(rows[:, 0].any()):
         settings += [still for setting in settings for still in silent(setting)]
-    etas = [] if told else _etas(rows, level)
     ddim = replace(base, sampler="ddim", prediction_type="epsilon")
-    between = [replace(ddim, eta=eta) for eta in etas]
-    fitting = [s for s in between if _mean_gap(rows, level, s) < EXACT]
-    return (fitting or [_nearest(rows, level, settings) or base])[0]
-
-
-def _nearest(rows: Tensor, level: Level, settings: list[Setting]) -> Setting | None:
-    """The setting that fits; else one that a mistake of the catalogue makes fit; else the nearest.
-
-    So a wrong step is not taken for a right one of another kind that happens to look like it.
-    """
-    gaps = [_mean_gap(rows, level, s) for s in settings]
-    nearest = int(torch.tensor(gaps).argmin())
-    if gaps[nearest] < EXACT:
-        return settings[nearest]
-    from compare.mistakes import MISTAKES
-
-    for setting in settings:
-        for mistake in MISTAKES:
-            kinds = ("", setting.sampler)
-            if mistake.stage in ("prediction", "mean") and mistake.only in kinds:
-                gap = _mean_gap(rows, level, setting, mistake.oracle())
-                if gap < EXACT:
-                    return setting
-    return settings[nearest] if gaps[nearest] < 0.05 else None
+    between = [] if told else [replace(ddim, eta=eta) for eta in _etas(rows, level)]
+    for setting in settings + between:
+        if _fits(rows, level, setting):
+            return setting
+    subject.kinds = tuple(s for s in settings if s != base)
+    return base
 
 
 def _etas(rows: Tensor, level: Level) -> list[float]:
@@ -85,27 +104,29 @@ def _etas(rows: Tensor, level: Level) -> list[float]:
 
 def _rows(built: Scheduler, t: int, signal: float) -> Tensor:
     """(3, 8): the noise of a step, then what small x and small output add to it."""
-    nothing, size = torch.zeros(SHAPE), 0.05 * signal
+    nothing, size = torch.zeros(SHAPE), SMALL * signal
     zero = built.step(nothing, t, nothing, 3).prev.flatten()
     at_x = built.step(nothing, t, (size * X).reshape(SHAPE), 3).prev.flatten()
     at_out = built.step((size * OUT).reshape(SHAPE), t, nothing, 3).prev.flatten()
     return torch.stack([zero, (at_x - zero) / size, (at_out - zero) / size])
 
 
-def _mean_gap(rows: Tensor, level: Level, setting: Setting, oracle: Oracle = RIGHT) -> float:
+def _fits(rows: Tensor, level: Level, setting: Setting) -> bool:
+    """True if both parts of the mean are those of a right step, up to rounding."""
     x, out = X.to(F64).reshape(1, -1), OUT.to(F64).reshape(1, -1)
     zero, plain = torch.zeros_like(x), replace(setting, clip_sample=False, thresholding=False)
-    gaps = []
+    size = SMALL * level.alpha_bar.sqrt()
     for j, (a, b) in enumerate(((zero, x), (out, zero)), start=1):
-        right = oracle.step_mean(a, b, level, plain)
-        gaps.append(
-            float(((rows[:, j] - right).abs() / right.abs().amax(1, True).clamp(min=1e-4)).max())
-        )
-    return max(gaps)
+        right = RIGHT.step_mean(a, b, level, plain)
+        rounded = rounding(2 * rows[:, 0], size * rows[:, j]) / size
+        allowed = EXACT * right.abs().amax(1, True) + rounded + UNIT
+        if not bool(((rows[:, j] - right).abs() <= allowed).all()):
+            return False
+    return True
 
 
 def _variance(built: Scheduler, setting: Setting, table: Tensor) -> Setting:
-    """The reading whose ratio between t = 1 and mid-chain is nearest."""
+    """The first reading whose ratio between t = 1 and mid-chain is the step's; else the usual."""
     T, readings = setting.num_train_timesteps, BY_NAME[setting.sampler].readings(setting)
     if not readings:
         return setting
@@ -113,12 +134,15 @@ def _variance(built: Scheduler, setting: Setting, table: Tensor) -> Setting:
     level = RIGHT.level(table, t, t - 1, setting)
     nothing = torch.zeros(SHAPE)
     sizes = [float(built.step(nothing, int(i), nothing, 3).prev.abs().max()) for i in t]
-    z = sizes[1] / max(float(RIGHT.std("fixed_small", level)[1]), 1e-12)
 
-    def off(reading: Setting) -> float:
-        return abs(sizes[0] - float(RIGHT.std(reading.variance_type, level)[0]) * z)
+    def fits(reading: Setting) -> bool:
+        std = RIGHT.std(reading.variance_type, level)
+        off = propagated(lambda at: RIGHT.std(reading.variance_type, at), level, std)
+        early, middle = (std / std[1] * sizes[1]).flatten().tolist()
+        share = float((off / std.clamp(min=1e-30)).sum())
+        return abs(sizes[0] - early) <= share * middle
 
-    return min([setting, *readings], key=off)
+    return next(filter(fits, [setting, *readings]), setting)
 
 
 def _clip(built: Scheduler, setting: Setting, table: Tensor, small: Tensor) -> dict[str, Any]:

@@ -34,13 +34,18 @@ def judged(mistake: Mistake, setting: Setting = SHORT) -> Report:
 
 
 def row(mistake: Mistake, report: Report) -> dict[str, Any]:
-    """What the table says of a mistake: the checks that fail, in order, and the names given."""
+    """What the table says of a mistake: the checks that fail or note it, in order, and the names
+    given."""
+    words = f"mistake {mistake.id} "
+    noted = [c.id for c in report.checks if c.status == "note" and words in f"{c.message} "]
+    failing = [c.id for c in report.checks if not c.passed or c.status == "known"]
     return {
         "mistake": mistake.id,
         "stage": mistake.stage,
-        "failing": [c.id for c in report.checks if not c.passed or c.status == "known"],
+        "failing": failing + noted,
         "named": [d.bug or "(unnamed)" for d in report.diagnoses]
-        + [f["bug"] for f in report.findings],
+        + [f["bug"] for f in report.findings]
+        + [mistake.id] * bool(noted),
     }
 
 

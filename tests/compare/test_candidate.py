@@ -70,12 +70,38 @@ def test_bad_specs(spec: str, says: str) -> None:
         load(spec)
 
 
-def test_only_named_keywords_count() -> None:
+def test_only_named_keywords_count_where_no_base_names_more() -> None:
     class M:
         def __init__(self, a, b=2, *more, c=3, **rest):
             pass
 
     assert list(named_keywords(M)) == ["a", "b", "c"]
+
+
+def test_keywords_of_a_class_are_those_of_its_bases_while_it_passes_them_on() -> None:
+    class Base:
+        def __init__(self, num_train_timesteps=1000, beta_end=0.02):
+            pass
+
+    class Passes(Base):
+        def __init__(self, beta_end=0.05, **kwargs):
+            super().__init__(beta_end=beta_end, **kwargs)
+
+    class Again(Passes):
+        def __init__(self, *args, clip_sample=True, **kwargs):
+            super().__init__(*args, **kwargs)
+
+    class Stops(Passes):
+        def __init__(self, beta_start=0.1):
+            super().__init__()
+
+    class Inherits(Passes):
+        pass
+
+    assert named_keywords(Passes) == {"num_train_timesteps": 1000, "beta_end": 0.05}
+    assert named_keywords(Again) == {**named_keywords(Passes), "clip_sample": True}
+    assert named_keywords(Stops) == {"beta_start": 0.1}
+    assert named_keywords(Inherits) == named_keywords(Passes)
 
 
 def test_roles_and_their_generator() -> None:

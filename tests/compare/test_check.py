@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from compare.candidate.load import Broken
-from compare.measure.check import Check, guarded, note
+from compare.measure.check import Check, guarded, note, owing
 from compare.measure.values import values
 
 
@@ -78,3 +78,10 @@ def test_a_reader_may_stop() -> None:
         pytest.fail("nobody reads on")
 
     assert next(guarded("mean/all", checks())).id == "mean/first"
+
+
+def test_a_check_owes_what_the_first_beginning_of_its_name_says() -> None:
+    duties = {"steps-": "noise", "steps": "a mean"}
+    names = ("steps-std", "steps", "start")
+    told = owing((note(f"sampling/loop/{name}", "") for name in names), duties)
+    assert [check.right for check in told] == ["noise", "a mean", ""]

@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+from compare.candidate.from_oracle import scheduler
 from compare.candidate.subject import Subject
+from compare.mistakes import BY_ID
+from compare.oracle import Oracle
 from compare.verdict import conventions
 from compare.verdict.judge import judge
 
@@ -151,3 +154,59 @@ def test_the_card_says_what_was_judged_read_or_out_of_sight() -> None:
     assert subject.conventions["T"] == "10 (read off)"
     assert subject.conventions["variance"] == "not read, as there is no step"
     assert subject.conventions["spacing"] == "not read, as there is no set_timesteps"
+
+
+@pytest.mark.parametrize("bug", ["38", "45"])
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_a_wrong_step_that_names_nothing_is_named_whatever_its_model_predicts(bug, kind):
+    class Wrong(Plain):
+        def __init__(self):
+            super().__init__()
+            options = {"prediction_type": kind, "clip_sample": False}
+            made = scheduler(BY_ID[bug].oracle())
+            self.inside = made(trained_betas=BETAS.tolist(), num_train_timesteps=T, **options)
+
+        def step(self, out, t, x, generator=None):
+            return self.inside.step(out, t, x, generator).prev_sample
+
+    report = judge(Wrong, "quick", 0, beside=False)
+    assert [d.bug for d in report.diagnoses] == [bug], str(report)
+
+
+def test_a_deterministic_step_is_ddim_and_not_one_of_hardly_any_eta():
+    """float32 rounds 1 - alpha-bar_prev - sigma^2: 0.002 fits eta = 0 as well."""
+
+    def table(self):
+        self.alphas_cumprod = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)
+
+    report = judge(like(eta=0.0, __init__=table), "quick", 0, beside=False)
+    assert report.passed, str(report)
+    assert report.conventions["variance"] == "DDIM, eta=0 (read off)"
+
+
+@pytest.mark.parametrize(("large", "kind"), [(0.0, "fixed_small"), (1.0, "fixed_large")])
+def test_a_variance_is_read_only_where_it_fits(large, kind):
+    """Halfway between the two it is neither: the usual one stays, and the stage fails."""
+
+    def of(share):
+        def std(_, level, out=None):
+            small, big = (Oracle().std(k, level) for k in ("fixed_small", "fixed_large"))
+            return (share * big**2 + (1 - share) * small**2).sqrt()
+
+        class Hidden(Plain):
+            def __init__(self):
+                super().__init__()
+                made = scheduler(Oracle(std=std))
+                self.inside = made(trained_betas=BETAS.tolist(), num_train_timesteps=T)
+
+            def step(self, out, t, x, generator=None):
+                return self.inside.step(out, t, x, generator).prev_sample
+
+        return judge(Hidden, "quick", 0, beside=False)
+
+    right = of(large)
+    assert right.passed, str(right)
+    assert right.conventions["variance"] == f"{kind} (read off)"
+    between = of(0.4 + 0.2 * large)
+    assert between.conventions["variance"] == "fixed_small (read off)"
+    assert {d.stage for d in between.diagnoses} == {"variance"}, str(between)

@@ -39,7 +39,6 @@ class M:
 """
 STEP = "    def step(self, out, t, x, generator=None):\n"
 BROKEN = {
-    "no-method": (RIGHT.replace("def step", "def stop"), 2, "has no method step"),
     "raises": (RIGHT.replace(STEP, STEP + "        raise RuntimeError('boom')\n"), 2, "boom"),
     "nan": (RIGHT.replace("return mean\n", "return mean * float('nan')\n"), 1, "nan"),
     "shape": (RIGHT.replace("return mean\n", "return mean[:, :, :1]\n"), 1, "shape"),
@@ -72,6 +71,31 @@ def test_a_broken_candidate_is_one_line_in_process(name: str, tmp_path: Path) ->
     assert words.lower() in report.verdict.lower()
     assert "\n" not in report.verdict
     assert not report.passed
+
+
+METHODS = {  # {what stays of M: the stages that are judged}
+    "add_noise": ["schedule", "forward"],
+    "alphas_cumprod": ["schedule"],
+    "step": ["prediction", "mean", "variance", "sampling"],
+    "alphas_cumprod and step": ["schedule", "prediction", "mean", "variance", "sampling"],
+}
+
+
+@pytest.mark.parametrize("kept", METHODS)
+def test_what_is_not_there_is_not_judged_and_said(kept: str, tmp_path: Path) -> None:
+    text = RIGHT
+    for method in ("alphas_cumprod", "add_noise", "step"):
+        if method not in kept:
+            text = text.replace(f"def {method}(", f"def _{method}(")
+            text = text.replace(f"self.{method}", f"self._{method}")
+    report = judge(f"{write(tmp_path, text)}:M", "quick", 0, beside=False)
+    assert report.exit_status == 0, str(report)
+    assert report.judged == METHODS[kept]
+    ends = str(report).splitlines()[-2:]
+    assert ends[0] == f"judged: {', '.join(METHODS[kept])}"
+    assert ends[1].startswith("not judged: ")
+    if "step" not in kept:
+        assert "mean and variance, as there is no step" in ends[1]
 
 
 def test_a_step_of_another_shape_is_one_fault_of_the_step(tmp_path: Path) -> None:
@@ -143,7 +167,7 @@ def test_a_fault_of_ours_says_so_and_what_was_judged_is_kept(
     report = judge(scheduler(Oracle()), "quick", 0, beside=False)
     assert report.exit_status == 2
     assert "could not be run: compare itself failed here (TypeError: ones()" in report.verdict
-    assert report.verdict.endswith("; please report it")
+    assert "; please report it (judged and right: schedule, forward, " in report.verdict
     assert re.search(r"in compare/stages/stage\.py, line \d+\)", report.verdict)
     judged = {c.id: c.status for c in report.checks}
     assert judged["forward/first"] == "equal"
@@ -214,3 +238,25 @@ def test_the_curves_are_those_of_the_whole_judgement_whatever_is_asked_for(only:
     assert set(s_t) == {"oracle", "scratch", "diffusers"}
     for drawn in (s_t["scratch"], s_t["diffusers"]):
         assert drawn == pytest.approx(s_t["oracle"], rel=1e-3, abs=1e-9)
+
+
+def test_betas_alone_make_the_table_of_a_step(tmp_path: Path) -> None:
+    shown = RIGHT.replace("        self.alphas", "        self.betas = betas\n        self._alphas")
+    shown = shown.replace("self.alphas", "self._alphas").replace("add_noise", "noised")
+    report = judge(f"{write(tmp_path, shown)}:M", "quick", 0, beside=False)
+    assert report.exit_status == 0, str(report)
+    assert report.conventions["betas"].startswith("linear 0.001..0.2")
+    assert report.judged == ["schedule", "prediction", "mean", "variance", "sampling"]
+
+
+@pytest.mark.parametrize("bug", ["43", "45", "55"])
+def test_a_wrong_step_that_shows_no_table_is_not_read_as_another_table(bug: str) -> None:
+    class Alone:
+        def __init__(self) -> None:
+            self.inside = scheduler(BY_ID[bug].oracle())()
+
+        def step(self, out, t, x, generator=None):
+            return self.inside.step(out, t, x, generator).prev_sample
+
+    report = judge(Alone, "quick", 0, beside=False)
+    assert [d.bug for d in report.diagnoses] == [bug], str(report)

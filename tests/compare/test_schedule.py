@@ -7,7 +7,7 @@ import torch
 
 from compare import Adapter
 from compare.candidate.from_oracle import scheduler
-from compare.measure.tolerances import log_snr
+from compare.measure.tolerances import betas_bound, cosine_bound, log_snr
 from compare.oracle import Oracle, Setting
 from compare.stages.schedule import bound
 from compare.verdict.judge import judge
@@ -32,6 +32,21 @@ def test_a_float32_table_is_within_the_bound_and_a_tenth_more_noise_at_one_step_
     assert bool(((log_snr(single) - log_snr(right)).abs() <= allowed).all())
     other = 1 - (1 - right) * torch.where(torch.arange(1000) == 700, 1.0001, 1.0)
     assert bool(((log_snr(other) - log_snr(right)).abs() > allowed).any())
+
+
+@pytest.mark.parametrize("T", [1, 2, 50, 1000, 4000])
+def test_cosines_in_float32_are_within_a_bound_of_two_thousandths(T: int) -> None:
+    """The table itself, and betas that are quotients of it."""
+    setting = Setting(num_train_timesteps=T, beta_schedule="squaredcos_cap_v2")
+    for u in (torch.linspace(0, 1, T + 1), torch.arange(T + 1) / T):
+        f = torch.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
+        table, right = (f / f[0])[1:].double(), Oracle().alpha_bar(setting)
+        off = (log_snr(table) - log_snr(right)).abs()[:-1]  # at the last a cap acts
+        assert bool((off <= bound(setting, Oracle())[:-1]).all())
+        betas, wanted = (1 - f[1:] / f[:-1]).clamp(max=0.999).double(), Oracle().betas(setting)
+        allowed = betas_bound(wanted, cosine_bound(T))
+        assert bool(((betas - wanted).abs() <= allowed).all())
+        assert bool((allowed <= 2e-3 * wanted + 1e-6).all())
 
 
 def test_each_family_that_is_named_is_judged_by_its_name() -> None:

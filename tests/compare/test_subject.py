@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import scratch
 from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
 from compare.oracle import Setting, betas
@@ -44,6 +45,19 @@ def test_only_named_keywords_are_passed_and_offered() -> None:
     assert subject.offers(num_train_timesteps=50) is not None
     assert subject.offers(clip_sample=True) is None  # not named, and not what it does
     assert subject.offers(clip_sample=False) is not None
+
+
+def test_what_is_passed_on_to_a_base_is_offered() -> None:
+    class Mine(scratch.DDPMScheduler):
+        def __init__(self, **kwargs):
+            super().__init__(beta_schedule="scaled_linear", **kwargs)
+
+    subject = Subject(Mine, "mine")
+    assert {"num_train_timesteps", "clip_sample", "variance_type"} <= subject.named
+    assert "beta_schedule" not in subject.named  # it has one already
+    report = judge(Mine, "quick", 0, only="schedule", beside=False)
+    assert report.passed, str(report)
+    assert report.conventions["betas"].startswith("scaled_linear")
 
 
 def test_an_answer_is_asked_for_once_and_an_error_is_an_answer() -> None:
