@@ -1,39 +1,52 @@
 """What calls of a loop show: what its model is asked, and what comes out."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from compare.candidate.load import Broken, raised
-from compare.candidate.replay import Drawn, drawn
-from compare.candidate.spy import Spy, Told, exact_denoiser, exact_output, read_told
+from compare.candidate.model.call import Manner, Place
+from compare.candidate.model.guidance import Mix, Round, mix, rounds
+from compare.candidate.model.output import is_of_a_pair
+from compare.candidate.model.told import Told, read_told
+from compare.candidate.replay import Drawn, drawn, fixed_noise
+from compare.candidate.scheduler import seed_everything
+from compare.candidate.spy import Answer, Model, exact_denoiser, exact_output
 from compare.candidate.subject import Subject
 from compare.oracle import F64
 
 SHAPE = (32, 2, 8, 8)
 FEW = (3, 1, 2, 2)
-Answer = Callable[[Tensor, Tensor], Tensor]
+TRIED = 4  # manners in which a loop is called, one after the other
+SLIGHTLY = 0.005  # what answers at one (x_t, t) differ by, in x_0: no weight up to 10 makes a clip
 
 
 @dataclass(frozen=True)
 class Run:
     """A loop seen from the model: x (calls, ...), what it was told, and what came out.
 
+    What was asked at one (x_t, t) is one call.
+
     Attributes:
-        x, out: (calls, b, c, h, w) float64 what the model was given, and answered.
+        x, out: (calls, b, c, h, w) float64 what the model was given, and answered, guided.
         t: (calls,) what it was told of the first image.
         training: whether the model was in training mode at any call.
         left_training: and after the last.
+        kept: whether an object that is no module keeps the model.
         result: (b, c, h, w) the pictures.
         again: those of a second run with the same seed.
         apart: three pictures from a list of generators, together and one by one; None if refused.
         far: bytes from a model that is sure of a left half at 1.3 and a right half at -1.3, if the
             loop returns bytes.
-        told: how the model is told t; `t` is what it is told times its unit.
+        told: how the model is told t; `t` is that in steps.
         drawn: what the loop drew, where it can be replayed.
+        fixed: what is the same with another seed: `"x_T"`, `"noise"` or nothing.
+        mix: how several answers at one (x_t, t) are mixed, if there are such.
+        manner: how the loop is called.
     """
 
     x: Tensor
@@ -41,95 +54,239 @@ class Run:
     out: Tensor
     training: bool
     left_training: bool
+    kept: bool
     result: Tensor
     again: Tensor
     apart: tuple[Tensor, Tensor] | None
     far: Tensor | None
     told: Told
     drawn: Drawn | None
+    fixed: str
+    mix: Mix | None
+    manner: Manner
+
+    @property
+    def rough(self) -> float:
+        """How much more than once the output is rounded where several answers are mixed."""
+        return 1.0 if self.mix is None else float(self.mix.main.abs().sum())
 
 
 def look(subject: Subject, table: Tensor) -> Run:
     """Calls the loop with models of known answers; `table` (T,) is the candidate's alpha-bar."""
     kind, seed = subject.setting.prediction_type, 11 + 1000 * subject.seed
+    manner, model, result = _settled(subject, table, seed)
 
-    told = read_told(loop_told(subject, table), len(table))
+    def run(
+        answer: Answer, shape: tuple[int, ...], generator: Any, by: int
+    ) -> tuple[Model, Tensor]:
+        return _run(subject, table, answer, replace(manner, shape=shape), generator, by)
 
-    def run(answer: Answer, shape: tuple[int, ...], generator: Any) -> tuple[Spy, Tensor]:
-        model = Spy(answer, table, told)
-        torch.default_generator.manual_seed(seed)
-        return model, _call(subject, model, shape, generator)
-
-    model, result = run(_restless(kind, table), SHAPE, _stream(seed))
-    _, again = run(_restless(kind, table), SHAPE, _stream(seed))
-    exact = exact_denoiser(kind, table)
-    try:
-        _, many = run(exact, FEW, [_stream(s) for s in (1, 2, 3)])
-        alone = [run(exact, (1, *FEW[1:]), [_stream(s)])[1] for s in (1, 2, 3)]
-        apart = (many, torch.cat(alone))
-    except Broken:
-        apart = None
+    shape = manner.shape
+    _, again = run(restless(kind, table), shape, _stream(seed), seed)
+    seen = rounds(model.seen)
+    mixture = None
+    if len(seen) < len(model.seen):
+        other = run(restless(kind, table, 4), shape, _stream(seed), seed)
+        mixture = _mixture(seen, rounds(other[0].seen), (_wide(result), _wide(other[1])))
+    x = torch.stack([each.asked[0].x for each in seen])
+    out = torch.stack([each.asked[0].out for each in seen]) if mixture is None else mixture.of(seen)
+    replayed = drawn(x, out, seed)
+    fixed = ""
+    if replayed is None:
+        stranger, _ = run(restless(kind, table, 4), shape, _stream(seed + 1), seed + 1)
+        fixed = fixed_noise(x, out, *_like(rounds(stranger.seen), mixture))
     far = None
     if result.dtype == torch.uint8:
-        _, far = run(_far_outside(kind, table), SHAPE, _stream(1))
-    x = torch.stack([x for x, *_ in model.seen])
-    out = torch.stack([out for _, _, out, _ in model.seen])
+        _, far = run(_far_outside(kind, table), shape, _stream(1), seed)
+    _say(subject, manner, mixture)
     return Run(
         x=x,
-        t=torch.stack([t[0] for _, t, *_ in model.seen]),
+        t=torch.stack([each.asked[0].t[0] for each in seen]),
         out=out,
-        training=any(training for *_, training in model.seen),
+        training=any(each.training for each in model.seen),
         left_training=model.training,
-        result=result,
-        again=again,
-        apart=apart,
+        kept=model.kept,
+        result=_wide(result),
+        again=_wide(again),
+        apart=_apart(subject, table, manner, seed),
         far=far,
         told=model.told or Told(),
-        drawn=drawn(x, out, seed),
+        drawn=replayed,
+        fixed=fixed,
+        mix=mixture,
+        manner=manner,
     )
 
 
+def _settled(subject: Subject, table: Tensor, seed: int) -> tuple[Manner, Model, Tensor]:
+    """How the loop is to be called, and what came of it.
+
+    It is asked for pictures of one shape. If it makes or shows others, it is asked for those.
+    """
+    kind, manner = subject.setting.prediction_type, Manner(SHAPE)
+    for _ in range(TRIED):
+        model = Model(restless(kind, table), table, manner=manner)
+        broken, result = None, None
+        try:
+            result = _call(subject, model, manner.shape, _stream(seed), seed)
+        except Broken as error:
+            broken = error
+        better = _better(manner, model)
+        if better == manner:
+            break
+        manner = better
+    if broken is not None:
+        raise broken
+    assert result is not None
+    _check(result, model, manner.shape)
+    told = read_told(said_by(model), len(table))
+    if told in (None, model.told):
+        return manner, model, result
+    manner = replace(manner, told=told)
+    return manner, *_run(subject, table, restless(kind, table), manner, _stream(seed), seed)
+
+
 def loop_told(subject: Subject, table: Tensor) -> Tensor:
-    """(calls,) float64 what a loop tells a model that finds no noise, as it tells it."""
+    """(calls,) float64 what a loop tells its model of the first picture, as it tells it."""
+    seed = 11 + 1000 * subject.seed
+    return subject.remember(("loop told",), lambda: said_by(_settled(subject, table, seed)[1]))
 
-    def ask() -> Tensor:
-        model, seed = Spy(lambda x, t: 0 * x, table), 11 + 1000 * subject.seed
-        torch.default_generator.manual_seed(seed)
-        _call(subject, model, SHAPE, _stream(seed))
-        return torch.stack([t[0] for t in model.raw]).to(F64)
 
-    return subject.remember(("loop told",), ask)
+def said_by(model: Model) -> Tensor:
+    """(calls,) float64 what a model was told of the first picture."""
+    return torch.stack([asked.said[0] for asked in model.seen]).to(F64)
+
+
+def _better(manner: Manner, model: Model) -> Manner:
+    """The manner that fits what a call showed."""
+    if is_of_a_pair(model.uses):
+        manner = replace(manner, pair=True)
+    if manner.time is None:
+        manner = replace(manner, time=_by_change(model.maybe, len(model.seen)))
+    shape = tuple(model.shapes[0]) if model.shapes else manner.shape
+    if shape == manner.shape:
+        return manner
+    images = shape[0]
+    if shape[1:] != manner.shape[1:]:
+        images = min(max(prod(SHAPE) // prod(shape[1:]), 2), prod(SHAPE) // 2)
+    return replace(manner, shape=(images, *shape[1:]))
+
+
+def _by_change(told: dict[Place, list[Tensor]], calls: int) -> Place | None:
+    """The place of t: of several that may be it, the only one that changes from call to call."""
+    values = {k: v for k, v in told.items() if len(v) > 1}
+    changing = [k for k, v in values.items() if len({float(each[0]) for each in v}) > 1]
+    return changing[0] if len(values) > 1 and len(changing) == 1 else None
+
+
+def _check(result: Tensor, model: Model, shape: tuple[int, ...]) -> None:
+    if tuple(result.shape) != shape:
+        text = f"sample returned shape {tuple(result.shape)}, asked for {shape}"
+        raise Broken(text, raised=False)
+    if not model.seen:
+        raise Broken("sample never calls the model", raised=False)
+    if tuple(model.shapes[0]) != shape:
+        text = f"sample gives the model {tuple(model.shapes[0])}, and returns {shape}"
+        raise Broken(text, raised=False)
+
+
+def _run(
+    subject: Subject, table: Tensor, answer: Answer, manner: Manner, generator: Any, seed: int
+) -> tuple[Model, Tensor]:
+    model = Model(answer, table, manner=manner)
+    result = _call(subject, model, manner.shape, generator, seed)
+    _check(result, model, manner.shape)
+    return model, result
+
+
+def _call(
+    subject: Subject, model: Model, shape: tuple[int, ...], generator: Any, seed: int
+) -> Tensor:
+    assert subject.adapter is not None
+    role: Any = subject.adapter.sample
+    seed_everything(seed)
+    try:
+        return torch.as_tensor(role(model, shape, generator)).detach()
+    except Exception as error:
+        raise Broken(f"sample(model, {shape}) raises {raised(error)}") from None
+
+
+def _apart(
+    subject: Subject, table: Tensor, manner: Manner, seed: int
+) -> tuple[Tensor, Tensor] | None:
+    """Three pictures from a list of generators, together and one by one; None if refused."""
+    few = FEW if manner.shape == SHAPE else (FEW[0], *manner.shape[1:])
+    exact = exact_denoiser(subject.setting.prediction_type, table)
+
+    def run(images: int, generators: list[torch.Generator]) -> Tensor:
+        how = replace(manner, shape=(images, *few[1:]))
+        return _run(subject, table, exact, how, generators, seed)[1]
+
+    try:
+        many = run(3, [_stream(s) for s in (1, 2, 3)])
+        return many, torch.cat([run(1, [_stream(s)]) for s in (1, 2, 3)])
+    except Broken:
+        return None
+
+
+def _mixture(one: list[Round], two: list[Round], ends: tuple[Tensor, Tensor]) -> Mix:
+    if [len(r.asked) for r in one] != [len(r.asked) for r in two]:
+        raise Broken("sample asks the model more or less often with other answers", raised=False)
+    return mix(one, two, ends)
+
+
+def _like(asked: Sequence[Round], mixture: Mix | None) -> tuple[Tensor, Tensor]:
+    """x and out of other rounds of the same loop."""
+    x = torch.stack([each.asked[0].x for each in asked])
+    if mixture is None:
+        return x, torch.stack([each.asked[0].out for each in asked])
+    return x, mixture.of(asked)
+
+
+def _wide(pictures: Tensor) -> Tensor:
+    """(b, d) -> (b, d, 1, 1); pictures as they are."""
+    return pictures.reshape(*pictures.shape, *[1] * (4 - pictures.dim()))
+
+
+def sized(shape: tuple[int, ...]) -> str:
+    """What a batch of this shape is.
+
+    >>> sized((32, 3, 8, 8)), sized((32, 2))
+    ('pictures of shape (3, 8, 8)', 'points of 2 numbers')
+    """
+    if len(shape) == 2:
+        return f"points of {shape[1]} numbers"
+    return f"pictures of shape {shape[1:]}"
+
+
+def _say(subject: Subject, manner: Manner, mixture: Mix | None) -> None:
+    """On the card of conventions, what of the loop is a choice of its own."""
+    if manner.shape != SHAPE:
+        subject.conventions["pictures"] = f"{sized(manner.shape)} (those of the loop)"
+    if mixture is not None and mixture.readable and not mixture.varies:
+        subject.conventions["guidance"] = f"{mixture.words} (read off the steps)"
 
 
 def _stream(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _call(subject: Subject, model: Spy, shape: tuple[int, ...], generator: Any) -> Tensor:
-    assert subject.adapter is not None
-    role: Any = subject.adapter.sample
-    try:
-        result = torch.as_tensor(role(model, shape, generator))
-    except Exception as error:
-        raise Broken(f"sample raises {raised(error)}") from None
-    if tuple(result.shape) != shape:
-        text = f"sample returned shape {tuple(result.shape)}, asked for {shape}"
-        raise Broken(text, raised=False)
-    if not model.seen:
-        raise Broken("sample never calls the model", raised=False)
-    return result.detach()
-
-
-def _restless(kind: str, table: Tensor) -> Answer:
+def restless(kind: str, table: Tensor, seed: int = 3) -> Answer:
     """The exact denoiser of "sample", off by something else at each call, as what it is asked for.
 
-    So the output is no function of x_t, and each has a coefficient of its own in x_{t-1}.
+    So the output is no function of x_t, and each has a coefficient of its own in x_{t-1}. Asked
+    again at one (x_t, t) it answers slightly otherwise.
     """
-    exact, stream = exact_denoiser("sample", table), torch.Generator().manual_seed(3)
+    exact, stream = exact_denoiser("sample", table), torch.Generator().manual_seed(seed)
+    last: list[Tensor] = []
 
     def answer(x: Tensor, t: Tensor) -> Tensor:
-        off = 0.6 * torch.rand(x.shape, generator=stream, dtype=F64) - 0.3
-        return exact_output(kind, table, x, t, (exact(x, t) + off).clamp(-0.95, 0.95))
+        off = 2 * torch.rand(x.shape, generator=stream, dtype=F64) - 1
+        if last and torch.equal(last[0], x) and torch.equal(last[1], t):
+            return exact_output(kind, table, x, t, last[2] + SLIGHTLY * off)
+        x_0 = (exact(x, t) + 0.3 * off).clamp(-0.95, 0.95)
+        last[:] = [x, t, x_0]
+        return exact_output(kind, table, x, t, x_0)
 
     return answer
 

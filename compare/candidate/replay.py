@@ -9,6 +9,7 @@ from compare.oracle import F64
 
 LOOKED_AT = 24  # calls by which the replay is tried
 CLOSE = 1e-4  # of x: far above rounding, far below the noise of a wrong guess
+SAME = 0.01  # of the noise: far above what rounding leaves of it, far below that of another draw
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,60 @@ def drawn(x: Tensor, out: Tensor, seed: int) -> Drawn | None:
     if not torch.equal(torch.randn(shape, generator=stream).to(x), x[0]):
         return None
     z = torch.stack([torch.randn(shape, generator=stream) for _ in range(len(x))])
-    small = x.abs().amax(dim=(1, 2, 3, 4)).nan_to_num(torch.inf) < 1 / CLOSE
-    calls = (small[:-1] & small[1:]).nonzero().flatten()
-    calls = calls[:: 1 + len(calls) // LOOKED_AT]
+    calls = _some(x)
     if not len(calls):
         return None
-    parts = [v[calls].to(F64).flatten(1) for v in (x, out, z)]
-    design = torch.stack([*parts, torch.ones_like(parts[0])], dim=2)  # (calls, pixels, 4)
-    wanted = x[calls + 1].to(F64).flatten(1).unsqueeze(2)
-    found = torch.linalg.lstsq(design, wanted, driver="gelsd").solution
-    off = design @ found - wanted
+    design = _columns(x[calls], out[calls], z[calls], torch.ones_like(x[calls]))
+    wanted = _columns(x[calls + 1])
+    found, off = _fitted(design, wanted)
     if not bool((off.abs().amax(dim=(1, 2)) <= CLOSE * (1 + wanted.abs().amax(dim=(1, 2)))).all()):
         return None
     spread = torch.linalg.pinv(design.mT @ design).diagonal(dim1=1, dim2=2).sqrt()
     error = off.square().mean(dim=1).sqrt() * spread
     return Drawn(z, calls, found[:, :3, 0], error[:, :3])
+
+
+def fixed_noise(x: Tensor, out: Tensor, other_x: Tensor, other_out: Tensor) -> str:
+    """What two runs with two seeds have in common: `"x_T"`, `"noise"` or nothing.
+
+    The difference of two runs is a sum of the differences of x_t and of the outputs where their
+    noise is the same, though each by itself is none.
+
+    Args:
+        x, out: (calls, b, c, h, w) what the model was given, and answered.
+        other_x, other_out: the same with the other seed.
+    """
+    if x.shape != other_x.shape:
+        return ""
+    if torch.equal(x[0], other_x[0]):
+        return "x_T"
+    calls = _some(torch.maximum(x.abs(), other_x.abs()))
+    if not len(calls):
+        return ""
+    one, two = ([v[calls], w[calls], v[calls + 1]] for v, w in ((x, out), (other_x, other_out)))
+    ones = torch.ones_like(one[0])
+    parts = (one, [a - b for a, b in zip(one, two, strict=True)])
+    alone, apart = (
+        _fitted(_columns(a, o, ones), _columns(after))[1].square().mean(dim=(1, 2)).sqrt()
+        for a, o, after in parts
+    )
+    noisy = alone > CLOSE * (1 + one[2].abs().amax(dim=(1, 2, 3, 4)))
+    return "noise" if bool(noisy.any()) and bool((apart < SAME * alone)[noisy].all()) else ""
+
+
+def _some(x: Tensor) -> Tensor:
+    """Some of the calls that a step follows, where x is not so large that rounding hides z."""
+    small = x.abs().amax(dim=(1, 2, 3, 4)).nan_to_num(torch.inf) < 1 / CLOSE
+    calls = (small[:-1] & small[1:]).nonzero().flatten()
+    return calls[:: 1 + len(calls) // LOOKED_AT]
+
+
+def _columns(*parts: Tensor) -> Tensor:
+    """(calls, b, c, h, w) each -> (calls, pixels, parts)."""
+    return torch.stack([v.to(F64).flatten(1) for v in parts], dim=2)
+
+
+def _fitted(design: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """The least squares solution of each call, and what it leaves."""
+    found = torch.linalg.lstsq(design, wanted, driver="gelsd").solution
+    return found, design @ found - wanted

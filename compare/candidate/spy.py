@@ -1,81 +1,144 @@
 """The model that a whole loop or a loss is given, and reference loops and losses of an oracle."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from compare.candidate.model.call import Manner, Place, read
+from compare.candidate.model.output import Use, output
+from compare.candidate.model.owner import is_kept
+from compare.candidate.model.told import Told, taken_for
 from compare.oracle import F64
 
-NEAR_WHOLE = 0.01  # float32 moves t / T times T by 1e-4 where T is 1000
 CENTRE, SPREAD = 0.1, 0.2  # of the data that the exact denoiser knows: x0-hat never leaves [-1, 1]
+Answer = Callable[[Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class Told:
-    """How a caller tells its model t = 0..T-1: as (t + base) / unit, `words` for base 0."""
+class Asked(NamedTuple):
+    """One question to the model, and its answer.
 
-    words: str = "t"
-    unit: float = 1
-    base: int = 0
-
-    def __str__(self) -> str:
-        return self.words.replace("t", "(t + 1)" if " " in self.words else "t + 1", self.base)
-
-
-def read_told(told: Tensor, T: int) -> Told | None:
-    """The first of a closed list of ways by which all that was told, (n,), is some t of 0..T-1.
-
-    >>> [str(read_told(torch.arange(5) / n + k, 5)) for n, k in ((1, 0), (1, 1), (4, 0), (1, 2))]
-    ['t', 't + 1', 't / (T - 1)', 'None']
+    Attributes:
+        x: (b, c, h, w) float64; points (b, d) are (b, d, 1, 1).
+        said: (b,) as it was told t.
+        t: (b,) the same in steps.
+        out: (b, c, h, w) float64.
+        training: whether the model was in training mode.
+        labels: {place: value} of what else it was told.
     """
-    units = {"t": 1.0, "t / T": float(T), "t / (T - 1)": T - 1.0, "1000 t / T": T / 1000}
-    for words, unit in units.items():
-        for base in (0, 1):
-            at = told.to(F64) * unit - base
-            whole = bool(((at - at.round()).abs() < NEAR_WHOLE).all())
-            if whole and round(float(at.min())) >= 0 and round(float(at.max())) < T:
-                return Told(words, unit, base)
-    return None
+
+    x: Tensor
+    said: Tensor
+    t: Tensor
+    out: Tensor
+    training: bool
+    labels: dict[Place, Any]
 
 
-class Spy(nn.Module):
-    """A model in training mode that remembers what it was asked.
+class Config(dict[str, Any]):
+    """Values that can be asked for as attributes too."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        raise AttributeError(f"the config of the model has no {name!r}; it has {', '.join(self)}")
+
+
+class Model(nn.Module):
+    """A model in training mode that remembers what it was asked, in whatever way.
 
     Args:
-        answer: (x_t, t) -> output, t (b,) int64 from 0.
+        answer: (x_t (b, c, h, w), t) -> output, t (b,) int64 from 0.
         table: (T,) alpha-bars.
-        told: how the caller tells t; without it, floats of 1 at most are taken for t / T.
+        manner: how the caller calls it; None if a call says all of it.
+
+    A batch of the same pictures twice is two questions.
     """
 
-    def __init__(self, answer: Any, table: Tensor, told: Told | None = None):
-        super().__init__()
-        self.dtype, self.told, self.raw = torch.float32, told, list[Tensor]()
-        self.weight = nn.Parameter(torch.zeros(()))  # a loop may ask for the device of a parameter
-        self.answer, self.table = answer, table
-        self.seen: list[tuple[Tensor, Tensor, Tensor, bool]] = []
-        self.shapes: list[torch.Size] = []
+    self_condition = random_or_learned_sinusoidal_cond = False  # a sampler may ask for these
 
-    def forward(self, x: Tensor, t: Any, *_: Any, **__: Any) -> Tensor:
-        """The answer, also as its own `.sample`."""
-        t = torch.as_tensor(t)
-        self.shapes.append(t.shape)
+    def __init__(self, answer: Answer, table: Tensor, manner: Manner | None = None):
+        super().__init__()
+        self.dtype = torch.float32
+        self.weight = nn.Parameter(torch.zeros(()))  # a loop may ask for the device of a parameter
+        self.answer, self.table, self.manner = answer, table, manner or Manner(())
+        self.seen: list[Asked] = []
+        self.shapes: list[torch.Size] = []  # of the pictures, as they were given
+        self.maybe: dict[Place, list[Tensor]] = {}  # what may have been t, call by call
+        self.told = self.manner.told
+        self.uses: list[Use] = []
+        self.kept = False
+        size = self.manner.shape or (0, 0, 0)
+        about = dict.fromkeys(("in_channels", "channels", "out_channels"), size[1])
+        about |= dict.fromkeys(("image_size", "sample_size", "img_size"), size[-1])
+        self.config = Config(about)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.weight.device
+
+    def __getattr__(self, name: str) -> Any:
+        config = self.__dict__.get("config", {})
+        if name in config:
+            return config[name]
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            known = ", ".join((*config, "device", "dtype", "training"))
+            text = f"the model that is handed over has no attribute {name!r}; it has {known}"
+            raise AttributeError(text) from None
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        """The answer, also as its own `.sample`; a tuple if that is asked for."""
+        whole = named.pop("return_dict", True)
+        call = read(given, named, self.manner)
+        self.kept = self.kept or (not self.seen and is_kept(self))
+        for place, value in call.maybe.items():
+            self.maybe.setdefault(place, []).append(value.detach().flatten().clone())
+        self.dtype = call.x.dtype
+        out = self._answered(call.x.detach(), call.t.detach(), call.more)
+        made = output(out.to(call.x.dtype) * (1 + self.weight))  # so that a gradient reaches it
+        self.uses.append(made.use)
+        if self.manner.pair:
+            return made.sample, None
+        return made if whole else (made.sample,)
+
+    def _answered(self, x: Tensor, t: Tensor, more: dict[Place, Any]) -> Tensor:
+        """The answers to all pictures, the halves of a doubled batch one after the other."""
+        parts = self._parts(x)
+        self.shapes.append(parts[0].shape)
         t = t.reshape(-1).expand(len(x)) if t.numel() == 1 else t.reshape(-1)
-        self.dtype = x.dtype
-        self.raw.append(t.detach().clone())
         if self.told is None:
-            T = len(self.table)
-            share = t.is_floating_point() and float(t.max()) <= 1 < T
-            self.told = Told("t / T", T) if share else Told()
-        if self.told.unit != 1:
-            t = (t * self.told.unit).round()
-        at = (t.long() - self.told.base).clamp(0, len(self.table) - 1)
-        out = self.answer(x.detach().to(F64), at)
-        self.seen.append((x.detach().to(F64), t.detach().clone(), out, self.training))
-        result = out.to(x.dtype) + 0 * self.weight
-        result.sample = result
-        return result
+            self.told = taken_for(t, len(self.table))
+        times, k = t.chunk(len(parts)), len(parts)
+        outs = [
+            self._ask(part, at, {place: _part(v, i, k, len(x)) for place, v in more.items()})
+            for i, (part, at) in enumerate(zip(parts, times, strict=True))
+        ]
+        return torch.cat(outs).reshape(x.shape)
+
+    def _parts(self, x: Tensor) -> list[Tensor]:
+        """The same pictures several times in one batch, each by itself."""
+        b = self.manner.shape[0] if self.manner.shape else len(x)
+        parts = list(x.split(b)) if len(x) > b and len(x) % b == 0 else [x]
+        return parts if all(torch.equal(part, parts[0]) for part in parts) else [x]
+
+    def _ask(self, x: Tensor, t: Tensor, labels: dict[Place, Any]) -> Tensor:
+        told = self.told or Told()
+        steps = told.steps(t)
+        at = (steps.long() - told.base).clamp(0, len(self.table) - 1)
+        wide = x.reshape(*x.shape, *[1] * (4 - x.dim())).to(F64)
+        out = self.answer(wide, at).to(x.dtype).to(F64)  # as the caller gets it
+        self.seen.append(Asked(wide, t.clone(), steps.clone(), out, self.training, labels))
+        return out
+
+
+def _part(value: Any, i: int, parts: int, images: int) -> Any:
+    """What one part of a batch was told."""
+    whole = isinstance(value, Tensor) and value.dim() and len(value) == images
+    return value.chunk(parts)[i].clone() if whole else value
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:

@@ -20,6 +20,12 @@ CLEARLY = 0.1  # of what another kind of step leaves: a fit to rounding alone is
 Size = Callable[[Tensor], Tensor]
 
 
+def of_mix(run: Run, oracle: Oracle, out: Tensor, at: Level, chosen: Setting) -> Tensor:
+    """How far a step may be off as its output is mixed of several, each rounded by itself."""
+    plain = replace(chosen, clip_sample=False)
+    return (run.rough - 1) * rounding(oracle.step_mean(out, torch.zeros_like(out), at, plain))
+
+
 def largest(values: Tensor) -> Tensor:
     """(calls, b, c, h, w) -> (calls, 1, 1, 1, 1) the largest size of a call's values."""
     return values.abs().amax(dim=(1, 2, 3, 4), keepdim=True).to(F64)
@@ -72,6 +78,7 @@ class Steps:
         x, out, ends, noise = (of(v) for v in (run.x[calls], run.out[calls], run.x[calls + 1], z))
         size = oracle.sigma(at, chosen)
         bound = mean_bound(oracle, -out, x, None, at, chosen) + rounding(ends, noise * size)
+        bound = bound + of_mix(run, oracle, out, at, chosen)
         return (bound + noise * propagated(lambda v: oracle.sigma(v, chosen), at, size)).flatten()
 
     def is_silent(self, rest: Tensor, calls: Tensor, chosen: Setting) -> bool:

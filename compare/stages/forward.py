@@ -264,6 +264,7 @@ def _flattened(scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
             "forward/add_noise/t-(1,b)",
             "t of shape (1, b) is not flattened, so each channel gets a t of its own: mistake 22 "
             "where somebody passes it",
+            bug="22",
         )
 
 

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 
-from compare.candidate.loop_calls import Run, look
+from compare.candidate.loop_calls import SHAPE, Run, look, sized
+from compare.candidate.model.guidance import Mix
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, found, note, yes_no
 from compare.measure.noise import moments
@@ -15,6 +17,7 @@ from compare.oracle import F64, Loop, Oracle
 from compare.stages.transitions import transitions
 
 NOTHING_LEFT = 0.05  # signal, 1/400 of the variance of x: less than the std of x_T can show
+GUIDED = "(1 + w) out(x_t, t, label) - w out(x_t, t), one w (Ho & Salimans 2022, eq. 6)"
 Path = tuple[list[int], list[int]]  # the steps at which a loop stands, and the step after each
 
 
@@ -26,19 +29,23 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         yield note("sampling/loop/t-base", "the model is told t from 1")
     if run.told.unit != 1:
         yield note("sampling/loop/t-scale", f"the model is told {run.told.words}")
+    if run.manner.shape != SHAPE:
+        yield note("sampling/loop/shape", f"judged with {sized(run.manner.shape)}")
+    if run.manner.pair:
+        yield note("sampling/loop/pair", "the model is taken for one that returns a pair")
     visits, path = _visited(subject, run, oracle, table)
     yield visits
-    yield yes_no(
-        "sampling/loop/eval",
-        run.training != loop.evaluates,
-        "the model is in the mode looked for",
-        "the model samples in training mode",
-    )
+    yield _mode(run, loop)
     if not run.left_training and loop.evaluates:
         yield note("sampling/loop/mode", "the model is left in eval mode")
+    if run.mix is not None:
+        yield from guided(run.mix)
     yield _start(run, oracle)
+    yield _apart(run, oracle)
+    yield _seeds(run, loop)
     # A model that is told another t answers for it: a clip may act, and no step can be judged.
-    if visits.passed and loop.tells == "t" and len(run.t) > 1:
+    known = run.mix is None or (run.mix.readable and not run.mix.varies)
+    if visits.passed and loop.tells == "t" and len(run.t) > 1 and known:
         stepping = replace(oracle.stepping(), loop=loop)
         yield from transitions(subject, run, stepping, table, path)
     yield yes_no(
@@ -55,6 +62,79 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
             "one generator for each image: as looked for",
             "with one generator for each image, an image depends on its batch-mates",
         )
+
+
+def _mode(run: Run, loop: Loop) -> Check:
+    """Who is handed a model may leave its mode to the caller; who keeps it must switch it."""
+    id = "sampling/loop/eval"
+    if run.training and not run.kept:
+        words = "the model is handed over in training mode and left so: call eval() before it"
+        return note(id, f"{words} (mistake 95 if nobody does)", bug="95")
+    return yes_no(
+        id,
+        run.training != loop.evaluates or not run.kept,
+        "the model is in the mode looked for",
+        "the model samples in training mode",
+    )
+
+
+def guided(mix: Mix) -> Iterator[Check]:
+    """Several answers at one (x_t, t): a convention if mixed with two numbers, of sum 1."""
+    id, right = "sampling/loop/guidance", GUIDED
+    if not mix.readable:
+        words = "what the loop makes of the answers at one t is no sum with a weight for each"
+        yield found(id, "error", f"{words}: its steps are not judged")
+        return
+    if mix.varies:
+        words = f"the weights of the answers vary with t: {mix.varies}"
+        yield found(id, "differs", words, right=right)
+        return
+    said = f"guided: {mix.words}"
+    if mix.labelled is None:
+        yield note(id, f"{said}; which of them knows the label was not told")
+        return
+    who = f"out_{mix.labelled + 1} is the one with the label"
+    words = f"{said}, and {who}: the two are exchanged"
+    check = yes_no(id, not mix.exchanged, f"{said}; {who}", words)
+    yield replace(check, right=right)
+
+
+def _apart(run: Run, oracle: Oracle) -> Check:
+    """No two images of x_T, and no two of their channels, rows or columns, are the same."""
+    drawn = oracle.draw(tuple(run.x[0].shape), torch.Generator().manual_seed(0), torch.float32)
+    wanted, repeated = repeats(drawn), repeats(run.x[0])
+    check = yes_no(
+        "sampling/loop/start-apart",
+        repeated == wanted or oracle.loop.start != Loop().start,
+        "the numbers of x_T are drawn as looked for",
+        f"x_T has the same numbers in several {' and '.join(repeated)}",
+    )
+    return replace(check, right="x_T = randn(shape): a number of its own for each pixel")
+
+
+def _seeds(run: Run, loop: Loop) -> Check:
+    check = yes_no(
+        "sampling/loop/seeds",
+        not run.fixed or (loop.reseeds and run.fixed == "noise"),
+        "another seed gives other noise",
+        f"another seed gives the same {run.fixed}: a seed is set inside sample",
+    )
+    return replace(check, right="noise from the generator, or from the global state as it is found")
+
+
+def repeats(x: Tensor) -> list[str]:
+    """Along which axes of x (b, c, h, w) some numbers are there twice.
+
+    >>> one = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    >>> repeats(one.expand(3, 2, 4, 4))
+    ['images']
+    """
+    found_in = []
+    for name, dim in (("images", 0), ("channels", 1), ("rows", 2), ("columns", 3)):
+        slices = x.movedim(dim, 0).flatten(1)
+        if slices.shape[1] > 1 and len(slices.unique(dim=0)) < len(slices):
+            found_in.append(name)
+    return found_in
 
 
 def _visited(subject: Subject, run: Run, oracle: Oracle, table: Tensor) -> tuple[Check, Path]:
@@ -108,7 +188,8 @@ def _ends(listed: list[int]) -> str:
 def _start(run: Run, oracle: Oracle) -> Check:
     """Mean and std of x_T; those of `rand` vary less than normal ones."""
     aims = {"mean": oracle.loop.start.mean, "std": oracle.loop.start.std}
-    seen, rate = moments(run.x[0]), RATE / 2
+    once = run.x[0].unique() if repeats(run.x[0]) else run.x[0]  # the law is that of draws
+    seen, rate = moments(once), RATE / 2
     off = {name: abs(seen[name].value - aim) for name, aim in aims.items()}
     worst = max(aims, key=lambda name: off[name] / seen[name].allowed(rate))
     allowed = seen[worst].allowed(rate)
@@ -119,5 +200,5 @@ def _start(run: Run, oracle: Oracle) -> Check:
         f"x_T has mean {seen['mean'].value:.3f}, std {seen['std'].value:.3f}, should be 0, 1",
         measured=off[worst],
         allowed=allowed,
-        reason=f"mean and std of {run.x[0].numel()} draws: false alarm {once_in(RATE)}",
+        reason=f"mean and std of {once.numel()} draws: false alarm {once_in(RATE)}",
     )

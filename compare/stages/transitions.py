@@ -15,7 +15,16 @@ from compare.candidate.replay import Drawn
 from compare.candidate.subject import Subject
 from compare.measure import law as laws
 from compare.measure.check import Check, within, yes_no
-from compare.measure.loop_steps import HUGE, Steps, clear, finite, kind_of_step, largest, silent
+from compare.measure.loop_steps import (
+    HUGE,
+    Steps,
+    clear,
+    finite,
+    kind_of_step,
+    largest,
+    of_mix,
+    silent,
+)
 from compare.measure.noise import (
     apart_from_x,
     has_right,
@@ -255,6 +264,7 @@ def _pictures(steps: Steps, chosen: Setting) -> Iterator[Check]:
         sigma = float(oracle.sigma(end, chosen))
         out, x = run.out[-1:].abs(), run.x[-1:].abs()
         bound = mean_bound(oracle, -out, x, None, end, chosen)[0]
+        bound = bound + of_mix(run, oracle, out, end, chosen)[0]
     bound = bound + rounding(1 + last.abs())  # bytes, and pictures in [0, 1], are made of 1 + x
     if sigma > 0:  # noise is looked for
         yield _noisy_pictures(run.result.to(F64), last, sigma)

@@ -14,8 +14,8 @@ from torch import Tensor
 from compare.candidate.load import Broken
 from compare.candidate.loop_calls import loop_told
 from compare.candidate.loss_calls import loss_told
+from compare.candidate.model.told import read_told
 from compare.candidate.scheduler import Scheduler
-from compare.candidate.spy import read_told
 from compare.candidate.subject import OTHER_NAMES, Subject
 from compare.measure.step import OWN, SPACINGS
 from compare.measure.tolerances import as_none, log_snr

@@ -34,18 +34,19 @@ def judged(mistake: Mistake, setting: Setting = SHORT) -> Report:
 
 
 def row(mistake: Mistake, report: Report) -> dict[str, Any]:
-    """What the table says of a mistake: the checks that fail or note it, in order, and the names
-    given."""
-    words = f"mistake {mistake.id} "
-    noted = [c.id for c in report.checks if c.status == "note" and words in f"{c.message} "]
-    failing = [c.id for c in report.checks if not c.passed or c.status == "known"]
+    """What the table says of a mistake: the checks that fail, in order, and the names given.
+
+    A note that names a mistake counts as found: it may be one, and who reads it knows.
+    """
+    notes = [c for c in report.checks if c.bug]
     return {
         "mistake": mistake.id,
         "stage": mistake.stage,
-        "failing": failing + noted,
+        "failing": [c.id for c in report.checks if not c.passed or c.status == "known" or c.bug],
         "named": [d.bug or "(unnamed)" for d in report.diagnoses]
         + [f["bug"] for f in report.findings]
-        + [mistake.id] * bool(noted),
+        + [c.bug for c in notes],
+        "noted": [c.bug for c in notes],
     }
 
 
@@ -140,6 +141,9 @@ def page(rows: list[dict[str, Any]]) -> str:
         f"**{found} of {len(rows)} mistakes are found, {named} are named as themselves.** They are "
         f"{len(SEEN)} numbers of the list, some in several forms.\n"
     ]
+    noted = [row["mistake"] for row in rows if row["mistake"] in row.get("noted", ())]
+    if noted:
+        out.append(f"Named in a note, as such code may be right: {codes(noted)}.\n")
     for stage in STAGES:
         lines = [by_mistake(row) for row in rows if row["stage"] == stage]
         if lines:

@@ -19,21 +19,35 @@ ALPHA = 1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 ALPHA_BAR = ALPHA.cumprod(0)
 
 
+class Keeper:
+    """A program that keeps its model: nobody else can switch its mode."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def predict(self, x, t):
+        return self.model(x, t)
+
+
 def loop(
     of_x: Callable[[float], float],
     evaluates: bool = True,
     loud: Callable[[int], float] = lambda t: 1,
 ) -> Adapter:
-    """Algorithm 2 in its posterior form; `of_x` changes the coefficient of x_t, `loud` sigma."""
+    """Algorithm 2 in its posterior form; `of_x` changes the coefficient of x_t, `loud` sigma.
+
+    It keeps its model, and may forget to switch it.
+    """
 
     def sample(model, shape, generator):
+        keeper = Keeper(model)
         if evaluates:
             model.eval()
         x = torch.randn(shape, generator=generator)
         for t in reversed(range(1000)):
             a, ab = float(ALPHA[t]), float(ALPHA_BAR[t])
             prev = float(ALPHA_BAR[t - 1]) if t else 1.0
-            x_0 = (x - (1 - ab) ** 0.5 * model(x, torch.full(shape[:1], t))) / ab**0.5
+            x_0 = (x - (1 - ab) ** 0.5 * keeper.predict(x, torch.full(shape[:1], t))) / ab**0.5
             x = prev**0.5 * (1 - a) / (1 - ab) * x_0 + of_x(a) * (1 - prev) / (1 - ab) * x
             if t:
                 sigma = ((1 - prev) / (1 - ab) * (1 - a)) ** 0.5

@@ -63,6 +63,38 @@ def test_right_ones_pass(name):
     assert report.passed, str(report)
 
 
+RIGHT |= {
+    "by hand, of noise with an offset": (
+        written(draw=lambda shape, g: torch.randn(shape, generator=g) + channelled(0.4, shape, g)),
+        "epsilon",
+    ),
+    "one offset for an image": (
+        written(
+            draw=lambda shape, g: torch.randn(shape, generator=g) + channelled(0.3, shape, g, 1)
+        ),
+        "epsilon",
+    ),
+    "t and T-1-t": (
+        written(draw_t=lambda b, g: mirrored(torch.randint(0, T, (b // 2,), generator=g))),
+        "epsilon",
+    ),
+    "t in strata": (
+        written(
+            draw_t=lambda b, g: ((torch.arange(b) + torch.rand(b, generator=g)) / b * T).long()
+        ),
+        "epsilon",
+    ),
+}
+
+
+def channelled(strength, shape, g, channels=None):
+    return strength * torch.randn(shape[0], channels or shape[1], 1, 1, generator=g)
+
+
+def mirrored(t):
+    return torch.cat([t, T - 1 - t])
+
+
 WRONG = {
     "one t for ever": (written(draw_t=lambda b, g: torch.full((b,), T // 2)), "epsilon", None),
     "one noise for the batch": (
@@ -80,7 +112,6 @@ WRONG = {
         "epsilon",
         "47-loss",
     ),
-    "half the square": (written(weigh=lambda square: square.mean() / 2), "epsilon", None),
     "the model told t backwards": (written(told=lambda t: T - 1 - t), "epsilon", None),
     "noise for v": (
         written(target=lambda x_0, eps, a, s: eps),
@@ -169,10 +200,6 @@ def test_noise_that_is_three_per_cent_off_is_found_in_every_third_of_t(factor: f
     assert thirds <= failing(loss)
 
 
-def test_a_loss_that_is_three_per_cent_too_large_is_found() -> None:
-    assert failing(written(weigh=lambda square: 1.03 * square.mean())) == {"loss/zero"}
-
-
 def min_snr(square: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     weight = (5 * (1 - ALPHA_BAR[t]) / ALPHA_BAR[t]).clamp(max=1)
     return (weight * square.mean(dim=(1, 2, 3))).mean()
@@ -189,6 +216,109 @@ def test_a_right_weight_is_never_taken_for_one_that_is_shared(seed: int) -> None
         return min_snr((model(a.sqrt() * x_0 + (1 - a).sqrt() * eps, t) - eps).square(), t)
 
     assert failing(loss, seed) == set()
+
+
+# --- how errors are counted, and times which number ---
+
+
+def notes(loss, kind: str = "epsilon") -> list[str]:
+    """What is noted of a loss that is right."""
+    report = judged(loss, kind)
+    assert report.passed, str(report)
+    return [c.message for c in report.checks if c.status == "note" and c.stage == "loss"]
+
+
+def huber(delta: float):
+    def weigh(square: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.huber_loss(square.sqrt(), torch.zeros_like(square), delta=delta)
+
+    return weigh
+
+
+@pytest.mark.parametrize(
+    ("weigh", "words"),
+    [
+        (lambda square: square.mean() / 2, "the loss is 0.5 times the mean: a convention"),
+        (lambda square: 1.03 * square.mean(), "the loss is 1.03 times the mean: a convention"),
+        (lambda square: 1000 * square.mean(), "the loss is 1000 times the mean: a convention"),
+        (lambda square: square.sqrt().mean(), "the loss is absolute (L1): a convention"),
+        (huber(0.1), "the loss is Huber's, of delta = 0.1: a convention"),
+        (huber(1.0), "the loss is Huber's, of delta = 1: a convention"),
+        (lambda square: square.sum(), "the loss is the sum over images and pixels, 6144 times"),
+        (lambda square: square.sum() / 1000, "0.001 times the sum over images and pixels"),
+        (lambda square: square.sum() / len(square), "the loss is the sum over pixels, 192 times"),
+        (
+            lambda square: square.mean(dim=(1, 2, 3)).sum(),
+            "32 times the mean, with half the batch 16",
+        ),
+    ],
+)
+def test_how_errors_are_counted_is_a_note_with_its_number(weigh, words) -> None:
+    assert any(words in note for note in notes(written(weigh=weigh)))
+
+
+@pytest.mark.parametrize("weigh", [lambda square: 3 * square.sqrt().mean(), huber(0.5)])
+@pytest.mark.parametrize("factor", [0.97, 1.03])
+def test_a_factor_is_not_lent_to_noise(weigh, factor: float) -> None:
+    """What the whole loss is multiplied by, and what its target is, are told apart."""
+    loss = written(target=lambda x_0, eps, a, s: factor * eps, weigh=weigh)
+    assert "loss/perfect" in failing(loss)
+
+
+def snr_weight(low: float, high: float):
+    """A weight of t, by which a model that says nothing has a loss between 0.79 and 0.81."""
+
+    def loss(model, x_0, generator):
+        t = torch.randint(0, T, (len(x_0),), generator=generator)
+        eps = torch.randn(x_0.shape, generator=generator)
+        a = ALPHA_BAR[t][:, None, None, None]
+        square = (model(a.sqrt() * x_0 + (1 - a).sqrt() * eps, t) - eps).square()
+        return ((low + (high - low) * t / T) * square.mean(dim=(1, 2, 3))).mean()
+
+    return loss
+
+
+@pytest.mark.parametrize("ends", [(0.6, 1.0), (1.0, 0.6), (0.3, 1.3), (0.795, 0.802)])
+def test_a_weighted_loss_is_never_taken_for_an_absolute_one(ends) -> None:
+    assert not any("L1" in note for note in notes(snr_weight(*ends)))
+
+
+# --- the gradient ---
+
+
+@pytest.mark.parametrize(
+    ("weigh", "words"),
+    [
+        (lambda square: square.detach().mean(), "the loss has no gradient"),
+        (lambda square: float(square.mean()), "the loss has no gradient"),
+        (lambda square: square.mean().item(), "the loss has no gradient"),
+    ],
+)
+def test_a_loss_without_a_gradient_is_found_and_told(weigh, words) -> None:
+    report = judged(written(weigh=weigh))
+    assert report.exit_status == 1
+    assert words in report.verdict
+
+
+def test_no_grad_and_a_detached_output_are_found() -> None:
+    assert failing(torch.no_grad()(written())) == {"loss/gradient"}
+
+    def detached(model, x_0, generator):
+        return written()(lambda x, t: model(x, t).detach().requires_grad_(), x_0, generator)
+
+    report = judged(detached)
+    assert "the gradient of the loss does not reach the model" in report.verdict
+
+
+def test_an_offset_that_the_target_lacks_is_found() -> None:
+    drawn = []
+
+    def draw(shape, g):
+        drawn[:] = [torch.randn(shape, generator=g)]
+        return drawn[0] + channelled(0.3, shape, g)
+
+    report = judged(written(draw=draw, target=lambda x_0, eps, a, s: drawn[0]))
+    assert [(d.bug, d.stage) for d in report.diagnoses] == [(None, "loss")], str(report)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

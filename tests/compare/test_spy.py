@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from compare.candidate.from_oracle import loss_of, sample_of
-from compare.candidate.spy import Spy, exact_denoiser, exact_output
+from compare.candidate.spy import Model, exact_denoiser, exact_output
 from compare.oracle import F64, Oracle, Setting
 
 SHORT = Setting(num_train_timesteps=50, beta_end=0.2)
@@ -41,7 +41,7 @@ def test_an_output_says_the_same_x_0_whatever_its_kind(kind: str) -> None:
 
 def test_a_right_loop_draws_the_data_and_asks_every_t_once() -> None:
     table = Oracle().alpha_bar(Setting())
-    model = Spy(exact_denoiser("epsilon", table), table)
+    model = Model(exact_denoiser("epsilon", table), table)
     with torch.no_grad():
         loop = sample_of(Oracle(), Setting())
         images = loop(model, (64, 1, 4, 4), torch.Generator().manual_seed(0))
@@ -53,8 +53,8 @@ def test_a_right_loop_draws_the_data_and_asks_every_t_once() -> None:
 
 def test_a_right_loss_is_0_for_who_knows_and_1_for_who_says_nothing() -> None:
     x_0 = torch.zeros(256, 1, 4, 4)
-    known = Spy(lambda x, t: exact_output("epsilon", TABLE, x, t, torch.zeros_like(x)), TABLE)
-    silent = Spy(lambda x, t: torch.zeros_like(x), TABLE)
+    known = Model(lambda x, t: exact_output("epsilon", TABLE, x, t, torch.zeros_like(x)), TABLE)
+    silent = Model(lambda x, t: torch.zeros_like(x), TABLE)
     with torch.no_grad():
         of_known, of_silent = (
             float(loss_of(Oracle(), SHORT)(model, x_0, torch.Generator().manual_seed(0)))

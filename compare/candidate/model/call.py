@@ -1,0 +1,127 @@
+"""Which argument of a call is the picture, which is t, and what else the model was told.
+
+The picture is known by its shape and t by its name; without one it is the first number, or number
+for each image, after the picture. Values say nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compare.candidate.model.told import Told
+
+TIMES = {
+    *("t", "ts", "t_batch", "time", "times", "timestep", "timesteps", "time_step", "time_steps"),
+    *("step", "steps", "diffusion_step", "diffusion_steps", "noise_level", "noise_labels"),
+}
+LABELS = {  # may be numbers for each image too, and are never t
+    *("y", "c", "cond", "condition", "context", "classes", "label", "labels", "text", "mask"),
+    *("class_label", "class_labels", "context_mask", "cond_mask", "encoder_hidden_states"),
+}
+Place = int | str  # of an argument: its position, or its name
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a candidate calls its model, as far as a single call does not say it.
+
+    Attributes:
+        shape: (b, c, h, w) or (b, d), of the pictures that it is asked for.
+        pair: the answer is the first of a pair, `model(x, t)[0]`.
+        time: the place of t, where several arguments may be it.
+        told: by which number it tells t; None if the first call is to say it.
+    """
+
+    shape: tuple[int, ...]
+    pair: bool = False
+    time: Place | None = None
+    told: Told | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one call told the model.
+
+    Attributes:
+        x: (b, c, h, w) or (b, d) the pictures.
+        t: (b,) of each image, or () of all.
+        more: {place: value} of all other arguments.
+        maybe: {place: value} of those that may be t.
+    """
+
+    x: Tensor
+    t: Tensor
+    more: dict[Place, Any]
+    maybe: dict[Place, Tensor]
+
+
+def read(given: tuple[Any, ...], named: dict[str, Any], manner: Manner) -> Call:
+    """The parts of a call of the model.
+
+    Raises:
+        TypeError: no argument is a batch of pictures, or none tells the time; says how it was
+            called.
+
+    >>> x, t = torch.zeros(4, 1, 8, 8), torch.full((4,), 7)
+    >>> call = read((t, x), {"y": None}, Manner((4, 1, 8, 8)))
+    >>> call.x.shape, call.t.tolist(), call.more
+    (torch.Size([4, 1, 8, 8]), [7, 7, 7, 7], {'y': None})
+    """
+    told: dict[Place, Any] = dict(enumerate(given))
+    told.update(named)
+    pictures = {k: v for k, v in told.items() if _per_image(v) > 1}
+    if not pictures:
+        raise TypeError(f"no argument is a batch of pictures: {words(given, named)}")
+    place = max(pictures, key=lambda k: _likeness(pictures[k], manner.shape))
+    x = told.pop(place)
+    maybe = {k: torch.as_tensor(v) for k, v in told.items() if _may_be_time(v, len(x))}
+    at = _time(maybe, manner.time)
+    if at is None:
+        raise TypeError(f"no argument tells the time: {words(given, named)}")
+    del told[at]
+    return Call(x, maybe[at], told, maybe)
+
+
+def _per_image(value: Any) -> float:
+    """How many numbers each image of a batch has; 0 for what is no batch of such."""
+    if not isinstance(value, Tensor) or value.dim() < 2 or not value.is_floating_point():
+        return 0
+    return value.numel() / max(len(value), 1)
+
+
+def _likeness(picture: Tensor, shape: tuple[int, ...]) -> tuple[bool, bool, float]:
+    alike = picture.shape[1:] == shape[1:]
+    return alike, picture.dim() == len(shape), _per_image(picture)
+
+
+def _may_be_time(value: Any, images: int) -> bool:
+    if isinstance(value, bool) or not isinstance(value, Tensor | int | float):
+        return False
+    return not isinstance(value, Tensor) or value.numel() in (1, images)
+
+
+def _time(maybe: dict[Place, Tensor], chosen: Place | None) -> Place | None:
+    """The place of t: the one that is chosen, or one with a name for it, or the first."""
+    if chosen in maybe:
+        return chosen
+    by_name = [place for place in maybe if place in TIMES]
+    without = [place for place in maybe if place not in LABELS]
+    return next(iter([*by_name, *without]), None)
+
+
+def words(given: tuple[Any, ...], named: dict[str, Any]) -> str:
+    """How the model was called.
+
+    >>> words((torch.zeros(2, 3), 5), {"y": None})
+    'it was called as model(float32 of shape (2, 3), 5, y=None)'
+    """
+    parts = [_said(v) for v in given] + [f"{name}={_said(v)}" for name, v in named.items()]
+    return f"it was called as model({', '.join(parts)})"
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
+    return repr(value) if value is None or isinstance(value, int | float) else type(value).__name__

@@ -1,0 +1,70 @@
+"""Stage loss (the role `loss`): a perfect model has loss 0, a zero model 1, every t is trained.
+
+`given.py` judges what the model is given, `told.py` by which number it is told t, `costs.py` what
+known models cost.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import ceil, log
+
+from compare.candidate.loop_calls import sized
+from compare.candidate.loss_calls import HEIGHT, SHAPES, TIMES, look, look_inside
+from compare.candidate.subject import Subject
+from compare.measure import law as laws
+from compare.measure.check import Check, guarded, note, yes_no
+from compare.measure.tolerances import FACTOR, RATE
+from compare.oracle import Oracle
+from compare.stages.loss.costs import values
+from compare.stages.loss.given import given, offset
+from compare.stages.loss.rounding import rounding_of
+from compare.stages.loss.told import told
+from compare.stages.stage import Stage
+
+
+def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
+    """Range of the images, law of the noise, cover of t, values for known models."""
+    yield from guarded("loss/run", _checks(subject, oracle))
+
+
+def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
+    table = subject.scheduler().alpha_bars(Oracle())
+    # (1 - 1/T)^n < exp(-n/T) is the chance that n draws miss a t; both ends are looked at. Where t
+    # are drawn in pairs there are half as many draws.
+    calls = 2 * max(1, ceil(len(table) * log(2 / RATE) / TIMES))
+    seen = subject.remember(("loss",), lambda: look(subject, table, calls))
+    rounding = rounding_of(seen, table)
+    errors, rounded = laws.normal_bound(RATE / 2), FACTOR * rounding.unit * HEIGHT
+    inside = look_inside(seen, table, oracle, errors, rounded)
+    right = subject.remember(
+        ("inside",), lambda: look_inside(seen, table, Oracle(), errors, rounded)
+    )
+    if seen.shape[1:] != SHAPES[0]:
+        yield note("loss/shape", f"judged with {sized(seen.shape)}")
+    if seen.pair:
+        yield note("loss/pair", "the model is taken for one that returns a pair")
+    strength = subject.remember(("offset",), lambda: offset(seen, right, rounding))
+    if strength is not None:
+        yield note("loss/offset", f"the noise has an offset: {strength.words}")
+    yield from given(seen, inside, oracle, subject.setting, rounding, strength)
+    if len(seen.t.unique()) > 1:
+        yield from told(subject, seen, table)
+    check = yes_no(
+        "loss/gradient", not seen.gradient, "its gradient reaches the model", seen.gradient
+    )
+    yield replace(check, right="a mean of squares of (noise - model(x_t, t)), with its gradient")
+    # The losses below are those of right x_t of the images that were given.
+    off = (inside.noise - right.noise).abs().amax(dim=1)
+    kept = (oracle.loss.scale, oracle.loss.shift) == (1.0, 0.0) and inside.is_range(1.0, 0.0)
+    if kept and bool((off <= rounding.noise[seen.x_t]).all()):
+        yield from values(seen, inside, oracle, subject.setting, rounding)
+
+
+LOSS = Stage(
+    name="loss",
+    looks_at="the role `loss`",
+    right="mean of (noise - model(x_t, t))^2, t uniform in 0..T-1 per image (Ho et al. eq. 14)",
+    page="loss",
+    checks=checks,
+    needs="loss",
+)

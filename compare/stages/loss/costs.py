@@ -1,0 +1,210 @@
+"""What known models cost: perfect, zero, wrong everywhere, wrong at one image."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from compare.candidate.loss_calls import HEIGHT, OFF, Inside, Seen
+from compare.candidate.model.cost import HEIGHTS, Cost, read
+from compare.measure import law as laws
+from compare.measure.check import Check, note, yes_no
+from compare.measure.tolerances import RATE, TOLERANCES
+from compare.oracle import F64, Oracle, Setting
+from compare.oracle.algorithms import NORMAL, TARGETS
+from compare.stages.loss.rounding import Rounding
+
+GRID = 4096  # quantiles of N(0, 1) by which the mean of what an error costs is worked out
+ALIKE = 0.01  # factors that hang on the batch or the size differ by half or more
+
+
+def values(
+    seen: Seen, inside: Inside, oracle: Oracle, setting: Setting, rounding: Rounding
+) -> Iterator[Check]:
+    """What known models cost; how errors are counted, and times which number, is a convention."""
+    table = oracle.alpha_bar(setting)
+    left = rounding.left(setting.prediction_type, table)
+    rounded, most_left = (float(v) for v in (left[seen.perfect_t].mean(), left.max()))
+    found = read(seen.costs, float(left[seen.perfect_t].max()) ** 0.5, rounding.sums)
+    cost = found or Cost()
+    unit, nothing = cost.factor, cost.at(rounded**0.5)  # what is left of a perfect model's loss
+    perfect, allowed = _perfect(seen, oracle, setting, cost)
+    allowed += cost.slope(perfect**0.5) * rounded**0.5 + nothing + rounding.sums * perfect
+    off = abs(seen.perfect - unit * perfect)
+    known = off <= unit * allowed
+    yield yes_no(
+        "loss/perfect",
+        known,
+        f"a perfect model has loss {unit * perfect:.3g}",
+        f"a perfect model has loss {seen.perfect:.3g}, should have {unit * perfect:.3g}",
+        measured=off,
+        allowed=unit * allowed,
+        reason="rounding of x_t and of alpha-bar, divided by the noise level at each t",
+    )
+    alike = rounding.sums + seen.images * most_left / HEIGHT**2  # of one image's share of a loss
+    rows = seen.spoiled * seen.images / (unit * cost.phi(seen.spoiled_by).mean(dim=2))
+    most, least = float(rows.max()), float(rows.min())
+    weighted = seen.perfect <= unit * nothing and most - least > alike * most
+    yield from _conventions(seen, found, known, weighted)
+    if found is not None and known and not weighted:  # else it is no target of this oracle's
+        zero = _zero(seen, inside, oracle, setting, cost, rounding)
+        yield from () if zero is None else (zero,)
+    yield _pixels(seen, oracle, cost, rounded, rounding)
+    yield from _images(seen, rows, oracle, weighted, alike)
+
+
+def _conventions(seen: Seen, cost: Cost | None, perfect: bool, weighted: bool) -> Iterator[Check]:
+    """How errors are counted, and times which number, where that is not their mean square."""
+    if cost is None:
+        costs = ", ".join(f"{h:g} costs {c:.3g}" for h, c in zip(HEIGHTS, seen.costs, strict=True))
+        if perfect:
+            yield note("loss/counts", f"errors are counted by a rule of its own: {costs}")
+        return
+    if cost.kind != "square":
+        yield note("loss/counts", f"the loss is {cost.words}: a convention")
+    if cost.factor != 1 and not weighted:
+        yield _factor(seen, cost)
+
+
+def _factor(seen: Seen, cost: Cost) -> Check:
+    """By which number the mean is multiplied, and whether that hangs on batch or size."""
+    id, k, one = "loss/factor", cost.factor, cost.at(HEIGHTS[-1])
+    b, pixels = seen.images, seen.pixels
+    by_batch, by_size = (
+        value is not None and abs(value / one / k - 1) > ALIKE
+        for value in (seen.fewer, seen.smaller)
+    )
+    if not by_batch and not by_size:
+        return note(id, f"the loss is {k:g} times the mean: a convention")
+    halved = [
+        value is not None and abs(value / one / k - 0.5) <= ALIKE / 2
+        for value in (seen.fewer, seen.smaller)
+    ]
+    for bug, wanted, whole, what in (
+        ("32", [True, True], b * pixels, "sum over images and pixels"),
+        ("32-batch", [False, True], pixels, "sum over pixels"),
+    ):
+        if halved == wanted and by_batch == wanted[0]:
+            times = "" if abs(k / whole - 1) <= ALIKE else f"{k / whole:.3g} times "
+            words = f"the loss is {times}the {what}, {k:g} times the mean here"
+            return note(id, f"{words}: another learning rate for each (mistake {bug})", bug=bug)
+    batch, size = (f"{v / one:.4g}" if v is not None else "?" for v in (seen.fewer, seen.smaller))
+    words = f"the loss is {k:g} times the mean, with half the batch {batch}, with half the pixels"
+    return note(id, f"{words} {size} times")
+
+
+def _parts(oracle: Oracle, setting: Setting, t: Tensor) -> tuple[Tensor, Tensor]:
+    """(images,) what the noise and an image of HEIGHT weigh in the target, at these t."""
+    of = oracle.loss.target or TARGETS[setting.prediction_type]
+    scale, shift = of(oracle.alpha_bar(setting))
+    return scale[t], shift[t] * HEIGHT
+
+
+def _mean(
+    cost: Cost, scale: Tensor, shift: Tensor, power: float, pixels: int
+) -> tuple[float, float]:
+    """The mean of what errors scale z + shift cost, `pixels` z for each, and its bound.
+
+    Of squares for any z of mean square `power`; else for normal z, by its quantiles.
+    """
+    if cost.kind == "square":
+        mean = float((scale**2 * power + shift**2).mean())
+        return mean, laws.of_squares(scale, shift, pixels, RATE) if mean else 0.0
+    z = torch.special.ndtri((torch.arange(GRID, dtype=F64) + 0.5) / GRID)
+    each = cost.phi(scale[:, None] * z + shift[:, None])
+    error = float(each.var(dim=1).mean()) ** 0.5 / (len(scale) * pixels) ** 0.5
+    # The grid leaves out less than the last quantile's share of the mean.
+    return float(each.mean()), laws.normal_bound(RATE) * error + float(each.mean()) / GRID
+
+
+def _perfect(seen: Seen, oracle: Oracle, setting: Setting, cost: Cost) -> tuple[float, float]:
+    """The mean cost of what a perfect model is off by at the t drawn, and its bound."""
+    how = oracle.loss
+    (c_eps, c_x), (k_eps, k_x) = (
+        _parts(o, setting, seen.perfect_t)
+        for o in (oracle, Oracle(betas=oracle.betas, table=oracle.table))
+    )
+    scale, shift = c_eps - k_eps, c_x - k_x
+    if how.redrawn:
+        scale, shift = 2**0.5 * c_eps, 0 * shift
+    return _mean(cost, scale, shift, how.noise.power, seen.pixels)
+
+
+def _zero(
+    seen: Seen, inside: Inside, oracle: Oracle, setting: Setting, cost: Cost, rounding: Rounding
+) -> Check | None:
+    """The cost of the target at the t drawn, which is what a zero model is off by.
+
+    The target is known from the noise in x_t, unless it is other noise: then its law is.
+    """
+    how, (scale, shift) = oracle.loss, _parts(oracle, setting, seen.x_t)
+    if how.redrawn:
+        if cost.kind != "square" and how.noise is not NORMAL:
+            return None
+        zero, allowed = _mean(cost, scale, shift, how.noise.power, seen.pixels)
+        reason = f"mean of {scale.numel() * seen.pixels} targets: {TOLERANCES['law'].why}"
+    else:
+        target = scale[:, None] * inside.noise + shift[:, None] * seen.signs
+        zero, error = float(cost.phi(target).mean()), scale.abs() * rounding.noise[seen.x_t]
+        size = float(target.square().mean()) ** 0.5
+        by_float = float(error.square().mean()) ** 0.5
+        allowed = cost.slope(size) * by_float + cost.at(by_float)
+        reason = "rounding of x_t and of alpha-bar, divided by the noise level at each t"
+    allowed = cost.factor * (allowed + rounding.sums * zero)
+    off = abs(seen.zero - cost.factor * zero)
+    return yes_no(
+        "loss/zero",
+        off <= allowed,
+        f"a zero model has loss {seen.zero:.3g}",
+        f"a zero model has loss {seen.zero:.4g}, should have {cost.factor * zero:.3g}",
+        measured=off,
+        allowed=allowed,
+        reason=reason,
+    )
+
+
+def _pixels(seen: Seen, oracle: Oracle, cost: Cost, rounded: float, rounding: Rounding) -> Check:
+    """Every pixel adds its own error: OFF everywhere costs as much as OFF and -OFF.
+
+    What is left of a target that is off, r, adds 2 OFF mean(r) to one, 2 OFF mean(+-r) to the
+    other, of OFF^2.
+    """
+    off, pixels = abs(seen.flat - seen.chequered), max(seen.flat, seen.chequered)
+    ones = torch.ones(seen.images, seen.pixels)
+    signs = torch.tensor([1.0, -1.0]).repeat(seen.pixels // 2)
+    alike = bool(oracle.loss.reduce(ones) == oracle.loss.reduce(ones * signs))
+    left = 2 * seen.perfect / cost.factor / (seen.images * seen.pixels)
+    drawn = laws.normal_bound(RATE) * left**0.5
+    # Of the 4 batches of `rounded` this is one, and r may be rounded the same way everywhere.
+    allowed = pixels * (rounding.sums + 2 * (drawn + 2 * (4 * rounded) ** 0.5) / OFF)
+    return yes_no(
+        "loss/pixels",
+        (off <= allowed) == alike,
+        "every pixel adds the size of its own error",
+        f"errors of {OFF:.0f} at every pixel cost {seen.flat:.3g}, errors of {OFF:.0f} and "
+        f"{-OFF:.0f} {seen.chequered:.3g}: they are averaged before they are squared",
+        measured=off,
+        allowed=allowed,
+        reason=f"what is left of a target that is off: {TOLERANCES['law'].why}",
+    )
+
+
+def _images(
+    seen: Seen, rows: Tensor, oracle: Oracle, weighted: bool, alike: float
+) -> Iterator[Check]:
+    """Every image adds its own error, with its own weight."""
+    how = oracle.loss
+    alone = torch.eye(seen.images).unsqueeze(2)  # (batches, b, 1): each an error of one image
+    yield yes_no(
+        "loss/images",
+        seen.adds == all(float(how.reduce(row)) > 0 for row in alone),
+        "every image adds to the loss",
+        "an image of the batch adds nothing to the loss",
+    )
+    apart = float((rows.amax(dim=1) - rows.amin(dim=1)).max())
+    yield yes_no(
+        "loss/weights",
+        (weighted and apart <= alike * float(rows.abs().max())) == how.crossed,
+        "an image adds its own weighted loss",
+        "every image of a batch gets the same weight, another in each batch",
+    )

@@ -1,0 +1,188 @@
+"""What a loss gives the model: the range of the images, the t, the signal and the noise in x_t."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compare.candidate.loss_calls import HEIGHT, TIMES, Inside, Seen
+from compare.measure.check import Check, within, yes_no
+from compare.measure.noise import moments, neighbours
+from compare.measure.tolerances import FACTOR, RATE, TOLERANCES, once_in
+from compare.oracle import Oracle, Setting
+from compare.stages.loss.rounding import Rounding
+
+
+def given(
+    seen: Seen,
+    inside: Inside,
+    oracle: Oracle,
+    setting: Setting,
+    rounding: Rounding,
+    offset: "Offset | None",
+) -> Iterator[Check]:
+    """Range of the images, cover of t, the coefficient of the image, the law of the noise."""
+    yield _range(inside, oracle)
+    yield from _times(seen, oracle, setting)
+    if seen.gain is not None:
+        yield _signal(seen, seen.gain, inside, oracle, rounding)
+    noise = inside.noise if offset is None else offset.removed(inside.noise)
+    yield from _noise(seen, inside, noise, oracle, rounding)
+
+
+def _range(inside: Inside, oracle: Oracle) -> Check:
+    wanted = [oracle.loss.scale * v + oracle.loss.shift for v in (HEIGHT, -HEIGHT)]
+    off = max(abs(inside.bright - wanted[0]), abs(inside.dark - wanted[1]))
+    said = (
+        f"pixels of {HEIGHT} and {-HEIGHT} reach the model as {inside.bright:.2f} and "
+        f"{inside.dark:.2f}"
+    )
+    return yes_no(
+        "loss/range",
+        off <= inside.allowed,
+        said,
+        f"{said}: the images are rescaled",
+        measured=off,
+        allowed=inside.allowed,
+        input="images in [-1, 1]",
+        reason=TOLERANCES["law"].why,
+    )
+
+
+def _signal(seen: Seen, gain: Tensor, inside: Inside, oracle: Oracle, rounding: Rounding) -> Check:
+    """The coefficient of x_0 at every t that was drawn, exactly."""
+    right = oracle.loss.scale * inside.signal
+    of_x = rounding.unit * seen.x.abs().mean(dim=1) / HEIGHT
+    allowed = of_x + right * (FACTOR * rounding.unit + rounding.table[seen.x_t] / 2)
+    off = (gain - right).abs()
+    i = int((off / allowed).nan_to_num(torch.inf).argmax())
+    return within(
+        "loss/signal",
+        float(off[i]),
+        float(allowed[i]),
+        f"x_t has {float(gain[i]):.4f} of x_0 at t={int(seen.x_t[i])}, should have "
+        f"{float(right[i]):.4f}",
+        reason="rounding of two x_t, and of every alpha up to t",
+        input="images in [-1, 1] and their negatives, one seed",
+    )
+
+
+def _times(seen: Seen, oracle: Oracle, setting: Setting) -> Iterator[Check]:
+    T, how = setting.num_train_timesteps, oracle.loss
+    varied = len(seen.t.unique()) > 1
+    yield yes_no(
+        "loss/drawn",
+        varied,
+        "t is drawn anew for every batch",
+        f"t is {int(seen.t[0, 0])} in every batch: nothing else is trained",
+        reason=f"{seen.t.numel()} draws are equal by chance less often than {once_in(RATE)}",
+    )
+    if not varied:
+        return
+    distinct = min(len(row.unique()) for row in seen.t)
+    yield yes_no(
+        "loss/per-image",
+        (distinct > 1) == how.per_image,
+        "every image has its own t",
+        "all images of a batch have the same t",
+        measured=float(distinct),
+        reason=f"{TIMES} draws are equal by chance less often than {once_in(RATE)}",
+    )
+    if distinct == 1:
+        return  # too few different t to say what they cover
+    low, high, base = int(seen.t.min()), int(seen.t.max()), seen.told.base
+    yield yes_no(
+        "loss/cover",
+        low - base == how.low and high - base == T - 1 - how.high,
+        f"t covers {low}..{high}",
+        f"t covers {low}..{high}, should cover 0..{T - 1}",
+        reason=TOLERANCES["count"].why,
+    )
+
+
+@dataclass(frozen=True)
+class Offset:
+    """Noise with an offset: strength times one normal number for each image, or each channel.
+
+    Attributes:
+        strength: of the offset.
+        shape: (parts, pixels of each) of an image: a part has one number.
+    """
+
+    strength: float
+    shape: tuple[int, int]
+
+    @property
+    def words(self) -> str:
+        """What it is."""
+        each = "image" if self.shape[0] == 1 else "channel of an image"
+        return f"{self.strength:.2g} times a normal number for each {each}"
+
+    def removed(self, noise: Tensor) -> Tensor:
+        """(images, pixels) noise whose means are as large as those of fresh noise."""
+        parts = noise.reshape(len(noise), *self.shape)
+        loud = (1 + self.shape[1] * self.strength**2) ** 0.5
+        return (parts - (1 - 1 / loud) * parts.mean(dim=2, keepdim=True)).flatten(1)
+
+
+def offset(seen: Seen, inside: Inside, rounding: Rounding) -> Offset | None:
+    """The offset without which noise that is not right would be; None if there is no such."""
+    oracle = Oracle()
+
+    def holds(noise: Tensor) -> bool:
+        return all(c.passed for c in _noise(seen, inside, noise, oracle, rounding))
+
+    if len(seen.shape) == 2 or holds(inside.noise):
+        return None
+    channels = seen.shape[1]
+    for parts in (1, channels):
+        shape = (parts, seen.pixels // parts)
+        means = inside.noise.reshape(-1, *shape).mean(dim=2)
+        power = float(means.square().mean()) - 1 / shape[1]
+        found = Offset(max(power, 0.0) ** 0.5, shape)
+        if power > 0 and holds(found.removed(inside.noise)):
+            return found
+    return None
+
+
+def _noise(
+    seen: Seen, inside: Inside, noise: Tensor, oracle: Oracle, rounding: Rounding
+) -> Iterator[Check]:
+    """The law of what is left of x_t after the image: at each third of t, and of neighbours.
+
+    The noise of `rand` varies less than normal noise.
+    """
+    aims = {"mean": oracle.loss.noise.mean, "std": oracle.loss.noise.std}
+    exact = inside.is_range(oracle.loss.scale, oracle.loss.shift)
+    share = rounding.noise[seen.x_t]
+    if not exact:  # then the image is known by that range alone
+        share = share + inside.allowed * inside.signal / inside.level
+    for third, words in enumerate(("lower", "middle", "upper")):
+        here = inside.third == third
+        if not bool(here.any()):
+            continue
+        for name, statistic in moments(noise[here]).items():
+            yield within(
+                f"loss/noise/{name}-{words}",
+                abs(statistic.value - aims[name]),
+                statistic.allowed(share=_root_mean_square(share[here])),
+                f"{name} of the noise in the {words} third of t is {statistic.value:.3f}, should "
+                f"be {aims[name]:.3f}",
+                reason=statistic.reason(),
+            )
+    z = (noise - noise.mean()).reshape(-1, seen.images, seen.pixels)
+    for what, axis in (("images", 1), ("pixels", 2)):
+        alike = neighbours(z, axis)
+        yield within(
+            f"loss/noise/{what}",
+            abs(alike.value),
+            alike.allowed(share=_root_mean_square(share)),
+            f"the correlation of the noise of neighbouring {what} is {abs(alike.value):.3f}, "
+            "should be 0",
+            reason=alike.reason(),
+        )
+
+
+def _root_mean_square(values: Tensor) -> float:
+    return float(values.square().mean().sqrt())

@@ -1,0 +1,41 @@
+"""By which number a loss tells its model t, and whether a loop tells it the same."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+from torch import Tensor
+
+from compare.candidate.load import Broken
+from compare.candidate.loop_calls import loop_told
+from compare.candidate.loss_calls import Seen
+from compare.candidate.model.told import read_told
+from compare.candidate.subject import Subject
+from compare.measure.check import Check, note, yes_no
+
+
+def told(subject: Subject, seen: Seen, table: Tensor) -> Iterator[Check]:
+    """What the model is told for t, and whether a loop tells it the same at one level of noise.
+
+    A loop of fewer steps may be on a list of its own, by which what t counts from is not known.
+    """
+    if seen.told.base:
+        alone = "" if subject.has("sample") else " (mistake 77 if sampling counts from 0)"
+        yield note("loss/t-base", f"t counts from 1{alone}")
+    if seen.told.unit != 1:
+        yield note("loss/t-scale", f"the model is told {seen.told.words}")
+    if not subject.has("sample"):
+        return
+    with suppress(Broken):  # a loop that gives no answer is told by its own stage
+        calls = loop_told(subject, table)
+        loop = read_told(calls, len(table))
+        if loop is None or len(calls) < len(table) - 1:
+            return
+        check = yes_no(
+            "loss/told",
+            loop == seen.told,
+            f"loss and loop tell the model {loop} at the same level of noise",
+            f"the loss tells the model {seen.told} at the level of noise at which the loop tells "
+            f"it {loop} (t = 0 is one step of noise)",
+        )
+        yield replace(check, right="the same in loss and loop at the same level of noise")
