@@ -12,6 +12,7 @@ What is where, from the bottom up; imports go one way:
 
     oracle/     the papers once, in float64; every formula a seam that a mistake replaces
     candidate/  somebody else's code: loaded, built, called; every answer is kept
+                (`door/`: how it is called, read before anything is judged)
     measure/    from answers to numbers, each with how far from right it may be
     stages/     what is judged, a file each: yields checks of a subject against an oracle
     mistakes/   the catalogue: each wrong formula once, with its words and what to write instead
@@ -20,15 +21,19 @@ What is where, from the bottom up; imports go one way:
     cli.py      the arguments; the candidate runs in a process of its own
 
 How a verdict comes about (`verdict/judge.py`): a name is loaded (`candidate/load.py`) and becomes a
-`Subject`, which builds schedulers and keeps what they answer. `verdict/conventions.py` reads off
-what the candidate does without naming it. Each stage of `stages.ALL` yields checks of the subject
-against the right oracle. If one fails, `verdict/diagnose.py` reads the same stages with an oracle
-in which one formula is a mistake of the catalogue, up to the first check that does not hold: the
-mistake with which all hold is the diagnosis. The candidate is not called again for that.
+`Subject`, which builds schedulers and keeps what they answer. `candidate/door` reads how it is
+called from its names, lists and calls; where these say nothing, `verdict/door` tries what else
+would fit. `verdict/conventions.py` reads off what the candidate does without naming it. Each stage
+of `stages.ALL` yields checks of the subject against the right oracle. If one fails,
+`verdict/diagnose.py` reads the same stages with an oracle in which one formula is a mistake of the
+catalogue, up to the first check that does not hold: the mistake with which all hold is the
+diagnosis. The candidate is not called again for that.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
+from compare.candidate.door.reading import told_by
 from compare.candidate.load import Adapter
 from compare.measure.check import Check
 from compare.verdict.report import Diagnosis, Report
@@ -36,27 +41,40 @@ from compare.verdict.report import Diagnosis, Report
 __all__ = ["Adapter", "Check", "Diagnosis", "Report", "checks", "run"]
 
 
-def run(candidate: Any = None, level: Literal["quick", "full"] = "quick", seed: int = 0) -> Report:
+def run(
+    candidate: Any = None,
+    level: Literal["quick", "full"] = "quick",
+    seed: int = 0,
+    reading: str | Sequence[str] = (),
+) -> Report:
     """Judges a candidate, or both backends where none is given, against the oracle.
 
     Args:
         candidate: a class or factory, `"FILE.py:NAME"`, `"package.module:NAME"`, or an `Adapter`.
         level: `"quick"` looks at every formula; `"full"` also at every chain and with every option.
         seed: of the probes.
+        reading: how it is called where its code does not say so: `"step=x,t,out"`, `"t=1"`, or
+            several such words, as of `ddpm compare --reading`.
 
     Returns:
         The report; what the candidate does wrong, or raises, is in it.
 
     Raises:
-        ValueError: `level` is neither `"quick"` nor `"full"`.
+        ValueError: `level` is neither `"quick"` nor `"full"`, or a word of `reading` is unknown.
     """
     if level not in ("quick", "full"):
         raise ValueError(f"level must be 'quick' or 'full', got {level!r}")
+    told = told_by(reading)
     from compare.verdict.judge import judge
 
-    return judge(candidate, level, seed)
+    return judge(candidate, level, seed, reading=told)
 
 
-def checks(candidate: Any, level: Literal["quick", "full"] = "quick", seed: int = 0) -> list[Check]:
+def checks(
+    candidate: Any,
+    level: Literal["quick", "full"] = "quick",
+    seed: int = 0,
+    reading: str | Sequence[str] = (),
+) -> list[Check]:
     """The checks of `run(candidate)`, for `pytest.mark.parametrize`."""
-    return run(candidate, level, seed).checks
+    return run(candidate, level, seed, reading).checks

@@ -4,11 +4,13 @@ import contextlib
 import gc
 import json
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
 from typing import Any, TextIO
 
+from compare.candidate.door.reading import told_by
 from compare.measure.check import Check
 from compare.process import refuse, say
 from compare.verdict.report import Report, stage_line
@@ -19,7 +21,7 @@ class Child:
     """One comparison, in a process that it may not survive.
 
     Args:
-        spec: candidate, run, only, level, seed, and the files to write.
+        spec: candidate, run, only, level, seed, reading, and the files to write.
         log: where it says what it is at, for a parent that waits.
     """
 
@@ -68,8 +70,18 @@ class Child:
         command = "ddpm compare" + (f" --candidate {candidate}" if candidate else "")
         command += " --level full" if level == "full" else ""
         command += f" --seed {seed}" if seed else ""
-        only = self.spec["only"]
-        return judge(candidate, level, seed, only, self._progress, command=command, begin=begun)
+        command += "".join(f" --reading {shlex.quote(word)}" for word in self.spec["reading"])
+        only, told = self.spec["only"], told_by(self.spec["reading"])
+        return judge(
+            candidate,
+            level,
+            seed,
+            only,
+            self._progress,
+            command=command,
+            begin=begun,
+            reading=told,
+        )
 
     def _show(self, report: Report) -> None:
         judged = any(c.status not in ("error", "note") for c in report.checks)

@@ -9,6 +9,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from compare.candidate.door.reading import OPTIONS, told_by
 from compare.process import judge_in_child, refuse
 
 BACKENDS = {"scratch": "scratch:DDPMScheduler", "diffusers": "diffusers:DDPMScheduler"}
@@ -34,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--only", metavar="STAGE", help="one stage of --list, or the id of one check"
+    )
+    parser.add_argument(
+        "--reading",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help=f"how it is called, where its code does not say: {OPTIONS}; may be repeated",
     )
     parser.add_argument("--level", choices=("quick", "full"), default="quick")
     parser.add_argument("--seed", type=int, default=0, help="of the probes (default 0)")
@@ -80,6 +88,10 @@ def main(args: argparse.Namespace) -> int:
     problem = _no_stage(args.only)
     if problem:
         return refuse(problem)
+    try:
+        told_by(args.reading)
+    except ValueError as error:
+        return refuse(str(error))
     if args.json and args.json == args.html:
         return refuse(f"--json and --html both say {args.json}; give two names")
     for path in (args.json, args.html):
@@ -112,6 +124,7 @@ def _in_child(args: argparse.Namespace) -> int:
         "only": args.only,
         "level": args.level,
         "seed": args.seed,
+        "reading": args.reading,
         "json": str(args.json.absolute()) if args.json else None,  # wherever a candidate goes
         "html": str(args.html.absolute()) if args.html else None,
     }

@@ -33,6 +33,9 @@ class Adapter:
     """Any of these roles, for code that is not a scheduler class.
 
     A `step`, `sample` or `loss` without a parameter for the generator draws from the global state.
+    `add_noise` and `step` are called by position as below, which decides where their parameters'
+    names say nothing; names that say all of it decide otherwise: a step (x, t, eps) is given the
+    picture first, and a fourth parameter `z` is given the noise in place of a generator.
 
     Attributes:
         alpha_bar: () -> (T,) tensor, alpha-bar_t for t = 0..T-1.

@@ -1,4 +1,4 @@
-"""One scheduler of a candidate: called positionally, its answers as float64, remembered."""
+"""One scheduler of a candidate: called through its door, its answers as float64, remembered."""
 
 import random
 from collections.abc import Callable
@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compare.candidate.door import handing
+from compare.candidate.door.reading import CONTRACT, NOT_LAST, NUMBER, Reading
 from compare.candidate.load import Broken, raised
 from compare.candidate.surroundings import apart
 from compare.oracle import F64, Oracle, Setting
@@ -18,10 +20,7 @@ if TYPE_CHECKING:
     from compare.candidate.subject import Subject
 
 
-CALLS = {  # how each is called, for whoever has another order
-    "add_noise": "add_noise(x_0, noise, t)",
-    "get_velocity": "get_velocity(x_0, noise, t)",
-    "step": "step(model_output, t, x_t)",
+CALLS = {  # how others than those of the door are called
     "set_timesteps": "set_timesteps(n)",
     "previous_timestep": "previous_timestep(t)",
 }
@@ -63,12 +62,18 @@ class Scheduler:
         """Whose step it is."""
         return BY_NAME[self.setting.sampler]
 
+    @property
+    def door(self) -> Reading:
+        """How the candidate is called."""
+        return self.subject.door
+
     def _call(self, what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
             with apart(self.subject.own):
                 return function(*args, **kwargs)
         except Exception as error:
-            raise Broken(f"{CALLS.get(what, what)} raises {raised(error)}") from None
+            called = self.door.call(what) if what in CONTRACT else CALLS.get(what, what)
+            raise Broken(f"{called} raises {raised(error)}") from None
 
     def raw_table(self) -> Tensor | None:
         """`alphas_cumprod` as float64, whatever its length, or None."""
@@ -92,9 +97,7 @@ class Scheduler:
         def ask() -> Tensor | None:
             raw = self.raw_table()
             if raw is not None:
-                T, extra = self.setting.num_train_timesteps, raw[:1].eq(1).all()
-                inside = raw[self.subject.t_base :]
-                return inside[:T] if extra and len(inside) == T + 1 else inside
+                return self._of_steps(raw)
             if self.subject.has("add_noise"):
                 c0, c1 = self.coefficients(torch.float32)
                 if bool(((c0**2 + c1**2 - 1).abs() < 1e-5).all()):
@@ -103,6 +106,12 @@ class Scheduler:
             return None if betas is None else (1 - betas).cumprod(0)
 
         return self.subject.remember((self.key, "table"), ask)
+
+    def _of_steps(self, raw: Tensor) -> Tensor:
+        """A table of T + 1 levels, the first of no step, from where t counts from."""
+        T, base = self.setting.num_train_timesteps, self.subject.t_base
+        spare = len(raw) == T + 1 and (base == 1 or float(raw[0]) == 1)
+        return raw[base : base + T] if spare else raw
 
     def alpha_bars(self, oracle: Oracle) -> Tensor:
         """(T,) the candidate's own table where it can be read, else the oracle's."""
@@ -129,18 +138,62 @@ class Scheduler:
     def add_noise(self, x_0: Tensor, noise: Tensor, t: Tensor, method: str = "add_noise") -> Tensor:
         """`add_noise` (or `get_velocity`) of images, as float64."""
         seed_everything(0)
-        function = getattr(self.thing, method, None)
-        if function is None:
+        if getattr(self.thing, method, None) is None:
             raise Broken(f"has no method {method}(x_0, noise, t)")
-        given = {"the images": x_0.clone(), "the noise": noise.clone()}
-        result = self._call(method, function, *given.values(), t + self.subject.t_base)
+        if "noise" in self.door.order(method).takes:
+            return self._noised(method, x_0, noise, t)[0].to(F64)
+        try:
+            return handing.with_noise(lambda x: self._noised(method, x, None, t), x_0, noise).to(
+                F64
+            )
+        except ValueError as error:
+            raise Broken(f"{self.door.call(method)} cannot be judged: {error}") from None
+
+    def noise_of_its_own(self, x_0: Tensor, t: Tensor) -> Tensor:
+        """The noise that an `add_noise` which takes none draws and returns, float64."""
+        return self._noised("add_noise", x_0, None, t)[1].to(F64)
+
+    def _noised(
+        self, method: str, x_0: Tensor, noise: Tensor | None, t: Tensor
+    ) -> tuple[Tensor, Any]:
+        """x_t of images, and the noise beside it where it is returned."""
+        if self.door.t_of_add_noise.value == NUMBER and t.numel() > 1:
+            return self._one_by_one(method, x_0, noise, t)
+        order = self.door.order(method)
+        given = {"the images": handing.shaped(self.door, x_0)}
+        if noise is not None:
+            given["the noise"] = handing.shaped(self.door, noise)
+        roles = {"x_0": given["the images"], "noise": given.get("the noise")}
+        at = handing.t_of_images(self.door, t + self.subject.t_base)
+        function = getattr(self.thing, method)
+        result = self._call(method, handing.call, function, order, roles | {"t": at})
         self._look_over(method, given)
+        self.subject.returned[method] = handing.kind_of(result)
+        noised, drawn = handing.noised_of(result, given.get("the noise"))
+        noised = self._like(method, noised, x_0, "images")
+        return noised, drawn.reshape(x_0.shape) if _fits(drawn, x_0) else None
+
+    def _one_by_one(
+        self, method: str, x_0: Tensor, noise: Tensor | None, t: Tensor
+    ) -> tuple[Tensor, Any]:
+        """The same of images one after another, for a method whose t is an int."""
+        each = [
+            self._noised(method, x_0[i : i + 1], None if noise is None else noise[i : i + 1], at)
+            for i, at in enumerate(t.flatten())
+        ]
+        drawn = [part for _, part in each]
+        found = None if any(part is None for part in drawn) else torch.cat(drawn)
+        return torch.cat([part for part, _ in each]), found
+
+    def _like(self, method: str, result: Any, wanted: Tensor, what: str) -> Tensor:
+        """A result of the shape that was given, as images, or `Broken`."""
         if not isinstance(result, Tensor):
             raise Broken(f"{method} returned {type(result).__name__}, not a tensor", raised=False)
-        if result.shape != x_0.shape:
-            shapes = f"{tuple(result.shape)} for images of shape {tuple(x_0.shape)}"
+        given = handing.shaped(self.door, wanted).shape
+        if result.shape != given:
+            shapes = f"{tuple(result.shape)} for {what} of shape {tuple(given)}"
             raise Broken(f"{method} returned shape {shapes}", raised=False)
-        return result.detach().to(F64)
+        return result.detach().reshape(wanted.shape)
 
     def timesteps(self, n: int) -> Tensor:
         """The list that `set_timesteps(n)` leaves, counted from 0, float64."""
@@ -206,28 +259,32 @@ class Scheduler:
         """One reverse step from `t`, every source of randomness set to `seed` (None: none is)."""
         if seed is not None:
             seed_everything(seed)
-        function = getattr(self.thing, "step", None)
-        if function is None:
+        if getattr(self.thing, "step", None) is None:
             raise Broken("has no method step(model_output, t, x_t)")
         element = self.chain.by_t.get(t, t + self.subject.t_base)
-        kwargs = self._keywords(seed, generator)
-        given = {"the model output": out.clone(), "x_t": x_t.clone()}
-        model_output, sample = given.values()
-        result = self._call("step", function, model_output, element, sample, **kwargs)
+        generator = generator or torch.Generator().manual_seed(seed or 0)
+        whole = handing.whole_output(self.door, out, x_t)
+        given = {
+            "the model output": handing.shaped(self.door, whole),
+            "x_t": handing.shaped(self.door, x_t),
+        }
+        roles = {"out": given["the model output"], "x": given["x_t"]}
+        roles["t"] = handing.t_of_step(self.door, element, len(x_t))
+        if "z" in self.door.order("step").takes:
+            silent = t == 0 and self.door.z.value == NOT_LAST
+            z = torch.zeros_like(x_t) if silent else handing.fresh_z(x_t, generator)
+            roles["z"] = handing.shaped(self.door, z)
+        order, more = self.door.order("step"), self._keywords(generator)
+        result = self._call("step", handing.call, self.thing.step, order, roles, **more)
         self._look_over("step", given)
-        prev, x_0 = _parts(result)
-        if not isinstance(prev, Tensor):
-            raise Broken(f"step returned {type(result).__name__}, not a tensor", raised=False)
-        if prev.shape != x_t.shape:
-            shapes = f"{tuple(prev.shape)} for a sample of shape {tuple(x_t.shape)}"
-            raise Broken(f"step returned shape {shapes}", raised=False)
-        if not isinstance(x_0, Tensor) or x_0.shape != x_t.shape:
-            x_0 = None
-        return Answer(prev.detach().to(F64), None if x_0 is None else x_0.detach().to(F64))
+        self.subject.returned["step"] = handing.kind_of(result)
+        prev, x_0 = handing.step_of(result)
+        prev = self._like("step", prev, x_t, "a sample").to(F64)
+        return Answer(prev, x_0.detach().reshape(x_t.shape).to(F64) if _fits(x_0, x_t) else None)
 
-    def _keywords(self, seed: int | None, generator: Any) -> dict[str, Any]:
+    def _keywords(self, generator: Any) -> dict[str, Any]:
         """What `step` is told by name, as far as it names it."""
-        known = {"generator": generator or torch.Generator().manual_seed(seed or 0)}
+        known = {"generator": generator}
         known |= {name: getattr(self.setting, name) for name in self.sampler.own}
         return {name: value for name, value in known.items() if name in self.subject.step_named}
 
@@ -244,11 +301,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
 
 
-def _parts(result: Any) -> tuple[Any, Any]:
-    if isinstance(result, dict):
-        return result.get("prev_sample"), result.get("pred_original_sample")
-    if hasattr(result, "prev_sample"):
-        return result.prev_sample, getattr(result, "pred_original_sample", None)
-    if isinstance(result, tuple):
-        return (result[0] if result else None), None
-    return result, None
+def _fits(values: Any, images: Tensor) -> bool:
+    """True for a tensor of as many numbers an image, an image a row."""
+    return isinstance(values, Tensor) and values.dim() > 1 and values.numel() == images.numel()

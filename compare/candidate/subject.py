@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
+from compare.candidate.door.names import role
+from compare.candidate.door.reading import CANONICAL, Reading
 from compare.candidate.load import (
     REFUSALS,
     WHOLE,
@@ -45,15 +47,20 @@ class _FromAdapter:
         if adapter.add_noise is not None:
             self.add_noise = adapter.add_noise
         if adapter.step is not None:
-            run = adapter.step
+            self.step = _step_of(adapter.step)
 
-            def step(model_output: Any, timestep: Any, sample: Any, generator: Any = None) -> Any:
-                return run(model_output, int(timestep), sample, generator)
 
-            def step_of_globals(model_output: Any, timestep: Any, sample: Any) -> Any:
-                return run(model_output, int(timestep), sample)
+def _step_of(run: Callable[..., Any]) -> Callable[..., Any]:
+    """The step of an adapter, which takes a generator by place if it takes one."""
+    parameters = named_keywords(run)
+    fourth = [*parameters][3:4]
+    if not takes_generator(run, 3) or (fourth and role("step", fourth[0]) == "z"):
+        return run
 
-            self.step = step if takes_generator(run, 3) else step_of_globals
+    def step(*given: Any, generator: Any = None) -> Any:
+        return run(*given, generator)
+
+    return step
 
 
 class Subject:
@@ -86,7 +93,8 @@ class Subject:
         self.conventions: dict[str, str] = {}
         self.shorter: Setting | None = None  # with another T, of a schedule that it does not name
         self.kinds: tuple[Setting, ...] = ()  # other readings of a step that fits none
-        self.t_base = 0
+        self.door: Reading = CANONICAL
+        self.returned: dict[str, str] = {}  # {method: what kind of thing it returned last}
         self.steps_pass = True  # whole chains are judged only where every single step passes
         self.overwritten: set[str] = set()  # arguments that a method changed in place
         self.any_words: set[tuple[str, Any]] = set()  # (keyword, word) that any word stands for
@@ -164,6 +172,22 @@ class Subject:
         if chosen.get("trained_betas") is not None:
             chosen["trained_betas"] = list(chosen["trained_betas"])
         return chosen
+
+    @property
+    def t_base(self) -> int:
+        """0 or 1: what t counts from."""
+        return self.door.t_base.value
+
+    @property
+    def draws_from_generator(self) -> bool:
+        """True if the noise of its step comes from a generator that it is given, or with which the
+        noise that it is given is drawn."""
+        return "generator" in self.step_named or "z" in self.door.order("step").takes
+
+    def function(self, method: str) -> Any:
+        """The candidate's own function of this name, whose parameters say what it takes."""
+        role_of = None if self.adapter is None else getattr(self.adapter, method, None)
+        return role_of or getattr(self.first, method)
 
     def has(self, method: str) -> bool:
         """True if the built candidate has this method, table or role."""

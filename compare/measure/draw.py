@@ -45,7 +45,7 @@ def _draws(scheduler: Scheduler, shape: tuple[int, ...]) -> Draws:
         stream = torch.Generator().manual_seed(base + 5)
         first = call(5, stream)
         # Without a generator nothing is reseeded: the next numbers of the global stream.
-        second = call(6, stream) if "generator" in subject.step_named else call(None)
+        second = call(6, stream) if subject.draws_from_generator else call(None)
         same = torch.Generator().manual_seed(base + 5)
         return Draws(first, second, call(9), call(5), call(77, same))
 
@@ -67,7 +67,7 @@ def law_of_step(scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
     yield from _statistics(scheduler, oracle, draws)
     yield from _sources(scheduler, draws)
     # A wrong draw need not know what to do with a list: only the right one is held to it.
-    if "generator" in subject.step_named and has_right(oracle, "draw"):
+    if subject.draws_from_generator and has_right(oracle, "draw"):
         yield from _list_of_generators(scheduler)
 
 
@@ -140,14 +140,14 @@ def _sources(scheduler: Scheduler, draws: Draws) -> Iterator[Check]:
         "the same seed gives the same noise",
         "the same seed gives other noise: it cannot be replayed",
     )
-    if "generator" not in scheduler.subject.step_named:
+    if not scheduler.subject.draws_from_generator:
         yield note("variance/generator", "step names no generator: noise from the global state")
         return
     yield yes_no(
         "variance/generator",
         bool((draws.first == draws.other_global).all()),
-        "noise comes from the given generator alone",
-        "the noise depends on the global random state, not on the given generator alone",
+        "noise comes from the given generator, or is the given z, alone",
+        "the noise depends on the global random state, not on what is given alone",
     )
 
 

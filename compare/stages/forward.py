@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from compare.candidate.load import Broken
-from compare.candidate.scheduler import Scheduler
+from compare.candidate.scheduler import Scheduler, seed_everything
 from compare.candidate.spy import per_image
 from compare.candidate.subject import Subject
-from compare.measure.check import Check, found, guarded, note, yes_no
+from compare.measure.check import Check, found, guarded, note, within, yes_no
+from compare.measure.noise import Statistic, statistics
 from compare.measure.tolerances import FACTOR, HALF_UNIT, UNIT, propagated_table, table_bound
 from compare.measure.values import Expected, deviation, values
 from compare.oracle import F64, Oracle
@@ -42,6 +43,8 @@ def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         yield from _of_ones(scheduler, oracle)
     if subject.has("get_velocity"):
         yield from _method(scheduler, "get_velocity", oracle, oracle.velocity)
+    if subject.has("add_noise") and "noise" not in subject.door.order("add_noise").takes:
+        yield from guarded("forward/noise", _own_noise(scheduler), quiet=True)
     yield _inputs(subject)
 
 
@@ -391,6 +394,24 @@ def _composition(scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
         where=lambda at: f"{('the signal', 'the noise')[at[0]]} at t={at[1]}",
         input="add_noise of ones; a recursion over single steps with the candidate's own betas",
     )
+
+
+def _own_noise(scheduler: Scheduler) -> Iterator[Check]:
+    """The law of the noise that an `add_noise` which takes none draws by itself."""
+
+    def ask() -> dict[str, Statistic]:
+        x_0, t = torch.zeros(64, 4, 32, 32), torch.zeros(64, dtype=torch.long)
+        seed_everything(scheduler.subject.seed)
+        return statistics(*(scheduler.noise_of_its_own(x_0, t) for _ in range(2)))
+
+    for name, seen in scheduler.subject.remember((scheduler.key, "own noise"), ask).items():
+        yield within(
+            f"forward/noise/{name.replace(' ', '-')}",
+            abs(seen.value - seen.right),
+            seen.allowed(),
+            f"{name} of the noise that add_noise draws is {seen.value:.4f}, should be {seen.right}",
+            reason=seen.reason(),
+        )
 
 
 def _inputs(subject: Subject) -> Check:

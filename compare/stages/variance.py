@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from compare.candidate.door.reading import DOUBLED
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, guarded, owing
@@ -55,9 +56,17 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
             short = subject.offers(**changes, timestep_spacing=spacing)
             if short is not None:
                 yield from guarded(id, _of_short(id, short, oracle, spacing, n))
-    learned = subject.offers(variance_type="learned_range")
-    if learned is not None and "variance_type" in subject.named:
+    learned = _of_learned(subject)
+    if learned is not None:
         yield from guarded("variance/learned_range", _learned(learned, oracle))
+
+
+def _of_learned(subject: Subject) -> Scheduler | None:
+    """The scheduler whose model says the size of its noise, by an option or whatever is asked."""
+    if subject.door.output.value == DOUBLED:
+        return subject.scheduler()
+    named = "variance_type" in subject.named
+    return subject.offers(variance_type="learned_range") if named else None
 
 
 def _kinds(subject: Subject) -> dict[str, Changes]:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compare.candidate.door import count, find
+from compare.candidate.door.reading import Fact, Told
 from compare.candidate.load import Broken
 from compare.candidate.loop_calls import loop_told
 from compare.candidate.loss_calls import loss_told
@@ -41,14 +43,17 @@ CHOICES = (
 )
 
 
-def read(subject: Subject) -> None:
-    """Gives the subject the setting of what the candidate does by itself, and fills the card."""
+def read(subject: Subject, door: Told | None = None) -> None:
+    """Gives the subject its door and the setting of what it does by itself, and fills the card.
+
+    `door` are facts of it that are decided from outside.
+    """
     claims = _claims(subject.first)
     if subject.adapter is not None:
         claims["prediction_type"] = subject.adapter.prediction_type
     told = {k: v for k, v in claims.items() if k not in subject.named and v is not None}
     subject.setting = replace(subject.setting, **told)
-    T, subject.t_base = _length(subject)
+    T, subject.door = find.read(subject, door or {}, _length)
     subject.setting = replace(subject.setting, num_train_timesteps=T)
     if "beta_schedule" in subject.named:
         _leave_out_any_words(subject)
@@ -78,29 +83,27 @@ def _claims(thing: Any) -> dict[str, Any]:
     return known
 
 
-def _length(subject: Subject) -> tuple[int, int]:
-    """T, and what t counts from: a table of T+1 that starts at 1 counts from 1."""
+def _length(subject: Subject) -> tuple[int, Fact | None]:
+    """T, and what t counts from where a table, a list, or what a model is told says so."""
     T, named = subject.setting.num_train_timesteps, "num_train_timesteps" in subject.named
     raw = betas = None
     with contextlib.suppress(Broken):
         raw, betas = subject.scheduler().raw_table(), subject.scheduler().betas()
     if raw is not None:
         if (not named or len(raw) == T + 1) and _counts_from_one(subject, raw):
-            return len(raw) - 1, 1
+            return len(raw) - 1, count.behind_one(subject, len(raw) - 1)
         if not named and _first_is_no_step(subject, raw):
-            return len(raw) - 1, 1
+            why = f"its model is told t = 1..{len(raw) - 1} alone"
+            return len(raw) - 1, Fact(1, "declared", why)
         if named and len(raw) != T and _has_its_own_length(subject, raw):
             _forget_length(subject, len(raw))
-            return len(raw), 0
-        return T if named else len(raw), 0
-    if not named:
+            named = False
+        T = T if named else len(raw)
+    elif not named:
         said = [getattr(subject.first, name, None) for name in LENGTHS]
         said.append(None if betas is None else len(betas))
         T = next((v for v in said if isinstance(v, int) and v > 0), 0) or _answered(subject)
-    listed = getattr(subject.first, "timesteps", None)
-    if isinstance(listed, Tensor | list) and len(listed) == T:
-        return T, int(min(float(t) for t in listed) == 1)
-    return T, 0
+    return T, count.by_list(subject, T)
 
 
 def _first_is_no_step(subject: Subject, raw: Tensor) -> bool:

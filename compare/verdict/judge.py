@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any
 
 from compare import backends, stages
+from compare.candidate.door.reading import Told
 from compare.candidate.interrupts import Interrupted
 from compare.candidate.load import Broken, Unloadable, is_ours, load, our_line, raised
 from compare.candidate.shared_state import (
@@ -32,6 +33,7 @@ from compare.stages.stage import Stage
 from compare.verdict import conventions, curves
 from compare.verdict.diagnose import diagnose, mark_known
 from compare.verdict.diffusers import Finding, gone
+from compare.verdict.door.rivals import rivals, told
 from compare.verdict.elsewhere import Work
 from compare.verdict.quiet import quiet
 from compare.verdict.report import Report, by_stage, versions
@@ -56,11 +58,13 @@ def judge(
     base: Setting | None = None,
     command: str = "",
     begin: Callable[[Work], Work] = lambda work: work,
+    reading: Told | None = None,
 ) -> Report:
     """The report on one candidate; never raises for what the candidate does.
 
     `only` is a stage or the id of a check. Without a candidate both backends are judged. `begin` is
     told what can be judged meanwhile (`elsewhere.begun`), and gives what its report is asked of.
+    `reading` are facts of the candidate's door that are decided (`door.reading.told_by`).
     """
     began = time.perf_counter()
     both = candidate is None
@@ -74,13 +78,19 @@ def judge(
         with _kept(report.checks, "load", "schedule"):
             if isinstance(candidate, str):
                 candidate, own = load(candidate, own.settings)
-            subject = Subject(candidate, name, level, seed, own, base)
-            conventions.read(subject)
+
+            def again(facts: Told) -> Subject:
+                subject = Subject(candidate, name, level, seed, own, base)
+                conventions.read(subject, {**(reading or {}), **facts})
+                return subject
+
+            subject, others = rivals(again({}), again)
             _refuse_replacements(before)
         if not report.checks:
             models = begin(lambda: _models(only, level, seed)) if both else None
             columns = _begun(begin, subject, itself, only) if beside else {}
-            _judged(report, subject, only, progress)
+            _judged(report, subject, only, None if others else progress)
+            _against(report, others, only, progress)
             if models is not None:
                 _add(report, models(), progress)
             if beside:
@@ -106,6 +116,21 @@ def _judged(report: Report, subject: Subject, only: str | None, progress: Progre
     with _kept(report.checks, "run", "schedule"):
         _stages(report, subject, _needed(asked), _shown(only, progress))
     report.checks = [c for c in report.checks if _asked(only, c.stage) or not c.passed]
+
+
+def _against(
+    report: Report, others: list[Subject], only: str | None, progress: Progress | None
+) -> None:
+    """Sets what other readings of a door come to beside the contract's, where values cannot say."""
+    if not others:
+        return
+    reports = [replace(report, checks=[], diagnoses=[]) for _ in others]
+    for other, subject in zip(reports, others, strict=True):
+        _judged(other, subject, only, None)
+    told(report, list(zip(others, reports, strict=True)))
+    if progress is not None:
+        for stage, checks in by_stage(report.checks).items():
+            progress(stage, checks)
 
 
 def _refuse_replacements(before: Functions) -> None:
@@ -155,7 +180,9 @@ def _shown(only: str | None, progress: Progress | None) -> Progress | None:
 
 def _choose(report: Report, only: str) -> None:
     """Leaves one check of a report, and what fails before its stage can be judged."""
-    found = [c for c in report.checks if c.id in (only, "load") or not _asked(only, c.stage)]
+    found = [
+        c for c in report.checks if c.id in (only, "load", "reading") or not _asked(only, c.stage)
+    ]
     if not found:
         near = difflib.get_close_matches(only, [c.id for c in report.checks], 1)
         hint = f"; did you mean {near[0]}?" if near else "; `--json FILE` lists all"
@@ -191,6 +218,7 @@ def _stages(
     if not all(c.passed for c in report.checks):
         report.diagnoses = diagnose(subject, asked, report.checks, MISTAKES)
     report.findings = [f.plain() for f in shared.values()]
+    report.readings = subject.door.plain()
     report.conventions = subject.conventions
     report.not_offered = sorted(set(subject.not_offered))
 

@@ -36,6 +36,7 @@ def page(report: Report) -> str:
     return document(
         f"Comparison of {report.candidate}",
         verdict(report.verdict, report.passed),
+        *_readings(report),
         *_diagnoses(report),
         *_curves(report),
         _stages(report),
@@ -44,6 +45,13 @@ def page(report: Report) -> str:
         *map(text, scope(report)),
         aside(made),
     )
+
+
+def _readings(report: Report) -> list[Html]:
+    """How it is called, where that is not as in the contract."""
+    departs = [fact for fact in report.readings.values() if fact["words"]]
+    lines = [f"{fact['words']} ({fact['rank']}: {fact['evidence']})" for fact in departs]
+    return [section("How it is called", listed(lines))] if lines else []
 
 
 def _diagnoses(report: Report) -> list[Html]:

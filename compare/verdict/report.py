@@ -2,7 +2,7 @@
 
 The JSON written by `ddpm compare --json` is `Report.to_dict()`:
 
-- `schema`: 1; `candidate`, `level`, `seed`, `seconds`, `versions` {python, torch, diffusers};
+- `schema`: 2; `candidate`, `level`, `seed`, `seconds`, `versions` {python, torch, diffusers};
 - `passed`: bool; `exit_status`: 0 right, 1 differs, 2 could not be run; `verdict`: one sentence;
 - `checks`: list of {`id`, `stage`, `status` (equal, close, differs, known, follows, note, error),
   `passed`, `measured` and `allowed` (numbers or null; the largest deviation and what is allowed at
@@ -13,6 +13,9 @@ The JSON written by `ddpm compare --json` is `Report.to_dict()`:
   here, less likely, or null)}, root cause first; `ddpm explain` takes each;
 - `findings`: list of {`id`, `title`, `right`, `effect`, `command`, `shows`, `versions`, `bug`}
   shared with Diffusers; `gone`: what the installed Diffusers no longer shows of the known findings;
+- `readings` (new in schema 2): how it is called, {fact: {`value`, `rank` of its evidence (declared,
+  structural, behaviour), `evidence`, `others` that would fit, and `words` for what departs from the
+  contract}};
 - `conventions`: {name: value read off}; `not_offered`: list of strings;
 - `judged`: list of stages; `not_judged`: {stage: why};
 - `curves`: {name: {series: list of numbers}} for the pictures of the page.
@@ -61,6 +64,7 @@ class Report:
     diagnoses: list[Diagnosis] = field(default_factory=list)
     findings: list[dict[str, str]] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    readings: dict[str, dict[str, Any]] = field(default_factory=dict)
     conventions: dict[str, str] = field(default_factory=dict)
     not_offered: list[str] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)  # {stage that had nothing to ask: why}
@@ -110,6 +114,8 @@ class Report:
         if self.exit_status == 2:
             error = next((c for c in self.checks if c.status == "error"), None)
             why = error.message if error else "there is nothing in it that could be judged"
+            if error and error.id == "reading":
+                return f"{self.candidate} is undecided: {why}"
             right = f" (judged and right: {', '.join(self.judged)})" if self.judged else ""
             return f"{self.candidate} could not be run: {why}{right}"
         stage, what = first_fault(self)
@@ -119,7 +125,7 @@ class Report:
         """Plain data, ready for JSON: numbers that JSON lacks become null."""
         return _plain(
             {
-                "schema": 1,
+                "schema": 2,
                 "candidate": self.candidate,
                 "level": self.level,
                 "seed": self.seed,
@@ -132,6 +138,7 @@ class Report:
                 "diagnoses": [asdict(d) for d in self.diagnoses],
                 "findings": self.findings,
                 "gone": self.gone,
+                "readings": self.readings,
                 "conventions": self.conventions,
                 "not_offered": self.not_offered,
                 "judged": self.judged,
@@ -190,6 +197,9 @@ def stage_line(stage: str, checks: Iterable[Check]) -> str:
 
 def _lines(report: Report) -> Iterator[str]:
     yield report.verdict
+    for fact in report.readings.values():
+        if fact["words"]:
+            yield f"read: {fact['words']} ({fact['rank']}: {fact['evidence']})"
     for diagnosis in report.diagnoses:
         yield f"\n{diagnosis.stage}: {diagnosis.explanation} [{diagnosis.label}]"
         yield f"  fix: {diagnosis.fix}"

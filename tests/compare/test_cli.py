@@ -41,7 +41,7 @@ def test_the_command_gives_statuses_files_and_no_traceback(tmp_path: Path) -> No
     assert "Traceback" not in done.stderr
     assert "FAIL mean" in done.stderr
     data = json.loads((tmp_path / "r.json").read_text())
-    assert data["schema"] == 1
+    assert data["schema"] == 2
     assert data["diagnoses"][0]["bug"] == "43"
     assert data["gone"] == []
     check = next(c for c in data["checks"] if c["status"] == "differs")

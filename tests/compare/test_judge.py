@@ -39,6 +39,7 @@ class M:
 """
 STEP = "    def step(self, out, t, x, generator=None):\n"
 BROKEN = {
+    "nothing": ("class M:\n    pass\n", 2, "nothing in it that could be judged"),
     "raises": (RIGHT.replace(STEP, STEP + "        raise RuntimeError('boom')\n"), 2, "boom"),
     "nan": (RIGHT.replace("return mean\n", "return mean * float('nan')\n"), 1, "nan"),
     "shape": (RIGHT.replace("return mean\n", "return mean[:, :, :1]\n"), 1, "shape"),

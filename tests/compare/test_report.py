@@ -74,7 +74,7 @@ def test_to_dict_is_json_without_nan() -> None:
     json.dumps(plain, allow_nan=False)
     assert plain["checks"][0]["measured"] is None
     assert plain["curves"] == {"a": {"b": [None]}}
-    assert (plain["schema"], plain["exit_status"], plain["passed"]) == (1, 1, False)
+    assert (plain["schema"], plain["exit_status"], plain["passed"]) == (2, 1, False)
 
 
 def test_a_stage_in_one_line() -> None:

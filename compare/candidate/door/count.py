@@ -1,0 +1,81 @@
+"""How many steps there are, and whether t counts from 0 or from 1: by tables, lists and calls."""
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from compare.candidate.door.reading import Fact
+from compare.candidate.load import REFUSALS, Broken
+
+if TYPE_CHECKING:
+    from compare.candidate.scheduler import Scheduler
+    from compare.candidate.subject import Subject
+
+SHAPE = (2, 3, 4, 5)  # no two axes are alike: what is broadcast by accident does not fit
+
+
+def behind_one(subject: "Subject", T: int) -> Fact:
+    """What t counts from where a table of T + 1 levels begins with that of the image itself."""
+    listed = _listed(subject, T)
+    if listed and min(listed) == 0:
+        return Fact(0, "declared", "its own list of timesteps ends with 0")
+    return Fact(1, "declared", f"its table has {T + 1} entries, the first of them 1")
+
+
+def _listed(subject: "Subject", T: int) -> list[float]:
+    """The list that a candidate has of itself, if it is one of T steps; else none."""
+    listed = getattr(subject.first, "timesteps", None)
+    if isinstance(listed, Tensor | list | tuple | range) and len(listed) == T:
+        return [float(t) for t in listed]
+    return []
+
+
+def by_list(subject: "Subject", T: int) -> Fact | None:
+    """What t counts from where the candidate's own list of timesteps says so."""
+    listed = _listed(subject, T)
+    if not listed:
+        offers_list = subject.has("set_timesteps") or subject.adapter is not None
+        return Fact(0, "declared", "the contract of its list or role") if offers_list else None
+    if min(listed) != 1 or max(listed) != T or not all_take(subject, T):
+        return Fact(0, "declared", f"its own list of timesteps ends with {min(listed):g}")
+    return Fact(1, "declared", "its own list of timesteps ends with 1")
+
+
+def all_take(subject: "Subject", T: int) -> bool:
+    """True if every method that a candidate has can be asked at t = T."""
+    methods = [m for m in ("add_noise", "step") if subject.has(m)]
+    return bool(methods) and all(asked(subject, method, T) is not None for method in methods)
+
+
+def asked(subject: "Subject", method: str, t: int) -> Tensor | None:
+    """What a method answers at t, whatever t counts from, or None if it does not."""
+    other = copy.copy(subject)
+    other.door = subject.door.told({"t_base": Fact(0)})
+    images = torch.linspace(-1, 1, torch.Size(SHAPE).numel()).reshape(SHAPE)
+    try:
+        scheduler: Any = other.fresh(other.setting)
+        return _answer(scheduler, method, t, images)
+    except (Broken, *REFUSALS):
+        return None
+
+
+def _answer(scheduler: "Scheduler", method: str, t: int, images: Tensor) -> Tensor:
+    if method == "step":
+        return scheduler.step(0 * images, t, images, 0).prev
+    return scheduler.add_noise(images, -images, torch.full((len(images),), t), method)
+
+
+def by_end(subject: "Subject", T: int) -> Fact | None:
+    """Counted from 1, if all methods take t = T and `add_noise` gives there what it gives at 0.
+
+    A table of T entries has none at T, so that code which counts from 0 fails there; code that
+    reads entry t - 1 finds the last one at t = 0, by Python's counting from the end.
+    """
+    if not (subject.has("add_noise") and subject.has("step") and all_take(subject, T)):
+        return None
+    first, last = (asked(subject, "add_noise", t) for t in (0, T))
+    if first is None or last is None or not torch.equal(first, last):
+        return None
+    return Fact(1, "structural", f"all methods take t={T}, and t=0 is the last of the table")

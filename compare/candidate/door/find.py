@@ -1,0 +1,295 @@
+"""Finds how a scheduler is called: first what it declares, then what can be called at all.
+
+Values decide nothing here. Where names and calls are silent, what else would fit is kept with the
+fact (`Fact.others`), and `verdict/door` judges under the contract's reading first.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import permutations, product
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from compare.candidate.door import count, source
+from compare.candidate.door.names import role, roles
+from compare.candidate.door.reading import (
+    BATCH,
+    CANONICAL,
+    CONTRACT,
+    DOUBLED,
+    FOUR_AXES,
+    IMAGES,
+    NOT_LAST,
+    NUMBER,
+    POINTS,
+    SAME,
+    Fact,
+    Order,
+    Reading,
+    Told,
+)
+from compare.candidate.load import REFUSALS, Broken
+
+if TYPE_CHECKING:
+    from compare.candidate.subject import Subject
+
+Length = Callable[["Subject"], tuple[int, Fact | None]]
+OPTIONS = ("generator", "return_dict", "eta", "use_clipped_model_output")  # of a step, in words
+BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def read(subject: "Subject", told: Told, length: Length) -> tuple[int, Reading]:
+    """T, and how the candidate is called.
+
+    Args:
+        subject: the candidate.
+        told: what the user decides.
+        length: says T, and what t counts from where something says so.
+    """
+    found = dict(told)
+    methods = [m for m in CONTRACT if subject.has(m)]
+    for method in methods:
+        if method not in found:
+            found[method] = _order(subject, method)
+    subject.door = CANONICAL.told(found)
+    T, base = length(subject)
+    found |= {} if base is None or "t_base" in told else {"t_base": base}
+    found |= _declared(subject, found)
+    subject.setting = replace(subject.setting, num_train_timesteps=T)
+    for method in ("add_noise", "step", "get_velocity"):
+        if method in methods:
+            found |= _structure(subject, method, found, told)
+    subject.door = CANONICAL.told(found)
+    if "t_base" not in found:
+        by_end = count.by_end(subject, T)
+        either = count.all_take(subject, T)
+        found["t_base"] = by_end or (Fact(0, others=(1,)) if either else Fact(0))
+    return T, CANONICAL.told(found)
+
+
+class Parameters:
+    """The parameters of a method that may be what it is handed: options by other names are none."""
+
+    def __init__(self, function: Any):
+        given = inspect.signature(function).parameters.values()
+        self.anything = any(p.kind == inspect.Parameter.VAR_POSITIONAL for p in given)
+        kinds = (*BY_PLACE, inspect.Parameter.KEYWORD_ONLY)
+        self.all = [p for p in given if p.kind in kinds and p.name not in OPTIONS]
+
+    @property
+    def names(self) -> list[str]:
+        """Of all of them."""
+        return [p.name for p in self.all]
+
+    @property
+    def words(self) -> list[str]:
+        """The same, where an annotation says which is t."""
+        return ["t" if p.annotation in (int, "int") else p.name for p in self.all]
+
+    def leave_out_generator(self) -> None:
+        """An adapter's step takes it fourth, whatever its name."""
+        self.all = [p for i, p in enumerate(self.all) if i < 3 or role("step", p.name) == "z"]
+
+    def order(self, known: list[str | None]) -> Order:
+        """How to hand over what each parameter stands for; None is left out."""
+        by_place: list[str] = []
+        named: list[tuple[str, str]] = []
+        for i, (parameter, what) in enumerate(zip(self.all, known, strict=True)):
+            if what is not None and parameter.kind in BY_PLACE and len(by_place) == i:
+                by_place.append(what)
+            elif what is not None:
+                named.append((what, parameter.name))
+        return Order(tuple(by_place), tuple(named))
+
+
+def _order(subject: "Subject", method: str) -> Fact:
+    """The order of the arguments: by their names, else by the candidate's own calls."""
+    contract = Fact(Order(CONTRACT[method]))
+    function = subject.function(method)
+    try:
+        parameters = Parameters(function)
+    except (TypeError, ValueError):
+        return contract
+    if subject.adapter is not None:
+        parameters.leave_out_generator()
+        contract = Fact(contract.value, "declared", "the contract of an Adapter")
+    if parameters.anything:
+        return contract
+    named = roles(method, parameters.words)
+    if subject.adapter is not None and not set(CONTRACT[method]) <= set(named):
+        return contract
+    known = _completed(method, parameters, named)
+    if known is not None:
+        why = f"its parameters are named {', '.join(parameters.names)}"
+        return Fact(parameters.order(known), "declared", why)
+    called = None if subject.adapter else _by_calls(subject, method, parameters)
+    if called is not None:
+        return Fact(parameters.order(called), "declared", "its own code calls it so")
+    orders = [parameters.order(o) for o in _possible(method, parameters, named)]
+    return Fact(orders[0], others=tuple(orders[1:])) if orders else contract
+
+
+def _completed(
+    method: str, parameters: Parameters, known: list[str | None]
+) -> list[str | None] | None:
+    """What each parameter stands for, if no more than one has to be what is left; else None."""
+    known = _without_optional_z(parameters, known)
+    missing = [what for what in CONTRACT[method] if what not in known]
+    open_ = _open(parameters, known)
+    if not missing and not open_:
+        return known
+    if len(missing) == len(open_) == 1:
+        known[open_[0]] = missing[0]
+        return known
+    return known if method == "add_noise" and missing == ["noise"] and not open_ else None
+
+
+def _without_optional_z(parameters: Parameters, known: list[str | None]) -> list[str | None]:
+    """A step that draws its own noise where none is given is left to draw it."""
+    optional = [p.default is not inspect.Parameter.empty for p in parameters.all]
+    return [None if r == "z" and o else r for r, o in zip(known, optional, strict=True)]
+
+
+def _open(parameters: Parameters, known: list[str | None]) -> list[int]:
+    """The places of parameters that must be given and whose names say nothing."""
+    return [
+        i
+        for i, (p, what) in enumerate(zip(parameters.all, known, strict=True))
+        if what is None and p.default is inspect.Parameter.empty
+    ]
+
+
+def _possible(
+    method: str, parameters: Parameters, known: list[str | None]
+) -> Iterator[list[str | None]]:
+    """Every order that the names leave open, the contract's first."""
+    known = _without_optional_z(parameters, known)
+    missing = [what for what in CONTRACT[method] if what not in known]
+    open_ = _open(parameters, known)
+    if len(missing) == len(open_):
+        for chosen in permutations(missing):
+            order = list(known)
+            for place, what in zip(open_, chosen, strict=True):
+                order[place] = what
+            yield order
+
+
+def _by_calls(subject: "Subject", method: str, parameters: Parameters) -> list[str | None] | None:
+    """The order in which all calls in the candidate's own code that say it agree."""
+    found = []
+    for call in source.own_calls(method, subject.first):
+        by_name = {k.arg: k.value for k in call.call.keywords if k.arg in parameters.names}
+        call.call.args += [
+            by_name[n] for n in parameters.names[len(call.call.args) :] if n in by_name
+        ]
+        said = call.roles[: len(parameters.all)]
+        known = _completed(method, parameters, said + [None] * (len(parameters.all) - len(said)))
+        if known is not None:
+            found.append(known)
+    return found[0] if found and all(known == found[0] for known in found) else None
+
+
+def _declared(subject: "Subject", found: dict[str, Fact]) -> dict[str, Fact]:
+    """What the candidate's own calls of `step` and `add_noise` say of their t and z."""
+    declared: dict[str, Fact] = {}
+    if subject.adapter is not None:
+        return declared
+    for method, fact in (("step", "t_of_step"), ("add_noise", "t_of_add_noise")):
+        for what, expressions in _handed(subject, method, found):
+            if what == "t" and fact not in found and source.has_four_axes(expressions):
+                declared[fact] = Fact(FOUR_AXES, "declared", "its own code calls it so")
+            if what == "z" and "z" not in found and source.may_be_nothing(expressions):
+                declared["z"] = Fact(NOT_LAST, "declared", "its own code gives 0 at the last step")
+    if subject.has("step") and "z" in found["step"].value.takes and not {"z"} & {*found, *declared}:
+        declared["z"] = Fact(CANONICAL.z.value, others=(NOT_LAST,))
+    return declared
+
+
+def _handed(subject: "Subject", method: str, found: dict[str, Fact]) -> Iterator[tuple]:
+    """(role, its expressions) of what the candidate's own calls of a method hand over."""
+    if method in found:
+        for call in source.own_calls(method, subject.first):
+            for place, what in enumerate(found[method].value.takes[: len(call.call.args)]):
+                yield what, call.argument(place)
+
+
+def _structure(
+    subject: "Subject", method: str, found: dict[str, Fact], told: Told
+) -> dict[str, Fact]:
+    """The first way in which a method can be called and gives x_{t-1} or x_t: the contract's first.
+
+    Of the orders that are open, those that cannot be called fall away.
+    """
+    order = found.get(method, Fact(CANONICAL.order(method)))
+    best: dict[str, Fact] = {}
+    fitting = []
+    for candidate in (order.value, *order.others):
+        for ways in _ways(method, found, told):
+            tried = CANONICAL.told(found | ways | {method: Fact(candidate)})
+            returns = _taken(subject, method, tried, must_fit=bool(ways))
+            if returns is not None:
+                fitting.append(candidate)
+                best = best or ways | _returned(method, returns)
+                break
+    if not fitting:
+        return {}
+    kept = Fact(fitting[0], order.rank, order.evidence, tuple(fitting[1:]))
+    if order.others and not kept.others and kept.value != order.value:
+        kept = Fact(kept.value, "structural", "it cannot be called in another order")
+    return best | {method: kept}
+
+
+def _ways(method: str, found: dict[str, Fact], told: Told) -> Iterator[dict[str, Fact]]:
+    """What may differ from the contract, the contract's way first."""
+    t_name = "t_of_step" if method == "step" else "t_of_add_noise"
+    kinds = (NUMBER, BATCH) if method == "step" else (BATCH,)
+    options = {
+        t_name: [found[t_name].value] if t_name in found else kinds,
+        "data": [found["data"].value] if "data" in found else [IMAGES, POINTS],
+        "output": [SAME, DOUBLED] if method == "step" else [SAME],
+    }
+    for output, data, kind in product(options["output"], options["data"], options[t_name]):
+        chosen = {t_name: kind, "data": data, "output": output}
+        yield {
+            name: Fact(
+                value, "structural", f"{method} can be called so, and not as in the contract"
+            )
+            for name, value in chosen.items()
+            if value != getattr(CANONICAL, name).value and name not in found
+        }
+
+
+def _returned(method: str, returns: str) -> dict[str, Fact]:
+    known = {"step": "step_returns", "add_noise": "add_noise_returns"}
+    if method not in known or returns == "a tensor":
+        return {}
+    return {known[method]: Fact(returns, "structural", "seen when it was called")}
+
+
+def _taken(subject: "Subject", method: str, reading: Reading, must_fit: bool) -> str | None:
+    """What a method returns if it can be called so in mid-chain, and None if it raises.
+
+    Called by the contract it may return what does not fit: that is for the stages to say.
+    """
+    other = copy.copy(subject)
+    other.door = reading
+    t = max(subject.setting.num_train_timesteps // 2, 1)
+    for shape in (count.SHAPE, (2, 1, 8, 8)):
+        images = torch.linspace(-1, 1, torch.Size(shape).numel()).reshape(shape)
+        try:
+            scheduler = other.fresh(subject.setting)
+            if method == "step":
+                scheduler.visit(None)
+                scheduler.step(-images, t, images, 0)
+            else:
+                scheduler.add_noise(images, -images, torch.full((2,), t), method)
+        except Broken as broken:
+            if broken.raised or must_fit:
+                continue
+        except REFUSALS:
+            continue
+        return subject.returned[method]
+    return None

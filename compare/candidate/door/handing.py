@@ -1,0 +1,118 @@
+"""What is handed to a candidate's method, and what it hands back: always images and x_{t-1} to us.
+
+All that a door changes is a shape, an order, a type: no value is computed here but where a method
+draws the noise itself and shows it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compare.candidate.door.reading import BATCH, DOUBLED, FOUR_AXES, NUMBER, POINTS, Order, Reading
+
+PREV = ("prev_sample", "x_prev", "sample", "prev", "x", "x_t")  # names of what is wanted
+X_0 = ("pred_original_sample", "pred_xstart", "pred_x0", "x_0", "x0")
+LOUD = 2.0**12  # an image beside which noise is small, exact in every dtype
+SMALLEST_V = -1.0  # of a learned variance: the lower end, beta-tilde (Nichol & Dhariwal eq. 15)
+
+
+def call(function: Callable[..., Any], order: Order, given: dict[str, Any], **more: Any) -> Any:
+    """Calls a method with what it takes, by position and by name."""
+    named = {name: given[role] for role, name in order.named}
+    return function(*(given[role] for role in order.roles), **named, **more)
+
+
+def shaped(reading: Reading, images: Tensor) -> Tensor:
+    """Images (b, c, h, w) as the candidate takes them; a copy."""
+    return (images.flatten(1) if reading.data.value == POINTS else images).clone()
+
+
+def whole_output(reading: Reading, out: Tensor, x_t: Tensor) -> Tensor:
+    """The model's output with the second half that the candidate's model has, if it has one."""
+    if reading.output.value == DOUBLED and out.shape == x_t.shape:
+        return torch.cat([out, torch.full_like(out, SMALLEST_V)], dim=1)
+    return out
+
+
+def t_of_step(reading: Reading, element: Any, images: int) -> Any:
+    """The t of a step: an element of the candidate's own list, an int, or a tensor for images."""
+    if reading.t_of_step.value not in (BATCH, FOUR_AXES):
+        return element
+    t = torch.full((images,), int(element))
+    return t if reading.t_of_step.value == BATCH else t.reshape(-1, 1, 1, 1)
+
+
+def t_of_images(reading: Reading, t: Tensor) -> Any:
+    """The t of `add_noise` and `get_velocity`; an int for one image."""
+    if reading.t_of_add_noise.value == NUMBER:
+        return int(t)
+    return t.reshape(-1, 1, 1, 1) if reading.t_of_add_noise.value == FOUR_AXES else t
+
+
+def fresh_z(x_t: Tensor, generator: Any) -> Tensor:
+    """The noise of a step that takes it; of a list of generators, one an image."""
+    if isinstance(generator, list):
+        each = (1, *x_t.shape[1:])
+        return torch.cat([torch.randn(each, generator=g, dtype=x_t.dtype) for g in generator])
+    return torch.randn(x_t.shape, generator=generator, dtype=x_t.dtype)
+
+
+def kind_of(result: Any) -> str:
+    """What kind of thing a method returned, in words."""
+    if isinstance(result, Tensor):
+        return "a tensor"
+    if isinstance(result, tuple | list):
+        return f"{len(result)} things, the wanted one first"
+    return "a dict" if isinstance(result, dict) else f"an object ({type(result).__name__})"
+
+
+def step_of(result: Any) -> tuple[Any, Any]:
+    """x_{t-1} and x0-hat (None where it is not shown) of what a step returns."""
+    if isinstance(result, dict):
+        return _first(result.get, PREV), _first(result.get, X_0)
+    if isinstance(result, Tensor):
+        return result, None
+    found = _first(lambda name: getattr(result, name, None), PREV)
+    if found is None and isinstance(result, tuple | list):
+        return (result[0] if result else None), None
+    if found is None:
+        return result, None
+    return found, _first(lambda name: getattr(result, name, None), X_0)
+
+
+def noised_of(result: Any, handed: Tensor | None) -> tuple[Any, Any]:
+    """x_t and the other tensor of its shape (None if there is none) of what `add_noise` returns."""
+    parts = list(result.values()) if isinstance(result, dict) else result
+    if not isinstance(parts, tuple | list):
+        return result, None
+    tensors = [part for part in parts if isinstance(part, Tensor) and part.dim() > 1]
+    if len(tensors) > 1 and handed is not None and torch.equal(tensors[0], handed):
+        tensors = tensors[1:]  # the noise that it was handed comes first
+    return (tensors[0] if tensors else result), (tensors[1] if len(tensors) > 1 else None)
+
+
+def _first(ask: Callable[[str], Any], names: tuple[str, ...]) -> Any:
+    return next((value for value in map(ask, names) if isinstance(value, Tensor)), None)
+
+
+def with_noise(ask: Callable[[Tensor], tuple[Any, Any]], x_0: Tensor, noise: Tensor) -> Tensor:
+    """What a method that draws its noise and shows it would make of an image and a given noise.
+
+    It is affine in both: x_t = c_0 x_0 + c_1 noise. On zeros it shows c_1, elementwise; on images
+    so large that the noise is small beside them, c_0 x_0.
+
+    Args:
+        ask: x_0 -> (x_t, the noise that it drew).
+        x_0, noise: (b, ...) what is wanted.
+
+    Raises:
+        ValueError: it does not show its noise.
+    """
+    still, drawn = ask(0 * x_0)
+    loud, beside = ask(LOUD * x_0)
+    if not isinstance(drawn, Tensor) or not isinstance(beside, Tensor) or drawn.shape != x_0.shape:
+        raise ValueError("it takes no noise and does not return the noise that it drew")
+    by_noise = torch.where(drawn == 0, still, still / drawn)
+    return (loud - by_noise * beside) / LOUD + by_noise * noise

@@ -1,0 +1,76 @@
+"""What a name stands for: the picture, the model's output, t, the noise.
+
+Names are what people write; a name that could be two things is what is left of the two.
+"""
+
+from collections.abc import Sequence
+
+T = "t ts timestep timesteps step steps time times timestepts i idx index tt"
+X = """x xt xs sample samples image images img imgs picture pictures latent latents xnoisy noisy
+    noisyimage noisyimages noisysample noisysamples noisyx xnoise zt current currentsample"""
+PREDICTED = """pred prediction noisepred prednoise predictednoise noiseprediction predictednoises
+    modeloutput modelout modelpred modelprediction output out epspred predeps predictedeps epstheta
+    epsilontheta epshat noisehat epsilonhat etheta nethout netout unetout modelnoise estimate
+    noiseestimate estimatednoise epspredicted v vpred predx0 xpred"""
+NOISE = "eps epsilon e et noise noises epsilont epst noiset"
+DRAWN = "z zs freshnoise newnoise randomnoise gaussian gaussiannoise rand extranoise"
+CLEAN = """x x0 xs sample samples image images img imgs original originals originalsample
+    originalsamples xstart xinit clean cleanimage cleanimages cleanx data picture pictures latent
+    latents originalimage originalimages originalx batch"""
+
+
+def _of(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+WORDS = {  # {method: {role: names, surest first}}
+    "step": {"t": _of(T), "x": _of(X), "out": _of(PREDICTED), "z": _of(DRAWN)},
+    "add_noise": {"t": _of(T), "x_0": _of(CLEAN), "noise": _of(NOISE) | _of(DRAWN)},
+}
+WORDS["get_velocity"] = WORDS["add_noise"]
+
+
+def plain(name: str) -> str:
+    """A name without its underlines.
+
+    >>> plain("x_T"), plain("noise_pred")
+    ('xt', 'noisepred')
+    """
+    return name.lower().replace("_", "")
+
+
+def role(method: str, name: str) -> str | None:
+    """What a name stands for by itself, among the arguments of a method; None if nobody knows.
+
+    >>> role("step", "noise_pred"), role("step", "x_t"), role("add_noise", "x_t")
+    ('out', 'x', None)
+    """
+    word = plain(name)
+    for known, names in WORDS[method].items():
+        if word in names:
+            return known
+    return "out" if method == "step" and word in _of(NOISE) else None
+
+
+def roles(method: str, names: Sequence[str | None]) -> list[str | None]:
+    """What the arguments of a method stand for by their names, together.
+
+    A role is given once. In a step, `eps` or `noise` is the model's output, but where another is
+    named so it is the fresh noise z.
+
+    >>> roles("step", ["x", "t", "eps", "noise"])
+    ['x', 't', 'out', 'z']
+    >>> roles("step", ["noise", "t", "x", "noise_pred"])
+    ['z', 't', 'x', 'out']
+    >>> roles("step", ["a", "t", "b"])
+    [None, 't', None]
+    """
+    found: list[str | None] = []
+    words = [plain(name or "") for name in names]
+    sure = any(word in WORDS["step"]["out"] for word in words)
+    for name, word in zip(names, words, strict=True):
+        known = role(method, name) if name else None
+        if known == "out" and word in _of(NOISE) and (sure or "out" in found):
+            known = "z"
+        found.append(None if known in found else known)
+    return found

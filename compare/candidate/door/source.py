@@ -1,0 +1,165 @@
+"""How a candidate's own code calls its own methods: `x = self.step(x, t, eps)`; read, not run."""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from compare.candidate.door.names import role, roles
+
+MODELS = ("model", "net", "unet", "network", "denoiser", "epsmodel", "denoisefn", "noisefn", "fn")
+DRAWS = ("randn", "randn_like", "normal", "normal_")
+WRAPPERS = ("view", "reshape", "to", "float", "long", "int", "expand", "repeat", "item", "cuda")
+
+
+class Call:
+    """One call of a method of its own: what its arguments are named, as far as one can say.
+
+    Args:
+        method: its name.
+        call: the call.
+        inside: the function in which it stands.
+        target: the name that its result is given, if it has one.
+    """
+
+    def __init__(self, method: str, call: ast.Call, inside: ast.AST, target: str | None):
+        self.method, self.call, self.target = method, call, target
+        self.values: dict[str, list[ast.expr]] = {}
+        self.loops: set[str] = set()
+        for node in ast.walk(inside):
+            if isinstance(node, ast.Assign):
+                for name in (n.id for n in node.targets if isinstance(n, ast.Name)):
+                    self.values.setdefault(name, []).append(node.value)
+            if isinstance(node, ast.For):
+                self.loops |= {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)}
+
+    @property
+    def roles(self) -> list[str | None]:
+        """What each positional argument stands for."""
+        return roles(self.method, [self._name(argument) for argument in self.call.args])
+
+    def argument(self, place: int) -> list[ast.expr]:
+        """The expressions of an argument: its own, and those of the variable that it names."""
+        own = self.call.args[place]
+        more = self.values.get(own.id, []) if isinstance(own, ast.Name) else []
+        return [own, *more]
+
+    def _name(self, node: ast.expr, deep: bool = True) -> str | None:
+        """A name for an expression that `roles` understands."""
+        if isinstance(node, ast.Name):
+            if role(self.method, node.id):
+                return node.id
+            if node.id == self.target:
+                return "x"
+            found = {self._name(v, False) for v in self.values.get(node.id, [])} if deep else set()
+            known = {name for name in found if name}
+            return known.pop() if len(known) == 1 else "t" if node.id in self.loops else None
+        if isinstance(node, ast.Attribute):
+            return node.attr
+        if isinstance(node, ast.Subscript):
+            return self._name(node.value, deep)
+        if isinstance(node, ast.BinOp):
+            return self._name(node.left, deep)
+        if isinstance(node, ast.IfExp):
+            return self._name(node.body, deep)
+        return self._of_call(node, deep) if isinstance(node, ast.Call) else None
+
+    def _of_call(self, node: ast.Call, deep: bool) -> str | None:
+        tail = _tail(node.func)
+        if tail.replace("_", "").lower() in MODELS:
+            return "out"
+        if tail in DRAWS:
+            return "z"
+        if tail == "randint":
+            return "t"
+        if tail in ("full", "full_like", "tensor", "as_tensor") and node.args:
+            return self._name(node.args[-1], deep)
+        if tail in WRAPPERS and isinstance(node.func, ast.Attribute):
+            return self._name(node.func.value, deep)
+        return None
+
+
+def _tail(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def own_calls(method: str, thing: Any) -> list[Call]:
+    """The calls of a method in its own class, else those in its file, if it is the only such class.
+
+    Args:
+        method: `"step"` etc.
+        thing: a scheduler that was built.
+    """
+    for class_ in type(thing).__mro__[:-1]:
+        tree = _tree(class_)
+        found = [] if tree is None else [c for c in _calls(method, tree) if _on_self(c.call)]
+        if found:
+            return found
+    tree = _tree(inspect.getmodule(type(thing)))
+    if tree is None:
+        return []
+    classes = [n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)]
+    mine = [n for n in classes if any(_tail_of(f) == method for f in n.body)]
+    return [c for c in _calls(method, tree) if not _on_self(c.call)] if len(mine) == 1 else []
+
+
+def _tail_of(node: ast.AST) -> str:
+    return node.name if isinstance(node, ast.FunctionDef) else ""
+
+
+def _on_self(call: ast.Call) -> bool:
+    owner = call.func.value if isinstance(call.func, ast.Attribute) else None
+    return isinstance(owner, ast.Name) and owner.id == "self"
+
+
+def _tree(owner: Any) -> ast.AST | None:
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(owner)))
+    except (OSError, TypeError, SyntaxError):
+        return None
+
+
+def _calls(method: str, tree: ast.AST) -> Iterator[Call]:
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+    for function in functions:
+        targets = {
+            id(node.value): _tail(node.targets[0])
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign)
+        }
+        for node in ast.walk(function):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == method
+                and len(node.args) + len(node.keywords) >= 2
+            ):
+                yield Call(method, node, function, targets.get(id(node)) or None)
+
+
+def has_four_axes(expressions: list[ast.expr]) -> bool:
+    """True if one of them reshapes to (b, 1, 1, 1)."""
+    for node in (n for expression in expressions for n in ast.walk(expression)):
+        if isinstance(node, ast.Call) and _tail(node.func) in ("view", "reshape"):
+            axes = len(node.args)
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple):
+            parts = node.slice.elts
+            axes = 1 + sum(isinstance(e, ast.Constant) and e.value is None for e in parts)
+        else:
+            axes = 0
+        if axes == 4:
+            return True
+    return False
+
+
+def may_be_nothing(expressions: list[ast.expr]) -> bool:
+    """True if one of them is 0 under a condition, as the noise of the last step is."""
+    for node in (n for expression in expressions for n in ast.walk(expression)):
+        if isinstance(node, ast.IfExp | ast.Compare):
+            return True
+        if isinstance(node, ast.Call) and _tail(node.func) in ("zeros", "zeros_like"):
+            return True
+    return any(isinstance(e, ast.Constant) and not e.value for e in expressions)

@@ -1,0 +1,136 @@
+"""Readings of a door that are left open: which of them holds, and what is said if that is not all.
+
+The contract's reading comes first; if it is right, no other is tried. A reading fits if every check
+of every stage holds under it. What t counts from is decided so where `add_noise` and `step` agree;
+an order of arguments, or a step alone, is not: there is a right and a wrong program with the same
+numbers. Then both verdicts are told, with the word that decides.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice, product
+
+from compare import stages
+from compare.candidate.door.reading import ALWAYS, CANONICAL, CONTRACT, Fact, Reading
+from compare.candidate.load import WHOLE, Broken
+from compare.candidate.subject import Subject
+from compare.measure.check import Check, note
+from compare.oracle import Oracle
+from compare.verdict.nearest import NOT_COMPUTABLE
+from compare.verdict.report import Report
+
+MOST = 7  # readings beside the contract's that are tried
+Again = Callable[[dict[str, Fact]], Subject]  # the candidate anew, some facts decided
+
+
+def rivals(first: Subject, again: Again) -> tuple[Subject, list[Subject]]:
+    """The candidate under the reading that holds, and under others where values cannot choose.
+
+    Args:
+        first: the candidate under the contract's reading, as far as nothing else is known.
+        again: builds it anew.
+    """
+    left_open = list(islice(_others(first.door), MOST))
+    if not left_open or _holds(first):
+        return first, []
+    found = []
+    for facts in left_open:
+        with suppress(Broken):
+            other = again(facts)
+            if _holds(other) and _is_shared(other, facts):
+                return other, []
+            found.append(other)
+    fitting = [other for other in found if _holds(other)]
+    return first, fitting or found
+
+
+def _others(door: Reading) -> Iterator[dict[str, Fact]]:
+    """Every other combination of the values that are left open."""
+    known = {name: (f.value, *f.others) for name, f in door.facts.items() if f.others}
+    for values in islice(product(*known.values()), 1, None):
+        chosen = dict(zip(known, values, strict=True))
+        changed = {n: v for n, v in chosen.items() if v != getattr(door, n).value}
+        yield {
+            name: Fact(value, "behaviour", "every check holds so, and not by the contract")
+            if name in changed
+            else replace(getattr(door, name), others=())
+            for name, value in chosen.items()
+        }
+
+
+def _is_shared(subject: Subject, facts: dict[str, Fact]) -> bool:
+    """True if only the count of t differs, and two methods agree on it."""
+    return set(facts) == {"t_base"} and subject.has("add_noise") and subject.has("step")
+
+
+def _holds(subject: Subject) -> bool:
+    """True if every check of its single steps holds; the first that does not ends the reading."""
+    judged = [s for s in stages.ALL if not s.on_steps and s.needs not in WHOLE]
+    with suppress(Broken, *NOT_COMPUTABLE):
+        return all(c.passed for stage in judged for c in stage.of(subject, Oracle()))
+    return False
+
+
+def told(report: Report, others: list[tuple[Subject, Report]]) -> None:
+    """Writes into the report on the contract's reading what other readings come to.
+
+    If one of them is right, nothing is blamed and nothing passes. If all are wrong, it is the one
+    whose faults have names.
+    """
+    if report.passed:  # in the stages that are asked for
+        return
+    fitting = [pair for pair in others if pair[1].passed]
+    if fitting:
+        report.checks = [c for c in report.checks if c.passed] + [_undecided(report, fitting)]
+        report.diagnoses = []
+        return
+    first = _words(report)
+    _, best = min([(None, report), *others], key=lambda pair: _unnamed(pair[1]))
+    if best is not report:
+        for name in ("checks", "diagnoses", "findings", "conventions", "not_offered", "readings"):
+            setattr(report, name, getattr(best, name))
+        text = f"by the contract's reading it is wrong too: {first}"
+        report.checks.append(note(f"{report.checks[0].stage}/reading", text))
+
+
+def _unnamed(report: Report) -> float:
+    """How many of its faults have no name; none at all is worst."""
+    return sum(d.bug is None for d in report.diagnoses) if report.diagnoses else float("inf")
+
+
+def _undecided(report: Report, fitting: list[tuple[Subject, Report]]) -> Check:
+    """Both verdicts and the words that decide, as a check that could not be run."""
+    doors = [subject.door for subject, _ in fitting]
+    contract = {name: fact for door in doors for name, fact in _by_contract(door).items()}
+    ways = [(replace(doors[0], **contract), _words(report)), *((d, "is right") for d in doors)]
+    verdicts = "; ".join(f"{_way(door, [*contract])} it {verdict}" for door, verdict in ways)
+    decides = " or ".join(_decides(door, [*contract]) for door, _ in ways)
+    text = f"neither its names nor its own calls say how it is called: {verdicts}. Say {decides}"
+    stage = report.diagnoses[0].stage if report.diagnoses else "schedule"
+    return Check("reading", stage, "error", text)
+
+
+def _words(report: Report) -> str:
+    return report.verdict.removeprefix(f"{report.candidate} ")
+
+
+def _by_contract(door: Reading) -> dict[str, Fact]:
+    """The contract's facts where values chose others."""
+    right = CANONICAL.facts
+    chosen = {n: f for n, f in door.facts.items() if f.rank == "behaviour"}
+    return {n: right[n] for n, f in chosen.items() if f.value != right[n].value}
+
+
+def _way(door: Reading, names: list[str]) -> str:
+    """How it is called, as far as these facts say."""
+    said = {"t_base": f"with t from {door.t_base.value}", "z": f"given {door.z.value}"}
+    ways = [f"called as {door.call(n)}" if n in CONTRACT else said[n] for n in names]
+    return ", ".join(ways)
+
+
+def _decides(door: Reading, names: list[str]) -> str:
+    """The words that make these facts sure."""
+    said = {"t_base": f"t={door.t_base.value}", "z": f"z={int(door.z.value == ALWAYS)}"}
+    words = [f"{n}={door.order(n)}" if n in CONTRACT else said[n] for n in names]
+    return " ".join(f"--reading {word}" for word in words)
