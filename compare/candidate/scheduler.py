@@ -124,16 +124,18 @@ class Scheduler:
         least = 1e-12 if self.setting.prediction_type == "epsilon" else -1e-12
         return own is None or bool((own.isfinite() & (own < 1) & (own > least)).all())
 
-    def coefficients(self, dtype: torch.dtype, upto: int | None = None) -> tuple[Tensor, Tensor]:
-        """What add_noise multiplies x_0 and the noise by, for t = 0, 1, ..., each (T,) float64."""
+    def coefficients(
+        self, dtype: torch.dtype, upto: int | None = None, method: str = "add_noise"
+    ) -> tuple[Tensor, Tensor]:
+        """What `method` multiplies x_0 and the noise by, for t = 0, 1, ..., each (T,) float64."""
 
         def ask() -> tuple[Tensor, Tensor]:
             t = torch.arange(upto or self.setting.num_train_timesteps)
             one = torch.ones(len(t), 1, 2, 3, dtype=dtype)
-            c0 = self.add_noise(one, 0 * one, t)[:, 0, 0, 0]
-            return c0, self.add_noise(0 * one, one, t)[:, 0, 0, 0]
+            c0 = self.add_noise(one, 0 * one, t, method)[:, 0, 0, 0]
+            return c0, self.add_noise(0 * one, one, t, method)[:, 0, 0, 0]
 
-        return self.subject.remember((self.key, "coefficients", dtype, upto), ask)
+        return self.subject.remember((self.key, "coefficients", dtype, upto, method), ask)
 
     def add_noise(self, x_0: Tensor, noise: Tensor, t: Tensor, method: str = "add_noise") -> Tensor:
         """`add_noise` (or `get_velocity`) of images, as float64."""

@@ -9,6 +9,7 @@ from itertools import combinations
 from compare import stages
 from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
+from compare.formulas.naming import Named, name
 from compare.measure.check import Check
 from compare.measure.values import explains
 from compare.mistakes import BY_ID, Mistake
@@ -75,8 +76,10 @@ def diagnose(
         best = _best(subject, trial, mistakes)
         if best is not None:
             mistake, left, subject, twin = best
+            letters = name(subject, mistake.stage, base)
             base = mistake.oracle(base)
-            diagnoses.append(_named(mistake, _first_seen(failing, first.name), twin))
+            seen = _first_seen(failing, first.name)
+            diagnoses.append(_named(mistake, seen, twin, letters))
             continue
         part = _part(subject, trial, failing, mistakes)
         if part is not None:
@@ -85,11 +88,10 @@ def diagnose(
             continue
         if diagnoses and diagnoses[0].stage == "schedule":
             break  # what is made of a wrong table may look wrong in ways of its own
-        # and so what is made of any unnamed fault
-        named = all(d.bug is not None for d in diagnoses)
-        if named and not _raised_before(failing, first.name):
-            hint = nearest(subject, first, base, mistakes)
-            diagnoses.append(_unnamed(first, failing, hint))
+        letters = name(subject, first.name, base)
+        if _stands_alone(diagnoses, letters) and not _raised_before(failing, first.name):
+            hint = "" if letters else nearest(subject, first, base, mistakes)
+            diagnoses.append(_unnamed(first, failing, hint, letters))
         judged = tuple(stage for stage in judged if stage is not first)
         later = ORDER[ORDER.index(first.name) + 1 :]
         mistakes = tuple(m for m in mistakes if m.stage in later)
@@ -97,13 +99,31 @@ def diagnose(
     return diagnoses
 
 
-def _named(mistake: Mistake, seen: str = "", twin: Mistake | None = None) -> Diagnosis:
+def _stands_alone(before: list[Diagnosis], letters: Named | None) -> bool:
+    """False for what may follow from a fault without a name that was found before.
+
+    A coefficient that is read is wrong by itself, if those before were read too and are not it.
+    """
+    if all(d.bug is not None for d in before):
+        return True
+    if letters is None or letters.formula in (None, *(d.formula for d in before)):
+        return False
+    return all(d.bug is not None or d.formula is not None for d in before)
+
+
+def _named(
+    mistake: Mistake,
+    seen: str = "",
+    twin: Mistake | None = None,
+    letters: Named | None = None,
+) -> Diagnosis:
     words, fix = mistake.words, mistake.fix
     if twin is not None:
         words = f"{words}; or, which gives the same numbers here: {twin.words}"
         fix = f"{fix}; or {twin.fix}"
     other = None if twin is None else twin.id
-    return Diagnosis(mistake.id, mistake.stage, words + seen, fix, mistake.name, other)
+    formula = None if letters is None else letters.formula
+    return Diagnosis(mistake.id, mistake.stage, words + seen, fix, mistake.name, other, formula)
 
 
 def _part(
@@ -147,7 +167,10 @@ def _first_seen(failing: list[Check], stage: str) -> str:
     return f" (first seen at {place[0]}, {check.id})" if place else ""
 
 
-def _unnamed(stage: Stage, failing: list[Check], hint: str) -> Diagnosis:
+def _unnamed(stage: Stage, failing: list[Check], hint: str, letters: Named | None) -> Diagnosis:
+    if letters is not None:
+        fix = f"give {letters.fix}"
+        return Diagnosis(None, stage.name, letters.words, fix, formula=letters.formula)
     check = next(c for c in failing if c.stage == stage.name)
     words = f"{check.id.partition('/')[2]}: {check.message}"
     if check.status == "error":

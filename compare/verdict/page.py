@@ -62,7 +62,8 @@ def _diagnoses(report: Report) -> list[Html]:
 
 def _diagnosis(found: Diagnosis) -> Html:
     said = f": {found.explanation} [{found.label}]"
-    return joined(tag("strong", found.stage), said, BREAK, f"Fix: {found.fix}")
+    formula = (BREAK, f"Formula: {found.beside}") if found.beside else ()
+    return joined(tag("strong", found.stage), said, *formula, BREAK, f"Fix: {found.fix}")
 
 
 def _stages(report: Report) -> Html:

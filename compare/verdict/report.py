@@ -10,7 +10,8 @@ The JSON written by `ddpm compare --json` is `Report.to_dict()`:
   `beside` {name: measured} for scratch and Diffusers, `repro` (a command)};
 - `diagnoses`: list of {`bug` (id in the catalogue or null), `name` (the same in words, or null),
   `stage`, `explanation`, `fix`, `twin` (the id of another mistake that gives the same numbers
-  here, less likely, or null)}, root cause first; `ddpm explain` takes each;
+  here, less likely, or null), `formula` (the coefficients that were read off, what each is and
+  should be, or null)}, root cause first; `ddpm explain` takes `bug`, `name` or `twin`;
 - `findings`: list of {`id`, `title`, `right`, `effect`, `command`, `shows`, `versions`, `bug`}
   shared with Diffusers; `gone`: what the installed Diffusers no longer shows of the known findings;
 - `readings` (new in schema 2): how it is called, {fact: {`value`, `rank` of its evidence (declared,
@@ -45,6 +46,12 @@ class Diagnosis:
     fix: str
     name: str | None = None
     twin: str | None = None
+    formula: str | None = None
+
+    @property
+    def beside(self) -> str:
+        """The formula, where the explanation does not say it already."""
+        return "" if self.formula in (None, self.explanation) else str(self.formula)
 
     @property
     def label(self) -> str:
@@ -202,6 +209,8 @@ def _lines(report: Report) -> Iterator[str]:
             yield f"read: {fact['words']} ({fact['rank']}: {fact['evidence']})"
     for diagnosis in report.diagnoses:
         yield f"\n{diagnosis.stage}: {diagnosis.explanation} [{diagnosis.label}]"
+        if diagnosis.beside:
+            yield f"  formula: {diagnosis.beside}"
         yield f"  fix: {diagnosis.fix}"
     yield ""
     for stage, checks in by_stage(report.checks).items():

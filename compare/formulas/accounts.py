@@ -1,0 +1,81 @@
+"""What is wrong in a part of a program: the basis in which the fewest coefficients are wrong."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from compare.formulas.atoms import Atoms
+from compare.formulas.curves import Reading
+from compare.formulas.fit import WELL, Curve, Fit, best, moved_products, products
+from compare.formulas.sums import sums
+
+Search = Callable[[Curve, Atoms], list[Fit]]
+# Products of powers at t are looked for in every basis before other indices, those before sums.
+SEARCHES: tuple[Search, ...] = (products, moved_products, sums)
+
+
+@dataclass
+class Told:
+    """A wrong coefficient and the formulas that it may be; none if it is wrong at t = 0 alone."""
+
+    curve: Curve
+    at_0_alone: bool
+    found: list[Fit] = field(default_factory=list)
+
+    @property
+    def fits(self) -> list[Fit]:
+        """The likeliest first."""
+        return best(self.found, self.curve.right)
+
+    @property
+    def clear(self) -> bool:
+        """True if nothing more needs to be looked for."""
+        return self.at_0_alone or any(fit.worst <= WELL for fit in self.fits)
+
+
+@dataclass(frozen=True)
+class Account:
+    """A reading of a program and all that is wrong in it."""
+
+    reading: Reading
+    told: list[Told]
+
+    @property
+    def whole(self) -> bool:
+        """True if there are words for every wrong coefficient."""
+        return all(one.at_0_alone or one.fits for one in self.told)
+
+    @property
+    def cost(self) -> tuple[int, float]:
+        """How many are wrong, then how long their formulas are."""
+        lengths = [one.fits[0].formula.cost for one in self.told if one.fits]
+        return len(self.told), sum(lengths) + self.reading.unlikely
+
+
+def accounts(readings: list[Reading]) -> list[Account]:
+    """Those with the fewest wrong coefficients, the likeliest first.
+
+    They are several ways to say one thing. None if in some reading all is right, or none has words.
+    """
+    tried = [Account(one, _wrong(one)) for one in readings]
+    if not all(account.told for account in tried):
+        return []
+    found: list[Account] = []
+    for search in SEARCHES:
+        for account in tried:
+            for told in account.told:
+                if not told.clear:
+                    told.found += search(told.curve, account.reading.atoms)
+        found = sorted((one for one in tried if one.whole), key=lambda account: account.cost)
+        if found and all(told.clear for told in found[0].told):
+            break
+    return [account for account in found if len(account.told) == len(found[0].told)]
+
+
+def _wrong(reading: Reading) -> list[Told]:
+    """The coefficients that are not right at every t."""
+    inner, found = ~reading.atoms.end, []
+    for curve in reading.curves:
+        off = [curve.off(right, reading.atoms) <= 1 for right in curve.right]
+        if not any(bool(fits.all()) for fits in off):
+            found.append(Told(curve, any(bool(fits[inner].all()) for fits in off)))
+    return found

@@ -1,0 +1,112 @@
+"""The curves that coefficients are made of, for the steps that were measured."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from compare.measure.tolerances import UNIT
+from compare.oracle import F64, Level
+
+# beta_t is 1 - ab_t / ab_prev and alpha_t the ratio itself, on strided chains too.
+OF_STEP = ("beta_t", "ab_t", "ab_prev", "1 - ab_t", "1 - ab_prev")
+OF_TABLE = ("beta_t", "alpha_t", "ab_t", "1 - ab_t")  # where no step comes before
+# (numerator, denominator): how their ratio is called
+RATIOS = {
+    ("ab_t", "ab_prev"): "alpha_t",
+    ("ab_t", "ab[t - 1]"): "alphas[t]",
+    ("ab[t - 1]", "ab[t - 2]"): "alphas[t - 1]",
+    ("ab_prev", "ab[t - 2]"): "alphas[t - 1]",
+    ("ab[t + 1]", "ab_t"): "alphas[t + 1]",
+    ("ab[T - 1 - t]", "ab[T - 2 - t]"): "alphas[T - 1 - t]",
+}
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """Named curves over the k measured steps.
+
+    Attributes:
+        values: {name: (k,) float64}; NaN where an index lies outside the table.
+        slack: {name: (k,)} how many roundings of float32 it may be off by, relative to its size.
+        end: (k,) bool, the steps before which there is none (t = 0): ab_prev is 1 there.
+    """
+
+    values: dict[str, Tensor]
+    slack: dict[str, Tensor]
+    end: Tensor
+
+    def also(self, name: str, values: Tensor, slack: Tensor) -> "Atoms":
+        """The same with one more curve."""
+        return replace(
+            self, values={**self.values, name: values}, slack={**self.slack, name: slack}
+        )
+
+    def at(self, rows: Tensor) -> "Atoms":
+        """Some of the steps."""
+        values = {name: v[rows] for name, v in self.values.items()}
+        return Atoms(values, {name: v[rows] for name, v in self.slack.items()}, self.end[rows])
+
+    def varied(self, names: Iterable[str]) -> list[str]:
+        """Those of the names that are there and no copy of one before."""
+        kept: list[str] = []
+        for name in names:
+            here = self.values.get(name)
+            if here is not None and not any(_same(here, self.values[other]) for other in kept):
+                kept.append(name)
+        return kept
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    both = a.isfinite() & b.isfinite()
+    return bool(((a - b).abs()[both] <= 1e-12 * b.abs()[both]).all())
+
+
+def atoms(level: Level, betas: Tensor | None = None) -> Atoms:
+    """Every curve of the steps of a level (flattened), at t and at other indices of its table.
+
+    `betas` (T,) are the candidate's own: 1 - ab_t / ab_prev of a float32 table is less precise.
+    """
+    table, t = level.table, level.t.flatten()
+    ab, prev = level.alpha_bar.flatten(), level.alpha_bar_prev.flatten()
+    found = Atoms({}, {}, level.prev.flatten() < 0)
+    found = _with_beta(found, "beta_t", ab, prev)
+    if betas is not None and len(betas) == len(table):
+        found = _sharpened(found, betas[t], level.prev.flatten() == t - 1)
+    found = found.also("alpha_t", ab / prev, torch.full_like(ab, 4.0))
+    for name, values in (("ab_t", ab), ("ab_prev", prev)):
+        found = _with_level(found, name, values)
+    mirrored = len(table) - 1 - t
+    for name, at in (("t", t), ("t - 1", t - 1), ("t + 1", t + 1), ("T - 1 - t", mirrored)):
+        found = _with_level(found, f"ab[{name}]", _entry(table, at))
+        found = _with_beta(found, f"betas[{name}]", _entry(table, at), _entry(table, at - 1))
+    for name, at in (("t - 2", t - 2), ("T - 2 - t", mirrored - 1)):
+        found = _with_level(found, f"ab[{name}]", _entry(table, at))
+    return found
+
+
+def _sharpened(found: Atoms, own: Tensor, full: Tensor) -> Atoms:
+    """With the candidate's own betas on the full chain, where they are those of its table."""
+    beta, slack = found.values["beta_t"], found.slack["beta_t"]
+    same = full & ((own - beta).abs() <= 4 * UNIT * slack * beta)
+    return found.also("beta_t", torch.where(same, own, beta), slack)
+
+
+def _entry(table: Tensor, at: Tensor) -> Tensor:
+    """The entries of a table: 1 just before the first, NaN elsewhere outside."""
+    inside = (at >= 0) & (at < len(table))
+    outside = torch.where(at == -1, 1.0, torch.nan).to(F64)
+    return torch.where(inside, table[at.clamp(0, len(table) - 1)], outside)
+
+
+def _with_level(found: Atoms, name: str, values: Tensor) -> Atoms:
+    noise = 1 - values
+    found = found.also(name, values, torch.full_like(values, 2.0))
+    return found.also(f"1 - {name}", noise, 1 + 2 * values / noise.clamp(min=1e-300))
+
+
+def _with_beta(found: Atoms, name: str, ab: Tensor, prev: Tensor) -> Atoms:
+    """1 - ab / prev: two entries, each rounded once, of which little may be left."""
+    beta = 1 - ab / prev
+    return found.also(name, beta, 1 + 4 * (1 - beta) / beta.clamp(min=1e-300))

@@ -1,0 +1,271 @@
+"""Reads the product of powers that a measured curve is: least squares on logarithms, then a check.
+
+What a fit proposes is rounded, powers to quarters and constants to what people write, and counts
+only if it is the measured curve at every t, within what float32 costs that very formula there.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from compare.formulas.atoms import OF_STEP, Atoms
+from compare.formulas.expressions import WORDS, Expression, Monomial, Powers
+from compare.measure.tolerances import FACTOR, UNIT
+from compare.oracle import F64
+
+MOST = 2.0  # the largest power that is read
+ROUND = 0.1  # how far from a quarter a fitted power may be: they come out to 3e-3
+COARSE = 1e-3  # of a curve: where more is allowed, several formulas fit
+WELL = 0.15  # of what is allowed, where float32 leaves what is computed: the rest is a margin
+SHARP = 5.0  # what fits less than well, and so many times worse than another, does not fit
+NEAR = 20.0  # times what is allowed: a proposal further off is not checked
+HUGE = 20.0  # of the logarithm of a constant
+DIGITS = 7
+PLAIN = (1.0, 2.0, 0.5, 3.0, 4.0, 0.25, *WORDS)
+# How the indices of a formula may be moved as a whole: {atom: the same at the other index}.
+MOVES: dict[str, dict[str, str]] = {
+    "t": {"beta_t": "betas[t]", "ab_prev": "ab[t - 1]"},
+    "t - 1": {"beta_t": "betas[t - 1]", "ab_t": "ab_prev", "ab_prev": "ab[t - 2]"},
+    "t + 1": {"beta_t": "betas[t + 1]", "ab_t": "ab[t + 1]", "ab_prev": "ab_t"},
+    "T - 1 - t": {
+        "beta_t": "betas[T - 1 - t]",
+        "ab_t": "ab[T - 1 - t]",
+        "ab_prev": "ab[T - 2 - t]",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A coefficient over k steps, as it was measured and as it should be.
+
+    Attributes:
+        name: what it is multiplied with, such as "noise".
+        measured: (k,) float64.
+        slack: (k,) how far from a formula it may be besides the formula's own roundings.
+        right: the right formula, or several that are.
+        source: the paper and the equation.
+        names: the atoms that a formula of it is made of.
+        ends_at_0: it is 0 where no step comes before, whatever the formula.
+    """
+
+    name: str
+    measured: Tensor
+    slack: Tensor
+    right: tuple[Expression, ...]
+    source: str
+    names: tuple[str, ...] = OF_STEP
+    ends_at_0: bool = False
+
+    def at(self, rows: Tensor) -> "Curve":
+        """At some of the steps."""
+        measured, slack = self.measured[rows], self.slack[rows]
+        return Curve(
+            self.name, measured, slack, self.right, self.source, self.names, self.ends_at_0
+        )
+
+    def expected(self, right: Expression, atoms: Atoms) -> Tensor:
+        """(k,) the curve of a formula, with its end."""
+        value = right.value(atoms)
+        return torch.where(atoms.end, 0.0, value) if self.ends_at_0 else value
+
+    def off(self, formula: Expression, atoms: Atoms) -> Tensor:
+        """(k,) the distance from a formula, over what is allowed; NaN where that has no value."""
+        allowed = formula.error(atoms) + self.slack
+        gap = (self.measured - self.expected(formula, atoms)).abs()
+        return gap / allowed.clamp(min=1e-300)
+
+    def is_right(self, atoms: Atoms) -> bool:
+        """True if it is one of the right formulas at every step."""
+        return any(bool((self.off(right, atoms) <= 1).all()) for right in self.right)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A formula that is the measured curve wherever a step comes before.
+
+    Attributes:
+        formula: what the program computes.
+        worst: the largest distance over what is allowed.
+        coarse: several formulas may fit as well.
+    """
+
+    formula: Expression
+    worst: float
+    coarse: bool = field(compare=False, default=False)
+
+
+def products(curve: Curve, atoms: Atoms) -> list[Fit]:
+    """The products that fit, of the atoms at t."""
+    if bool((curve.measured.abs() <= curve.slack)[~atoms.end].all()):
+        return [Fit(Monomial(0.0), 0.0)]
+    names = atoms.varied(curve.names)
+    return _fitted(curve, atoms, _starts(curve), names, len(names))
+
+
+def moved_products(curve: Curve, atoms: Atoms) -> list[Fit]:
+    """The products that fit with some atoms at another index."""
+    found: list[Fit] = []
+    for place in MOVES:
+        starts = [*_starts(curve), *(_moved(start, MOVES[place]) for start in _starts(curve))]
+        names = atoms.varied([*curve.names, *_names_at(place)])
+        found += _fitted(curve, atoms, starts, names, 3)
+    return found
+
+
+def _starts(curve: Curve) -> list[Powers]:
+    """The powers of the right formulas: what is written departs from them in a few."""
+    return [right.powers for right in curve.right if isinstance(right, Monomial)] or [{}]
+
+
+def _names_at(place: str) -> list[str]:
+    levels = [name for name in MOVES[place].values() if name.startswith("ab[")]
+    return [f"betas[{place}]", *levels, *(f"1 - {name}" for name in levels)]
+
+
+def _moved(powers: Powers, moves: dict[str, str]) -> Powers:
+    """The powers with every index moved, in 1 - ab_t as in ab_t."""
+    found: dict[str, float] = {}
+    for name, power in powers.items():
+        inside = name.removeprefix("1 - ")
+        other = name.replace(inside, moves.get(inside, inside))
+        found[other] = found.get(other, 0) + power
+    return found
+
+
+def _fitted(
+    curve: Curve, atoms: Atoms, starts: list[Powers], names: list[str], most: int
+) -> list[Fit]:
+    """The products that fit and depart from one of `starts` in up to `most` atoms."""
+    found: dict[str, Fit] = {}
+    for start in starts:
+        rows = _rows(curve, atoms, [*names, *start])
+        if int(rows.sum()) < 2:
+            continue
+        for monomial in _proposed(curve.at(rows), atoms.at(rows), start, names, most):
+            fit = checked(curve, atoms, monomial, 1 + len(monomial.powers))
+            if fit is not None:
+                found.setdefault(str(fit.formula), fit)
+    return list(found.values())
+
+
+def _rows(curve: Curve, atoms: Atoms, names: list[str]) -> Tensor:
+    """(k,) bool, the steps at which logarithms exist and something is left of the curve."""
+    rows = ~atoms.end & (curve.measured.abs() > curve.slack)
+    for name in names:
+        rows = rows & (atoms.values[name] > 0) & atoms.values[name].isfinite()
+    return rows
+
+
+def _proposed(
+    curve: Curve, atoms: Atoms, start: Powers, names: list[str], most: int
+) -> Iterator[Monomial]:
+    """By least squares on logarithms, weighted by what is allowed at each t."""
+    logs = torch.stack([atoms.values[name].log() for name in names])
+    begun = Monomial(1.0, start)
+    target = curve.measured.abs().log() - begun.value(atoms).log()
+    base = (name for name in OF_STEP if name in atoms.values)
+    float32 = sum((atoms.slack[name] for name in base), torch.ones_like(target)) / 2
+    weight = 1 / (curve.slack / curve.measured.abs() + FACTOR * UNIT * float32)
+    design = torch.cat([torch.ones(1, len(target), dtype=F64), logs])
+    q, small = torch.linalg.qr((design * weight).T)  # the same problem in as many rows as unknowns
+    wanted = q.T @ (target * weight)
+    sign = 1.0 if bool(curve.measured.sum() > 0) else -1.0
+    for size in range(min(most, len(names), len(target) - 1) + 1):
+        chosen_of = list(combinations(range(len(names)), size))
+        sets = torch.tensor(chosen_of, dtype=torch.long).reshape(len(chosen_of), size)
+        columns = torch.cat([torch.zeros(len(sets), 1, dtype=torch.long), sets + 1], dim=1)
+        part = small[:, columns].transpose(0, 1)  # (sets, unknowns of all, unknowns of the set)
+        solved = torch.linalg.lstsq(part, wanted.expand(len(sets), -1).unsqueeze(2)).solution
+        powers = (4 * solved[:, 1:, 0]).round() / 4
+        near = ((powers - solved[:, 1:, 0]).abs() < ROUND) & (powers != 0)
+        for i in near.all(dim=1).nonzero().flatten().tolist():
+            left = target - powers[i] @ logs[sets[i]]
+            level = float((left * weight**2).sum() / (weight**2).sum())
+            if float(((left - level).abs() * weight).max()) > NEAR or abs(level) > HUGE:
+                continue
+            chosen = {
+                names[j]: p for j, p in zip(sets[i].tolist(), powers[i].tolist(), strict=True)
+            }
+            total = begun.times(sign * math.exp(level), chosen)
+            if all(abs(p) <= MOST for p in total.powers.values()):
+                yield total
+
+
+def checked(curve: Curve, atoms: Atoms, monomial: Monomial, unknowns: int) -> Fit | None:
+    """The product with the plainest constant with which it is the curve at every t."""
+    for constant in constants(monomial.constant):
+        plain = Monomial(constant, monomial.powers)
+        fit = verified(curve, atoms, plain, unknowns)
+        if fit is not None:
+            return fit
+    return None
+
+
+def constants(value: float) -> Iterator[float]:
+    """What a fitted constant may have been written as, the plainest first.
+
+    >>> list(constants(0.49999))[:2]
+    [0.5, 0.49999]
+    """
+    size, sign = abs(value), math.copysign(1.0, value)
+    tried: set[float] = set()
+    rounded = (float(f"{size:.{digits}g}") for digits in range(1, DIGITS + 1))
+    for plain in (*PLAIN, *rounded, size):
+        if abs(plain - size) <= 0.02 * size and plain not in tried:
+            tried.add(plain)
+            yield sign * plain
+
+
+def verified(curve: Curve, atoms: Atoms, formula: Expression, unknowns: int) -> Fit | None:
+    """The fit of a formula that is the curve at every step but the ends; None if it is not.
+
+    An index that lies outside the table has no value: such a step is an end too.
+    """
+    inner = ~atoms.end & formula.value(atoms).isfinite()
+    many = int(inner.sum())
+    if many < max(2, int((~atoms.end).sum()) - 2):
+        return None
+    worst = float(curve.off(formula, atoms)[inner].max())
+    if not worst <= 1:
+        return None
+    allowed = (formula.error(atoms) + curve.slack)[inner]
+    relative = float((allowed / curve.measured[inner].abs().clamp(min=1e-300)).median())
+    return Fit(formula, worst, relative > COARSE or many < 2 * unknowns)
+
+
+def best(fits: list[Fit], right: tuple[Expression, ...]) -> list[Fit]:
+    """The likeliest first: the shortest, then the nearest to the right formula.
+
+    What fits far worse than another is left out; where the allowance is coarse and three or more
+    fit, nothing is left.
+    """
+    if not fits:
+        return []
+    sharpest = min(fit.worst for fit in fits)
+    kept = [fit for fit in fits if fit.worst <= max(SHARP * sharpest, WELL)]
+    if len(kept) > 2 and any(fit.coarse for fit in kept):
+        return []
+    ordered = sorted(kept, key=lambda fit: (fit.formula.cost, _distance(fit.formula, right)))
+    return [fit for fit in ordered if fit.formula.cost <= ordered[0].formula.cost + 1]
+
+
+def _distance(formula: Expression, right: tuple[Expression, ...]) -> float:
+    """How much of the powers is another: 0 for the same, infinite for what is no product."""
+    if not isinstance(formula, Monomial):
+        return math.inf
+    return min(
+        (
+            sum(
+                abs(p)
+                for p in formula.times(1, {n: -p for n, p in r.powers.items()}).powers.values()
+            )
+            for r in right
+            if isinstance(r, Monomial)
+        ),
+        default=math.inf,
+    )

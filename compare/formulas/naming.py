@@ -1,0 +1,186 @@
+"""The words: what a program computes, and what it should, of every coefficient that is wrong."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from compare.candidate.load import Broken
+from compare.candidate.scheduler import Scheduler
+from compare.candidate.subject import Subject
+from compare.formulas import bases, curves
+from compare.formulas.accounts import Account, Told, accounts
+from compare.formulas.curves import Reading
+from compare.formulas.expressions import Expression
+from compare.formulas.fit import Curve
+from compare.measure.step import loud
+from compare.measure.values import apart_in_print
+from compare.oracle import Oracle
+from compare.oracle.samplers import BY_NAME
+
+KINDS = ("epsilon", "sample", "v_prediction")
+OTHERS = 2  # formulas that fit as well and are told beside
+
+
+@dataclass(frozen=True)
+class Named:
+    """What is wrong in letters.
+
+    Attributes:
+        words: what each wrong coefficient is and should be, with the numbers at three t.
+        fix: the formulas that should stand there.
+        in_letters: a wrong coefficient has a formula; else all are right but at t = 0.
+    """
+
+    words: str
+    fix: str
+    in_letters: bool
+
+    @property
+    def formula(self) -> str | None:
+        """The words, if there is a formula in them."""
+        return self.words if self.in_letters else None
+
+
+def name(subject: Subject, stage: str, oracle: Oracle) -> Named | None:
+    """The coefficients of a stage that are wrong, in letters; None where there are no words.
+
+    Args:
+        subject: the candidate.
+        stage: "forward", "prediction", "mean" or "variance".
+        oracle: the right one, with the mistakes that are already found.
+    """
+    if stage not in STAGES:
+        return None
+    for scheduler in _asked(subject, stage):
+        with suppress(Broken):
+            groups = STAGES[stage](scheduler, oracle)
+            for group in groups:
+                found = accounts(group)
+                if found:
+                    return _said(found)
+    return None
+
+
+def _asked(subject: Subject, stage: str) -> Iterator[Scheduler]:
+    """The base scheduler, then those with another prediction, or another size of the noise."""
+    base = subject.setting
+    wanted: dict[str, dict] = {"base": {}}
+    if stage == "variance":
+        wanted |= BY_NAME[base.sampler].sizes(base)
+    elif stage != "forward":
+        wanted |= {kind: {"prediction_type": kind} for kind in KINDS}
+    yield from subject.all_offered(wanted).values()
+    drawing = loud(subject)
+    if stage == "mean" and drawing is not None:
+        yield drawing
+
+
+def _of_forward(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
+    for reading in curves.forward(scheduler, oracle):
+        yield [reading]
+
+
+def _of_prediction(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
+    shown = list(bases.shown_x_0(scheduler, oracle))
+    yield from [shown] if shown else _of_mean(scheduler, oracle)
+
+
+def _of_mean(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
+    """With the shorter chains, and, if that has no words, of the full chain alone."""
+    for short in _lengths(scheduler):
+        found = list(bases.readings(scheduler, oracle, short))
+        for other in _other_kinds(scheduler):
+            more = bases.readings(other, oracle, short)
+            found += [replace(one, unlikely=one.unlikely + 1) for one in more]
+        yield found
+
+
+def _of_variance(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
+    for short in _lengths(scheduler):
+        yield list(curves.noise(scheduler, oracle, short))
+
+
+def _lengths(scheduler: Scheduler) -> tuple[bool, ...]:
+    """With short chains, which only those of the base setting are asked for, then without."""
+    return (True, False) if scheduler.setting == scheduler.subject.setting else (False,)
+
+
+def _other_kinds(scheduler: Scheduler) -> list[Scheduler]:
+    """The candidate read as predicting something else, where nobody says what it predicts."""
+    subject, own = scheduler.subject, scheduler.setting.prediction_type
+    if "prediction_type" in subject.named or subject.adapter is not None:
+        return []
+    others = (subject.reading(prediction_type=kind) for kind in KINDS if kind != own)
+    return [other.scheduler() for other in others]
+
+
+STAGES: dict[str, Callable[[Scheduler, Oracle], Iterator[list[Reading]]]] = {
+    "forward": _of_forward,
+    "prediction": _of_prediction,
+    "mean": _of_mean,
+    "variance": _of_variance,
+}
+
+
+def _said(found: list[Account]) -> Named:
+    account, *same = found
+    words = "; and ".join(_one(told, account.reading) for told in account.told)
+    for other in same[:1]:
+        pairs = [f"{t.curve.name} has {t.fits[0].formula}" for t in other.told if t.fits]
+        words += f"; the same, in other words: {' and '.join(pairs)}" if pairs else ""
+    rights = [f"{t.curve.name} {' or '.join(map(str, t.curve.right))}" for t in account.told]
+    fix = f"{', '.join(rights)}: {account.reading.whole}"
+    return Named(f"your {words}", fix, any(told.fits for told in account.told))
+
+
+def _one(told: Told, reading: Reading) -> str:
+    curve = told.curve
+    should = f"{' or '.join(map(str, curve.right))} ({curve.source})"
+    if not told.fits:
+        at_0 = _outside(curve, curve.right[0], reading)
+        return f"{curve.name} has {should}, as it should, but not everywhere{at_0}"
+    first, *more = told.fits
+    has = "is consistent with" if first.coarse else "has"
+    words = f"{curve.name} {has} {first.formula}, should have {should}"
+    others = [str(fit.formula) for fit in more[:OTHERS]]
+    if others:
+        words += f"; {' and '.join(others)} fit as well"
+    if not reading.strided and "ab_prev" in str(first.formula):
+        words += "; on a full chain ab_prev is ab[t - 1]"
+    return words + _numbers(curve, first.formula, reading)
+
+
+def _nearest(curve: Curve, reading: Reading) -> Expression:
+    """Of several right formulas the one that most of the curve is nearest to."""
+    gaps = {
+        i: float((curve.measured - right.value(reading.atoms)).abs().median())
+        for i, right in enumerate(curve.right)
+    }
+    return curve.right[min(gaps, key=lambda i: gaps[i])]
+
+
+def _numbers(curve: Curve, formula: Expression, reading: Reading) -> str:
+    """The numbers at three t, and those where the formula does not say them: at t = 0."""
+    atoms, right = reading.atoms, _nearest(curve, reading)
+    wanted, off = curve.expected(right, atoms), curve.off(right, atoms)
+    said = formula.value(atoms).isfinite() & ~atoms.end
+    wrong = (said & ~(off <= 1)).nonzero().flatten().tolist()
+    wrong.sort(key=lambda i: int(reading.t[i]))
+    chosen = dict.fromkeys((wrong[0], wrong[len(wrong) // 2], wrong[-1]))
+    pairs = [apart_in_print(float(curve.measured[i]), float(wanted[i])) for i in chosen]
+    ts = ", ".join(str(int(reading.t[i])) for i in chosen)
+    text = f": at t={ts} it is {', '.join(a for a, _ in pairs)}, should be "
+    return text + ", ".join(b for _, b in pairs) + _outside(curve, formula, reading)
+
+
+def _outside(curve: Curve, formula: Expression, reading: Reading) -> str:
+    """The numbers where a wrong coefficient is not what a formula says: at t = 0."""
+    atoms, right = reading.atoms, _nearest(curve, reading)
+    wanted, off = curve.expected(right, atoms), curve.off(right, atoms)
+    said = formula.value(atoms).isfinite() & ~atoms.end
+    apart = (~said & ~(off <= 1)).nonzero().flatten().tolist()
+    text = ""
+    for t, i in sorted({int(reading.t[i]): i for i in reversed(apart)}.items())[:OTHERS]:
+        is_, should = apart_in_print(float(curve.measured[i]), float(wanted[i]))
+        text += f"; at t={t} it is {is_}, should be {should}"
+    return text
