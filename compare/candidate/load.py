@@ -42,8 +42,11 @@ class Adapter:
         add_noise: (x_0, noise, t) -> x_t; images (b, c, h, w), t (b,) int64 from 0 to T-1.
         step: (model_output, t, x_t, generator) -> x_{t-1}; t an int from 0 to T-1, full chain.
         sample: (model, shape, generator) -> images of that shape: a whole loop from noise;
-            `model(x, t)` is an `nn.Module` that returns what `prediction_type` says.
-        loss: (model, x_0, generator) -> scalar: one training loss on images in [-1, 1].
+            `model(x, t)` is an `nn.Module` that returns what `prediction_type` says. It may be
+            called in any usual way (`compare.candidate.model.call`); a shape that is written in,
+            (b, c, h, w) or (b, d), is asked for.
+        loss: (model, x_0, generator) -> scalar with a gradient: one training loss on images in
+            [-1, 1], (b, c, h, w) or (b, d).
         prediction_type: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`.
         name: shown in the verdict.
 
@@ -76,6 +79,10 @@ ROLES = tuple(f.name for f in fields(Adapter) if f.name not in ("prediction_type
 WHOLE = tuple(role for role in ROLES if role not in ("alpha_bar", "add_noise", "step"))
 
 
+MODELS = {"model", "net", "network", "unet", "nn_model", "denoiser", "eps_model", "eps_theta"}
+COUNTS = {"n", "b", "num", "count", "batch_size", "n_sample", "n_samples", "num_samples"}
+
+
 def takes_generator(role: Callable[..., Any], place: int) -> bool:
     """True if a role has a parameter at the place of the generator.
 
@@ -91,13 +98,35 @@ def takes_generator(role: Callable[..., Any], place: int) -> bool:
 
 def ignoring_generator(role: Callable[..., Any] | None) -> Callable[..., Any] | None:
     """A role (model, what, generator) from one that may take no generator."""
-    if role is None or takes_generator(role, 2):
-        return role
+    if role is None:
+        return None
+    ordered = in_order(role)
+    if takes_generator(role, 2):
+        return ordered
 
     def called(model: Any, what: Any, generator: Any) -> Any:
         if isinstance(generator, list):
             raise TypeError("takes no generators")
-        return role(model, what)
+        return ordered(model, what)
+
+    return called
+
+
+def in_order(role: Callable[..., Any]) -> Callable[..., Any]:
+    """A role (model, what, ...) from one whose names say another order, or a number of pictures.
+
+    >>> in_order(lambda n, net: (n, net))("model", (32, 2, 8, 8))
+    (32, 'model')
+    """
+    first, second, *_ = [*inspect.signature(role).parameters, "", ""]
+    swapped = second in MODELS and first not in MODELS
+    counts = (first if swapped else second) in COUNTS
+    if not swapped and not counts:
+        return role
+
+    def called(model: Any, what: Any, *more: Any) -> Any:
+        what = what[0] if counts else what
+        return role(what, model, *more) if swapped else role(model, what, *more)
 
     return called
 

@@ -222,6 +222,8 @@ def _schedule(scheduler: Scheduler) -> Setting:
     base, own = scheduler.setting, scheduler.table()
     if own is None and scheduler.subject.has("step"):
         own = table_of_step(scheduler)
+    if own is None:
+        scheduler.subject.conventions["table"] = "none is shown: that of the betas below is assumed"
     if own is None or len(own) != base.num_train_timesteps or not bool(own.isfinite().all()):
         return base
     fitting = _families(own, base) or _mistaken(own, base)

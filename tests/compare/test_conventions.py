@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from compare import Adapter
 from compare.candidate.from_oracle import scheduler
 from compare.candidate.subject import Subject
 from compare.mistakes import BY_ID
@@ -210,3 +211,12 @@ def test_a_variance_is_read_only_where_it_fits(large, kind):
     between = of(0.4 + 0.2 * large)
     assert between.conventions["variance"] == "fixed_small (read off)"
     assert {d.stage for d in between.diagnoses} == {"variance"}, str(between)
+
+
+def test_a_table_that_is_assumed_is_said_to_be():
+    assumed = Subject(Adapter(loss=lambda model, x_0: x_0.sum()), "loss")
+    conventions.read(assumed)
+    assert assumed.conventions["table"].startswith("none is shown")
+    shown = Subject(Adapter(alpha_bar=lambda: (1 - BETAS).cumprod(0)), "table")
+    conventions.read(shown)
+    assert "table" not in shown.conventions

@@ -343,6 +343,21 @@ def test_what_a_loop_raises_leaves_the_loss_judged() -> None:
     assert "sampling/loop/steps" in {c.id for c in report.checks}
 
 
+def test_names_say_the_order_of_the_model_and_the_number_of_pictures() -> None:
+    inside, trained = loop().sample, loss_of(Oracle(), SHORT)
+    assert inside is not None
+
+    def draw(n: int, net: Any) -> Tensor:
+        return inside(net, (n, 3, 8, 8))
+
+    def loss(x_0: Tensor, model: Any, generator: Any) -> Tensor:
+        return trained(model, x_0, generator)
+
+    report = judged(Adapter(alpha_bar=lambda: ALPHA_BAR, sample=draw, loss=loss))
+    assert report.passed, str(report)
+    assert {"sampling/loop/steps", "loss/zero"} <= {check.id for check in report.checks}
+
+
 # --- who owns the model ---
 
 

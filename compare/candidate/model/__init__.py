@@ -5,4 +5,5 @@ told      by which number it is told the time
 output    an answer that may be read as a tensor, as `.sample`, as `["sample"]` or as `[0]`
 guidance  two answers at one (x_t, t): the two numbers with which a loop mixes them
 owner     whether a program keeps the model, or is handed it
+cost      how a loss counts errors, and times which number
 """
