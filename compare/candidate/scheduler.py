@@ -173,7 +173,7 @@ class Scheduler:
         self.subject.returned[method] = handing.kind_of(result)
         noised, drawn = handing.noised_of(result, given.get("the noise"))
         noised = self._like(method, noised, x_0, "images")
-        return noised, drawn.reshape(x_0.shape) if _fits(drawn, x_0) else None
+        return noised, handing.back(self.door, drawn, x_0)
 
     def _one_by_one(
         self, method: str, x_0: Tensor, noise: Tensor | None, t: Tensor
@@ -191,18 +191,19 @@ class Scheduler:
         """A result of the shape that was given, as images, or `Broken`."""
         if not isinstance(result, Tensor):
             raise Broken(f"{method} returned {type(result).__name__}, not a tensor", raised=False)
-        given = handing.shaped(self.door, wanted).shape
-        if result.shape != given:
-            shapes = f"{tuple(result.shape)} for {what} of shape {tuple(given)}"
+        images = handing.back(self.door, result, wanted)
+        if images is None:
+            given = tuple(handing.shaped(self.door, wanted).shape)
+            shapes = f"{tuple(result.shape)} for {what} of shape {given}"
             raise Broken(f"{method} returned shape {shapes}", raised=False)
-        return result.detach().reshape(wanted.shape)
+        return images
 
     def timesteps(self, n: int) -> Tensor:
         """The list that `set_timesteps(n)` leaves, counted from 0, float64."""
 
         def ask() -> Tensor:
             self.chain.n = None  # step() must set its own chain again
-            return self._floats(self._listed(n))
+            return self._floats(self.listed(n))
 
         return self.subject.remember((self.key, "timesteps", n), ask)
 
@@ -224,7 +225,7 @@ class Scheduler:
         T, base, chain = self.setting.num_train_timesteps, self.subject.t_base, self.chain
         n = n or T
         if n != chain.n:
-            inside = [e for e in list(self._listed(n)) if 0 <= float(e) - base < T]
+            inside = [e for e in list(self.listed(n)) if 0 <= float(e) - base < T]
             chain.n = n
             chain.visited = [int(e) - base for e in inside]
             chain.by_t = dict(zip(chain.visited, inside, strict=True))
@@ -235,7 +236,8 @@ class Scheduler:
         """n of the chain that is set."""
         return self.chain.n or self.setting.num_train_timesteps
 
-    def _listed(self, n: int) -> Any:
+    def listed(self, n: int) -> Any:
+        """The elements of its own list of n steps, as they are; else those of all T."""
         if self.subject.has("set_timesteps"):
             self._call("set_timesteps", self.thing.set_timesteps, n)
             listed = getattr(self.thing, "timesteps", None)
@@ -282,7 +284,8 @@ class Scheduler:
         self.subject.returned["step"] = handing.kind_of(result)
         prev, x_0 = handing.step_of(result)
         prev = self._like("step", prev, x_t, "a sample").to(F64)
-        return Answer(prev, x_0.detach().reshape(x_t.shape).to(F64) if _fits(x_0, x_t) else None)
+        x_0 = handing.back(self.door, x_0, x_t)
+        return Answer(prev, None if x_0 is None else x_0.to(F64))
 
     def _keywords(self, generator: Any) -> dict[str, Any]:
         """What `step` is told by name, as far as it names it."""
@@ -301,8 +304,3 @@ def seed_everything(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (a candidate may draw from it)
     random.seed(seed)
-
-
-def _fits(values: Any, images: Tensor) -> bool:
-    """True for a tensor of as many numbers an image, an image a row."""
-    return isinstance(values, Tensor) and values.dim() > 1 and values.numel() == images.numel()

@@ -1,6 +1,8 @@
 """How many steps there are, and whether t counts from 0 or from 1: by tables, lists and calls."""
 
 import copy
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from compare.candidate.scheduler import Scheduler
     from compare.candidate.subject import Subject
 
-SHAPE = (2, 3, 4, 5)  # no two axes are alike: what is broadcast by accident does not fit
+SHAPE = (2, 1, 4, 5)  # no two axes are alike: what is broadcast by accident does not fit
 
 
 def behind_one(subject: "Subject", T: int) -> Fact:
@@ -25,11 +27,14 @@ def behind_one(subject: "Subject", T: int) -> Fact:
 
 
 def _listed(subject: "Subject", T: int) -> list[float]:
-    """The list that a candidate has of itself, if it is one of T steps; else none."""
+    """The list of T steps that a candidate has of itself, or sets; none if there is no such."""
     listed = getattr(subject.first, "timesteps", None)
-    if isinstance(listed, Tensor | list | tuple | range) and len(listed) == T:
-        return [float(t) for t in listed]
-    return []
+    sized = isinstance(listed, Tensor | list | tuple | range) and len(listed) == T
+    if not sized and subject.has("set_timesteps"):
+        with suppress(Broken, *REFUSALS):
+            listed = subject.fresh(replace(subject.setting, num_train_timesteps=T)).listed(T)
+            sized = len(listed) == T
+    return [float(t) for t in listed] if sized and listed is not None else []
 
 
 def by_list(subject: "Subject", T: int) -> Fact | None:

@@ -25,13 +25,14 @@ from compare.candidate.door.reading import (
     NOT_LAST,
     NUMBER,
     POINTS,
+    RGB,
     SAME,
     Fact,
     Order,
     Reading,
     Told,
 )
-from compare.candidate.load import REFUSALS, Broken
+from compare.candidate.load import REFUSALS, Broken, named_keywords
 
 if TYPE_CHECKING:
     from compare.candidate.subject import Subject
@@ -61,7 +62,7 @@ def read(subject: "Subject", told: Told, length: Length) -> tuple[int, Reading]:
     subject.setting = replace(subject.setting, num_train_timesteps=T)
     for method in ("add_noise", "step", "get_velocity"):
         if method in methods:
-            found |= _structure(subject, method, found, told)
+            found |= _structure(subject, method, found)
     subject.door = CANONICAL.told(found)
     if "t_base" not in found:
         by_end = count.by_end(subject, T)
@@ -139,6 +140,8 @@ def _completed(
     known = _without_optional_z(parameters, known)
     missing = [what for what in CONTRACT[method] if what not in known]
     open_ = _open(parameters, known)
+    if missing == ["x"] and "z" in known and not open_:  # latents are called so
+        return ["x" if what == "z" else what for what in known]
     if not missing and not open_:
         return known
     if len(missing) == len(open_) == 1:
@@ -180,11 +183,7 @@ def _possible(
 def _by_calls(subject: "Subject", method: str, parameters: Parameters) -> list[str | None] | None:
     """The order in which all calls in the candidate's own code that say it agree."""
     found = []
-    for call in source.own_calls(method, subject.first):
-        by_name = {k.arg: k.value for k in call.call.keywords if k.arg in parameters.names}
-        call.call.args += [
-            by_name[n] for n in parameters.names[len(call.call.args) :] if n in by_name
-        ]
+    for call in source.own_calls(method, subject.first, parameters.names):
         said = call.roles[: len(parameters.all)]
         known = _completed(method, parameters, said + [None] * (len(parameters.all) - len(said)))
         if known is not None:
@@ -211,14 +210,13 @@ def _declared(subject: "Subject", found: dict[str, Fact]) -> dict[str, Fact]:
 def _handed(subject: "Subject", method: str, found: dict[str, Fact]) -> Iterator[tuple]:
     """(role, its expressions) of what the candidate's own calls of a method hand over."""
     if method in found:
-        for call in source.own_calls(method, subject.first):
-            for place, what in enumerate(found[method].value.takes[: len(call.call.args)]):
+        names = [*named_keywords(subject.function(method))]
+        for call in source.own_calls(method, subject.first, names):
+            for place, what in enumerate(found[method].value.takes[: len(call.given)]):
                 yield what, call.argument(place)
 
 
-def _structure(
-    subject: "Subject", method: str, found: dict[str, Fact], told: Told
-) -> dict[str, Fact]:
+def _structure(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[str, Fact]:
     """The first way in which a method can be called and gives x_{t-1} or x_t: the contract's first.
 
     Of the orders that are open, those that cannot be called fall away.
@@ -227,13 +225,10 @@ def _structure(
     best: dict[str, Fact] = {}
     fitting = []
     for candidate in (order.value, *order.others):
-        for ways in _ways(method, found, told):
-            tried = CANONICAL.told(found | ways | {method: Fact(candidate)})
-            returns = _taken(subject, method, tried, must_fit=bool(ways))
-            if returns is not None:
-                fitting.append(candidate)
-                best = best or ways | _returned(method, returns)
-                break
+        way = _first_way(subject, method, found | {method: Fact(candidate)})
+        if way is not None:
+            fitting.append(candidate)
+            best = best or way
     if not fitting:
         return {}
     kept = Fact(fitting[0], order.rank, order.evidence, tuple(fitting[1:]))
@@ -242,21 +237,36 @@ def _structure(
     return best | {method: kept}
 
 
-def _ways(method: str, found: dict[str, Fact], told: Told) -> Iterator[dict[str, Fact]]:
+def _first_way(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[str, Fact] | None:
+    """The first way that gives what was asked for, else the contract's if that answers at all.
+
+    An answer of another shape is for the stages to blame, unless it is one of three channels.
+    """
+    answers: dict[str, Fact] | None = None
+    for ways in _ways(method, found):
+        taken = _taken(subject, method, CANONICAL.told(found | ways))
+        rgb = "data" in ways and ways["data"].value == RGB
+        if taken is not None and taken[1] and (answers is None or rgb):
+            return ways | _returned(method, taken[0])
+        if taken is not None and not ways:
+            answers = _returned(method, taken[0])
+    return answers
+
+
+def _ways(method: str, found: dict[str, Fact]) -> Iterator[dict[str, Fact]]:
     """What may differ from the contract, the contract's way first."""
     t_name = "t_of_step" if method == "step" else "t_of_add_noise"
     kinds = (NUMBER, BATCH) if method == "step" else (BATCH,)
     options = {
         t_name: [found[t_name].value] if t_name in found else kinds,
-        "data": [found["data"].value] if "data" in found else [IMAGES, POINTS],
+        "data": [found["data"].value] if "data" in found else [IMAGES, RGB, POINTS],
         "output": [SAME, DOUBLED] if method == "step" else [SAME],
     }
     for output, data, kind in product(options["output"], options["data"], options[t_name]):
         chosen = {t_name: kind, "data": data, "output": output}
+        why = f"{method} can be called so, and not as in the contract"
         yield {
-            name: Fact(
-                value, "structural", f"{method} can be called so, and not as in the contract"
-            )
+            name: Fact(value, "structural", why)
             for name, value in chosen.items()
             if value != getattr(CANONICAL, name).value and name not in found
         }
@@ -269,14 +279,12 @@ def _returned(method: str, returns: str) -> dict[str, Fact]:
     return {known[method]: Fact(returns, "structural", "seen when it was called")}
 
 
-def _taken(subject: "Subject", method: str, reading: Reading, must_fit: bool) -> str | None:
-    """What a method returns if it can be called so in mid-chain, and None if it raises.
-
-    Called by the contract it may return what does not fit: that is for the stages to say.
-    """
+def _taken(subject: "Subject", method: str, reading: Reading) -> tuple[str, bool] | None:
+    """What a method returns in mid-chain, and whether it fits; None if it raises."""
     other = copy.copy(subject)
     other.door = reading
     t = max(subject.setting.num_train_timesteps // 2, 1)
+    answers: tuple[str, bool] | None = None
     for shape in (count.SHAPE, (2, 1, 8, 8)):
         images = torch.linspace(-1, 1, torch.Size(shape).numel()).reshape(shape)
         try:
@@ -286,10 +294,10 @@ def _taken(subject: "Subject", method: str, reading: Reading, must_fit: bool) ->
                 scheduler.step(-images, t, images, 0)
             else:
                 scheduler.add_noise(images, -images, torch.full((2,), t), method)
+            return subject.returned[method], True
         except Broken as broken:
-            if broken.raised or must_fit:
-                continue
+            if not broken.raised:
+                answers = subject.returned.get(method, "a tensor"), False
         except REFUSALS:
             continue
-        return subject.returned[method]
-    return None
+    return answers

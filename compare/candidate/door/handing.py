@@ -10,7 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compare.candidate.door.reading import BATCH, DOUBLED, FOUR_AXES, NUMBER, POINTS, Order, Reading
+from compare.candidate.door.reading import (
+    BATCH,
+    DOUBLED,
+    FOUR_AXES,
+    NUMBER,
+    POINTS,
+    RGB,
+    Order,
+    Reading,
+)
 
 PREV = ("prev_sample", "x_prev", "sample", "prev", "x", "x_t")  # names of what is wanted
 X_0 = ("pred_original_sample", "pred_xstart", "pred_x0", "x_0", "x0")
@@ -26,7 +35,22 @@ def call(function: Callable[..., Any], order: Order, given: dict[str, Any], **mo
 
 def shaped(reading: Reading, images: Tensor) -> Tensor:
     """Images (b, c, h, w) as the candidate takes them; a copy."""
-    return (images.flatten(1) if reading.data.value == POINTS else images).clone()
+    if reading.data.value == POINTS:
+        images = images.flatten(1)
+    elif reading.data.value == RGB and images.shape[1] % 3:
+        missing = torch.zeros_like(images[:, :1]).expand(-1, -images.shape[1] % 3, -1, -1)
+        images = torch.cat([images, missing], dim=1)
+    if reading.data.value == RGB:  # further channels stand below the first three
+        images = images.reshape(len(images), 3, -1, images.shape[3])
+    return images.clone()
+
+
+def back(reading: Reading, values: Any, images: Tensor) -> Tensor | None:
+    """What came back, as images of this shape; None if it is no tensor of what was handed over."""
+    if not isinstance(values, Tensor) or values.shape != shaped(reading, images).shape:
+        return None
+    channels = values.detach().reshape(len(images), -1, *images.shape[2:])
+    return channels[:, : images.shape[1]]
 
 
 def whole_output(reading: Reading, out: Tensor, x_t: Tensor) -> Tensor:

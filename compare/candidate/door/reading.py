@@ -21,7 +21,7 @@ CONTRACT = {
 LONG = {"out": "model_output", "x": "x_t"}  # the words of the contract
 NUMBER, BATCH, FOUR_AXES = "an int", "a tensor (b,)", "a tensor (b, 1, 1, 1)"
 SHAPES_OF_T = {"int": NUMBER, "(b,)": BATCH, "(b,1,1,1)": FOUR_AXES}
-IMAGES, POINTS = "images (b, c, h, w)", "points (b, d)"
+IMAGES, RGB, POINTS = "images (b, c, h, w)", "images (b, 3, h, w)", "points (b, d)"
 SAME, DOUBLED = "as many channels as x_t", "twice the channels, the second half for the variance"
 ALWAYS, NOT_LAST = "z at every step", "z but for the last step, where it is 0"
 FIRST_LIKE_X = "a tensor"
@@ -81,7 +81,7 @@ class Reading:
         t_of_step: `NUMBER` (or an element of the candidate's own list), `BATCH` or `FOUR_AXES`.
         t_of_add_noise: `BATCH`, `NUMBER` (image by image) or `FOUR_AXES`.
         t_base: 0 or 1: what t counts from.
-        data: `IMAGES` or `POINTS`.
+        data: `IMAGES`, `RGB` or `POINTS`.
         output: channels of the model's output: `SAME` or `DOUBLED`.
         z: `ALWAYS` or `NOT_LAST`: when a step that takes its noise is given some.
         returns: {method: `FIRST_LIKE_X`, `"a pair"`, `"a dict"` or a class's name}.

@@ -19,12 +19,18 @@ class Call:
     Args:
         method: its name.
         call: the call.
+        names: of the method's parameters, by which keywords find their places.
         inside: the function in which it stands.
         target: the name that its result is given, if it has one.
     """
 
-    def __init__(self, method: str, call: ast.Call, inside: ast.AST, target: str | None):
+    def __init__(
+        self, method: str, call: ast.Call, names: list[str], inside: ast.AST, target: str | None
+    ):
         self.method, self.call, self.target = method, call, target
+        by_name = {keyword.arg: keyword.value for keyword in call.keywords}
+        left = names[len(call.args) :]
+        self.given = [*call.args, *(by_name[name] for name in left if name in by_name)]
         self.values: dict[str, list[ast.expr]] = {}
         self.loops: set[str] = set()
         for node in ast.walk(inside):
@@ -36,12 +42,12 @@ class Call:
 
     @property
     def roles(self) -> list[str | None]:
-        """What each positional argument stands for."""
-        return roles(self.method, [self._name(argument) for argument in self.call.args])
+        """What each argument stands for, in the order of the parameters."""
+        return roles(self.method, [self._name(argument) for argument in self.given])
 
     def argument(self, place: int) -> list[ast.expr]:
         """The expressions of an argument: its own, and those of the variable that it names."""
-        own = self.call.args[place]
+        own = self.given[place]
         more = self.values.get(own.id, []) if isinstance(own, ast.Name) else []
         return [own, *more]
 
@@ -86,16 +92,17 @@ def _tail(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def own_calls(method: str, thing: Any) -> list[Call]:
+def own_calls(method: str, thing: Any, names: list[str]) -> list[Call]:
     """The calls of a method in its own class, else those in its file, if it is the only such class.
 
     Args:
         method: `"step"` etc.
         thing: a scheduler that was built.
+        names: of the method's parameters.
     """
     for class_ in type(thing).__mro__[:-1]:
         tree = _tree(class_)
-        found = [] if tree is None else [c for c in _calls(method, tree) if _on_self(c.call)]
+        found = [] if tree is None else [c for c in _calls(method, tree, names) if _on_self(c.call)]
         if found:
             return found
     tree = _tree(inspect.getmodule(type(thing)))
@@ -103,7 +110,8 @@ def own_calls(method: str, thing: Any) -> list[Call]:
         return []
     classes = [n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)]
     mine = [n for n in classes if any(_tail_of(f) == method for f in n.body)]
-    return [c for c in _calls(method, tree) if not _on_self(c.call)] if len(mine) == 1 else []
+    found = [c for c in _calls(method, tree, names) if not _on_self(c.call)]
+    return found if len(mine) == 1 else []
 
 
 def _tail_of(node: ast.AST) -> str:
@@ -122,7 +130,7 @@ def _tree(owner: Any) -> ast.AST | None:
         return None
 
 
-def _calls(method: str, tree: ast.AST) -> Iterator[Call]:
+def _calls(method: str, tree: ast.AST, names: list[str]) -> Iterator[Call]:
     functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
     for function in functions:
         targets = {
@@ -137,7 +145,7 @@ def _calls(method: str, tree: ast.AST) -> Iterator[Call]:
                 and node.func.attr == method
                 and len(node.args) + len(node.keywords) >= 2
             ):
-                yield Call(method, node, function, targets.get(id(node)) or None)
+                yield Call(method, node, names, function, targets.get(id(node)) or None)
 
 
 def has_four_axes(expressions: list[ast.expr]) -> bool:
