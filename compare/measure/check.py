@@ -37,9 +37,7 @@ class Check:
     bug: str = ""
     right: str = field(default="", compare=False)
     whole: Callable[[], "Check"] | None = field(default=None, repr=False, compare=False)
-    compared: Callable[[], tuple[Any, Any, Any]] | None = field(
-        default=None, repr=False, compare=False
-    )
+    compared: Callable[[], tuple[Any, ...]] | None = field(default=None, repr=False, compare=False)
 
     @property
     def passed(self) -> bool:

@@ -24,11 +24,13 @@ def values(
     pure: Expected | None = None,
     where: Place | None = None,
     tolerance: str = "coefficient",
+    inputs: int = 1,
     **more: Any,
 ) -> Check:
     """`measured` against `expected`, and, if the report asks, against `pure`, the oracle's chain.
 
     What holds given the candidate's earlier stages but not against the pure oracle `follows`.
+    The rows of several `inputs` to the same steps follow each other.
     """
     more.setdefault("reason", f"{TOLERANCES[tolerance].bound}: {TOLERANCES[tolerance].reason}")
     right, allowed = expected()
@@ -43,7 +45,7 @@ def values(
     if status == "differs":
         elsewhere = where is not None and where(worst) != where(first)
         message = f"{what} {say(first)}" + (f"; furthest off, it {say(worst)}" * elsewhere)
-    more["compared"] = lambda: (measured, right, allowed)
+    more["compared"] = lambda: _by_step(inputs, measured, right, allowed)
     check = found(id, status, message, measured=got, allowed=may, **more)
     if pure is None or status == "differs":
         return check
@@ -96,10 +98,11 @@ def deviation(
 def explains(trial: Check, failing: Check) -> bool:
     """True if a check that holds with a mistake explains why it fails with the right formula.
 
-    It does where the mistake has something to say: in every row (a t, a picture, a call of a loop)
-    that is wrong, what it allows there is at most half of what is between its prediction and the
-    right one. Where it allows more, as a mistake that amplifies rounding may, what is measured
-    must be as near to its prediction as the right formula would ask.
+    It does where the mistake has something to say. At an element it has if what it allows is at
+    most half of what is between its prediction and the right one; or, as a mistake that amplifies
+    rounding may allow more, if what is measured is as near to its prediction as the right formula
+    would ask. It must have at half or more of what is wrong in every row: a t, a picture, a call
+    of a loop. (Where two large terms cancel, a mistake says nothing of their sum.)
 
     Args:
         trial: the check with the mistake, which holds.
@@ -119,13 +122,17 @@ def explains(trial: Check, failing: Check) -> bool:
     if measured.shape != again.shape:
         return True  # of another chain: no element has its like
     wrong = _gap(measured, right) > _bound(allowed)
+    sharp = 2 * _bound(wide) <= _gap(predicted, right)
+    near = _gap(again, predicted) <= _bound(allowed)
+    silent = wrong & ~(sharp | near)
+    unsaid, off = (each.reshape(len(wrong), -1).sum(dim=1) for each in (silent, wrong))
+    return bool((2 * unsaid <= off).all())
 
-    def of_row(values: Tensor) -> Tensor:
-        return values.expand_as(wrong).masked_fill(~wrong, 0.0).reshape(len(wrong), -1).sum(dim=1)
 
-    says_something = 2 * of_row(_bound(wide)) <= of_row(_gap(predicted, right))
-    beyond = (_gap(again, predicted) - _bound(allowed)).clamp(min=0)
-    return bool((says_something | (of_row(beyond) == 0)).all())
+def _by_step(inputs: int, *rows: Tensor) -> tuple[Tensor, ...]:
+    """(inputs * steps, ...) -> (steps, inputs, ...), each of what broadcasts to one shape."""
+    every = torch.broadcast_tensors(*rows)
+    return tuple(v.unflatten(0, (inputs, -1)).transpose(0, 1) for v in every)
 
 
 def _gap(a: Tensor, b: Tensor) -> Tensor:

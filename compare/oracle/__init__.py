@@ -107,8 +107,8 @@ class Oracle:
     def stepping(self) -> "Oracle":
         """The same for whoever looks at steps alone: oracles that are equal there become equal."""
         right = Oracle()
-        tables = ("betas", "table", "before", "timesteps", "refuses_past_end")
-        outside = (*tables, "add_noise", "velocity", "loop", "loss")
+        schedule = ("betas", "table", "before", "timesteps", "refuses_past_end")
+        outside = (*schedule, "add_noise", "velocity", "loop", "loss")
         return replace(self, **{name: getattr(right, name) for name in outside})
 
     def sampler(self, setting: Setting) -> Sampler:

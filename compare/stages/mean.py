@@ -94,6 +94,7 @@ def _linear(
         judged,
         pure,
         where=lambda at: f"{where(at)}, for {'x_t' if at[0] < k else 'the model output'} alone",
+        inputs=2,
         input=f"{len(rows.t)} steps of a chain of {rows.n}, prediction {setting.prediction_type}",
     )
 

@@ -127,6 +127,7 @@ def _unlimited(id: str, scheduler: Scheduler, oracle: Oracle, steps: Steps) -> I
         expected(scheduler.alpha_bars(oracle)),
         expected(oracle.alpha_bar(setting)),
         where=where_t(rows),
+        inputs=2,
         input=f"prediction_type={id.partition('/')[2]!r}; x alone, then the model output alone",
     )
 
