@@ -132,8 +132,11 @@ def test_the_oracle_stands_apart_from_both_backends() -> None:
 
 # Modules that are tested where their users are.
 TESTED_WITH = {
+    "accounts": "naming",
     "algorithms": "loss",
+    "atoms": "naming",
     "average": "training",
+    "bases": "naming",
     "blocks": "network",
     "call": "handed_over",
     "chain_end": "sampling",
@@ -146,6 +149,8 @@ TESTED_WITH = {
     "ddim": "oracle",
     "entry": "mistakes",
     "find": "doors",
+    "expressions": "naming",
+    "fit": "naming",
     "ddpm": "oracle",
     "draw": "variance",
     "from_oracle": "kill_table",
@@ -172,6 +177,7 @@ TESTED_WITH = {
     "stage": "stages",
     "step": "mean",
     "step_conventions": "conventions",
+    "sums": "naming",
     "trained": "training",
     "training_alone": "training",
     "surroundings": "shared_state",

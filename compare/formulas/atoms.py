@@ -14,6 +14,7 @@ OF_STEP = ("beta_t", "ab_t", "ab_prev", "1 - ab_t", "1 - ab_prev")
 OF_TABLE = ("beta_t", "alpha_t", "ab_t", "1 - ab_t")  # where no step comes before
 # (numerator, denominator): how their ratio is called
 RATIOS = {
+    ("ab_t", "alpha_t"): "ab[t - 1]",
     ("ab_t", "ab_prev"): "alpha_t",
     ("ab_t", "ab[t - 1]"): "alphas[t]",
     ("ab[t - 1]", "ab[t - 2]"): "alphas[t - 1]",

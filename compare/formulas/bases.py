@@ -185,27 +185,39 @@ def shown_x_0(scheduler: Scheduler, oracle: Oracle) -> Iterator[Reading]:
     """What x_t and the model's output weigh in the x0-hat that a candidate shows."""
     seen = measured(scheduler, oracle, False)
     if seen is not None and seen.shown:
-        yield _of_x_0(seen, seen.x_0)
+        yield from _of_x_0(seen, seen.x_0)
 
 
-def _of_x_0(seen: Measured, pair: Pair) -> Reading:
+def _of_x_0(seen: Measured, pair: Pair) -> Iterator[Reading]:
+    """x0-hat = a x_t + b out, or, as it is written for eps, a (x_t - b eps)."""
     of_x, of_out = X_0[seen.kind]
     source = V if seen.kind == "v_prediction" else EQ_15
     whole = {
         "epsilon": "x0-hat = (x_t - sqrt(1 - ab_t) * eps) / sqrt(ab_t)",
         "sample": "x0-hat = the model output",
         "v_prediction": "x0-hat = sqrt(ab_t) * x_t - sqrt(1 - ab_t) * v",
-    }
-    return Reading(
-        whole[seen.kind],
-        (
-            Curve("x_t in x0-hat", pair.x, pair.x_error, (of_x,), source),
-            Curve("model output in x0-hat", pair.out, pair.out_error, (of_out,), source),
-        ),
-        seen.atoms,
-        seen.t,
-        seen.strided,
-        0.0 if seen.shown else INDIRECT,
+    }[seen.kind]
+    far = 0.0 if seen.shown else INDIRECT
+    curves = (
+        Curve("x_t in x0-hat", pair.x, pair.x_error, (of_x,), source),
+        Curve("model output in x0-hat", pair.out, pair.out_error, (of_out,), source),
+    )
+    yield Reading(whole, curves, seen.atoms, seen.t, seen.strided, far)
+    if seen.kind == "epsilon":
+        names = ("bracket (x_t - b * eps) in x0-hat", "model output in the bracket of x0-hat")
+        curves = _taken_out(pair, names, (of_x, NOISE), source)
+        yield Reading(whole, curves, seen.atoms, seen.t, seen.strided, far + BRACKET)
+
+
+def _taken_out(
+    pair: Pair, names: tuple[str, str], right: tuple[Expression, Expression], source: str
+) -> tuple[Curve, Curve]:
+    """The coefficients of a (x_t - b eps)."""
+    inside = -pair.out / pair.x
+    error = (pair.out_error + inside.abs() * pair.x_error) / pair.x.abs()
+    return (
+        Curve(names[0], pair.x, pair.x_error, (right[0],), source),
+        Curve(names[1], inside, error, (right[1],), source),
     )
 
 
@@ -216,7 +228,9 @@ def _of_ddpm(seen: Measured) -> Iterator[Reading]:
     yield _mean(seen)
     if not seen.shown and seen.kind != "sample":
         w_0, w_t = _weight(OF_X_0, seen), _weight(OF_X_T, seen)
-        yield _of_x_0(seen, _inside(seen.step, w_0, Pair(w_t[0], 0 * w_t[0], w_t[1], 0 * w_t[1])))
+        yield from _of_x_0(
+            seen, _inside(seen.step, w_0, Pair(w_t[0], 0 * w_t[0], w_t[1], 0 * w_t[1]))
+        )
 
 
 def _step(seen: Measured) -> Reading:
@@ -232,14 +246,8 @@ def _step(seen: Measured) -> Reading:
 
 def _bracket(seen: Measured) -> Reading:
     """x_prev = a (x_t - b eps)."""
-    step = seen.step
-    size = step.x.abs().clamp(min=1e-300)
-    inside = -step.out / step.x
-    error = (step.out_error + inside.abs() * step.x_error) / size
-    curves = (
-        Curve("bracket (x_t - b * eps)", step.x, step.x_error, (INVERSE,), EQ_11),
-        Curve("model output in the bracket", inside, error, (INSIDE,), EQ_11),
-    )
+    names = ("bracket (x_t - b * eps)", "model output in the bracket")
+    curves = _taken_out(seen.step, names, (INVERSE, INSIDE), EQ_11)
     whole = f"x_prev = (x_t - {INSIDE} * eps) / sqrt(alpha_t) + sigma_t * z"
     return Reading(whole, curves, seen.atoms, seen.t, seen.strided, BRACKET)
 
@@ -266,7 +274,7 @@ def _of_ddim(seen: Measured) -> Iterator[Reading]:
     yield Reading(whole, curves, seen.atoms, seen.t, seen.strided)
     along, signal = _weight(seen.direction, seen), _weight(SIGNAL_PREV, seen)
     if not seen.shown and seen.kind != "sample":
-        yield _of_x_0(seen, _inside(seen.step, signal, _scaled(seen.eps, along)))
+        yield from _of_x_0(seen, _inside(seen.step, signal, _scaled(seen.eps, along)))
     if seen.kind != "epsilon":
         yield _of_eps(seen, _inside(seen.step, along, _scaled(seen.x_0, signal)))
 

@@ -132,8 +132,8 @@ class Sum:
             sign = "-" if term.constant < 0 else "+"
             positive = Monomial(abs(term.constant), term.powers)
             said = str(positive)
-            alone = positive.constant == 1 and len(merged(term.powers)) == 1
-            text += f" {sign} ({said})" if alone and said.startswith("1 - ") else f" {sign} {said}"
+            taken_off = sign == "-" and said.startswith("1 - ")
+            text += f" {sign} ({said})" if taken_off else f" {sign} {said}"
         text = f"sqrt({text})" if self.root else text
         return text if self.sign > 0 else f"-{text}" if self.root else f"-({text})"
 

@@ -111,7 +111,10 @@ def moved_products(curve: Curve, atoms: Atoms) -> list[Fit]:
     """The products that fit with some atoms at another index."""
     found: list[Fit] = []
     for place in MOVES:
-        starts = [*_starts(curve), *(_moved(start, MOVES[place]) for start in _starts(curve))]
+        moves = MOVES[place]
+        if "ab_prev" not in curve.names:
+            moves = {**moves, "ab_t": f"ab[{place}]"}
+        starts = [*_starts(curve), *(_moved(start, moves) for start in _starts(curve))]
         names = atoms.varied([*curve.names, *_names_at(place)])
         found += _fitted(curve, atoms, starts, names, 3)
     return found

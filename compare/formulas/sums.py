@@ -106,8 +106,13 @@ def _settled(curve: Curve, atoms: Atoms, formula: Sum) -> Fit | None:
         if not (is_plain(a) or is_plain(b)):
             continue
         terms = (Monomial(a, one.powers), Monomial(b, other.powers))
-        ordered = terms if a > 0 or b < 0 else terms[::-1]  # what is taken off comes second
-        fit = verified(curve, atoms, Sum(ordered, formula.root, formula.sign), 4)
+        ordered = sorted(terms, key=_place)
+        fit = verified(curve, atoms, Sum(tuple(ordered), formula.root, formula.sign), 4)
         if fit is not None:
             return fit
     return None
+
+
+def _place(term: Monomial) -> tuple[bool, bool]:
+    """1 - something is written first, and what is taken off last."""
+    return term.constant < 0, not str(term).startswith("1 - ")

@@ -1,0 +1,232 @@
+"""A wrong coefficient of a program is told in letters, and never one that is not computed."""
+
+import pytest
+import torch
+
+from compare.candidate.subject import Subject
+from compare.formulas.naming import Named, name
+from compare.oracle import Oracle
+from compare.verdict import conventions
+from tests.compare.written import computed, program, stated
+
+STAGE_OF = {"noise": "forward", "signal": "forward", "sigma": "variance"}
+STAGES = ("forward", "prediction", "mean", "variance")
+F32, F64 = torch.float32, torch.float64
+
+
+def named(candidate, *stages: str) -> list[Named]:
+    """What is told of each stage of a program, without what is told twice."""
+    subject = Subject(candidate, "written")
+    conventions.read(subject)
+    found = [name(subject, stage, Oracle()) for stage in stages or STAGES]
+    return list(dict.fromkeys(one for one in found if one is not None))
+
+
+def told(candidate, *stages: str) -> dict[str, str]:
+    """{coefficient: the formula that it has}, each checked against the program's own table."""
+    found: dict[str, str] = {}
+    for one in named(candidate, *stages):
+        assert one.in_letters, one.words
+        for coefficient, formula, right in stated(one.words):
+            assert formula != right
+            found[coefficient] = formula
+    return found
+
+
+# (what stands in the place of which coefficient, of which it is told, the same in letters)
+MONOMIALS = [
+    ("noise", "noise", lambda ab, **_: ab.sqrt(), "sqrt(ab_t)"),
+    ("noise", "noise", lambda ab, **_: 1 - ab, "1 - ab_t"),
+    ("noise", "noise", lambda ab, **_: (1 - ab).sqrt() * ab.sqrt(), "sqrt(ab_t) * sqrt(1 - ab_t)"),
+    ("signal", "x_0", lambda ab, **_: ab, "ab_t"),
+    ("signal", "x_0", lambda a, **_: a.sqrt(), "sqrt(alpha_t)"),
+    ("of_x_0", "x0-hat", lambda p, b, ab, **_: p * b / (1 - ab), "ab_prev * beta_t / (1 - ab_t)"),
+    (
+        "of_x_t",
+        "x_t",
+        lambda a, p, ab, **_: a * (1 - p) / (1 - ab),
+        "alpha_t * (1 - ab_prev) / (1 - ab_t)",
+    ),
+    (
+        "of_x_t",
+        "x_t",
+        lambda a, p, ab, **_: a.sqrt() * (1 - p).sqrt() / (1 - ab),
+        "sqrt(alpha_t) * sqrt(1 - ab_prev) / (1 - ab_t)",
+    ),
+    ("sigma", "z", lambda b, **_: b, "beta_t"),
+    ("sigma", "z", lambda b, ab, **_: (b / (1 - ab)).sqrt(), "sqrt(beta_t) / sqrt(1 - ab_t)"),
+    ("sigma", "z", lambda b, ab, **_: (b * (1 - ab)).sqrt(), "sqrt(beta_t) * sqrt(1 - ab_t)"),
+]
+INDICES = [
+    ("sigma", "z", lambda betas, t, **_: betas[t - 1].sqrt(), "sqrt(betas[t - 1])"),
+    (
+        "sigma",
+        "z",
+        lambda betas, t, **_: betas[min(t + 1, len(betas) - 1)].sqrt(),
+        "sqrt(betas[t + 1])",
+    ),
+    ("sigma", "z", lambda betas, t, **_: betas[-1 - t].sqrt(), "sqrt(betas[T - 1 - t])"),
+    ("noise", "noise", lambda abs, t, **_: (1 - abs[t - 1]).sqrt(), "sqrt(1 - ab[t - 1])"),
+    ("signal", "x_0", lambda abs, t, **_: abs[t - 1].sqrt(), "sqrt(ab[t - 1])"),
+    ("noise", "noise", lambda abs, t, **_: (1 - abs[-1 - t]).sqrt(), "sqrt(1 - ab[T - 1 - t])"),
+    (
+        "signal",
+        "x_0",
+        lambda abs, t, **_: abs[(t + 1).clamp(max=len(abs) - 1)].sqrt(),
+        "sqrt(ab[t + 1])",
+    ),
+    (
+        "of_x_0",
+        "x0-hat",
+        lambda p, betas, ab, t, **_: p.sqrt() * betas[t - 1] / (1 - ab),
+        "sqrt(ab_prev) * betas[t - 1] / (1 - ab_t)",
+    ),
+    (
+        "of_x_0",
+        "x0-hat",
+        lambda b, ab, **_: ab.sqrt() * b / (1 - ab),
+        "beta_t * sqrt(ab_t) / (1 - ab_t)",
+    ),
+    (
+        "of_x_t",
+        "x_t",
+        lambda a, ab, **_: a.sqrt() * (1 - ab) / (1 - ab),
+        "sqrt(alpha_t)",
+    ),
+]
+SUMS = [
+    ("noise", "noise", lambda ab, **_: 1 - ab.sqrt(), "1 - sqrt(ab_t)"),
+    ("signal", "x_0", lambda ab, **_: ab.sqrt() - (1 - ab).sqrt(), "sqrt(ab_t) - sqrt(1 - ab_t)"),
+    ("signal", "x_0", lambda ab, **_: 1 - (1 - ab).sqrt(), "1 - sqrt(1 - ab_t)"),
+    ("noise", "noise", lambda ab, **_: (1 - ab * ab).sqrt(), "sqrt(1 - ab_t^2)"),
+    ("noise", "noise", lambda ab, b, **_: (1 - ab + b).sqrt(), "sqrt(1 - ab_t + beta_t)"),
+    ("sigma", "z", lambda b, **_: b.sqrt() + 0.01, "0.01 + sqrt(beta_t)"),
+    (
+        "sigma",
+        "z",
+        lambda b, p, ab, **_: (b / 2 + b * (1 - p) / (1 - ab) / 2).sqrt(),
+        "sqrt(0.5 * beta_t + 0.5 * beta_t * (1 - ab_prev) / (1 - ab_t))",
+    ),
+    (
+        "sigma",
+        "z",
+        lambda b, p, ab, **_: b.sqrt() + (b * (1 - p) / (1 - ab)).sqrt(),
+        "sqrt(beta_t) + sqrt(beta_t * (1 - ab_prev) / (1 - ab_t))",
+    ),
+    ("noise", "noise", lambda ab, **_: (1 - ab + 1e-2).sqrt(), "sqrt(1 - ab_t + 0.01)"),
+    ("signal", "x_0", lambda ab, b, **_: ab.sqrt() - b / 2, "sqrt(ab_t) - 0.5 * beta_t"),
+]
+CONSTANTS = [
+    (place, coefficient, lambda c=c, right=right, **k: c * right(**k), f"{c:g} * ")
+    for c in (0.5, 2.0, 1.01, 0.9)
+    for place, coefficient, right in (
+        ("noise", "noise", lambda ab, **_: (1 - ab).sqrt()),
+        ("of_x_0", "x0-hat", lambda p, b, ab, **_: p.sqrt() * b / (1 - ab)),
+        ("sigma", "z", lambda b, **_: b.sqrt()),
+    )
+]
+SIZES = [(20, "own", F32), (60, "cosine", F64), (40, "linear", F32), (100, "linear", F64)]
+
+
+def everywhere(cases):
+    """Each case with one size, table and dtype after another."""
+    return [(*case, *SIZES[i % len(SIZES)]) for i, case in enumerate(cases)]
+
+
+@pytest.mark.parametrize(
+    ("place", "coefficient", "wrong", "letters", "T", "table", "dtype"),
+    everywhere([*MONOMIALS, *INDICES, *SUMS]),
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_wrong_coefficient_is_told(place, coefficient, wrong, letters, T, table, dtype):
+    found = told(program(T, table, dtype, **{place: wrong}), STAGE_OF.get(place, "mean"))
+    assert found == {coefficient: letters}
+
+
+@pytest.mark.parametrize(
+    ("place", "coefficient", "wrong", "letters", "T", "table", "dtype"), everywhere(CONSTANTS)
+)
+def test_a_wrong_constant_is_told(place, coefficient, wrong, letters, T, table, dtype):
+    found = told(program(T, table, dtype, **{place: wrong}), STAGE_OF.get(place, "mean"))
+    assert set(found) == {coefficient}
+    assert found[coefficient].startswith(letters)
+
+
+@pytest.mark.parametrize(
+    ("written", "letters"),
+    [
+        (
+            {"inside": lambda b, ab, **_: b / (1 - ab)},
+            {"model output": "-beta_t / (1 - ab_t) / sqrt(alpha_t)"},
+        ),
+        ({"front": lambda a, **_: 1 / a}, {"bracket (x_t - b * eps)": "1 / alpha_t"}),
+        (
+            {"inside": lambda a, ab, **_: (1 - a).sqrt() / (1 - ab).sqrt()},
+            {"model output": "-sqrt(beta_t / (1 - ab_t) / alpha_t)"},
+        ),
+        ({"front": lambda ab, **_: 1 / ab.sqrt()}, {"bracket (x_t - b * eps)": "1 / sqrt(ab_t)"}),
+        (
+            {"inside": lambda b, ab, **_: b / ab.sqrt()},
+            {"model output": "-sqrt(ab_prev) * beta_t / ab_t"},
+        ),
+    ],
+)
+@pytest.mark.parametrize(("T", "table", "dtype"), SIZES)
+def test_the_form_in_eps_is_told_in_its_own_coefficients(written, letters, T, table, dtype):
+    assert told(program(T, table, dtype, form="eps", **written), "mean") == letters
+
+
+def test_two_wrong_coefficients_are_told_both():
+    wrong = {
+        "of_x_0": lambda p, b, ab, **_: p * b / (1 - ab),
+        "of_x_t": lambda a, p, ab, **_: a * (1 - p) / (1 - ab),
+        "sigma": lambda b, **_: 0.5 * b.sqrt(),
+        "noise": lambda ab, **_: 1 - ab,
+    }
+    assert told(program(50, "own", **wrong)) == {
+        "noise": "1 - ab_t",
+        "x0-hat": "ab_prev * beta_t / (1 - ab_t)",
+        "x_t": "alpha_t * (1 - ab_prev) / (1 - ab_t)",
+        "z": "0.5 * sqrt(beta_t)",
+    }
+
+
+@pytest.mark.parametrize("table", ["linear", "cosine", "own"])
+@pytest.mark.parametrize("T", [4, 30])
+@pytest.mark.parametrize("form", ["x_0", "eps"])
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_a_right_program_gets_no_formula(T, table, form, dtype):
+    assert named(program(T, table, dtype, form=form)) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "wrong"),
+    [
+        ("noise", lambda ab, **_: (1 - ab).sqrt() * (1 + 0.1 * torch.sin(40 * ab))),
+        ("sigma", lambda b, ab, **_: b.sqrt() * torch.exp(ab**3)),
+        ("of_x_0", lambda p, b, ab, t, **_: p.sqrt() * b / (1 - ab) * (1 + 0.01 * (t % 3))),
+        ("of_x_t", lambda a, p, ab, **_: torch.tanh(a.sqrt() * (1 - p) / (1 - ab))),
+    ],
+)
+@pytest.mark.parametrize(("T", "table", "dtype"), SIZES)
+def test_what_is_no_formula_gets_none(place, wrong, T, table, dtype):
+    assert told(program(T, table, dtype, **{place: wrong}), STAGE_OF.get(place, "mean")) == {}
+
+
+@pytest.mark.parametrize(
+    ("place", "coefficient", "wrong", "letters", "T", "table", "dtype"),
+    everywhere([*MONOMIALS, *INDICES, *SUMS]),
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_the_letters_compute_what_the_program_does(
+    place, coefficient, wrong, letters, T, table, dtype
+):
+    """From the letters alone, on the table in float64, at every t from 1 that has such an index."""
+    made, t = program(T, table, F64)(), torch.arange(1, T)
+    got = computed(letters, made.alphas_cumprod, t, t - 1)
+    tensors = STAGE_OF.get(place) == "forward"
+    parts = [made._parts(torch.tensor(i) if tensors else i) for i in t.tolist()]
+    wanted = torch.stack([torch.as_tensor(wrong(**part), dtype=F64) for part in parts])
+    inside = got.isfinite()
+    assert int(inside.sum()) >= T - 2
+    torch.testing.assert_close(got[inside], wanted[inside], rtol=1e-9, atol=1e-12)
