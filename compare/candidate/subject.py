@@ -252,7 +252,10 @@ class Subject:
 
     def fresh(self, setting: Setting) -> Scheduler:
         """A scheduler of a setting that is offered, made anew."""
-        thing = self._wrap(self._make(self._keywords(setting)))
+        try:
+            thing = self._wrap(self._make(self._keywords(setting)))
+        except Exception as error:
+            raise Broken(f"cannot be built again: {brief(error)}") from None
         return Scheduler(self, thing, setting, "fresh", Chain())
 
     def reading(self, **changes: Any) -> "Subject":

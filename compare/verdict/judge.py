@@ -78,19 +78,13 @@ def judge(
         with _kept(report.checks, "load", "schedule"):
             if isinstance(candidate, str):
                 candidate, own = load(candidate, own.settings)
-
-            def again(facts: Told) -> Subject:
-                subject = Subject(candidate, name, level, seed, own, base)
-                conventions.read(subject, {**(reading or {}), **facts})
-                return subject
-
-            subject, others = rivals(again({}), again)
+            asked = partial(Subject, candidate, name, level, seed, own, base)
+            subject, others = _read(asked, reading or {})
             _refuse_replacements(before)
         if not report.checks:
             models = begin(lambda: _models(only, level, seed)) if both else None
             columns = _begun(begin, subject, itself, only) if beside else {}
-            _judged(report, subject, only, None if others else progress)
-            _against(report, others, only, progress)
+            _judged_as_read(report, subject, others, only, progress)
             if models is not None:
                 _add(report, models(), progress)
             if beside:
@@ -118,18 +112,33 @@ def _judged(report: Report, subject: Subject, only: str | None, progress: Progre
     report.checks = [c for c in report.checks if _asked(only, c.stage) or not c.passed]
 
 
-def _against(
-    report: Report, others: list[Subject], only: str | None, progress: Progress | None
+def _read(make: Callable[[], Subject], reading: Told) -> tuple[Subject, list[Subject]]:
+    """The candidate, its door and conventions read; and as it may be read as well."""
+
+    def again(facts: Told) -> Subject:
+        subject = make()
+        conventions.read(subject, {**reading, **facts})
+        return subject
+
+    return rivals(again({}), again)
+
+
+def _judged_as_read(
+    report: Report,
+    subject: Subject,
+    others: list[Subject],
+    only: str | None,
+    progress: Progress | None,
 ) -> None:
-    """Sets what other readings of a door come to beside the contract's, where values cannot say."""
-    if not others:
-        return
+    """Judges it; and beside that what other readings of its door come to, if there are such."""
+    _judged(report, subject, only, None if others else progress)
     reports = [replace(report, checks=[], diagnoses=[]) for _ in others]
-    for other, subject in zip(reports, others, strict=True):
-        _judged(other, subject, only, None)
-    told(report, list(zip(others, reports, strict=True)))
-    if progress is not None:
-        for stage, checks in by_stage(report.checks).items():
+    for other, read in zip(reports, others, strict=True):
+        _judged(other, read, only, None)
+    if others:
+        told(report, list(zip(others, reports, strict=True)))
+    for stage, checks in by_stage(report.checks if others else []).items():
+        if progress is not None:
             progress(stage, checks)
 
 

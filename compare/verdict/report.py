@@ -3,7 +3,8 @@
 The JSON written by `ddpm compare --json` is `Report.to_dict()`:
 
 - `schema`: 2; `candidate`, `level`, `seed`, `seconds`, `versions` {python, torch, diffusers};
-- `passed`: bool; `exit_status`: 0 right, 1 differs, 2 could not be run; `verdict`: one sentence;
+- `passed`: bool; `exit_status`: 0 right, 1 differs, 2 could not be run or decided;
+- `verdict`: one sentence;
 - `checks`: list of {`id`, `stage`, `status` (equal, close, differs, known, follows, note, error),
   `passed`, `measured` and `allowed` (numbers or null; the largest deviation and what is allowed at
   that element), `message`, `input`, `reason` (why that much is allowed),
@@ -90,7 +91,7 @@ class Report:
 
     @property
     def exit_status(self) -> int:
-        """0 right, 1 differs, 2 could not be run."""
+        """0 right, 1 differs, 2 could not be run or decided."""
         if any(c.status == "differs" for c in self.checks):
             return 1
         return 0 if self.passed else 2

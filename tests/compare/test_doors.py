@@ -689,3 +689,10 @@ def test_the_same_without_a_mistake_is_right(door: Callable, only: str) -> None:
     )
     assert report.passed, str(report)
     assert departing(report) or door is told
+
+
+@pytest.mark.parametrize("spec", ["scratch:DDPMScheduler", "diffusers:DDIMScheduler"])
+def test_the_backends_are_called_by_the_contract(spec: str) -> None:
+    report = judge(spec, "quick", 0, beside=False, only="forward")
+    assert report.readings["step"]["rank"] == "declared"
+    assert not departing(report)

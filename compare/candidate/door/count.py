@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from compare.candidate.door.reading import Fact
-from compare.candidate.load import REFUSALS, Broken
+from compare.candidate.load import Broken
 
 if TYPE_CHECKING:
     from compare.candidate.scheduler import Scheduler
@@ -31,7 +31,7 @@ def _listed(subject: "Subject", T: int) -> list[float]:
     listed = getattr(subject.first, "timesteps", None)
     sized = isinstance(listed, Tensor | list | tuple | range) and len(listed) == T
     if not sized and subject.has("set_timesteps"):
-        with suppress(Broken, *REFUSALS):
+        with suppress(Broken):
             listed = subject.fresh(replace(subject.setting, num_train_timesteps=T)).listed(T)
             sized = len(listed) == T
     return [float(t) for t in listed] if sized and listed is not None else []
@@ -62,7 +62,7 @@ def asked(subject: "Subject", method: str, t: int) -> Tensor | None:
     try:
         scheduler: Any = other.fresh(other.setting)
         return _answer(scheduler, method, t, images)
-    except (Broken, *REFUSALS):
+    except Broken:
         return None
 
 

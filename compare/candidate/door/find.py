@@ -32,7 +32,7 @@ from compare.candidate.door.reading import (
     Reading,
     Told,
 )
-from compare.candidate.load import REFUSALS, Broken, named_keywords
+from compare.candidate.load import Broken, named_keywords
 
 if TYPE_CHECKING:
     from compare.candidate.subject import Subject
@@ -298,6 +298,4 @@ def _taken(subject: "Subject", method: str, reading: Reading) -> tuple[str, bool
         except Broken as broken:
             if not broken.raised:
                 answers = subject.returned.get(method, "a tensor"), False
-        except REFUSALS:
-            continue
     return answers

@@ -87,6 +87,8 @@ def kind_of(result: Any) -> str:
     """What kind of thing a method returned, in words."""
     if isinstance(result, Tensor):
         return "a tensor"
+    if hasattr(result, PREV[0]):  # Diffusers' is a dict too
+        return f"an object ({type(result).__name__})"
     if isinstance(result, tuple | list):
         return f"{len(result)} things, the wanted one first"
     return "a dict" if isinstance(result, dict) else f"an object ({type(result).__name__})"
