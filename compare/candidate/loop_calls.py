@@ -20,7 +20,7 @@ from compare.candidate.subject import Subject
 from compare.oracle import F64
 
 SHAPE = (32, 2, 8, 8)
-FEW = (3, 1, 2, 2)
+FEW = (3, 1, 2, 2)  # by which generators of their own are tried
 TRIED = 4  # manners in which a loop is called, one after the other
 SLIGHTLY = 0.005  # what answers at one (x_t, t) differ by, in x_0: no weight up to 10 makes a clip
 
@@ -71,34 +71,42 @@ class Run:
         return 1.0 if self.mix is None else float(self.mix.main.abs().sum())
 
 
+@dataclass(frozen=True)
+class Loop:
+    """A loop of a candidate, and how it is called."""
+
+    subject: Subject
+    table: Tensor
+    manner: Manner
+
+    def run(
+        self, answer: Answer, generator: Any, seed: int, shape: tuple[int, ...] | None = None
+    ) -> tuple[Model, Tensor]:
+        """The model that answers so, after a run, and the pictures of that run."""
+        manner = replace(self.manner, shape=shape or self.manner.shape)
+        model = Model(answer, self.table, manner=manner)
+        result = _call(self.subject, model, manner.shape, generator, seed)
+        _check(result, model, manner.shape)
+        return model, result
+
+
 def look(subject: Subject, table: Tensor) -> Run:
     """Calls the loop with models of known answers; `table` (T,) is the candidate's alpha-bar."""
     kind, seed = subject.setting.prediction_type, 11 + 1000 * subject.seed
-    manner, model, result = _settled(subject, table, seed)
-
-    def run(
-        answer: Answer, shape: tuple[int, ...], generator: Any, by: int
-    ) -> tuple[Model, Tensor]:
-        return _run(subject, table, answer, replace(manner, shape=shape), generator, by)
-
-    shape = manner.shape
-    _, again = run(restless(kind, table), shape, _stream(seed), seed)
+    loop, model, result = _settled(subject, table, seed)
+    _, again = loop.run(restless(kind, table), _stream(seed), seed)
     seen = rounds(model.seen)
-    mixture = None
-    if len(seen) < len(model.seen):
-        other = run(restless(kind, table, 4), shape, _stream(seed), seed)
-        mixture = _mixture(seen, rounds(other[0].seen), (_wide(result), _wide(other[1])))
-    x = torch.stack([each.asked[0].x for each in seen])
-    out = torch.stack([each.asked[0].out for each in seen]) if mixture is None else mixture.of(seen)
+    mixture = _mixture(loop, seen, result, seed) if len(seen) < len(model.seen) else None
+    x, out = _mixed(seen, mixture)
     replayed = drawn(x, out, seed)
     fixed = ""
     if replayed is None:
-        stranger, _ = run(restless(kind, table, 4), shape, _stream(seed + 1), seed + 1)
-        fixed = fixed_noise(x, out, *_like(rounds(stranger.seen), mixture))
+        stranger, _ = loop.run(restless(kind, table, 4), _stream(seed + 1), seed + 1)
+        fixed = fixed_noise(x, out, *_mixed(rounds(stranger.seen), mixture))
     far = None
     if result.dtype == torch.uint8:
-        _, far = run(_far_outside(kind, table), shape, _stream(1), seed)
-    _say(subject, manner, mixture)
+        _, far = loop.run(_far_outside(kind, table), _stream(1), seed)
+    _say(subject, loop.manner, mixture)
     return Run(
         x=x,
         t=torch.stack([each.asked[0].t[0] for each in seen]),
@@ -108,17 +116,17 @@ def look(subject: Subject, table: Tensor) -> Run:
         kept=model.kept,
         result=_wide(result),
         again=_wide(again),
-        apart=_apart(subject, table, manner, seed),
+        apart=_apart(loop, seed),
         far=far,
         told=model.told or Told(),
         drawn=replayed,
         fixed=fixed,
         mix=mixture,
-        manner=manner,
+        manner=loop.manner,
     )
 
 
-def _settled(subject: Subject, table: Tensor, seed: int) -> tuple[Manner, Model, Tensor]:
+def _settled(subject: Subject, table: Tensor, seed: int) -> tuple[Loop, Model, Tensor]:
     """How the loop is to be called, and what came of it.
 
     It is asked for pictures of one shape. If it makes or shows others, it is asked for those.
@@ -140,10 +148,11 @@ def _settled(subject: Subject, table: Tensor, seed: int) -> tuple[Manner, Model,
     assert result is not None
     _check(result, model, manner.shape)
     told = read_told(said_by(model), len(table))
+    loop = Loop(subject, table, manner)
     if told in (None, model.told):
-        return manner, model, result
-    manner = replace(manner, told=told)
-    return manner, *_run(subject, table, restless(kind, table), manner, _stream(seed), seed)
+        return loop, model, result
+    loop = replace(loop, manner=replace(manner, told=told))
+    return loop, *loop.run(restless(kind, table), _stream(seed), seed)
 
 
 def loop_told(subject: Subject, table: Tensor) -> Tensor:
@@ -185,18 +194,9 @@ def _check(result: Tensor, model: Model, shape: tuple[int, ...]) -> None:
         raise Broken(text, raised=False)
     if not model.seen:
         raise Broken("sample never calls the model", raised=False)
-    if tuple(model.shapes[0]) != shape:
-        text = f"sample gives the model {tuple(model.shapes[0])}, and returns {shape}"
-        raise Broken(text, raised=False)
-
-
-def _run(
-    subject: Subject, table: Tensor, answer: Answer, manner: Manner, generator: Any, seed: int
-) -> tuple[Model, Tensor]:
-    model = Model(answer, table, manner=manner)
-    result = _call(subject, model, manner.shape, generator, seed)
-    _check(result, model, manner.shape)
-    return model, result
+    other = next((tuple(given) for given in model.shapes if tuple(given) != shape), None)
+    if other is not None:
+        raise Broken(f"sample gives the model {other}, and returns {shape}", raised=False)
 
 
 def _call(
@@ -211,34 +211,34 @@ def _call(
         raise Broken(f"sample(model, {shape}) raises {raised(error)}") from None
 
 
-def _apart(
-    subject: Subject, table: Tensor, manner: Manner, seed: int
-) -> tuple[Tensor, Tensor] | None:
+def _apart(loop: Loop, seed: int) -> tuple[Tensor, Tensor] | None:
     """Three pictures from a list of generators, together and one by one; None if refused."""
-    few = FEW if manner.shape == SHAPE else (FEW[0], *manner.shape[1:])
-    exact = exact_denoiser(subject.setting.prediction_type, table)
+    size = FEW[1:] if loop.manner.shape == SHAPE else loop.manner.shape[1:]
+    exact = exact_denoiser(loop.subject.setting.prediction_type, loop.table)
 
-    def run(images: int, generators: list[torch.Generator]) -> Tensor:
-        how = replace(manner, shape=(images, *few[1:]))
-        return _run(subject, table, exact, how, generators, seed)[1]
+    def run(*seeds: int) -> Tensor:
+        return loop.run(exact, [_stream(s) for s in seeds], seed, (len(seeds), *size))[1]
 
     try:
-        many = run(3, [_stream(s) for s in (1, 2, 3)])
-        return many, torch.cat([run(1, [_stream(s)]) for s in (1, 2, 3)])
+        return run(1, 2, 3), torch.cat([run(s) for s in (1, 2, 3)])
     except Broken:
         return None
 
 
-def _mixture(one: list[Round], two: list[Round], ends: tuple[Tensor, Tensor]) -> Mix:
+def _mixture(loop: Loop, one: list[Round], result: Tensor, seed: int) -> Mix:
+    """How the answers of each round are mixed, by a second run of the same seed."""
+    kind = loop.subject.setting.prediction_type
+    model, other = loop.run(restless(kind, loop.table, 4), _stream(seed), seed)
+    two = rounds(model.seen)
     if [len(r.asked) for r in one] != [len(r.asked) for r in two]:
         raise Broken("sample asks the model more or less often with other answers", raised=False)
-    return mix(one, two, ends)
+    return mix(one, two, (_wide(result), _wide(other)))
 
 
-def _like(asked: Sequence[Round], mixture: Mix | None) -> tuple[Tensor, Tensor]:
-    """x and out of other rounds of the same loop."""
+def _mixed(asked: Sequence[Round], mixture: Mix | None) -> tuple[Tensor, Tensor]:
+    """(rounds, b, c, h, w) each: x, and the answers made one."""
     x = torch.stack([each.asked[0].x for each in asked])
-    if mixture is None:
+    if mixture is None or len(mixture.weights) != len(asked):
         return x, torch.stack([each.asked[0].out for each in asked])
     return x, mixture.of(asked)
 

@@ -25,14 +25,7 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     """What the model was asked, from call to call, and the pictures at the end."""
     loop, table = oracle.loop, subject.scheduler().alpha_bars(Oracle())
     run = subject.remember(("sample",), lambda: look(subject, table))
-    if int(run.t.max()) == subject.setting.num_train_timesteps:
-        yield note("sampling/loop/t-base", "the model is told t from 1")
-    if run.told.unit != 1:
-        yield note("sampling/loop/t-scale", f"the model is told {run.told.words}")
-    if run.manner.shape != SHAPE:
-        yield note("sampling/loop/shape", f"judged with {sized(run.manner.shape)}")
-    if run.manner.pair:
-        yield note("sampling/loop/pair", "the model is taken for one that returns a pair")
+    yield from _manners(subject, run)
     visits, path = _visited(subject, run, oracle, table)
     yield visits
     yield _mode(run, loop)
@@ -62,6 +55,18 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
             "one generator for each image: as looked for",
             "with one generator for each image, an image depends on its batch-mates",
         )
+
+
+def _manners(subject: Subject, run: Run) -> Iterator[Check]:
+    """How the loop calls its model, where that is not the plain way."""
+    if int(run.t.max()) == subject.setting.num_train_timesteps:
+        yield note("sampling/loop/t-base", "the model is told t from 1")
+    if run.told.unit != 1:
+        yield note("sampling/loop/t-scale", f"the model is told {run.told.words}")
+    if run.manner.shape != SHAPE:
+        yield note("sampling/loop/shape", f"judged with {sized(run.manner.shape)}")
+    if run.manner.pair:
+        yield note("sampling/loop/pair", "the model is taken for one that returns a pair")
 
 
 def _mode(run: Run, loop: Loop) -> Check:
