@@ -14,6 +14,7 @@ What is where, from the bottom up; imports go one way:
     candidate/  somebody else's code: loaded, built, called; every answer is kept
                 (`door/`: how it is called, read before anything is judged)
     measure/    from answers to numbers, each with how far from right it may be
+    formulas/   which formula a measured curve is: a wrong coefficient in letters, by no catalogue
     stages/     what is judged, a file each: yields checks of a subject against an oracle
     mistakes/   the catalogue: each wrong formula once, with its words and what to write instead
     backends/   both backends without a candidate: networks, training, the organ swap
@@ -27,7 +28,8 @@ would fit. `verdict/conventions.py` reads off what the candidate does without na
 of `stages.ALL` yields checks of the subject against the right oracle. If one fails,
 `verdict/diagnose.py` reads the same stages with an oracle in which one formula is a mistake of the
 catalogue, up to the first check that does not hold: the mistake with which all hold is the
-diagnosis. The candidate is not called again for that.
+diagnosis. The candidate is not called again for that. Where none does, and beside what is named,
+`formulas/naming.py` tells the wrong coefficients in letters.
 """
 
 from collections.abc import Sequence

@@ -56,7 +56,8 @@ def accounts(readings: list[Reading]) -> list[Account]:
 
     They are several ways to say one thing. None if in some reading all is right, or none has words.
     """
-    tried = [Account(one, _wrong(one)) for one in readings]
+    long_enough = (one for one in readings if int((~one.atoms.end).sum()) > 1)
+    tried = [Account(one, _wrong(one)) for one in long_enough]
     if not all(account.told for account in tried):
         return []
     found: list[Account] = []

@@ -18,6 +18,8 @@ from compare.oracle import Oracle
 from compare.oracle.samplers import BY_NAME
 
 KINDS = ("epsilon", "sample", "v_prediction")
+# What a mistake that was found before may raise on these inputs, its formula being wrong.
+NOT_COMPUTABLE = (RuntimeError, IndexError, ValueError)
 OTHERS = 2  # formulas that fit as well and are told beside
 
 
@@ -52,7 +54,7 @@ def name(subject: Subject, stage: str, oracle: Oracle) -> Named | None:
     if stage not in STAGES:
         return None
     for scheduler in _asked(subject, stage):
-        with suppress(Broken):
+        with suppress(Broken, *NOT_COMPUTABLE):
             groups = STAGES[stage](scheduler, oracle)
             for group in groups:
                 found = accounts(group)
@@ -165,6 +167,8 @@ def _numbers(curve: Curve, formula: Expression, reading: Reading) -> str:
     wanted, off = curve.expected(right, atoms), curve.off(right, atoms)
     said = formula.value(atoms).isfinite() & ~atoms.end
     wrong = (said & ~(off <= 1)).nonzero().flatten().tolist()
+    if not wrong:
+        return _outside(curve, formula, reading)
     wrong.sort(key=lambda i: int(reading.t[i]))
     chosen = dict.fromkeys((wrong[0], wrong[len(wrong) // 2], wrong[-1]))
     pairs = [apart_in_print(float(curve.measured[i]), float(wanted[i])) for i in chosen]
