@@ -45,9 +45,10 @@ def test_a_named_fault_does_not_hide_one_without_a_name():
 
 
 def test_what_comes_after_a_fault_without_a_name_is_named_or_left():
-    """Two wrong curves may be one cause that has no name: only the first is blamed."""
+    """Two wrong curves may be one cause that has no name; those that are read are told both."""
     report = judged(replace(Oracle(), mean=faint, std=weak))
-    assert [(d.bug, d.stage) for d in report.diagnoses] == [(None, "mean")]
+    assert [(d.bug, d.stage) for d in report.diagnoses] == [(None, "mean"), (None, "variance")]
+    assert all(d.formula for d in report.diagnoses)
     named = judged(replace(BY_ID["53"].oracle(), mean=faint))
     assert [(d.bug, d.stage) for d in named.diagnoses] == [(None, "mean"), ("53", "variance")]
 
@@ -80,7 +81,8 @@ def test_a_fault_without_a_name_is_not_explained_by_an_earlier_stage_afterwards(
     early = BY_ID["2-early"].oracle()
     report = judged(replace(Oracle(), mean=faint, std=lambda kind, level, out=None: early.std(
         kind, early.level(level.table, level.t, level.prev, SHORT))))  # fmt: skip
-    assert [(d.bug, d.stage) for d in report.diagnoses] == [(None, "mean")], str(report)
+    assert [(d.bug, d.stage) for d in report.diagnoses] == [(None, "mean"), (None, "variance")]
+    assert all(d.formula for d in report.diagnoses)
 
 
 def test_a_line_that_raises_in_two_stages_is_one_fault() -> None:
