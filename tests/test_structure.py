@@ -170,6 +170,7 @@ TESTED_WITH = {
     "quiet": "judge",
     "rounding": "loss",
     "rivals": "doors",
+    "told": "loss",
     "sampler": "oracle",
     "scheduler": "subject",
     "setting": "oracle",

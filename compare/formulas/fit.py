@@ -19,6 +19,7 @@ from compare.oracle import F64
 
 MOST = 2.0  # the largest power that is read
 ROUND = 0.1  # how far from a quarter a fitted power may be: they come out to 3e-3
+FEW = 3  # wrong steps that have no formula
 COARSE = 1e-3  # of a curve: where more is allowed, several formulas fit
 WELL = 0.15  # of what is allowed, where float32 leaves what is computed: the rest is a margin
 SHARP = 5.0  # what fits less than well, and so many times worse than another, does not fit
@@ -236,9 +237,29 @@ def verified(curve: Curve, atoms: Atoms, formula: Expression, unknowns: int) -> 
     worst = float(curve.off(formula, atoms)[inner].max())
     if not worst <= 1:
         return None
-    allowed = (formula.error(atoms) + curve.slack)[inner]
-    relative = float((allowed / curve.measured[inner].abs().clamp(min=1e-300)).median())
+    allowed = formula.error(atoms) + curve.slack
+    if not _explains(curve, atoms, formula, allowed, inner):
+        return None
+    relative = float((allowed / curve.measured.abs().clamp(min=1e-300))[inner].median())
     return Fit(formula, worst, relative > COARSE or many < 2 * unknowns)
+
+
+def _explains(
+    curve: Curve, atoms: Atoms, formula: Expression, allowed: Tensor, inner: Tensor
+) -> bool:
+    """True if a formula is told from the right ones where they fail, by its prediction.
+
+    At half of those steps at least: there it is twice as far from them as it may be off. Else what
+    cancels, and so is allowed much, would be any curve. What is wrong at a few steps alone has no
+    formula: a small term with a free constant would pass through them.
+    """
+    value, failing, apart = formula.value(atoms), inner, torch.full_like(allowed, torch.inf)
+    for right in curve.right:
+        failing = failing & (curve.off(right, atoms) > 1)
+        apart = torch.minimum(apart, (value - curve.expected(right, atoms)).abs())
+    told = allowed <= apart / 2
+    some = int(failing.sum()) > min(FEW, int(inner.sum()) - 1)
+    return some and bool(told[failing].double().mean() >= 0.5)
 
 
 def best(fits: list[Fit], right: tuple[Expression, ...]) -> list[Fit]:

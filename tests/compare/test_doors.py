@@ -655,8 +655,11 @@ def names_of(pair: tuple) -> str:
 
 
 def assert_not_hidden(door: Callable, mistake: Mistake) -> None:
-    parent = scheduler(mistake.oracle(), mistake.only, "Mistaken")
-    report = judge(dressed(door, parent), "quick", 0, beside=False, base=SHORT)
+    class_ = dressed(door, scheduler(mistake.oracle(), mistake.only, "Mistaken"))
+    for only in (mistake.stage, None):  # all of it, if its own stage does not show it
+        report = judge(class_, "quick", 0, beside=False, base=SHORT, only=only)
+        if not report.passed:
+            break
     assert not report.passed, str(report)
     named = [d.bug for d in report.diagnoses]
     undecided = any(c.id == "reading" for c in report.checks)

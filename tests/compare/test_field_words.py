@@ -60,7 +60,11 @@ WRONG = {  # {program: (stage, number in the catalogue, words)}
     "cosine_tables.py:OneMore": ("schedule", "1-leading-one", "starts at 1"),
     "cosine_tables.py:FromStart": ("schedule", "10-start", "read one step early"),
     "cosine_tables.py:NoClamp": ("schedule", "11", "not capped at 0.999"),
-    "equal_roots.py:Scheduler": ("forward", None, "the noise is multiplied by 0.99995, "),
+    "equal_roots.py:Scheduler": (
+        "forward",
+        None,
+        "your noise has sqrt(ab_t), should have sqrt(1 - ab_t) ",
+    ),
     "own_schedules.py:IgnoresT": ("schedule", None, "has 200 entries, should have 1000"),
     "own_schedules.py:NotItsBetas": ("schedule", "4-root", "sqrt(alpha-bar_t)"),
     "own_schedules.py:OwnWordIsLinear": ("schedule", "10-linear", "betas are linear"),
@@ -90,8 +94,8 @@ def test_one_wrong_coefficient_is_one_failing_line() -> None:
     report = judged("equal_roots.py:Scheduler")
     assert [c.id for c in report.checks if not c.passed] == ["forward/add_noise/coefficients"]
     assert sum(c.status == "follows" for c in report.checks) == 9
-    assert "at t = 0, 500, 999" in report.verdict
-    assert "x_0 is multiplied" not in report.verdict
+    assert "at t=1, 500, 999 it is" in report.verdict
+    assert "x_0" not in report.diagnoses[0].explanation
 
 
 def test_what_was_judged_before_an_error_is_said() -> None:
@@ -124,7 +128,7 @@ def test_a_fix_speaks_of_what_failed() -> None:
             return super().step(model_output, timestep, sample)
 
     (found,) = judge(Deaf, "quick", 0, beside=False, base=SHORT).diagnoses
-    assert "not on the given generator alone" in found.explanation
+    assert "not on what is given alone" in found.explanation
     assert found.fix.startswith("should be torch.randn(x_t.shape, generator=generator)")
 
     right = sample_of(Oracle(), SHORT)

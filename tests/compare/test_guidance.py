@@ -159,6 +159,6 @@ def test_weights_that_vary_are_told_with_the_t() -> None:
 
 def test_questions_at_one_x_and_t_are_one_round() -> None:
     x, t = torch.randn(3, 2, 1, 1, 1), torch.tensor([4])
-    asked = [Asked(x[i], t + d, x[i], True, {}) for i, d in ((0, 0), (0, 0), (0, 1), (1, 1))]
+    asked = [Asked(x[i], t + d, t + d, x[i], True, {}) for i, d in ((0, 0), (0, 0), (0, 1), (1, 1))]
     assert [len(each.asked) for each in rounds(asked)] == [2, 1, 1]
     assert mixed(torch.tensor([-2.0, 3.0])) == "-2 out_1 + 3 out_2"
