@@ -630,8 +630,13 @@ def tensor_t(parent: type) -> dict:
 
 
 DOORS = (told, not_told, from_one, one_more_entry, pair, given_z, points, tensor_t)
-# What a door takes away with it: who is handed z draws none, and a pair shows the noise it drew.
-GONE = {given_z: ("draw",), pair: ("own_noise", "own_uniform_noise")}
+# What a door takes away with it: who is handed z draws none, a pair shows the noise it drew, and
+# coefficients on the last axis of points (b, d) fit nothing: such code cannot be run.
+GONE = {
+    given_z: ("draw",),
+    pair: ("own_noise", "own_uniform_noise"),
+    points: ("coefficients_on_the_last_axis",),
+}
 
 
 def dressed(door: Callable, parent: type) -> type:
