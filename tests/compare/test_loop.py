@@ -65,6 +65,7 @@ def test_a_right_loop_passes() -> None:
     assert any(c.id == "sampling/loop/steps-x" for c in report.checks)
 
 
+@pytest.mark.long
 def test_alpha_for_its_root_is_named_though_no_std_shows_it() -> None:
     report = judge(loop(lambda alpha: alpha), "quick", 0, beside=False)
     failing = [c.id for c in report.checks if not c.passed]
@@ -86,6 +87,7 @@ def test_two_faults_of_a_loop_are_both_named() -> None:
     assert [d.bug for d in report.diagnoses] == ["95", "39"], str(report)
 
 
+@pytest.mark.long
 def test_what_is_in_no_catalogue_does_not_hide_what_is() -> None:
     """Quieter noise in the first half of the way is not blamed on another law of z."""
     wrong = loop(lambda alpha: alpha**0.5, False, loud=lambda t: 0.9 if t > 500 else 1)

@@ -139,7 +139,14 @@ def verdict(candidate: type) -> Report:
     return judge(candidate, "quick", 0, beside=False, base=SHORT)
 
 
-@pytest.mark.parametrize("candidate", HIDDEN, ids=lambda c: c.__name__)
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        pytest.param(c, marks=() if c in (Echo, Momentum, Tired) else pytest.mark.long)
+        for c in HIDDEN
+    ],
+    ids=lambda c: c.__name__,
+)
 def test_what_no_single_step_shows_is_found_in_chains(candidate: type) -> None:
     report = verdict(candidate)
     assert {c.stage for c in report.checks if not c.passed} == {"sampling"}, str(report)
