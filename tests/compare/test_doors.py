@@ -630,13 +630,8 @@ def tensor_t(parent: type) -> dict:
 
 
 DOORS = (told, not_told, from_one, one_more_entry, pair, given_z, points, tensor_t)
-# What a door takes away with it: who is handed z draws none, a pair shows the noise it drew, and
-# coefficients on the last axis of points (b, d) fit nothing: such code cannot be run.
-GONE = {
-    given_z: ("draw",),
-    pair: ("own_noise", "own_uniform_noise"),
-    points: ("coefficients_on_the_last_axis",),
-}
+# What a door takes away with it: who is handed z draws none, and a pair shows the noise it drew.
+GONE = {given_z: ("draw",), pair: ("own_noise", "own_uniform_noise")}
 
 
 def dressed(door: Callable, parent: type) -> type:
@@ -651,8 +646,13 @@ def has_it(door: Callable, mistake: Mistake) -> bool:
     return not any(name in gone for name in names)
 
 
+def is_fault(door: Callable, mistake: Mistake) -> bool:
+    """False for 22, which is told in a note, and for what cannot be run on points (b, d)."""
+    return mistake.id != "22" and (door, mistake.id) != (points, "21")
+
+
 PAIRS = [(door, m) for door in DOORS for m in scheduler_mistakes() if has_it(door, m)]
-SOME = random.Random(10).sample(PAIRS, len(PAIRS) // 10)
+SOME = [p for p in random.Random(10).sample(PAIRS, len(PAIRS) // 10) if is_fault(*p)]
 
 
 def names_of(pair: tuple) -> str:
@@ -677,7 +677,7 @@ def test_no_door_hides_a_mistake(pair: tuple) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("pair", PAIRS, ids=names_of)
+@pytest.mark.parametrize("pair", [p for p in PAIRS if is_fault(*p)], ids=names_of)
 def test_no_door_hides_any_mistake(pair: tuple) -> None:
     assert_not_hidden(*pair)
 
