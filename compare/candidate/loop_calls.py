@@ -212,7 +212,10 @@ def _call(
 
 
 def _apart(loop: Loop, seed: int) -> tuple[Tensor, Tensor] | None:
-    """Three pictures from a list of generators, together and one by one; None if refused."""
+    """Three pictures from a list of generators, together and one by one.
+
+    None if they are refused, or passed over: such a loop draws from the global state.
+    """
     size = FEW[1:] if loop.manner.shape == SHAPE else loop.manner.shape[1:]
     exact = exact_denoiser(loop.subject.setting.prediction_type, loop.table)
 
@@ -220,7 +223,10 @@ def _apart(loop: Loop, seed: int) -> tuple[Tensor, Tensor] | None:
         return loop.run(exact, [_stream(s) for s in seeds], seed, (len(seeds), *size))[1]
 
     try:
-        return run(1, 2, 3), torch.cat([run(s) for s in (1, 2, 3)])
+        many = run(1, 2, 3)
+        if torch.equal(many, run(4, 5, 6)):
+            return None
+        return many, torch.cat([run(s) for s in (1, 2, 3)])
     except Broken:
         return None
 
