@@ -24,7 +24,7 @@ What is where, from the bottom up; imports go one way:
 How a verdict comes about (`verdict/judge.py`): a name is loaded (`candidate/load.py`) and becomes a
 `Subject`, which builds schedulers and keeps what they answer. `candidate/door` reads how it is
 called from its names, lists and calls; where these say nothing, `verdict/door` tries what else
-would fit. `verdict/conventions.py` reads off what the candidate does without naming it. Each stage
+would fit. `verdict/conventions` reads off what the candidate does without naming it. Each stage
 of `stages.ALL` yields checks of the subject against the right oracle. If one fails,
 `verdict/diagnose.py` reads the same stages with an oracle in which one formula is a mistake of the
 catalogue, up to the first check that does not hold: the mistake with which all hold is the

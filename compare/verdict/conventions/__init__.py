@@ -1,0 +1,65 @@
+"""Reads off what a candidate does without naming it: T, t base, clip, variance, spacing, betas.
+
+Such choices are shown on the convention card and every stage is judged by them; none is a failure.
+
+length    how many steps there are, and what t counts from
+schedule  which family the table is
+step      what the model predicts, whose step it is, clip and variance
+spacing   which lists set_timesteps leaves
+card      all of it in words
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from compare.candidate.door import find
+from compare.candidate.door.reading import Told
+from compare.candidate.load import Broken
+from compare.candidate.subject import Subject
+from compare.oracle import Setting
+from compare.verdict.conventions.card import card_of
+from compare.verdict.conventions.length import length, of_another_length
+from compare.verdict.conventions.schedule import leave_out_any_words, read_schedule
+from compare.verdict.conventions.spacing import read_spacing
+from compare.verdict.conventions.step import read_step
+
+
+def read(subject: Subject, door: Told | None = None) -> None:
+    """Gives the subject its door and the setting of what it does by itself, and fills the card.
+
+    `door` are facts of it that are decided from outside.
+    """
+    claims = _claims(subject.first)
+    if subject.adapter is not None:
+        claims["prediction_type"] = subject.adapter.prediction_type
+    told = {k: v for k, v in claims.items() if k not in subject.named and v is not None}
+    subject.setting = replace(subject.setting, **told)
+    T, subject.door = find.read(subject, door or {}, length)
+    subject.setting = replace(subject.setting, num_train_timesteps=T)
+    if "beta_schedule" in subject.named:
+        leave_out_any_words(subject)
+    known = {*subject.named, *claims}
+    if "beta_schedule" not in known:
+        subject.setting = read_schedule(subject.scheduler())
+        if "num_train_timesteps" in subject.named:
+            of_another_length(subject)
+    if subject.has("step"):
+        try:
+            subject.setting = read_step(subject.scheduler(), known)
+        except Broken as broken:
+            subject.conventions["step"] = f"not read: {broken}"
+    if subject.has("set_timesteps") and "timestep_spacing" not in known:
+        subject.setting = read_spacing(subject)
+    subject.conventions.update(card_of(subject))
+
+
+def _claims(thing: Any) -> dict[str, Any]:
+    """What the candidate's `config` says of itself, in Diffusers' words."""
+    config = getattr(thing, "config", None)
+    if not isinstance(config, Mapping):
+        return {}
+    known = {k: config[k] for k in vars(Setting()) if k in config}
+    if known.get("trained_betas") is not None:
+        known["trained_betas"] = tuple(float(b) for b in known["trained_betas"])
+    return known

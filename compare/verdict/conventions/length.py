@@ -1,0 +1,130 @@
+"""How many steps there are, and what t counts from: by tables, lists, and what a model is told."""
+
+import contextlib
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from compare.candidate.door import count
+from compare.candidate.door.reading import Fact
+from compare.candidate.load import Broken
+from compare.candidate.loop_calls import loop_told
+from compare.candidate.loss_calls import loss_told
+from compare.candidate.model.told import read_told
+from compare.candidate.scheduler import Scheduler
+from compare.candidate.subject import Subject
+from compare.oracle import Setting
+from compare.stages.schedule import SHORT
+from compare.verdict.conventions.schedule import families, read_schedule
+
+LENGTHS = ("num_train_timesteps", "num_timesteps", "T")  # names that T may have
+ALMOST_NONE = 1e-12  # of the image: a table that ends below it has no last step
+FAR_OFF = 100_000  # a t that no table has
+
+
+def length(subject: Subject) -> tuple[int, Fact | None]:
+    """T, and what t counts from where a table, a list, or what a model is told says so."""
+    T, named = subject.setting.num_train_timesteps, "num_train_timesteps" in subject.named
+    raw = betas = None
+    with contextlib.suppress(Broken):
+        raw, betas = subject.scheduler().raw_table(), subject.scheduler().betas()
+    if raw is not None:
+        if (not named or len(raw) == T + 1) and _counts_from_one(subject, raw):
+            return len(raw) - 1, count.behind_one(subject, len(raw) - 1)
+        if not named and _first_is_no_step(subject, raw):
+            why = f"its model is told t = 1..{len(raw) - 1} alone"
+            return len(raw) - 1, Fact(1, "declared", why)
+        if named and len(raw) != T and _has_its_own_length(subject, raw):
+            _forget_length(subject, len(raw))
+            named = False
+        T = T if named else len(raw)
+    elif not named:
+        said = [getattr(subject.first, name, None) for name in LENGTHS]
+        said.append(None if betas is None else len(betas))
+        T = next((v for v in said if isinstance(v, int) and v > 0), 0) or _answered(subject)
+    return T, count.by_list(subject, T)
+
+
+def _first_is_no_step(subject: Subject, raw: Tensor) -> bool:
+    """True if a loop and a loss tell their model t = 1..T alone of a table that begins at 0.
+
+    Such as t / T from 1 / T to 1, beside T + 1 entries. Whole numbers do not say so: they are also
+    those of T + 1 steps of which the last is missing (mistake 79).
+    """
+    asked = {"sample": loop_told, "loss": loss_told}
+    with contextlib.suppress(Broken):
+        told = [ask(subject, raw) for role, ask in asked.items() if subject.has(role)]
+        every = torch.cat(told) if told else torch.zeros(1)
+        longer, shorter = (read_told(every, T) for T in (len(raw), len(raw) - 1))
+        never = longer is None or (longer.unit != 1 and bool((every > 0).all()))
+        return never and shorter is not None and shorter.base == 1
+    return False
+
+
+def _counts_from_one(subject: Subject, raw: Tensor) -> bool:
+    """True if a table is one of t = 1..T behind a 1: then what follows it is a table itself."""
+    if len(raw) < 2 or not bool((raw[0] == 1) & (raw[1] < 1)):
+        return False
+    setting = replace(subject.setting, num_train_timesteps=len(raw) - 1)
+    return bool(raw[-1] > ALMOST_NONE) or bool(families(raw[1:], setting))
+
+
+def _forget_length(subject: Subject, T: int) -> None:
+    """Does not ask for another T: the candidate has one of its own."""
+    subject.named.discard("num_train_timesteps")
+    words = f"num_train_timesteps changes nothing: {T} steps of its own are judged"
+    subject.conventions["num_train_timesteps"] = words
+
+
+def _is_as_long(subject: Subject, raw: Tensor | None) -> bool:
+    """True if the table is the same whatever T is asked."""
+    other = subject.takes(num_train_timesteps=SHORT)
+    table = None if other is None else other.raw_table()
+    return raw is not None and table is not None and torch.equal(table, raw)
+
+
+def of_another_length(subject: Subject) -> None:
+    """Reads the schedule once more with another T: one of its own, or a family with other ends."""
+    base = subject.setting
+    if base.beta_schedule == "own" and _is_as_long(subject, subject.scheduler().raw_table()):
+        _forget_length(subject, base.num_train_timesteps)
+    elif not subject.named & {"beta_start", "beta_end", "trained_betas"}:
+        plain = replace(base, beta_schedule=Setting.beta_schedule, trained_betas=None)
+        made = subject.build(replace(plain, num_train_timesteps=SHORT))
+        read = plain if made is None else read_schedule(made)
+        subject.shorter = read if read.beta_schedule == base.beta_schedule else None
+
+
+def _has_its_own_length(subject: Subject, raw: Tensor) -> bool:
+    """True if the table is as long whatever T is asked, and that T or the schedule is its own."""
+    if not _is_as_long(subject, raw):
+        return False
+    setting = replace(subject.setting, num_train_timesteps=len(raw))
+    own = subject.defaults.get("num_train_timesteps") == len(raw)
+    return own or ("beta_schedule" not in subject.named and not families(raw, setting))
+
+
+def _answered(subject: Subject) -> int:
+    """T where nothing says it: the t before the first that is off the table, or what we ask for."""
+    usual, scheduler = subject.setting.num_train_timesteps, subject.scheduler()
+    low, high = 0, FAR_OFF
+    if _is_off(scheduler, low) or not _is_off(scheduler, high):
+        return usual
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _is_off(scheduler, middle) else (middle, high)
+    return high
+
+
+def _is_off(scheduler: Scheduler, t: int) -> bool:
+    """True if a t is refused as an index of a table."""
+    one = torch.ones(1, 1, 2, 2)
+    try:
+        if scheduler.subject.has("add_noise"):
+            scheduler.add_noise(one, one, torch.tensor([t]))
+        elif scheduler.subject.has("step"):
+            scheduler.step(one, t, one, 0)
+    except Broken as broken:
+        return "IndexError" in str(broken)
+    return False

@@ -1,0 +1,157 @@
+"""Which right family a table is, with which ends, or one of the candidate's own."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from compare.candidate.scheduler import Scheduler
+from compare.candidate.subject import OTHER_NAMES, Subject
+from compare.measure.tolerances import as_none, log_snr
+from compare.measure.values import deviation
+from compare.oracle import F64, Oracle, Setting
+from compare.stages.schedule import FAMILIES, betas_of, bound, own_betas, shown_betas
+from compare.verdict.conventions.step import table_of_step
+
+RIGHT = Oracle()
+FEWEST = 6  # entries of a table by which a curve is read off all but the first: it has two ends
+ANY = "no-such-word"
+
+
+def read_schedule(scheduler: Scheduler) -> Setting:
+    """Which right family the table is, with which ends; a mistaken one is left to the stage."""
+    base, own = scheduler.setting, scheduler.table()
+    if own is None and scheduler.subject.has("step"):
+        own = table_of_step(scheduler)
+    if own is None:
+        scheduler.subject.conventions["table"] = "none is shown: that of the betas below is assumed"
+    if own is None or len(own) != base.num_train_timesteps or not bool(own.isfinite().all()):
+        return base
+    fitting = families(own, base) or _mistaken(own, base)
+    if fitting:
+        return fitting[0]
+    return _with_spare_beta(scheduler, own) or _own(scheduler, own)
+
+
+def families(own: Tensor, base: Setting) -> list[Setting]:
+    """The right families that the table is, within the bound at every t, the default ends first."""
+    families = [replace(base, beta_schedule=name) for name in FAMILIES]
+    known = list(families)
+    if bool(own[-1] == 0):
+        known += [replace(setting, rescale_betas_zero_snr=True) for setting in families]
+    if len(own) > 1:
+        known += _fitted(base, betas_of(own))
+    return [setting for setting in known if _is_table(own, setting)]
+
+
+def _mistaken(own: Tensor, base: Setting) -> list[Setting]:
+    """The families that the table is, within the bound at every t, but for one wrong formula.
+
+    Else a wrong table that falls would be taken for a schedule of the candidate's own.
+    """
+    from compare.mistakes import MISTAKES
+
+    families = [replace(base, beta_schedule=name) for name in FAMILIES]
+    wrong = [mistake.oracle() for mistake in MISTAKES if mistake.stage == "schedule"]
+    return [setting for setting in families if any(_is_table(own, setting, o) for o in wrong)]
+
+
+def _with_spare_beta(scheduler: Scheduler, own: Tensor) -> Setting | None:
+    """The schedule without a beta that the product holds though it is of no step (mistake 1)."""
+    from compare.mistakes import BY_ID
+
+    wrong = BY_ID["1"].oracle()
+    for setting in _spare_betas(scheduler, own):
+        spare, largest = setting.spare_beta, float(RIGHT.betas(setting).max())
+        if spare is not None and not 0 < spare <= largest:
+            continue
+        if _is_table(own, setting, wrong) and not _is_table(own, setting):
+            return setting
+    return None
+
+
+def _spare_betas(scheduler: Scheduler, own: Tensor) -> Iterator[Setting]:
+    """Schedules with such a beta: in front of a table, beside the betas, or merged with the first.
+
+    If it is merged, the other betas of the table lie on a curve of T points, whose first the
+    product holds twice, or of T + 1 points, whose first is no step.
+    """
+    base, T, raw = scheduler.setting, len(own), scheduler.raw_table()
+    if raw is not None and len(raw) == T + 1:
+        yield _given(base, betas_of(raw)[1:], float(1 - raw[0]))
+    shown = shown_betas(scheduler, T)
+    if shown is not None:
+        yield _given(base, shown)
+        yield _given(base, shown, float(1 - own[0] / (1 - shown[0])))
+    if T < FEWEST:
+        return
+    yield from _fitted(base, betas_of(own)[1:])
+    for longer in _fitted(replace(base, num_train_timesteps=T + 1), betas_of(own)[1:]):
+        betas = RIGHT.betas(longer)
+        yield _given(base, betas[1:], float(betas[0]))
+
+
+def _given(base: Setting, betas: Tensor, spare: float | None = None) -> Setting:
+    given = tuple(betas.tolist())
+    return replace(base, beta_schedule="own", trained_betas=given, spare_beta=spare)
+
+
+def _own(scheduler: Scheduler, own: Tensor) -> Setting:
+    """A schedule of the candidate's own: by its betas, or those of a table that falls."""
+    betas = own_betas(scheduler) if scheduler.table() is not None else betas_of(own)
+    return scheduler.setting if betas is None else _given(scheduler.setting, betas)
+
+
+def _is_table(own: Tensor, setting: Setting, oracle: Oracle = RIGHT) -> bool:
+    right = oracle.alpha_bar(setting)
+    if len(right) != len(own):
+        return False
+    seen = log_snr(as_none(own, right))
+    return deviation(seen, log_snr(right), bound(setting, oracle))[0] != "differs"
+
+
+def _fitted(setting: Setting, betas: Tensor) -> list[Setting]:
+    """The families with ends fitted to their last betas, as a person would write the ends."""
+    T, betas = setting.num_train_timesteps, betas.clamp(min=0)
+    ramp = torch.linspace(0, 1, T, dtype=F64)[-len(betas) :]
+    bent = (torch.linspace(-6, 6, T, dtype=F64)).sigmoid()[-len(betas) :]
+    found = []
+    for name, values, curve in (
+        ("linear", betas, ramp),
+        ("scaled_linear", betas.sqrt(), ramp),
+        ("sigmoid", betas, bent),
+    ):
+        design = torch.stack([1 - curve, curve], dim=1)
+        ends = torch.linalg.lstsq(design, values.reshape(-1, 1)).solution.flatten()
+        ends = ends**2 if name == "scaled_linear" else ends
+        start, end = (float(f"{float(v):.4g}") for v in ends)
+        found.append(replace(setting, beta_schedule=name, beta_start=start, beta_end=end))
+    return found
+
+
+def leave_out_any_words(subject: Subject) -> None:
+    """Words that mean what any unknown word means are not judged; its own default word is."""
+    default = subject.defaults.get("beta_schedule")
+    usual = {own: word for word, own in OTHER_NAMES.items()}.get(str(default), default)
+    anything = _table_of(subject, ANY)
+    if anything is None:
+        return
+    tables = {word: _table_of(subject, word) for word in FAMILIES if word != usual}
+    same = {w for w, table in tables.items() if table is not None and table.equal(anything)}
+    if not same:
+        return
+    subject.any_words = {("beta_schedule", word) for word in same}
+    said = f"takes any word: {', '.join(sorted(same))} give what {ANY!r} gives, and are not judged"
+    subject.conventions["beta_schedule"] = said
+    if subject.setting.beta_schedule in same:
+        if usual in FAMILIES:
+            subject.setting = replace(subject.setting, beta_schedule=usual)
+        else:
+            subject.named.discard("beta_schedule")  # its default is a schedule of its own
+
+
+def _table_of(subject: Subject, word: str) -> Tensor | None:
+    """The table of a schedule by its word, None if the word is refused."""
+    made = subject.takes(beta_schedule=subject.words.get(word, word))
+    return None if made is None else made.table()

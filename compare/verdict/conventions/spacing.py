@@ -1,0 +1,38 @@
+"""Which spacing the lists of a candidate have, where it does not name one."""
+
+import contextlib
+from dataclasses import replace
+
+from compare.candidate.load import Broken
+from compare.candidate.scheduler import Scheduler
+from compare.candidate.subject import Subject
+from compare.measure.step import OWN, SPACINGS
+from compare.oracle import Oracle, Setting
+from compare.stages.timesteps import may_be_list
+
+RIGHT = Oracle()
+
+
+def read_spacing(subject: Subject) -> Setting:
+    """The spacing whose lists these are, or one of the candidate's own; else the most like it."""
+    base = subject.setting
+    known = [
+        replace(base, timestep_spacing=spacing, steps_offset=offset)
+        for spacing in SPACINGS
+        for offset in (0, 1)
+    ]
+    own = replace(base, timestep_spacing=OWN)
+    trials = [(s, _is_list, (4, 7, 10)) for s in known] + [(own, may_be_list, (4, 7, 10))]
+    for setting, rule, counts in trials + [(s, _is_list, (4, 10)) for s in known]:
+        scheduler = subject.build(setting)
+        assert scheduler is not None  # spacing and offset are not named: nothing else is asked
+        with contextlib.suppress(Broken):
+            if all(rule(scheduler, n) for n in counts if n <= base.num_train_timesteps):
+                return setting
+    return base
+
+
+def _is_list(scheduler: Scheduler, n: int) -> bool:
+    numerators, denominator = RIGHT.timesteps(scheduler.setting, n)
+    got = scheduler.timesteps(n)
+    return len(got) == n and bool(((got * denominator - numerators).abs() * 2 <= denominator).all())
