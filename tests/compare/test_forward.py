@@ -6,7 +6,7 @@ import torch
 from compare import Adapter
 from compare.mistakes import BY_ID, mutant
 from compare.oracle import Oracle, Setting
-from compare.stages.forward import composed
+from compare.stages.forward.steps import composed
 from compare.verdict.judge import judge
 from compare.verdict.report import Check, Report
 
