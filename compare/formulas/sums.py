@@ -13,6 +13,7 @@ from compare.measure.tolerances import FACTOR, UNIT
 FEW = 48  # steps at which every pair is tried, before what is left is checked at all of them
 MANY = 60  # pairs that are checked at all of them, the nearest first
 TRIED = 4  # constants of a term, the plainest first
+SPREAD = 4.0  # times what is allowed: a sum that is further off at some step fits with no constants
 POWERS = (1.0, 0.5, -1.0, -0.5, 2.0)
 
 
@@ -93,6 +94,8 @@ def _float32(curve: Curve, atoms: Atoms) -> Tensor:
 def _settled(curve: Curve, atoms: Atoms, formula: Sum) -> Fit | None:
     """With the plainest constants with which it is the curve at every t; one may be any number."""
     inner = ~atoms.end
+    if bool((curve.off(formula, atoms)[inner] > SPREAD).any()):
+        return None
     allowed = (formula.error(atoms) + curve.slack)[inner]
     if formula.root:
         allowed = 2 * allowed * curve.measured[inner].abs()

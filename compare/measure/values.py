@@ -89,7 +89,7 @@ def deviation(
     first = int(out[0]) if len(out) else worst
 
     def place(flat: int) -> tuple[int, ...]:
-        return tuple(int(i) for i in np.unravel_index(flat, gap.shape))  # torch's: sympy, 2 s
+        return tuple(int(i) for i in np.unravel_index(flat, gap.shape))
 
     got, may = float(gap.flatten()[worst]), float(bound.flatten()[worst])
     return status, place(first), place(worst), got, may
@@ -148,6 +148,7 @@ def _bound(allowed: Tensor) -> Tensor:
 
 
 def _at(values: Tensor, index: tuple[int, ...]) -> float:
-    shape = torch.broadcast_shapes(values.shape, (1,) * len(index))
+    # Both from numpy, here and above: torch's load sympy, which takes 2 s.
+    shape = np.broadcast_shapes(values.shape, (1,) * len(index))
     values = values.reshape(shape)
     return float(values[tuple(min(i, n - 1) for i, n in zip(index, shape, strict=True))])
