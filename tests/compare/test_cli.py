@@ -32,7 +32,7 @@ def command(*words: str, folder: Path) -> subprocess.CompletedProcess:
 
 
 def test_the_command_gives_statuses_files_and_no_traceback(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(EXAMPLE.read_text())
+    (tmp_path / "mine.py").write_text(EXAMPLE.read_text().replace("=1000", "=100"))
     spec = ("--candidate", "mine.py:MyScheduler")
     done = command(*spec, "--json", "r.json", "--html", "r.html", folder=tmp_path)
     assert done.returncode == 1, done.stderr

@@ -33,20 +33,22 @@ def loop(
     of_x: Callable[[float], float],
     evaluates: bool = True,
     loud: Callable[[int], float] = lambda t: 1,
+    alpha: torch.Tensor = ALPHA,
 ) -> Adapter:
     """Algorithm 2 in its posterior form; `of_x` changes the coefficient of x_t, `loud` sigma.
 
-    It keeps its model, and may forget to switch it.
+    It keeps its model, and may forget to switch it. A table of its own is shown.
     """
+    alpha_bar = alpha.cumprod(0)
 
     def sample(model, shape, generator):
         keeper = Keeper(model)
         if evaluates:
             model.eval()
         x = torch.randn(shape, generator=generator)
-        for t in reversed(range(1000)):
-            a, ab = float(ALPHA[t]), float(ALPHA_BAR[t])
-            prev = float(ALPHA_BAR[t - 1]) if t else 1.0
+        for t in reversed(range(len(alpha))):
+            a, ab = float(alpha[t]), float(alpha_bar[t])
+            prev = float(alpha_bar[t - 1]) if t else 1.0
             x_0 = (x - (1 - ab) ** 0.5 * keeper.predict(x, torch.full(shape[:1], t))) / ab**0.5
             x = prev**0.5 * (1 - a) / (1 - ab) * x_0 + of_x(a) * (1 - prev) / (1 - ab) * x
             if t:
@@ -56,7 +58,8 @@ def loop(
                 x = x + loud(t) * sigma * z
         return x
 
-    return Adapter(sample=sample, name="loop")
+    shown = None if alpha is ALPHA else lambda: alpha_bar
+    return Adapter(sample=sample, alpha_bar=shown, name="loop")
 
 
 def test_a_right_loop_passes() -> None:
@@ -83,7 +86,9 @@ def test_a_thousandth_of_the_coefficient_is_found(factor: float) -> None:
 
 
 def test_two_faults_of_a_loop_are_both_named() -> None:
-    report = judge(loop(lambda alpha: alpha, evaluates=False), "quick", 0, beside=False)
+    short = 1 - torch.linspace(1e-4, 0.2, 60, dtype=torch.float64)
+    wrong = loop(lambda alpha: alpha, evaluates=False, alpha=short)
+    report = judge(wrong, "quick", 0, beside=False)
     assert [d.bug for d in report.diagnoses] == ["95", "39"], str(report)
 
 

@@ -9,7 +9,7 @@ from compare.oracle import Level, Oracle, Setting
 from compare.verdict.judge import judge
 from compare.verdict.report import Diagnosis
 
-SHORT = Setting(num_train_timesteps=60, beta_end=0.2)
+SHORT = Setting(num_train_timesteps=30, beta_end=0.4)
 
 
 def diagnosis(stage: str, **seams) -> Diagnosis:
@@ -61,7 +61,7 @@ def test_a_few_wrong_steps_are_pointed_at():
 
     found = diagnosis("variance", std=std)
     assert found.stage == "variance"
-    assert found.fix.endswith("all but 1 of 60 steps are right: look at t=17")
+    assert found.fix.endswith("all but 1 of 30 steps are right: look at t=17")
 
 
 def test_a_law_near_that_of_a_mistake_is_told_by_its_checks():
