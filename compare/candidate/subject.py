@@ -95,6 +95,7 @@ class Subject:
         self.kinds: tuple[Setting, ...] = ()  # other readings of a step that fits none
         self.door: Reading = CANONICAL
         self.returned: dict[str, str] = {}  # {method: what kind of thing it returned last}
+        self.table_is_assumed = False  # it shows none
         self.steps_pass = True  # whole chains are judged only where every single step passes
         self.overwritten: set[str] = set()  # arguments that a method changed in place
         self.any_words: set[tuple[str, Any]] = set()  # (keyword, word) that any word stands for

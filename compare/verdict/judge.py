@@ -33,7 +33,7 @@ from compare.stages.stage import Stage
 from compare.verdict import conventions, curves
 from compare.verdict.diagnose import diagnose, mark_known
 from compare.verdict.diffusers import Finding, gone
-from compare.verdict.door.rivals import rivals, told
+from compare.verdict.door.rivals import rivals, told, without_table
 from compare.verdict.elsewhere import Work
 from compare.verdict.quiet import quiet
 from compare.verdict.report import Report, by_stage, versions
@@ -137,6 +137,7 @@ def _judged_as_read(
         _judged(other, read, only, None)
     if others:
         told(report, list(zip(others, reports, strict=True)))
+    without_table(report, subject)
     for stage, checks in by_stage(report.checks if others else []).items():
         if progress is not None:
             progress(stage, checks)

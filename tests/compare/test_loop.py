@@ -236,3 +236,27 @@ def test_of_twins_both_are_told_the_likelier_first(candidate, first, second) -> 
     words = [diagnosis["explanation"].index(BY_ID[bug].words) for bug in (first, second)]
     assert words == sorted(words)
     assert f"[mistake {first}: {BY_ID[first].name}; or {second}]" in str(report)
+
+
+@pytest.mark.parametrize(("end", "exit_status"), [(0.02, 0), (0.2, 2)])
+def test_a_loop_without_a_table_is_judged_by_the_usual_betas_or_left_open(end, exit_status) -> None:
+    """Its T is read off the steps that it visits; betas of its own nobody can know."""
+    betas = torch.linspace(1e-4, end, 50, dtype=torch.float64)
+    hidden = sample_of(Oracle(), Setting(num_train_timesteps=50, beta_end=end))
+    report = judge(Adapter(sample=hidden, name="hidden"), "quick", 0, beside=False)
+    assert report.exit_status == exit_status, str(report)
+    if exit_status:
+        said = (
+            "hidden is undecided: no table is shown, and by linear betas 0.0001..0.02 with T = 50"
+        )
+        assert report.verdict.startswith(said)
+        assert report.verdict.endswith("Say which is its own: Adapter(alpha_bar=...)")
+        assert not report.diagnoses
+    shown = Adapter(sample=hidden, alpha_bar=lambda: (1 - betas).cumprod(0))
+    assert judge(shown, "quick", 0, beside=False).passed
+
+
+def test_a_mistake_in_a_loop_without_a_table_is_named() -> None:
+    wrong = sample_of(BY_ID["45"].oracle(), Setting(num_train_timesteps=50))
+    report = judge(Adapter(sample=wrong), "quick", 0, beside=False)
+    assert [d.bug for d in report.diagnoses] == ["45"], str(report)

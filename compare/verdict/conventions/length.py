@@ -14,7 +14,7 @@ from compare.candidate.loss_calls import loss_told
 from compare.candidate.model.told import read_told
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
-from compare.oracle import Setting
+from compare.oracle import Oracle, Setting
 from compare.stages.schedule import SHORT
 from compare.verdict.conventions.schedule import families, read_schedule
 
@@ -43,6 +43,7 @@ def length(subject: Subject) -> tuple[int, Fact | None]:
         said = [getattr(subject.first, name, None) for name in LENGTHS]
         said.append(None if betas is None else len(betas))
         T = next((v for v in said if isinstance(v, int) and v > 0), 0) or _answered(subject)
+        T = _visited(subject) or T
     return T, count.by_list(subject, T)
 
 
@@ -115,6 +116,17 @@ def _answered(subject: Subject) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if _is_off(scheduler, middle) else (middle, high)
     return high
+
+
+def _visited(subject: Subject) -> int:
+    """T of a loop alone that shows no table: it visits every step down to 0; 0 if it does not."""
+    if not subject.has("sample"):
+        return 0
+    with contextlib.suppress(Broken):
+        told = loop_told(subject, Oracle().alpha_bar(subject.setting))
+        if torch.equal(told, torch.arange(len(told)).flip(0).to(told)):
+            return len(told)
+    return 0
 
 
 def _is_off(scheduler: Scheduler, t: int) -> bool:

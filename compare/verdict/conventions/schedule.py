@@ -25,6 +25,7 @@ def read_schedule(scheduler: Scheduler) -> Setting:
     if own is None and scheduler.subject.has("step"):
         own = table_of_step(scheduler)
     if own is None:
+        scheduler.subject.table_is_assumed = True
         scheduler.subject.conventions["table"] = "none is shown: that of the betas below is assumed"
     if own is None or len(own) != base.num_train_timesteps or not bool(own.isfinite().all()):
         return base

@@ -96,6 +96,25 @@ def told(report: Report, others: list[tuple[Subject, Report]]) -> None:
         report.checks.append(note(f"{report.checks[0].stage}/reading", text))
 
 
+def without_table(report: Report, subject: Subject) -> None:
+    """Blames nothing in what shows no table, and may be right by another than the usual one.
+
+    What has a name or a formula by the usual one is told: by another it would hardly have.
+    """
+    if not subject.table_is_assumed or report.exit_status != 1:
+        return
+    if any(d.bug or d.formula for d in report.diagnoses):
+        return
+    setting, stage = subject.setting, report.diagnoses[0].stage
+    betas = f"betas {setting.beta_start:g}..{setting.beta_end:g}"
+    text = f"no table is shown, and by linear {betas} with T = {setting.num_train_timesteps} it "
+    text += f"{_words(report)}. Say which is its own: Adapter(alpha_bar=...)"
+    report.checks = [c for c in report.checks if c.passed] + [
+        Check("reading", stage, "error", text)
+    ]
+    report.diagnoses = []
+
+
 def _unnamed(report: Report) -> float:
     """How many of its faults have no name; none at all is worst."""
     return sum(d.bug is None for d in report.diagnoses) if report.diagnoses else float("inf")
