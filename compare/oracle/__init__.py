@@ -104,11 +104,14 @@ class Oracle:
         alpha_bar = self.before(setting) * self.table(self.betas(setting))
         return zero_terminal_snr(alpha_bar) if setting.rescale_betas_zero_snr else alpha_bar
 
-    def stepping(self) -> "Oracle":
-        """The same for whoever looks at steps alone: oracles that are equal there become equal."""
+    def stepping(self, *also: str) -> "Oracle":
+        """The same for whoever looks at steps alone: oracles that are equal there become equal.
+
+        `also` are other fields that are looked at.
+        """
         right = Oracle()
         schedule = ("betas", "table", "before", "timesteps", "refuses_past_end")
-        outside = (*schedule, "add_noise", "velocity", "loop", "loss")
+        outside = {*schedule, "add_noise", "velocity", "loop", "loss"}.difference(also)
         return replace(self, **{name: getattr(right, name) for name in outside})
 
     def sampler(self, setting: Setting) -> Sampler:

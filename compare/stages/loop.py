@@ -39,7 +39,7 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     # A model that is told another t answers for it: a clip may act, and no step can be judged.
     known = run.mix is None or (run.mix.readable and not run.mix.varies)
     if visits.passed and loop.tells == "t" and len(run.t) > 1 and known:
-        stepping = replace(oracle.stepping(), loop=loop)
+        stepping = oracle.stepping("loop")
         yield from transitions(subject, run, stepping, table, path)
     yield yes_no(
         "sampling/loop/replay",

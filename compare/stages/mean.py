@@ -186,4 +186,5 @@ MEAN = Stage(
     page="reverse-step",
     checks=checks,
     needs="step",
+    sees=Oracle.stepping,
 )

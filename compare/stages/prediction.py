@@ -228,4 +228,5 @@ PREDICTION = Stage(
     page="prediction",
     checks=checks,
     needs="step",
+    sees=Oracle.stepping,
 )

@@ -265,4 +265,5 @@ SAMPLING = Stage(
     checks=checks,
     needs="step or sample",
     on_steps=True,
+    sees=lambda oracle: oracle.stepping("timesteps", "loop"),
 )

@@ -36,6 +36,8 @@ class Stage:
         checks: yields its checks.
         needs: the method or role without which there is nothing to judge; "a or b": one of them.
         on_steps: it follows from single steps, so it is judged only where all stages before pass.
+        sees: what of an oracle it asks, the rest put right: its checks of a candidate that shows
+            its table are the same with two oracles of which it sees the same.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Stage:
     checks: Checks
     needs: str = ""
     on_steps: bool = False
+    sees: Callable[[Oracle], Oracle] = lambda oracle: oracle
 
     def of(self, subject: Subject, oracle: Oracle) -> Iterator[Check]:
         """The checks of a subject that has what the stage needs, else none."""

@@ -192,4 +192,5 @@ VARIANCE = Stage(
     page="variance",
     checks=checks,
     needs="step",
+    sees=Oracle.stepping,
 )

@@ -72,7 +72,7 @@ def diagnose(
     diagnoses: list[Diagnosis] = []
     while left:
         first = left[0]
-        trial = _Trial(judged, left, base, tolerated, _failing(subject, left, base))
+        trial = _Trial(subject, judged, left, base, tolerated, _failing(subject, left, base))
         best = _best(subject, trial, mistakes)
         if best is not None:
             mistake, left, subject, twin = best
@@ -188,6 +188,7 @@ def _unnamed(stage: Stage, failing: list[Check], hint: str, letters: Named | Non
 class _Trial:
     """What a mistake is tried on: `left` of the stages `judged` fail with `base`, by `failing`."""
 
+    subject: Subject
     judged: tuple[Stage, ...]
     left: list[Stage]
     base: Oracle
@@ -209,6 +210,8 @@ class _Trial:
 
     def _holds(self, subject: Subject, stage: Stage, oracle: Oracle) -> bool:
         """True if every check holds and explains why it failed; the first that does not ends it."""
+        if self._looks_away(subject, stage, oracle):
+            return stage not in self.left
         found: list[Check] = []
         with suppress(Broken, *NOT_COMPUTABLE):  # a wrong formula may not fit these inputs
             for check in stage.of(subject, oracle):
@@ -218,6 +221,14 @@ class _Trial:
                     return False
                 found += [check] if check.id in self.failing else []
             return all(explains(check, self.failing[check.id]) for check in found)
+        return False
+
+    def _looks_away(self, subject: Subject, stage: Stage, oracle: Oracle) -> bool:
+        """True if a stage would say the same as before: it sees nothing of the mistake."""
+        if subject is not self.subject or stage.sees(oracle) != stage.sees(self.base):
+            return False
+        with suppress(Broken):
+            return subject.scheduler().table() is not None
         return False
 
 
