@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from compare.candidate.subject import Subject
 from compare.measure.check import Check
 from compare.oracle import Oracle
+from compare.oracle.samplers import BY_NAME
 
 Checks = Callable[[Subject, Oracle], Iterator[Check]]
 
@@ -57,6 +58,10 @@ class Stage:
     def is_met(self, subject: Subject) -> bool:
         """True if the subject has what the stage needs."""
         return not self.needs or any(subject.has(name) for name in self.needs.split(" or "))
+
+    def right_of(self, subject: Subject) -> str:
+        """The right formula of the candidate's sampler."""
+        return BY_NAME[subject.setting.sampler].right.get(self.name, self.right)
 
     @property
     def lacking(self) -> str:

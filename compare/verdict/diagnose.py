@@ -91,7 +91,7 @@ def diagnose(
         letters = name(subject, first.name, base)
         if _stands_alone(diagnoses, letters) and not _raised_before(failing, first.name):
             hint = "" if letters else nearest(subject, first, base, mistakes)
-            diagnoses.append(_unnamed(first, failing, hint, letters))
+            diagnoses.append(_unnamed(subject, first, failing, hint, letters))
         judged = tuple(stage for stage in judged if stage is not first)
         later = ORDER[ORDER.index(first.name) + 1 :]
         mistakes = tuple(m for m in mistakes if m.stage in later)
@@ -167,7 +167,9 @@ def _first_seen(failing: list[Check], stage: str) -> str:
     return f" (first seen at {place[0]}, {check.id})" if place else ""
 
 
-def _unnamed(stage: Stage, failing: list[Check], hint: str, letters: Named | None) -> Diagnosis:
+def _unnamed(
+    subject: Subject, stage: Stage, failing: list[Check], hint: str, letters: Named | None
+) -> Diagnosis:
     if letters is not None:
         fix = f"give {letters.fix}"
         return Diagnosis(None, stage.name, letters.words, fix, formula=letters.formula)
@@ -180,7 +182,7 @@ def _unnamed(stage: Stage, failing: list[Check], hint: str, letters: Named | Non
         return Diagnosis(None, stage.name, words, fix)
     if re.search(r" returned (shape|\w+, not a tensor)", check.message):
         return Diagnosis(None, stage.name, words, "return a tensor of the shape that was given")
-    fix = f"should be {check.right or stage.right}"
+    fix = f"should be {check.right or stage.right_of(subject)}"
     return Diagnosis(None, stage.name, words, f"{fix}; {hint}" if hint else fix)
 
 

@@ -140,3 +140,18 @@ def test_where_an_x0_hat_is_clipped_twins_part(clips: bool, told: tuple) -> None
     wrong = type("Wrong", (Plain,), {"clips": clips, "wrong": 0.5 if clips else 1.0})
     report = judge(wrong, "quick", 0, beside=False)
     assert [(d.bug, d.twin) for d in report.diagnoses] == [told], str(report)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "source"), [("", "Ho et al. eq. 7"), ("ddim", "Song et al. eq. 12")]
+)
+def test_what_is_right_is_said_of_the_candidates_own_sampler(sampler: str, source: str) -> None:
+    """A mean that is bent is no coefficient: it has neither a name nor a formula."""
+    right = Oracle()
+    field = "ddim_mean" if sampler else "mean"
+    bent = {field: lambda *given: getattr(right, field)(*given).tanh()}
+    candidate = scheduler(replace(right, **bent), sampler)
+    report = judge(candidate, "quick", 0, only="mean", beside=False, base=SHORT)
+    found = next(d for d in report.diagnoses if d.stage == "mean")
+    assert (found.bug, found.formula) == (None, None), str(report)
+    assert source in found.fix

@@ -1,6 +1,7 @@
 """DDIM: a step along the predicted noise, with fresh noise of any size up to DDPM's."""
 
 from dataclasses import replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -36,6 +37,13 @@ class DDIM(Sampler):
     name, backend = "ddim", "DDIMScheduler"
     own = ("eta", "use_clipped_model_output")
     clip_shows = ("reach", "again", "shown")
+    right = MappingProxyType(
+        {
+            "mean": "sqrt(ab_prev) x0-hat + sqrt(1-ab_prev - sigma^2) eps (Song et al. eq. 12)",
+            "variance": "sigma z with sigma = eta sqrt((1-ab_prev)/(1-ab) beta), z ~ N(0, 1) fresh "
+            "(Song et al. eq. 16)",
+        }
+    )
 
     def words(self, setting: Setting) -> str:
         return f"DDIM, eta={setting.eta:g}"

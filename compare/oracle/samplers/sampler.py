@@ -1,8 +1,9 @@
 """What a sampler is: the contract of every other file in this folder."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -68,12 +69,14 @@ class Sampler(ABC):
         clip_shows: where in a step a clip is looked for that the candidate does not name: x0-hat as
             `shown`, the `reach` of the mean, the same where the noise is derived `again`, the
             `kink` of the mean, a `flat` x_{t-1}; in this order.
+        right: {stage: its right formula and the source}, where that of the stage is not its own.
     """
 
     name: str
     backend: str | None = None
     own: tuple[str, ...] = ()
     clip_shows: tuple[str, ...] = ("reach", "shown")
+    right: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def words(self, setting: Setting) -> str:
