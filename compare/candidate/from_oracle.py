@@ -158,19 +158,11 @@ def sample_of(oracle: Oracle, setting: Setting, n: int | None = None, uint8: boo
     if not loop.falls:
         visited = visited[::-1]
 
-    def normal(shape: Any, generator: Any) -> Tensor:
-        if not isinstance(generator, list):
-            return oracle.draw(shape, generator, torch.float32)
-        if not loop.own_streams:
-            return oracle.draw(shape, generator[0], torch.float32)
-        each = (1, *shape[1:])
-        return torch.cat([oracle.draw(each, g, torch.float32) for g in generator])
-
     def sample(model: nn.Module, shape: Any, generator: Any) -> Tensor:
         training = model.training
         if loop.evaluates:
             model.eval()
-        x = normal(shape, generator)
+        x = _normal(oracle, shape, generator)
         if loop.start is not NORMAL:
             x = loop.start.draw(shape, generator=generator)
         memory = None
@@ -181,7 +173,7 @@ def sample_of(oracle: Oracle, setting: Setting, n: int | None = None, uint8: boo
             prev = oracle.previous(torch.full_like(at, following[t]), at, len(following), setting)
             level = oracle.level(table, at, prev, setting)
             stream = _reseeded(generator) if loop.reseeds else generator
-            z = normal(shape, stream).to(F64) if following[t] >= 0 else torch.zeros(())
+            z = _normal(oracle, shape, stream).to(F64) if following[t] >= 0 else torch.zeros(())
             given = Inputs(out, x.to(F64), level, setting, memory=memory)
             if following[t] >= 0 or loop.keeps_last:
                 x, memory = oracle.step(given, z).float(), oracle.keep(given)
@@ -189,6 +181,16 @@ def sample_of(oracle: Oracle, setting: Setting, n: int | None = None, uint8: boo
         return loop.codec(x).to(torch.uint8) if uint8 else x
 
     return sample
+
+
+def _normal(oracle: Oracle, shape: Any, generator: Any) -> Tensor:
+    """Noise of a loop, of each image from its own generator if there are several."""
+    if not isinstance(generator, list):
+        return oracle.draw(shape, generator, torch.float32)
+    if not oracle.loop.own_streams:
+        return oracle.draw(shape, generator[0], torch.float32)
+    each = (1, *shape[1:])
+    return torch.cat([oracle.draw(each, g, torch.float32) for g in generator])
 
 
 def _reseeded(generator: Any) -> Any:

@@ -35,16 +35,11 @@ def values(
     more.setdefault("reason", f"{TOLERANCES[tolerance].bound}: {TOLERANCES[tolerance].reason}")
     right, allowed = expected()
     status, first, worst, got, may = deviation(measured, right, allowed)
-
-    def say(at: tuple[int, ...]) -> str:
-        place = f" at {where(at)}" if where else ""
-        value, wanted = apart_in_print(_at(measured, at), _at(right, at))
-        return f"is {value}{place}, should be {wanted}"
-
     message = f"{what} agrees"
     if status == "differs":
         elsewhere = where is not None and where(worst) != where(first)
-        message = f"{what} {say(first)}" + (f"; furthest off, it {say(worst)}" * elsewhere)
+        message = f"{what} {_said(measured, right, first, where)}"
+        message += f"; furthest off, it {_said(measured, right, worst, where)}" * elsewhere
     more["compared"] = lambda: _by_step(inputs, measured, right, allowed)
     check = found(id, status, message, measured=got, allowed=may, **more)
     if pure is None or status == "differs":
@@ -59,6 +54,12 @@ def values(
         return replace(check, status="follows", message=words)
 
     return replace(check, whole=whole)
+
+
+def _said(measured: Tensor, right: Tensor, at: tuple[int, ...], where: Place | None) -> str:
+    place = f" at {where(at)}" if where else ""
+    value, wanted = apart_in_print(_at(measured, at), _at(right, at))
+    return f"is {value}{place}, should be {wanted}"
 
 
 def apart_in_print(a: float, b: float) -> tuple[str, str]:

@@ -104,21 +104,12 @@ def entry(
     """
 
     def build(function: Callable[..., Any]) -> Mistake:
-        return Mistake(
-            id,
-            function.__name__.replace("_", "-"),
-            stage,
-            _folded(function.__doc__ or ""),
-            fix,
-            effect,
-            {place: made(function), **(also or {})},
-            (function, *(also or {}).values()),
-            f"compare.oracle:{place}" if right is None else right,
-            formula,
-            seen_in,
-            only,
-            twin,
-        )
+        name, words = function.__name__.replace("_", "-"), _folded(function.__doc__ or "")
+        seams = {place: made(function), **(also or {})}
+        functions = (function, *(also or {}).values())
+        source = f"compare.oracle:{place}" if right is None else right
+        more = (source, formula, seen_in, only, twin)
+        return Mistake(id, name, stage, words, fix, effect, seams, functions, *more)
 
     return build
 

@@ -68,31 +68,34 @@ def judge(
     """
     began = time.perf_counter()
     both = candidate is None
-    candidate = "scratch:DDPMScheduler" if both else candidate
-    name = candidate if isinstance(candidate, str) else _name_of(candidate)
-    itself = SPECS.get(name, "candidate")
-    name = "scratch" if both else name
+    candidate, name, itself = _called(candidate)
     report = Report(name, [], level=level, seed=seed, versions=versions())
     own, before = Surroundings(settings=Settings.now()), shared_functions()
     with quiet():
         with _kept(report.checks, "load", "schedule"):
             if isinstance(candidate, str):
                 candidate, own = load(candidate, own.settings)
-            asked = partial(Subject, candidate, name, level, seed, own, base)
-            subject, others = _read(asked, reading or {})
+            make = partial(Subject, candidate, name, level, seed, own, base)
+            subject, others = _read(make, reading or {})
             _refuse_replacements(before)
         if not report.checks:
             models = begin(lambda: _models(only, level, seed)) if both else None
-            columns = _begun(begin, subject, itself, only) if beside else {}
+            columns = _begun(begin, subject, itself, only) if beside else None
             _judged_as_read(report, subject, others, only, progress)
-            if models is not None:
-                _add(report, models(), progress)
-            if beside:
+            _add(report, models, progress)
+            if columns is not None:
                 _beside(report, subject, itself, columns, both)
         report = _trusted(report, before)
     _finish(report, only, command)
-    report.seconds = time.perf_counter() - began
-    return report
+    return replace(report, seconds=time.perf_counter() - began)
+
+
+def _called(candidate: Any) -> tuple[Any, str, str]:
+    """The candidate, our own for none; its name; and which column of a report is its own."""
+    if candidate is None:
+        return "scratch:DDPMScheduler", "scratch", "scratch"
+    name = candidate if isinstance(candidate, str) else _name_of(candidate)
+    return candidate, name, SPECS.get(name, "candidate")
 
 
 def _finish(report: Report, only: str | None, command: str) -> None:
@@ -240,10 +243,11 @@ def _models(only: str | None, level: str, seed: int) -> Report:
     return Report("models", list(chain.from_iterable(judged)))
 
 
-def _add(report: Report, more: Report, progress: Progress | None) -> None:
-    report.checks += more.checks
-    if progress is not None:
-        for stage, checks in by_stage(more.checks).items():
+def _add(report: Report, work: Work | None, progress: Progress | None) -> None:
+    more = [] if work is None else work().checks
+    report.checks += more
+    for stage, checks in by_stage(more).items():
+        if progress is not None:
             progress(stage, checks)
 
 
