@@ -50,6 +50,8 @@ class Monomial:
     '-beta_t / (1 - ab_t) / sqrt(alpha_t)'
     >>> str(Monomial(0.5, {"1 - ab_t": 0.25}))
     '0.5 * (1 - ab_t)^(1/4)'
+    >>> str(Monomial(1.0, {"1 - ab_t": 0.75})), str(Monomial(1.0, {"1 - ab_t": 1}))
+    ('(1 - ab_t)^(3/4)', '1 - ab_t')
     """
 
     constant: float = 1.0
@@ -185,8 +187,8 @@ def _product(constant: float, powers: dict[str, float]) -> str:
     below = [_power(name, -p) for name, p in reversed(powers.items()) if p < 0]
     if size != 1 and not halves:
         above.insert(0, constant_words(size))
-    if not below and len(above) == 1 and above[0].startswith("(1 - ") and above[0].endswith(")"):
-        above = [above[0] if sign else above[0][1:-1]]
+    if not below and len(above) == 1 and above[0][1:-1] in powers and not sign:
+        above = [above[0][1:-1]]  # (1 - ab_t), alone
     text = " / ".join([" * ".join(above) or "1", *below])
     if halves:
         text = f"sqrt({text})"
