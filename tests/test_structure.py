@@ -144,6 +144,7 @@ TESTED_WITH = {
     "precision": "forward",
     "steps": "forward",
     "card": "conventions",
+    "clip": "conventions",
     "length": "conventions",
     "spacing": "conventions",
     "chain_end": "sampling",

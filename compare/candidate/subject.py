@@ -92,7 +92,7 @@ class Subject:
         self.words: dict[str, str] = {}  # {Diffusers' word for a value: the candidate's}
         self.conventions: dict[str, str] = {}
         self.shorter: Setting | None = None  # with another T, of a schedule that it does not name
-        self.kinds: tuple[Setting, ...] = ()  # other readings of a step that fits none
+        self.kinds: tuple[Setting, ...] = ()  # other readings of a step or list that fits none
         self.door: Reading = CANONICAL
         self.returned: dict[str, str] = {}  # {method: what kind of thing it returned last}
         self.steps_pass = True  # whole chains are judged only where every single step passes

@@ -35,7 +35,7 @@ class DDIM(Sampler):
 
     name, backend = "ddim", "DDIMScheduler"
     own = ("eta", "use_clipped_model_output")
-    clip_shows = ("reach", "again", "shown")
+    clip_shows = ("reach", "again", "kink", "shown")
 
     def words(self, setting: Setting) -> str:
         return f"DDIM, eta={setting.eta:g}"

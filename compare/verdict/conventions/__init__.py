@@ -4,7 +4,8 @@ Such choices are shown on the convention card and every stage is judged by them;
 
 length    how many steps there are, and what t counts from
 schedule  which family the table is
-step      what the model predicts, whose step it is, clip and variance
+step      what the model predicts, whose step it is, and its variance
+clip      whether x0-hat is limited, and at what
 spacing   which lists set_timesteps leaves
 card      all of it in words
 """
