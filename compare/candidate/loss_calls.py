@@ -164,7 +164,7 @@ def _settled(subject: Subject, table: Tensor) -> Loss:
 
 def _told_by_the_loop(subject: Subject) -> Place | None:
     """The place of t in a call of the model, if a loop has shown it."""
-    run = subject.answers.get(("sample",))
+    run = subject.answers.get(("sample", subject.setting.prediction_type))
     return run.manner.time if isinstance(run, Run) else None
 
 

@@ -135,7 +135,7 @@ class Subject:
             self.adapter = roles_apart(thing, self.own)
         self.step_named = named_keywords(getattr(self.first, "step", None))
         self.set_named = named_keywords(getattr(self.first, "set_timesteps", None))
-        if self.adapter is not None:
+        if self.adapter is not None and self.adapter.prediction_type is not None:
             self.setting = replace(self.setting, prediction_type=self.adapter.prediction_type)
         for sampler in ALL:
             if sampler.own and sampler.own[0] in self.step_named:

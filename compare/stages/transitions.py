@@ -66,7 +66,7 @@ def transitions(
         return [*_steps(exact, steps, chosen), *last(chosen)]
 
     def whole() -> list[Check]:
-        key = ("loop", oracle, tuple(t.tolist()), tuple(following.tolist()))
+        key = ("loop", oracle, setting, tuple(t.tolist()), tuple(following.tolist()))
         return subject.remember(key, judge)
 
     few = steps.few()
