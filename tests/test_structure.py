@@ -144,6 +144,7 @@ TESTED_WITH = {
     "precision": "forward",
     "steps": "forward",
     "card": "conventions",
+    "pictures": "conventions",
     "clip": "conventions",
     "length": "conventions",
     "spacing": "conventions",

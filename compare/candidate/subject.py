@@ -184,6 +184,11 @@ class Subject:
         noise that it is given is drawn."""
         return "generator" in self.step_named or "z" in self.door.order("step").takes
 
+    @property
+    def asked_as(self) -> tuple[str, str]:
+        """What the answers of its loss and its loop hang on, beside itself."""
+        return self.setting.prediction_type, self.door.pictures.value
+
     def function(self, method: str) -> Any:
         """The candidate's own function of this name, whose parameters say what it takes."""
         role_of = None if self.adapter is None else getattr(self.adapter, method, None)

@@ -24,8 +24,7 @@ Path = tuple[list[int], list[int]]  # the steps at which a loop stands, and the 
 def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     """What the model was asked, from call to call, and the pictures at the end."""
     loop, table = oracle.loop, subject.scheduler().alpha_bars(Oracle())
-    kind = subject.setting.prediction_type
-    run = subject.remember(("sample", kind), lambda: look(subject, table))
+    run = subject.remember(("sample", *subject.asked_as), lambda: look(subject, table))
     yield from _manners(subject, run)
     visits, path = _visited(subject, run, oracle, table)
     yield visits

@@ -1,6 +1,7 @@
-"""What a model predicts, where nothing says it: read off by exact checks, or left undecided."""
+"""What a model predicts and what pictures are in, where nothing says it: by exact checks."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -107,6 +108,47 @@ def test_another_target_of_a_loss_alone_is_undecided_until_a_word_decides(
     assert judged(alone, f"prediction={kind}").passed
     wrong = judged(alone, "prediction=epsilon")
     assert [d.bug for d in wrong.diagnoses] == [bug], str(wrong)
+
+
+def mapped(candidate: Adapter, scale: float = 2.0, end: Target | None = None) -> Adapter:
+    """The same behind pictures in [0, 1], mapped on the way into its loss and out of its loop."""
+    loss, sample = candidate.loss, candidate.sample
+    assert loss is not None
+
+    def of_unit(model, x_0):
+        return loss(model, scale * x_0 - 1)
+
+    def to_unit(model, shape):
+        x = sample(model, shape)
+        return (x + 1) / 2 if end is None else end(x, x, x)
+
+    return replace(candidate, loss=of_unit, sample=None if sample is None else to_unit)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_pictures_in_0_to_1_are_a_convention_of_loss_and_loop(kind: str) -> None:
+    report = judged(mapped(program(kind, kind)))
+    assert report.passed, str(report)
+    assert report.conventions["data range"] == "[0, 1]"
+    assert report.readings["pictures"]["words"]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "bugs"),
+    [
+        (mapped(program("epsilon", "epsilon"), end=lambda x, *_: x), {"36"}),
+        (mapped(program("epsilon", "epsilon"), scale=1.5), {None}),
+        (mapped(program("epsilon", None)), {"36"}),
+    ],
+    ids=["the loss alone maps", "it maps to something else", "a loss alone"],
+)
+def test_pictures_that_one_part_maps_are_a_mistake(candidate: Adapter, bugs: set) -> None:
+    report = judged(candidate)
+    assert {d.bug for d in report.diagnoses if d.stage == "loss"} == bugs, str(report)
+
+
+def test_a_word_says_that_the_pictures_of_a_loss_are_in_0_to_1() -> None:
+    assert judged(mapped(program("epsilon", None)), "pictures=[0, 1]").passed
 
 
 def test_a_wrong_target_of_a_loss_alone_has_its_name() -> None:

@@ -7,6 +7,7 @@ schedule  which family the table is
 step      what the model predicts, whose step it is, and its variance
 clip      whether x0-hat is limited, and at what
 prediction  what the model of a loss or a loop predicts
+pictures  in which range those of a loss and a loop are
 spacing   which lists set_timesteps leaves
 card      all of it in words
 """
@@ -22,6 +23,7 @@ from compare.candidate.subject import Subject
 from compare.oracle import Setting
 from compare.verdict.conventions.card import card_of
 from compare.verdict.conventions.length import length, of_another_length
+from compare.verdict.conventions.pictures import read_pictures
 from compare.verdict.conventions.prediction import read_prediction
 from compare.verdict.conventions.schedule import leave_out_any_words, read_schedule
 from compare.verdict.conventions.spacing import read_spacing
@@ -58,6 +60,8 @@ def read(subject: Subject, door: Told | None = None) -> None:
         subject.setting = read_spacing(subject)
     if "prediction" not in (door or {}):
         subject.door = subject.door.told({"prediction": read_prediction(subject, known)})
+    if "pictures" not in (door or {}):
+        subject.door = subject.door.told({"pictures": read_pictures(subject)})
     subject.conventions.update(card_of(subject))
 
 
