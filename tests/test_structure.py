@@ -144,6 +144,8 @@ TESTED_WITH = {
     "precision": "forward",
     "steps": "forward",
     "card": "conventions",
+    "pictures": "conventions",
+    "clip": "conventions",
     "length": "conventions",
     "spacing": "conventions",
     "chain_end": "sampling",

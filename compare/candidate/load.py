@@ -47,7 +47,8 @@ class Adapter:
             (b, c, h, w) or (b, d), is asked for.
         loss: (model, x_0, generator) -> scalar with a gradient: one training loss on images in
             [-1, 1], (b, c, h, w) or (b, d).
-        prediction_type: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`.
+        prediction_type: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`; None
+            if the values of a step, of a loss or of a loop are to say it.
         name: shown in the verdict.
 
     >>> import torch
@@ -60,7 +61,7 @@ class Adapter:
     step: Callable[..., Any] | None = None
     sample: Callable[..., Any] | None = None
     loss: Callable[..., Any] | None = None
-    prediction_type: str = "epsilon"
+    prediction_type: str | None = None
     name: str = "adapter"
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compare.candidate.door import handing
 from compare.candidate.load import Broken, raised
 from compare.candidate.loop_calls import Run
 from compare.candidate.model.call import Manner, Place
@@ -97,7 +98,8 @@ class Loss:
         seed_everything(seed)
         stream = torch.Generator().manual_seed(seed)
         try:
-            return torch.as_tensor(self.subject.adapter.loss(model, x_0.clone(), stream))
+            images = handing.ranged(self.subject.door, x_0)
+            return torch.as_tensor(self.subject.adapter.loss(model, images, stream))
         except Exception as error:
             called = f"loss(model, images {tuple(x_0.shape)})"
             raise Broken(f"{called} raises {raised(error)}") from None
@@ -164,7 +166,7 @@ def _settled(subject: Subject, table: Tensor) -> Loss:
 
 def _told_by_the_loop(subject: Subject) -> Place | None:
     """The place of t in a call of the model, if a loop has shown it."""
-    run = subject.answers.get(("sample",))
+    run = subject.answers.get(("sample", *subject.asked_as))
     return run.manner.time if isinstance(run, Run) else None
 
 

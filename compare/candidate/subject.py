@@ -92,7 +92,7 @@ class Subject:
         self.words: dict[str, str] = {}  # {Diffusers' word for a value: the candidate's}
         self.conventions: dict[str, str] = {}
         self.shorter: Setting | None = None  # with another T, of a schedule that it does not name
-        self.kinds: tuple[Setting, ...] = ()  # other readings of a step that fits none
+        self.kinds: tuple[Setting, ...] = ()  # other readings of a step or list that fits none
         self.door: Reading = CANONICAL
         self.returned: dict[str, str] = {}  # {method: what kind of thing it returned last}
         self.table_is_assumed = False  # it shows none
@@ -136,7 +136,7 @@ class Subject:
             self.adapter = roles_apart(thing, self.own)
         self.step_named = named_keywords(getattr(self.first, "step", None))
         self.set_named = named_keywords(getattr(self.first, "set_timesteps", None))
-        if self.adapter is not None:
+        if self.adapter is not None and self.adapter.prediction_type is not None:
             self.setting = replace(self.setting, prediction_type=self.adapter.prediction_type)
         for sampler in ALL:
             if sampler.own and sampler.own[0] in self.step_named:
@@ -184,6 +184,11 @@ class Subject:
         """True if the noise of its step comes from a generator that it is given, or with which the
         noise that it is given is drawn."""
         return "generator" in self.step_named or "z" in self.door.order("step").takes
+
+    @property
+    def asked_as(self) -> tuple[str, str]:
+        """What the answers of its loss and its loop hang on, beside itself."""
+        return self.setting.prediction_type, self.door.pictures.value
 
     def function(self, method: str) -> Any:
         """The candidate's own function of this name, whose parameters say what it takes."""

@@ -110,7 +110,7 @@ def _lengths(scheduler: Scheduler) -> tuple[bool, ...]:
 def _other_kinds(scheduler: Scheduler) -> list[Scheduler]:
     """The candidate read as predicting something else, where nobody says what it predicts."""
     subject, own = scheduler.subject, scheduler.setting.prediction_type
-    if "prediction_type" in subject.named or subject.adapter is not None:
+    if "prediction_type" in subject.named or subject.door.prediction.rank == "declared":
         return []
     others = (subject.reading(prediction_type=kind) for kind in KINDS if kind != own)
     return [other.scheduler() for other in others]

@@ -98,6 +98,20 @@ def add_noise_one_step_early(x_0: Tensor, noise: Tensor, table: Tensor, t: Tenso
 
 
 @mistake(
+    "2-forward-wraps",
+    "add_noise",
+    fix="index the table with t",
+    effect="each x_t has the noise of the step before, and that of t = 0, where the step before is "
+    "the last entry, is pure noise",
+)
+def add_noise_reads_before_the_table(
+    x_0: Tensor, noise: Tensor, table: Tensor, t: Tensor
+) -> Tensor:
+    """add_noise reads alpha-bar[t-1] as alpha-bar_t, and at t = 0 the last entry of the table"""
+    return right.add_noise(x_0, noise, table, t - 1)
+
+
+@mistake(
     "17-forward",
     "add_noise",
     fix="use the noise argument (drawn by randn)",

@@ -24,7 +24,7 @@ Path = tuple[list[int], list[int]]  # the steps at which a loop stands, and the 
 def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     """What the model was asked, from call to call, and the pictures at the end."""
     loop, table = oracle.loop, subject.scheduler().alpha_bars(Oracle())
-    run = subject.remember(("sample",), lambda: look(subject, table))
+    run = subject.remember(("sample", *subject.asked_as), lambda: look(subject, table))
     yield from _manners(subject, run)
     visits, path = _visited(subject, run, oracle, table)
     yield visits
@@ -155,7 +155,9 @@ def _visited(subject: Subject, run: Run, oracle: Oracle, table: Tensor) -> tuple
         fitting = "leading" if not full and counted in (places, places[::-1]) else None
     id, said = "sampling/loop/visits", f"the model is asked at {_ends(told)}"
     if fitting is None and not full and loop == Loop() and _may_visit(counted, table):
-        words = f"{said}, a list of its own (a convention)"
+        kind = _kind_of_list(counted)
+        subject.conventions["list"] = f"{_ends(told)}: {kind} (read off)"
+        words = f"{said}, {kind} (a convention)"
         return found(id, "close", words, measured=float(n)), (counted, [*counted[1:], -1])
     right, _ = next(iter(paths.values()))
     wrong = f"{said}, should be {_ends(right)}"
@@ -179,11 +181,29 @@ def _paths(subject: Subject, oracle: Oracle, n: int, full: bool) -> dict[str, Pa
 
 
 def _may_visit(listed: list[int], table: Tensor) -> bool:
-    """True if a list falls from where nothing is left of the image to near t = 0."""
+    """True if a list falls from where nothing is left of the image to near t = 0.
+
+    One that is dense at its end, such as a quadratic one, may be rounded to 0 more than once: the
+    step from 0 to 0 is to stay where it is.
+    """
     stride = -(-len(table) // len(listed))
     starts = listed[0] >= len(table) - stride or float(table[listed[0]].sqrt()) < NOTHING_LEFT
-    falls = all(a > b for a, b in pairwise(listed))
+    falls = all(a > b or a == b == 0 for a, b in pairwise(listed))
     return starts and falls and 0 <= listed[-1] <= stride
+
+
+def _kind_of_list(listed: list[int]) -> str:
+    """What a list of a loop's own is, in words.
+
+    >>> _kind_of_list([800, 355, 88, 0]), _kind_of_list([9, 7, 0, 0])
+    ('a quadratic list of its own', 'a list of its own, with 2 steps from 0')
+    """
+    last = len(listed) - 1
+    curve = [listed[0] * ((last - i) / max(last, 1)) ** 2 for i in range(len(listed))]
+    rounded = all(abs(t - right) <= 1 for t, right in zip(listed, curve, strict=True))
+    kind = "a quadratic list of its own" if last > 1 and rounded else "a list of its own"
+    again = listed.count(0)
+    return f"{kind}, with {again} steps from 0" if again > 1 else kind
 
 
 def _ends(listed: list[int]) -> str:

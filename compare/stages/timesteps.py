@@ -63,7 +63,7 @@ def _inside(setting: Setting, n: int) -> bool:
 def _lists(name: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
     setting, T = scheduler.setting, scheduler.setting.num_train_timesteps
     counts = [n for n in range(1, T + 1) if _inside(setting, n)]
-    key = ("lists", scheduler.key, oracle.timesteps)
+    key = ("lists", scheduler.key, setting, oracle.timesteps)
     wrong = scheduler.subject.remember(key, lambda: _wrong_counts(scheduler, oracle, counts))
     message = f"the list is right for all {len(counts)} counts of 1..{T}"
     if wrong:

@@ -38,6 +38,7 @@ from compare.measure.tolerances import RATE, TOLERANCES, once_in
 from compare.measure.values import apart_in_print, deviation
 from compare.oracle import F64, Oracle, Setting
 
+UNIT_FORM = "in [0, 1]"  # of pictures
 ONE_LEVEL = 1  # a clip of x0-hat to [-1, 1], rounded by float32, may end just below a grey level
 
 
@@ -66,7 +67,7 @@ def transitions(
         return [*_steps(exact, steps, chosen), *last(chosen)]
 
     def whole() -> list[Check]:
-        key = ("loop", oracle, tuple(t.tolist()), tuple(following.tolist()))
+        key = ("loop", oracle, setting, tuple(t.tolist()), tuple(following.tolist()))
         return subject.remember(key, judge)
 
     few = steps.few()
@@ -322,8 +323,8 @@ def _floats(got: Tensor, last: Tensor, bound: Tensor) -> Check:
     forms: dict[str, Callable[[Tensor], Tensor]] = {
         "as it is": lambda x: x,
         "clamped": lambda x: x.clamp(-1, 1),
-        "in [0, 1]": lambda x: ((x + 1) / 2).clamp(0, 1),
-        "in [0, 1], not clamped": lambda x: (x + 1) / 2,
+        UNIT_FORM: lambda x: ((x + 1) / 2).clamp(0, 1),
+        f"{UNIT_FORM}, not clamped": lambda x: (x + 1) / 2,
     }
     best = min(forms, key=lambda name: float((got - forms[name](last)).abs().max()))
     low, right, high = (forms[best](x) for x in (last - bound, last, last + bound))

@@ -256,9 +256,9 @@ def _best(
         other = mistake.only in BY_SAMPLER and mistake.only != subject.setting.sampler
         if other and subject.has("step"):
             continue
-        if mistake.only == "v_loss" and subject.setting.prediction_type != "v_prediction":
-            continue
         for reading in readings(subject):
+            if mistake.only == "v_loss" and reading.setting.prediction_type != "v_prediction":
+                continue
             rest = trial.rest(reading, mistake)
             if rest is not None and (best is None or len(rest) < len(best[1])):
                 best = mistake, rest, reading

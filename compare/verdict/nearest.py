@@ -30,8 +30,8 @@ FEW = 3  # wrong steps that are told one by one
 
 
 def readings(subject: Subject) -> Iterator[Subject]:
-    """The candidate with each reading of what it does not name: of a variance, of a wrong step, of
-    a spare beta."""
+    """The candidate with each reading of what it does not name: of a variance, of a wrong step or
+    list, of a spare beta."""
     yield subject
     if subject.setting.spare_beta is not None:
         yield subject.reading(spare_removed=True)

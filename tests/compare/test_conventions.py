@@ -97,6 +97,70 @@ def test_the_card_says_what_it_does_and_nothing_fails(name):
         assert value in report.conventions[convention]
 
 
+class OwnList(Plain):
+    """DDIM that names its clip, and whose list has ten steps until it is told another."""
+
+    eta, wrong = 0.0, 0
+
+    def __init__(self, clip_sample=True):
+        super().__init__()
+        self.clip_sample = clip_sample
+        self.set_timesteps(10)
+
+    def set_timesteps(self, n):
+        self.timesteps = list(range(0, (T // n) * n, T // n))[::-1]
+
+    def step(self, out, t, x):
+        a, before = self.alphas_cumprod[t], next_of_list(self, t)
+        p = self.alphas_cumprod[before] if before >= 0 else torch.ones(())
+        x_0 = (x - (1 - a).sqrt() * out) / a.sqrt()
+        if self.clip_sample:
+            x_0 = x_0.clamp(-1, 1)
+            out = (x - a ** (0.5 + self.wrong) * x_0) / (1 - a).sqrt()
+        return (p.sqrt() * x_0 + (1 - p).sqrt() * out).to(x.dtype)
+
+
+def test_a_direction_derived_anew_is_read_whatever_list_is_the_default():
+    right = judge(OwnList, "quick", 0, beside=False)
+    assert right.passed, str(right)
+    assert right.conventions["direction"].startswith("eps derived anew")
+    wrong = judge(type("Wrong", (OwnList,), {"wrong": 0.5}), "quick", 0, beside=False)
+    assert wrong.exit_status == 1
+    assert "direction" not in wrong.conventions
+
+
+@pytest.mark.parametrize("eta", [None, 0.0])
+def test_a_clip_that_drifts_with_t_is_no_clip(eta):
+    """A hundredth from one end of the chain to the other: near is not the same."""
+
+    class Drifting(Plain):
+        def step(self, out, t, x, generator=None):
+            self.clip = 1 + 0.01 * t / T
+            return super().step(out, t, x, generator)
+
+    drifting = judge(type("Drifts", (Drifting,), {"eta": eta}), "quick", 0, beside=False)
+    assert drifting.conventions["clipping"] == "none (read off)"
+    assert drifting.exit_status == 1, str(drifting)
+
+
+@pytest.mark.parametrize("bug", ["38", "44"])
+def test_the_range_of_a_clip_is_read_whatever_the_mean(bug):
+    class Wrong(Plain):
+        def __init__(self):
+            super().__init__()
+            made = scheduler(BY_ID[bug].oracle())
+            self.inside = made(
+                trained_betas=BETAS.tolist(), num_train_timesteps=T, clip_sample_range=1.5
+            )
+
+        def step(self, out, t, x, generator=None):
+            return self.inside.step(out, t, x, generator).prev_sample
+
+    report = judge(Wrong, "quick", 0, beside=False)
+    assert report.conventions["clipping"] == "1.5 (read off)"
+    assert [d.bug for d in report.diagnoses] == [bug], str(report)
+
+
 def test_zero_terminal_snr_of_a_family_is_a_convention_and_v_is_judged_to_the_end():
     default = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 

@@ -260,3 +260,44 @@ def test_a_mistake_in_a_loop_without_a_table_is_named() -> None:
     wrong = sample_of(BY_ID["45"].oracle(), Setting(num_train_timesteps=50))
     report = judge(Adapter(sample=wrong), "quick", 0, beside=False)
     assert [d.bug for d in report.diagnoses] == ["45"], str(report)
+
+
+def along(listed: list[int], stay: bool = True) -> Adapter:
+    """DDIM along a list; `stay`: a step from 0 to 0 leaves x where it is."""
+
+    def sample(model, shape):
+        model.eval()
+        x = torch.randn(shape)
+        for t, before in zip(listed, [*listed[1:], -1], strict=True):
+            ab = float(ALPHA_BAR[t])
+            known = before >= 0 if stay else t > 0
+            prev = float(ALPHA_BAR[before]) if known else 1.0
+            eps = model(x, torch.full(shape[:1], t))
+            x = prev**0.5 * (x - (1 - ab) ** 0.5 * eps) / ab**0.5 + (1 - prev) ** 0.5 * eps
+        return x
+
+    return Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample, name="along")
+
+
+QUADRATIC = [int(i**2) for i in torch.linspace(0, 800**0.5, 30, dtype=torch.float64).tolist()]
+
+
+def test_a_quadratic_list_may_end_with_0_twice() -> None:
+    report = judge(along(QUADRATIC[::-1]), "quick", 0, beside=False)
+    assert report.passed, str(report)
+    words = "a quadratic list of its own, with 2 steps from 0 (read off)"
+    assert report.conventions["list"].endswith(words)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        along(QUADRATIC[::-1], stay=False),  # the noise of t = 0 is taken off twice
+        along([*QUADRATIC[:1:-1], 4, 4, 0]),
+        along([*QUADRATIC[::-1], 3]),
+    ],
+    ids=["removed twice", "4 twice", "up at the end"],
+)
+def test_a_list_with_another_step_twice_is_none(wrong: Adapter) -> None:
+    report = judge(wrong, "quick", 0, beside=False)
+    assert {d.stage for d in report.diagnoses} == {"sampling"}, str(report)

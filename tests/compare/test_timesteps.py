@@ -87,6 +87,37 @@ def test_a_list_with_a_step_too_many_is_none_of_ones_own(bug) -> None:
     assert [c.id for c in failing][:1] == [f"timesteps/{spacing}"], str(report)
 
 
+@pytest.mark.parametrize("bug", ["73", None])
+def test_a_spacing_is_read_where_all_lists_are_its_own(bug) -> None:
+    """With T = 61 mistake 73 is wrong at n = 7 alone, of those that are looked at."""
+    oracle = Oracle() if bug is None else BY_ID[bug].oracle()
+
+    class Hidden:
+        def __init__(self):
+            beta = torch.linspace(1e-3, 0.2, 61, dtype=torch.float64).tolist()
+            self.inside = scheduler(oracle)(
+                num_train_timesteps=61,
+                trained_betas=beta,
+                timestep_spacing="trailing",
+                clip_sample=False,
+            )
+            self.alphas_cumprod = self.inside.alphas_cumprod
+            self.timesteps = self.inside.timesteps
+
+        def set_timesteps(self, n):
+            self.inside.set_timesteps(n)
+            self.timesteps = self.inside.timesteps
+
+        def step(self, out, t, x, generator=None):
+            return self.inside.step(out, t, x, generator).prev_sample
+
+    report = judge(Hidden, "quick", 0, beside=False)
+    spacing = "trailing" if bug is None else "leading"  # the usual one where a list is wrong
+    assert report.conventions["spacing"] == f"{spacing} (read off)"
+    assert [d.bug for d in report.diagnoses] == ([] if bug is None else [bug]), str(report)
+    assert report.passed == (bug is None)
+
+
 @pytest.mark.parametrize("right", [False, True])
 def test_what_previous_timestep_says_is_judged(right: bool) -> None:
     class Said(scheduler(Oracle())):

@@ -17,6 +17,7 @@ from compare.candidate.door.reading import (
     NUMBER,
     POINTS,
     RGB,
+    UNIT,
     Order,
     Reading,
 )
@@ -43,6 +44,11 @@ def shaped(reading: Reading, images: Tensor) -> Tensor:
     if reading.data.value == RGB:  # further channels stand below the first three
         images = images.reshape(len(images), 3, -1, images.shape[3])
     return images.clone()
+
+
+def ranged(reading: Reading, images: Tensor) -> Tensor:
+    """Images in [-1, 1] in the range that a loss takes; a copy."""
+    return (images + 1) / 2 if reading.pictures.value == UNIT else images.clone()
 
 
 def back(reading: Reading, values: Any, images: Tensor) -> Tensor | None:

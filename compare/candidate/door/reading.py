@@ -25,10 +25,13 @@ IMAGES, RGB, POINTS = "images (b, c, h, w)", "images (b, 3, h, w)", "points (b, 
 SAME, DOUBLED = "as many channels as x_t", "twice the channels, the second half for the variance"
 ALWAYS, NOT_LAST = "z at every step", "z but for the last step, where it is 0"
 FIRST_LIKE_X = "a tensor"
+SIGNED, UNIT = "[-1, 1]", "[0, 1]"  # what pictures are in
+PREDICTIONS = ("epsilon", "sample", "v_prediction")
 OPTIONS = (
     "step=x,t,out, add_noise=x_0,t,noise, get_velocity=x_0,noise,t (each in its own order); t=0 or "
     "t=1 (what t counts from); t=int, t=(b,) or t=(b,1,1,1) (of step); z=0 or z=1 (what a step is "
-    "given for its noise at the last t)"
+    "given for its noise at the last t); prediction=epsilon, sample or v_prediction; "
+    "pictures=[-1,1] or pictures=[0,1] (of loss and loop)"
 )
 
 
@@ -83,6 +86,8 @@ class Reading:
         t_base: 0 or 1: what t counts from.
         data: `IMAGES`, `RGB` or `POINTS`.
         output: channels of the model's output: `SAME` or `DOUBLED`.
+        pictures: `SIGNED` or `UNIT`, the range of those that a loss is given and a loop returns.
+        prediction: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`.
         z: `ALWAYS` or `NOT_LAST`: when a step that takes its noise is given some.
         returns: {method: `FIRST_LIKE_X`, `"a pair"`, `"a dict"` or a class's name}.
     """
@@ -95,6 +100,8 @@ class Reading:
     t_base: Fact = Fact(0)
     data: Fact = Fact(IMAGES)
     output: Fact = Fact(SAME)
+    pictures: Fact = Fact(SIGNED)
+    prediction: Fact = Fact("epsilon")
     z: Fact = Fact(ALWAYS)
     step_returns: Fact = Fact(FIRST_LIKE_X)
     add_noise_returns: Fact = Fact(FIRST_LIKE_X)
@@ -132,6 +139,8 @@ class Reading:
             "t_base": f"t counts from {value}",
             "data": f"its data are {value}",
             "output": f"its model's output has {value}",
+            "pictures": f"the pictures of its loss and loop are in {value}",
+            "prediction": f"its model predicts {value}",
             "z": f"step is given {value}",
             "step_returns": f"step returns {value}",
             "add_noise_returns": f"add_noise returns {value}",
@@ -187,6 +196,11 @@ def _told(word: str) -> tuple[str, Fact]:
         return "t_of_step", said(SHAPES_OF_T[value])
     if name == "z" and value in ("0", "1"):
         return "z", said(ALWAYS if value == "1" else NOT_LAST)
+    if name == "prediction" and value in PREDICTIONS:
+        return name, said(value)
+    for pictures in (SIGNED, UNIT):
+        if name == "pictures" and value == pictures.replace(" ", ""):
+            return name, said(pictures)
     raise ValueError(f"--reading {word} is not known; it is {OPTIONS}")
 
 

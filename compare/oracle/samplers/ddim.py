@@ -36,7 +36,7 @@ class DDIM(Sampler):
 
     name, backend = "ddim", "DDIMScheduler"
     own = ("eta", "use_clipped_model_output")
-    clip_shows = ("reach", "again", "shown")
+    clip_shows = ("reach", "again", "kink", "shown")
     right = MappingProxyType(
         {
             "mean": "sqrt(ab_prev) x0-hat + sqrt(1-ab_prev - sigma^2) eps (Song et al. eq. 12)",

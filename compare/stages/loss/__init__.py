@@ -32,18 +32,19 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     # (1 - 1/T)^n < exp(-n/T) is the chance that n draws miss a t; both ends are looked at. Where t
     # are drawn in pairs there are half as many draws.
     calls = 2 * max(1, ceil(len(table) * log(2 / RATE) / TIMES))
-    seen = subject.remember(("loss",), lambda: look(subject, table, calls))
+    asked = subject.asked_as
+    seen = subject.remember(("loss", *asked), lambda: look(subject, table, calls))
     rounding = rounding_of(seen, table)
     errors, rounded = laws.normal_bound(RATE / 2), FACTOR * rounding.unit * HEIGHT
     inside = look_inside(seen, table, oracle, errors, rounded)
     right = subject.remember(
-        ("inside",), lambda: look_inside(seen, table, Oracle(), errors, rounded)
+        ("inside", *asked), lambda: look_inside(seen, table, Oracle(), errors, rounded)
     )
     if seen.shape[1:] != SHAPES[0]:
         yield note("loss/shape", f"judged with {sized(seen.shape)}")
     if seen.pair:
         yield note("loss/pair", "the model is taken for one that returns a pair")
-    strength = subject.remember(("offset",), lambda: offset(seen, right, rounding))
+    strength = subject.remember(("offset", *asked), lambda: offset(seen, right, rounding))
     if strength is not None:
         yield note("loss/offset", f"the noise has an offset: {strength.words}")
     yield from given(seen, inside, oracle, subject.setting, rounding, strength)

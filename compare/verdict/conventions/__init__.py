@@ -4,7 +4,10 @@ Such choices are shown on the convention card and every stage is judged by them;
 
 length    how many steps there are, and what t counts from
 schedule  which family the table is
-step      what the model predicts, whose step it is, clip and variance
+step      what the model predicts, whose step it is, and its variance
+clip      whether x0-hat is limited, and at what
+prediction  what the model of a loss or a loop predicts
+pictures  in which range those of a loss and a loop are
 spacing   which lists set_timesteps leaves
 card      all of it in words
 """
@@ -20,6 +23,8 @@ from compare.candidate.subject import Subject
 from compare.oracle import Setting
 from compare.verdict.conventions.card import card_of
 from compare.verdict.conventions.length import length, of_another_length
+from compare.verdict.conventions.pictures import read_pictures
+from compare.verdict.conventions.prediction import read_prediction
 from compare.verdict.conventions.schedule import leave_out_any_words, read_schedule
 from compare.verdict.conventions.spacing import read_spacing
 from compare.verdict.conventions.step import read_step
@@ -31,8 +36,10 @@ def read(subject: Subject, door: Told | None = None) -> None:
     `door` are facts of it that are decided from outside.
     """
     claims = _claims(subject.first)
-    if subject.adapter is not None:
+    if subject.adapter is not None and subject.adapter.prediction_type is not None:
         claims["prediction_type"] = subject.adapter.prediction_type
+    if "prediction" in (door or {}):
+        claims["prediction_type"] = (door or {})["prediction"].value
     told = {k: v for k, v in claims.items() if k not in subject.named and v is not None}
     subject.setting = replace(subject.setting, **told)
     T, subject.door = find.read(subject, door or {}, length)
@@ -51,6 +58,10 @@ def read(subject: Subject, door: Told | None = None) -> None:
             subject.conventions["step"] = f"not read: {broken}"
     if subject.has("set_timesteps") and "timestep_spacing" not in known:
         subject.setting = read_spacing(subject)
+    if "prediction" not in (door or {}):
+        subject.door = subject.door.told({"prediction": read_prediction(subject, known)})
+    if "pictures" not in (door or {}):
+        subject.door = subject.door.told({"pictures": read_pictures(subject)})
     subject.conventions.update(card_of(subject))
 
 

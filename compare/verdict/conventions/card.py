@@ -44,7 +44,7 @@ def card_of(subject: Subject) -> dict[str, str]:
         "clipping": said("clip_sample", clip, "step"),
         "spacing": said("timestep_spacing", s.timestep_spacing, "set_timesteps"),
         "offset": said("steps_offset", s.steps_offset, "set_timesteps"),
-        "data range": "[-1, 1]",
+        "data range": subject.door.pictures.value,
     }
     if s.use_clipped_model_output:
         card["direction"] = "eps derived anew from the clipped x0-hat (read off)"

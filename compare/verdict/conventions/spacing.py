@@ -11,24 +11,29 @@ from compare.oracle import Oracle, Setting
 from compare.stages.timesteps import may_be_list
 
 RIGHT = Oracle()
+COUNTS = (4, 7, 10)  # 7 divides no usual T
 
 
 def read_spacing(subject: Subject) -> Setting:
-    """The spacing whose lists these are, or one of the candidate's own; else the most like it."""
+    """The first spacing whose lists these are, or one of the candidate's own.
+
+    If it is none, a list is wrong: the usual one stays, and naming what is wrong may take any.
+    """
     base = subject.setting
     known = [
         replace(base, timestep_spacing=spacing, steps_offset=offset)
         for spacing in SPACINGS
         for offset in (0, 1)
     ]
-    own = replace(base, timestep_spacing=OWN)
-    trials = [(s, _is_list, (4, 7, 10)) for s in known] + [(own, may_be_list, (4, 7, 10))]
-    for setting, rule, counts in trials + [(s, _is_list, (4, 10)) for s in known]:
+    trials = [(setting, _is_list) for setting in known]
+    trials.append((replace(base, timestep_spacing=OWN), may_be_list))
+    for setting, rule in trials:
         scheduler = subject.build(setting)
         assert scheduler is not None  # spacing and offset are not named: nothing else is asked
         with contextlib.suppress(Broken):
-            if all(rule(scheduler, n) for n in counts if n <= base.num_train_timesteps):
+            if all(rule(scheduler, n) for n in COUNTS if n <= base.num_train_timesteps):
                 return setting
+    subject.kinds += tuple(setting for setting in known if setting != base)
     return base
 
 

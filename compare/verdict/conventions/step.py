@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +14,9 @@ from compare.measure.step import rounding
 from compare.measure.tolerances import UNIT, propagated
 from compare.oracle import F64, Level, Oracle, Setting
 from compare.oracle.samplers import BY_NAME
+from compare.verdict.conventions.clip import read_clip
 
 RIGHT = Oracle()
-FAR = 1e3  # x0-hat far outside any range that a person would clip to
 SMALL = 0.05  # of the signal: no clip acts on it
 EXACT = 1e-3  # of a coefficient of a step: float32 at small t, where 1 - alpha-bar is rounded
 
@@ -36,13 +35,14 @@ def read_step(scheduler: Scheduler, known: set[str]) -> Setting:
     setting = _kind(scheduler, rows, level, known)
     if "variance_type" not in known:
         setting = _variance(scheduler, setting, table)
+    steps = t.flatten().tolist()
     if "clip_sample" not in known:
-        return replace(setting, **_clip(scheduler, setting, table, rows[:, 2]))
+        return replace(setting, **read_clip(scheduler, setting, table, steps))
     option = "use_clipped_model_output"
     if setting.sampler == "ddim" and option not in scheduler.subject.step_named:
         clipped = scheduler.subject.build(replace(setting, clip_sample=True))
         if clipped is not None:
-            again = _clip(clipped, setting, table, rows[:, 2]).get(option, False)
+            again = read_clip(clipped, setting, table, steps).get(option, False)
             setting = replace(setting, use_clipped_model_output=again)
     return setting
 
@@ -93,13 +93,13 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
 
 
 def _etas(rows: Tensor, level: Level) -> list[float]:
-    """The eta between 0 and 1 of a DDIM step on the noise, if the same at every t."""
+    """What the eta between 0 and 1 of a DDIM step on the noise may be, as each step shows it."""
     one, zero = torch.ones(1, 1, dtype=F64), torch.zeros(1, 1, dtype=F64)
     from_x_0 = RIGHT.ddim_mean(RIGHT.x_0("epsilon", one, zero, level), zero, level, zero)
     direction = (rows[:, 2] / OUT.to(F64)).mean(1, keepdim=True) - from_x_0
     squares = (1 - level.alpha_bar_prev - direction**2) / RIGHT.std("fixed_small", level) ** 2
     found = [float(f"{float(v):.3g}") for v in squares.clamp(min=0).sqrt().flatten()]
-    return found[:1] if max(found) - min(found) < 0.01 and 0 < found[0] < 1 else []
+    return [eta for eta in dict.fromkeys(found) if 0 < eta < 1]
 
 
 def _rows(built: Scheduler, t: int, signal: float) -> Tensor:
@@ -145,58 +145,7 @@ def _variance(built: Scheduler, setting: Setting, table: Tensor) -> Setting:
     return next(filter(fits, [setting, *readings]), setting)
 
 
-def _clip(built: Scheduler, setting: Setting, table: Tensor, small: Tensor) -> dict[str, Any]:
-    """Whether x0-hat saturates, and at what: read at several t, which must agree.
-
-    `small` (3, 8) is what a small model output adds to a step. Where x_{t-1} saturates instead,
-    that is the range, and stage mean says that it is misplaced.
-    """
-    nothing, far = torch.zeros(SHAPE), torch.full(SHAPE, FAR)
-    sign = 1.0 if setting.prediction_type == "sample" else -1.0
-    answers, kink, reach, again = [], [], [], []
-    towards = sign * OUT > 0  # the side that is looked at: the other may be clipped elsewhere
-    gains = (small[:, towards] / OUT[towards].to(F64)).mean(1)
-    for t, gain in zip(_quarters(setting), gains, strict=True):
-        answer = built.step(sign * far, t, nothing, 3)
-        moved = (answer.prev - built.step(nothing, t, nothing, 3).prev).flatten()[0]
-        at = torch.tensor([t])
-        level = RIGHT.level(table, at, at - 1, setting)
-        answers.append(answer)
-        # where the straight part meets the flat one, whatever the mean
-        raw = RIGHT.x_0(setting.prediction_type, 1 + 0 * gain, 0 * gain, level)
-        kink.append(float(moved / gain * raw))
-        reach.append(_reach(sign, moved, level, replace(setting, clip_sample=True)))
-        rederived = replace(setting, clip_sample=True, use_clipped_model_output=True)
-        again.append(_reach(sign, moved, level, rederived))
-    seen = {
-        "shown": [float(a.x_0.flatten()[0]) for a in answers if a.x_0 is not None],
-        "reach": reach,
-        "again": again,
-        "kink": kink,
-        "flat": [float(a.prev.flatten()[0]) for a in answers],
-    }
-    for where in BY_NAME[setting.sampler].clip_shows:
-        sizes = sorted(abs(r) for r in seen[where])
-        if sizes and 0 < sizes[-1] < 100 and sizes[-1] - sizes[0] < 0.02 * sizes[-1]:
-            digits = 3 if sizes[-1] - sizes[0] < 1e-3 * sizes[-1] else 2  # a wrong step blurs it
-            return {
-                "clip_sample": True,
-                "clip_sample_range": float(f"{sizes[1]:.{digits}g}"),
-                "use_clipped_model_output": where == "again",
-            }
-    return {"clip_sample": False}
-
-
 def _quarters(setting: Setting) -> list[int]:
     """Three steps in mid-chain."""
     T = setting.num_train_timesteps
     return [T // 4, T // 2, 3 * T // 4]
-
-
-def _reach(sign: float, moved: Tensor, level: Level, setting: Setting) -> float:
-    """The range r that explains how far a step moved: past the clip it is affine in r."""
-    far, zero = torch.full((1,), sign * FAR, dtype=F64), torch.zeros(1, dtype=F64)
-    at_1, at_2 = (
-        RIGHT.step_mean(far, zero, level, replace(setting, clip_sample_range=r)) for r in (1.0, 2.0)
-    )
-    return float(1 + (moved - at_1) / (at_2 - at_1))

@@ -32,16 +32,17 @@ def rivals(first: Subject, again: Again) -> tuple[Subject, list[Subject]]:
         again: builds it anew.
     """
     left_open = list(islice(_others(first.door), MOST))
-    if not left_open or _holds(first):
+    whole = bool(first.door.prediction.others)
+    if not left_open or _holds(first, whole):
         return first, []
     found = []
     for facts in left_open:
         with suppress(Broken):
             other = again(facts)
-            if _holds(other) and _is_shared(other, first):
+            if _holds(other, whole) and _is_shared(other, first):
                 return other, []
             found.append(other)
-    fitting = [other for other in found if _holds(other)]
+    fitting = [other for other in found if _holds(other, whole)]
     return first, fitting or found
 
 
@@ -66,9 +67,12 @@ def _is_shared(other: Subject, first: Subject) -> bool:
     return changed == ["t_base"] and other.has("add_noise") and other.has("step")
 
 
-def _holds(subject: Subject) -> bool:
-    """True if every check of its single steps holds; the first that does not ends the reading."""
-    judged = [s for s in stages.ALL if not s.on_steps and s.needs not in WHOLE]
+def _holds(subject: Subject, whole: bool) -> bool:
+    """True if every check of its single steps holds; the first that does not ends the reading.
+
+    And, with `whole`, of its loss.
+    """
+    judged = [s for s in stages.ALL if not s.on_steps and (whole or s.needs not in WHOLE)]
     with suppress(Broken, *NOT_COMPUTABLE):
         return all(c.passed for stage in judged for c in stage.of(subject, Oracle()))
     return False
@@ -127,7 +131,8 @@ def _undecided(report: Report, fitting: list[tuple[Subject, Report]]) -> Check:
     ways = [(replace(doors[0], **contract), _words(report)), *((d, "is right") for d in doors)]
     verdicts = "; ".join(f"{_way(door, [*contract])} it {verdict}" for door, verdict in ways)
     decides = " or ".join(_decides(door, [*contract]) for door, _ in ways)
-    text = f"neither its names nor its own calls say how it is called: {verdicts}. Say {decides}"
+    what = "what its model predicts" if [*contract] == ["prediction"] else "how it is called"
+    text = f"neither its names nor its own calls say {what}: {verdicts}. Say {decides}"
     stage = report.diagnoses[0].stage if report.diagnoses else "schedule"
     return Check("reading", stage, "error", text)
 
@@ -146,6 +151,7 @@ def _by_contract(door: Reading) -> dict[str, Fact]:
 def _way(door: Reading, names: list[str]) -> str:
     """How it is called, as far as these facts say."""
     said = {"t_base": f"with t from {door.t_base.value}", "z": f"given {door.z.value}"}
+    said["prediction"] = f"with a model that predicts {door.prediction.value}"
     ways = [f"called as {door.call(n)}" if n in CONTRACT else said[n] for n in names]
     return ", ".join(ways)
 
@@ -153,5 +159,6 @@ def _way(door: Reading, names: list[str]) -> str:
 def _decides(door: Reading, names: list[str]) -> str:
     """The words that make these facts sure."""
     said = {"t_base": f"t={door.t_base.value}", "z": f"z={int(door.z.value == ALWAYS)}"}
+    said["prediction"] = f"prediction={door.prediction.value}"
     words = [f"{n}={door.order(n)}" if n in CONTRACT else said[n] for n in names]
     return " ".join(f"--reading {word}" for word in words)

@@ -1,0 +1,139 @@
+"""Whether a step clips x0-hat, and at what: by exact checks at a few steps, which must agree."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compare.candidate.scheduler import Scheduler
+from compare.measure.probe import SHAPE
+from compare.measure.step import rounding
+from compare.measure.tolerances import propagated
+from compare.oracle import F64, Level, Oracle, Setting
+from compare.oracle.samplers import BY_NAME
+
+RIGHT = Oracle()
+FAR = 256.0  # of x0-hat: outside any range that a person would clip to
+SMALL = 0.05  # of the signal: no clip acts on it
+MOST = 100.0  # of a range
+DIGITS = 6  # of one, that a person writes
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A number that is read off one step, and how far off float32 may make it."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What outputs add to one step from x_t = 0: one on which no clip acts, one by which x0-hat is
+    `FAR`, and twice that.
+
+    Attributes:
+        near, far: the first two of those outputs.
+        of_near, of_far, of_further: what each adds, and how far off that may be.
+    """
+
+    near: float
+    far: float
+    of_near: Limit
+    of_far: Limit
+    of_further: Limit
+
+
+def read_clip(
+    built: Scheduler, setting: Setting, table: Tensor, steps: list[int]
+) -> dict[str, Any]:
+    """Whether x0-hat saturates, and at what, the same at each of some steps within rounding.
+
+    Where x_{t-1} saturates instead, that is the range, and stage mean says that it is misplaced.
+
+    Args:
+        built: a scheduler that clips, if the candidate does.
+        setting: of its steps.
+        table: (T,) alpha-bars.
+        steps: the t that are looked at.
+    """
+    built.visit(None)
+    at = torch.tensor(steps).reshape(-1, 1)
+    levels = RIGHT.level(table, at, at - 1, setting)
+    seen = [_limits(built, setting, levels.at(torch.tensor(i))) for i in range(len(steps))]
+    for where in BY_NAME[setting.sampler].clip_shows:
+        size = _agreed([each[where] for each in seen if where in each])
+        if size is not None:
+            return {
+                "clip_sample": True,
+                "clip_sample_range": size,
+                "use_clipped_model_output": where == "again",
+            }
+    return {"clip_sample": False}
+
+
+def _limits(built: Scheduler, setting: Setting, level: Level) -> dict[str, Limit]:
+    """{where: the range that shows there} of one step, its level of shape (1,)."""
+    one = torch.ones(1, dtype=F64)
+    to_x_0 = float(RIGHT.x_0(setting.prediction_type, one, 0 * one, level))
+    near, far = SMALL * float(level.alpha_bar.sqrt()), FAR / to_x_0
+    near = near if far > 0 else -near
+    outputs = [torch.full(SHAPE, size) for size in (0.0, near, far, 2 * far)]
+    answers = [built.step(out, int(level.t), torch.zeros(SHAPE), 3) for out in outputs]
+    still, *prevs = (answer.prev.flatten()[0] for answer in answers)
+    added = [Limit(float(prev - still), float(rounding(prev, still))) for prev in prevs]
+    ends = Ends(near, far, *added)
+    found = {"flat": Limit(float(prevs[1]), float(rounding(prevs[1])))}
+    if answers[2].x_0 is not None:
+        shown = answers[2].x_0.flatten()[0]
+        found["shown"] = Limit(float(shown), float(rounding(shown)))
+    clipped = replace(setting, clip_sample=True)
+    found["reach"] = _reach(ends, level, clipped)
+    found["again"] = _reach(ends, level, replace(clipped, use_clipped_model_output=True))
+    return found | {"kink": _kink(ends, level, setting)}
+
+
+def _reach(ends: Ends, level: Level, setting: Setting) -> Limit:
+    """The range that explains how far a step moved: past the clip it is affine in it."""
+    far, zero = torch.full((1,), ends.far, dtype=F64), torch.zeros(1, dtype=F64)
+
+    def mean(size: float, at: Level) -> Tensor:
+        return RIGHT.step_mean(far, zero, at, replace(setting, clip_sample_range=size))
+
+    unit = mean(2.0, level) - mean(1.0, level)
+    value = float(1 + (ends.of_far.value - mean(1.0, level)) / unit)
+    rough = 1 + BY_NAME[setting.sampler].roughness(level)
+    terms = rough * (mean(value, level).abs() + abs(value))
+    off = propagated(lambda at: mean(value, at), level, terms)
+    return Limit(value, float((off + ends.of_far.error) / unit.abs()))
+
+
+def _kink(ends: Ends, level: Level, setting: Setting) -> Limit:
+    """x0-hat where the straight part of a step meets the clipped one, whatever the mean."""
+    first, beyond = ends.of_near, (ends.of_further.value - ends.of_far.value) / ends.far
+    off_beyond = (ends.of_further.error + ends.of_far.error) / abs(ends.far)
+    bend = first.value / ends.near - beyond
+    of_bend = first.error / abs(ends.near) + off_beyond
+    if abs(bend) <= of_bend:  # it goes straight on
+        return Limit(float("inf"), 0.0)
+    out = (ends.of_far.value - beyond * ends.far) / bend
+    error = (ends.of_far.error + off_beyond * abs(ends.far) + abs(out) * of_bend) / abs(bend)
+
+    def x_0(at: Level) -> Tensor:
+        one = torch.ones(1, dtype=F64)
+        return RIGHT.x_0(setting.prediction_type, out * one, 0 * one, at)
+
+    value = x_0(level)
+    of_formula = float(propagated(x_0, level, value.abs()))
+    return Limit(float(value), of_formula + error * float((value / out).abs()))
+
+
+def _agreed(limits: list[Limit]) -> float | None:
+    """The number of fewest digits that all of these may be; None if they part, or are no range."""
+    low = max((abs(each.value) - each.error for each in limits), default=0.0)
+    high = min((abs(each.value) + each.error for each in limits), default=0.0)
+    if not 0 < low <= high < MOST:
+        return None
+    written = (float(f"{(low + high) / 2:.{digits}g}") for digits in range(1, DIGITS + 1))
+    return next((size for size in written if low <= size <= high), (low + high) / 2)

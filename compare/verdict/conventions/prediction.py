@@ -1,0 +1,51 @@
+"""What the model of a loss or a loop predicts, where nothing says it."""
+
+from dataclasses import replace
+
+from compare import stages
+from compare.candidate.door.reading import Fact
+from compare.candidate.load import Broken
+from compare.candidate.subject import Subject
+from compare.oracle import Oracle
+from compare.stages.prediction import KINDS
+from compare.stages.stage import Stage
+
+
+def read_prediction(subject: Subject, known: set[str]) -> Fact:
+    """What the model predicts, and how that is known; what values say is the subject's too.
+
+    Of a scheduler its steps have shown it. Else a loss shows it, if all its checks hold with one
+    kind; if it does not, a loop. Of a loss alone, which may have a wrong target as well, another
+    kind than the contract's is left open. If a loss holds with none, naming may take any.
+    """
+    said = subject.setting.prediction_type
+    if "prediction_type" in known:
+        return Fact(said, "declared", "it is said by name")
+    if subject.has("step"):
+        return Fact(said, "behaviour", "its steps are those")
+    for who, stage in (("its loss", stages.LOSS), ("its loop", stages.SAMPLING)):
+        kind = _shown(subject, stage) if stage.is_met(subject) else None
+        if kind == said:
+            return Fact(said)
+        if kind is not None and not subject.has("sample"):
+            return Fact(said, others=(kind,))
+        if kind is not None:
+            subject.setting = replace(subject.setting, prediction_type=kind)
+            return Fact(kind, "behaviour", f"every check of {who} holds so")
+    if not subject.has("sample"):
+        others = (replace(subject.setting, prediction_type=kind) for kind in KINDS if kind != said)
+        subject.kinds += tuple(others)
+    return Fact(said)
+
+
+def _shown(subject: Subject, stage: Stage) -> str | None:
+    """The first kind with which all checks of a stage hold, that of the contract before others."""
+    said = subject.setting.prediction_type
+    for kind in sorted(KINDS, key=lambda kind: kind != said):
+        try:
+            read = subject.reading(prediction_type=kind)
+            if all(check.passed for check in stage.of(read, Oracle())):
+                return kind
+        except Broken:
+            return None
+    return None

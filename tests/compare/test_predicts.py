@@ -1,0 +1,155 @@
+"""What a model predicts and what pictures are in, where nothing says it: by exact checks."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from compare import Adapter
+from compare.candidate.door.reading import told_by
+from compare.verdict.judge import judge
+from compare.verdict.report import Report
+
+T = 50
+ALPHA_BAR = (1 - torch.linspace(1e-3, 0.2, T, dtype=torch.float64)).cumprod(0)
+BEFORE = torch.cat([torch.ones(1, dtype=torch.float64), ALPHA_BAR[:-1]])
+Target = Callable[[Tensor, Tensor, Tensor], Tensor]
+ToImage = Callable[[Tensor, Tensor, float], Tensor]
+
+TARGETS: dict[str, Target] = {
+    "epsilon": lambda x, e, a: e,
+    "sample": lambda x, e, a: x,
+    "v_prediction": lambda x, e, a: a.sqrt() * e - (1 - a).sqrt() * x,
+    "24-loss": lambda x, e, a: a.sqrt() * e + (1 - a).sqrt() * x,
+}
+TO_IMAGE: dict[str, ToImage] = {
+    "epsilon": lambda x, out, a: (x - (1 - a) ** 0.5 * out) / a**0.5,
+    "sample": lambda x, out, a: out,
+    "v_prediction": lambda x, out, a: a**0.5 * x - (1 - a) ** 0.5 * out,
+    "24": lambda x, out, a: a**0.5 * x + (1 - a) ** 0.5 * out,
+}
+
+
+def program(target: str | None, to_image: str | None, role: str = "sample") -> Adapter:
+    """A loss with this target, and a loop or a step that reads the output so."""
+
+    def loss(model, x_0):
+        t = torch.randint(0, T, (len(x_0),))
+        a, e = ALPHA_BAR[t].float().reshape(-1, 1, 1, 1), torch.randn_like(x_0)
+        out = model(a.sqrt() * x_0 + (1 - a).sqrt() * e, t)
+        return (out - TARGETS[str(target)](x_0, e, a)).square().mean()
+
+    def step(out, t, x, generator=None):
+        a, p = float(ALPHA_BAR[t]), float(BEFORE[t])
+        beta = 1 - a / p
+        x_0 = TO_IMAGE[str(to_image)](x, out, a).clamp(-1, 1)
+        mean = p**0.5 * beta / (1 - a) * x_0 + (a / p) ** 0.5 * (1 - p) / (1 - a) * x
+        noise = torch.randn(x.shape, generator=generator) if t else 0.0
+        return mean + (beta * (1 - p) / (1 - a)) ** 0.5 * noise
+
+    def sample(model, shape):
+        model.eval()
+        x = torch.randn(shape)
+        for t in reversed(range(T)):
+            x = step(model(x, torch.full((len(x),), t)), t, x)
+        return x
+
+    roles = {"sample": sample, "step": step} if to_image else {}
+    given = {name: made for name, made in roles.items() if name == role}
+    return Adapter(alpha_bar=lambda: ALPHA_BAR, loss=loss if target else None, **given)
+
+
+def judged(candidate: Adapter, *words: str) -> Report:
+    return judge(candidate, "quick", 0, beside=False, reading=told_by(words))
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
+@pytest.mark.parametrize("role", ["sample", "step"])
+@pytest.mark.parametrize("trains", [True, False])
+def test_the_values_of_a_step_say_what_its_model_predicts(
+    kind: str, role: str, trains: bool
+) -> None:
+    report = judged(program(kind if trains else None, kind, role))
+    assert report.passed, str(report)
+    assert report.readings["prediction"]["value"] == kind
+    assert bool(report.readings["prediction"]["words"]) == (kind != "epsilon")
+
+
+@pytest.mark.parametrize(
+    ("target", "to_image", "stage"),
+    [
+        ("epsilon", "sample", "sampling"),
+        ("sample", "epsilon", "sampling"),
+        ("v_prediction", "24", "sampling"),
+        ("24-loss", "v_prediction", "loss"),
+    ],
+)
+def test_a_loss_and_a_loop_that_differ_are_a_mistake(
+    target: str, to_image: str, stage: str
+) -> None:
+    report = judged(program(target, to_image))
+    assert report.exit_status == 1
+    assert {d.stage for d in report.diagnoses} == {stage}, str(report)
+    if stage == "loss":
+        assert [d.bug for d in report.diagnoses] == [target]
+
+
+@pytest.mark.parametrize(("kind", "bug"), [("sample", "26-loss"), ("v_prediction", "26-v-loss")])
+def test_another_target_of_a_loss_alone_is_undecided_until_a_word_decides(
+    kind: str, bug: str
+) -> None:
+    alone = program(kind, None)
+    report = judged(alone)
+    assert report.exit_status == 2
+    words = f"--reading prediction=epsilon or --reading prediction={kind}"
+    assert report.verdict.endswith(f"it is right. Say {words}")
+    assert judged(alone, f"prediction={kind}").passed
+    wrong = judged(alone, "prediction=epsilon")
+    assert [d.bug for d in wrong.diagnoses] == [bug], str(wrong)
+
+
+def mapped(candidate: Adapter, scale: float = 2.0, end: Target | None = None) -> Adapter:
+    """The same behind pictures in [0, 1], mapped on the way into its loss and out of its loop."""
+    loss, sample = candidate.loss, candidate.sample
+    assert loss is not None
+
+    def of_unit(model, x_0):
+        return loss(model, scale * x_0 - 1)
+
+    def to_unit(model, shape):
+        x = sample(model, shape)
+        return (x + 1) / 2 if end is None else end(x, x, x)
+
+    return replace(candidate, loss=of_unit, sample=None if sample is None else to_unit)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_pictures_in_0_to_1_are_a_convention_of_loss_and_loop(kind: str) -> None:
+    report = judged(mapped(program(kind, kind)))
+    assert report.passed, str(report)
+    assert report.conventions["data range"] == "[0, 1]"
+    assert report.readings["pictures"]["words"]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "bugs"),
+    [
+        (mapped(program("epsilon", "epsilon"), end=lambda x, *_: x), {"36"}),
+        (mapped(program("epsilon", "epsilon"), scale=1.5), {None}),
+        (mapped(program("epsilon", None)), {"36"}),
+    ],
+    ids=["the loss alone maps", "it maps to something else", "a loss alone"],
+)
+def test_pictures_that_one_part_maps_are_a_mistake(candidate: Adapter, bugs: set) -> None:
+    report = judged(candidate)
+    assert {d.bug for d in report.diagnoses if d.stage == "loss"} == bugs, str(report)
+
+
+def test_a_word_says_that_the_pictures_of_a_loss_are_in_0_to_1() -> None:
+    assert judged(mapped(program("epsilon", None)), "pictures=[0, 1]").passed
+
+
+def test_a_wrong_target_of_a_loss_alone_has_its_name() -> None:
+    assert [d.bug for d in judged(program("24-loss", None)).diagnoses] == ["24-loss"]
