@@ -51,7 +51,7 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         yield note("loss/offset", f"the noise has an offset: {strength.words}")
     yield from given(seen, inside, oracle, subject.setting, rounding, strength)
     if len(seen.t.unique()) > 1:
-        yield from told(subject, seen, table)
+        yield from told(subject, seen, table, oracle)
     check = yes_no(
         "loss/gradient", not seen.gradient, "its gradient reaches the model", seen.gradient
     )
