@@ -139,6 +139,7 @@ TESTED_WITH = {
     "bases": "naming",
     "blocks": "network",
     "call": "handed_over",
+    "calls": "loss",
     "images": "forward",
     "method": "forward",
     "precision": "forward",
@@ -165,10 +166,11 @@ TESTED_WITH = {
     "from_oracle": "kill_table",
     "given": "loss",
     "handing": "doors",
+    "inside": "loss",
     "load": "candidate",
     "loop_calls": "loop",
     "loop_steps": "loop",
-    "loss_calls": "loss",
+    "losses": "naming_losses",
     "names": "reading",
     "network_alone": "network",
     "network_diagnosis": "network",
@@ -184,6 +186,7 @@ TESTED_WITH = {
     "scheduler": "subject",
     "setting": "oracle",
     "source": "reading",
+    "slopes": "naming_losses",
     "stage": "stages",
     "step": "mean",
     "sums": "naming",
@@ -193,6 +196,7 @@ TESTED_WITH = {
     "transitions": "loop",
     "unet": "network",
     "values": "check",
+    "weights": "naming_losses",
 }
 
 ELSEWHERE_TESTED_WITH = {

@@ -5,6 +5,7 @@ subject    a candidate: what it offers, its conventions, all its answers
 scheduler  one scheduler that it built, called positionally
 spy        the model that a loop or a loss is given, and exact denoisers
 model/     how that model is called, what its answers are mixed to, and what errors cost
-loop_calls, loss_calls, replay
-           what a loop or a loss was seen to do
+loss/      what a loss was seen to do
+loop_calls, replay
+           what a loop was seen to do
 """

@@ -168,6 +168,7 @@ def sample_of(oracle: Oracle, setting: Setting, n: int | None = None, uint8: boo
         memory = None
         for i, t in enumerate(visited):
             told = t if loop.tells == "t" else i
+            told += max(-oracle.loss.ahead, 0)
             out = model(x, torch.full((shape[0],), told)).to(F64)
             at = torch.full((shape[0], 1, 1, 1), t)
             prev = oracle.previous(torch.full_like(at, following[t]), at, len(following), setting)
@@ -214,7 +215,7 @@ def loss_of(oracle: Oracle, setting: Setting) -> Any:
         if how.redrawn:
             noise = torch.randn(x_0.shape, generator=generator)
         of_noise, of_image = (per_image(part[t], x_0).to(x_0.dtype) for part in weights)
-        error = model(x_t, t) - (of_noise * noise + of_image * seen)
+        error = model(x_t, t + max(how.ahead, 0)) - (of_noise * noise + of_image * seen)
         if how.crossed:  # the weight min(SNR, 5) / SNR
             weight = (5 * (1 - table[t]) / table[t]).clamp(max=1).float()
             return (weight.reshape(-1, 1) * error.square().mean(dim=(1, 2, 3))).mean()

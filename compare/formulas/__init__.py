@@ -9,6 +9,7 @@ curve is then linear in the logarithms of these, and least squares finds the exp
     fit.py          products by least squares on logarithms, checked at every t; the choice
     sums.py         sums of two products, of a curve or of its square
     curves.py       what was measured: the coefficients of add_noise, and the size of the noise
+    losses.py       of a training loss: its x_t, its target, its weights
     bases.py        the coefficients of a step in every basis that a program may be written in
     naming.py       the words: what a program computes, what it should, the numbers at three t
 

@@ -24,7 +24,8 @@ class Told:
     @property
     def fits(self) -> list[Fit]:
         """The likeliest first."""
-        return best(self.found, self.curve.right)
+        found = {str(fit.formula): fit for fit in reversed(self.found)}  # by several searches
+        return best([*found.values()], self.curve.right)
 
     @property
     def clear(self) -> bool:

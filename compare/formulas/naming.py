@@ -12,6 +12,7 @@ from compare.formulas.accounts import Account, Told, accounts
 from compare.formulas.curves import Reading
 from compare.formulas.expressions import Expression
 from compare.formulas.fit import Curve
+from compare.formulas.losses import of_loss
 from compare.measure.step import loud
 from compare.measure.values import apart_in_print
 from compare.oracle import Oracle
@@ -48,7 +49,7 @@ def name(subject: Subject, stage: str, oracle: Oracle) -> Named | None:
 
     Args:
         subject: the candidate.
-        stage: "forward", "prediction", "mean" or "variance".
+        stage: "forward", "prediction", "mean", "variance" or "loss".
         oracle: the right one, with the mistakes that are already found.
     """
     if stage not in STAGES:
@@ -69,7 +70,7 @@ def _asked(subject: Subject, stage: str) -> Iterator[Scheduler]:
     wanted: dict[str, dict] = {"base": {}}
     if stage == "variance":
         wanted |= BY_NAME[base.sampler].sizes(base)
-    elif stage != "forward":
+    elif stage not in ("forward", "loss"):
         wanted |= {kind: {"prediction_type": kind} for kind in KINDS}
     yield from subject.all_offered(wanted).values()
     drawing = loud(subject)
@@ -121,6 +122,7 @@ STAGES: dict[str, Callable[[Scheduler, Oracle], Iterator[list[Reading]]]] = {
     "prediction": _of_prediction,
     "mean": _of_mean,
     "variance": _of_variance,
+    "loss": of_loss,
 }
 
 

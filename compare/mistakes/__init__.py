@@ -44,7 +44,7 @@ BY_ID = {mistake.id: mistake for mistake in ALL}
 # The numbers of the list of 111 that some check can see: each must have an entry.
 SEEN = {
     *(*range(1, 9), 10, 11, 13, *range(17, 29), 31, 32, *range(34, 66)),
-    *(*range(67, 75), 76, 78, 79, 80, 82, 83, 84, *range(88, 98), 100, 101, 106),
+    *(*range(67, 75), *range(76, 81), 82, 83, 84, *range(88, 98), 100, 101, 106),
 }
 
 
@@ -67,14 +67,14 @@ def find(word: str) -> Mistake:
 
 
 def mutant(mistake: Mistake, setting: Setting) -> Any:
-    """A candidate with this mistake and no other: a scheduler class, a loop or a loss.
+    """A candidate with this mistake and no other: a scheduler class, a loop, a loss or both.
 
     Args:
         mistake: of the catalogue.
         setting: T and betas of a loop or loss; a scheduler is told its own by the checks.
     """
     oracle, only = mistake.oracle(), mistake.only
-    if only not in ("sample", "strided", "uint8", "loss", "v_loss"):
+    if only not in ("sample", "strided", "uint8", "loss", "v_loss", "both"):
         return scheduler(oracle, only, f"Mistake{mistake.id}")
     kind = "sample" if mistake.id == "27-loss" else "epsilon"
     kind = "v_prediction" if only == "v_loss" else kind
@@ -87,4 +87,6 @@ def mutant(mistake: Mistake, setting: Setting) -> Any:
     if only in ("loss", "v_loss"):
         return Adapter(loss=loss_of(oracle, setting), **shared)
     n = 20 if only == "strided" else None
+    if only == "both":
+        shared["loss"] = loss_of(oracle, setting)
     return Adapter(sample=sample_of(oracle, setting, n, only == "uint8"), **shared)

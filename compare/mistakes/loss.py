@@ -1,8 +1,8 @@
 """Mistakes of a training loss.
 
 Right: the mean of (noise - model(x_t, t))^2, with t uniform in 0..T-1 for each image, one noise for
-x_t and the target, and images in [-1, 1] (Ho et al. eq. 14); the
-target of a model of v: sqrt(ab) noise - sqrt(1-ab) x_0 (Salimans & Ho, section 4).
+x_t and the target, images in [-1, 1], and a model that is told what sampling tells it (Ho et al.
+eq. 14); the target of a model of v: sqrt(ab) noise - sqrt(1-ab) x_0 (Salimans & Ho, section 4).
 """
 
 from functools import partial
@@ -304,3 +304,29 @@ def images_halved() -> Loss:
 def images_normalised_twice() -> Loss:
     """images in [-1, 1] are normalised a second time, to [-3, 1]"""
     return Loss(scale=2.0, shift=-1.0)
+
+
+@mistake(
+    "77",
+    "loss",
+    fix="the same t at the same level of noise, in the loss as in sampling",
+    effect="blind with a thousand steps: the network takes a picture for one of a step less noise",
+    only="both",
+)
+def loss_tells_the_next_t() -> Loss:
+    """the loss tells the model one step more, t + 1, at the level of noise at which sampling tells
+    it t"""
+    return Loss(ahead=1)
+
+
+@mistake(
+    "77-loop",
+    "loss",
+    fix="the same t at the same level of noise, in the loss as in sampling",
+    effect="blind with a thousand steps: the network takes a picture for one of a step more noise",
+    only="both",
+)
+def loop_tells_the_next_t() -> Loss:
+    """sampling tells the model one step more, t + 1, at the level of noise at which the loss tells
+    it t"""
+    return Loss(ahead=-1)

@@ -99,6 +99,7 @@ class Loss:
         reduce: makes one number of the errors (b, c, h, w).
         target: what the output is compared with; None: what the model predicts.
         crossed: weights of shape (b, 1) meet losses of shape (b,): every pair is averaged.
+        ahead: how much more the model is told than by the loop at the same level of noise.
     """
 
     noise: Law = NORMAL
@@ -111,6 +112,7 @@ class Loss:
     reduce: Callable[[Tensor], Tensor] = mean_square
     target: Target | None = None
     crossed: bool = False
+    ahead: int = 0
 
 
 LOOP, LOSS = Loop(), Loss()  # the right ones

@@ -76,7 +76,8 @@ def diagnose(
         best = _best(subject, trial, mistakes)
         if best is not None:
             mistake, left, subject, twin = best
-            letters = name(subject, mistake.stage, base)
+            own = stages.BY_NAME[mistake.stage].is_met(subject)
+            letters = name(subject, mistake.stage if own else first.name, base)
             base = mistake.oracle(base)
             seen = _first_seen(failing, first.name)
             diagnoses.append(_named(mistake, seen, twin, letters))

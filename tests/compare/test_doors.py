@@ -527,7 +527,7 @@ def test_in_python_a_word_decides(tmp_path: Path) -> None:
 
 def scheduler_mistakes() -> list[Mistake]:
     """Those that a scheduler can have, known findings of Diffusers aside."""
-    whole = ("sample", "strided", "uint8", "loss", "v_loss")
+    whole = ("sample", "strided", "uint8", "loss", "v_loss", "both")
     return [m for m in MISTAKES if m.only not in whole and m.id not in ("31", "73", "76")]
 
 

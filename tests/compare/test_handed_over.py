@@ -168,7 +168,9 @@ def test_a_right_loss_is_right_behind_every_door(door: str) -> None:
 
 
 def mutant(mistake: Mistake) -> Adapter | None:
-    """A loop or a loss with this mistake, if it can have it."""
+    """A loop or a loss with this mistake, if one alone can have it."""
+    if mistake.only == "both":
+        return None
     if mistake.stage in ("forward", "loss"):
         kind = "sample" if mistake.id == "27-loss" else "epsilon"
         kind = "v_prediction" if mistake.only == "v_loss" else kind

@@ -1,7 +1,7 @@
 """Stage loss (the role `loss`): a perfect model has loss 0, a zero model 1, every t is trained.
 
-`given.py` judges what the model is given, `told.py` by which number it is told t, `costs.py` what
-known models cost.
+`given.py` judges what the model is given, `told.py` by which number it is told t, `weights.py` how
+much each t counts, `costs.py` what known models cost.
 """
 
 from collections.abc import Iterator
@@ -9,8 +9,10 @@ from dataclasses import replace
 from math import ceil, log
 
 from compare.candidate.loop_calls import sized
-from compare.candidate.loss_calls import HEIGHT, SHAPES, TIMES, look, look_inside
+from compare.candidate.loss.calls import HEIGHT, SHAPES, TIMES, look
+from compare.candidate.loss.inside import look_inside
 from compare.candidate.subject import Subject
+from compare.formulas.losses import weights_of
 from compare.measure import law as laws
 from compare.measure.check import Check, guarded, note, yes_no
 from compare.measure.tolerances import FACTOR, RATE
@@ -19,6 +21,7 @@ from compare.stages.loss.costs import values
 from compare.stages.loss.given import given, offset
 from compare.stages.loss.rounding import rounding_of
 from compare.stages.loss.told import told
+from compare.stages.loss.weights import weighed
 from compare.stages.stage import Stage
 
 
@@ -49,16 +52,20 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         yield note("loss/offset", f"the noise has an offset: {strength.words}")
     yield from given(seen, inside, oracle, subject.setting, rounding, strength)
     if len(seen.t.unique()) > 1:
-        yield from told(subject, seen, table)
+        yield from told(subject, seen, table, oracle)
     check = yes_no(
         "loss/gradient", not seen.gradient, "its gradient reaches the model", seen.gradient
     )
     yield replace(check, right="a mean of squares of (noise - model(x_t, t)), with its gradient")
+    weight = weights_of(subject.scheduler())
+    yield from weighed(weight, seen)
     # The losses below are those of right x_t of the images that were given.
     off = (inside.noise - right.noise).abs().amax(dim=1)
     kept = (oracle.loss.scale, oracle.loss.shift) == (1.0, 0.0) and inside.is_range(1.0, 0.0)
     if kept and bool((off <= rounding.noise[seen.x_t]).all()):
-        yield from values(seen, inside, oracle, subject.setting, rounding)
+        silent = ("loss/images",) if weight is not None and not weight.trains else ()
+        judged = values(seen, inside, oracle, subject.setting, rounding)
+        yield from (check for check in judged if check.id not in silent)
 
 
 LOSS = Stage(

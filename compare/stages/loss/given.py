@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compare.candidate.loss_calls import HEIGHT, TIMES, Inside, Seen
+from compare.candidate.loss.calls import HEIGHT, TIMES, Seen
+from compare.candidate.loss.inside import Inside
 from compare.measure.check import Check, within, yes_no
 from compare.measure.noise import moments, neighbours
 from compare.measure.tolerances import FACTOR, RATE, TOLERANCES, once_in

@@ -8,13 +8,14 @@ from torch import Tensor
 
 from compare.candidate.load import Broken
 from compare.candidate.loop_calls import loop_told
-from compare.candidate.loss_calls import Seen
+from compare.candidate.loss.calls import Seen
 from compare.candidate.model.told import read_told
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, note, yes_no
+from compare.oracle import Oracle
 
 
-def told(subject: Subject, seen: Seen, table: Tensor) -> Iterator[Check]:
+def told(subject: Subject, seen: Seen, table: Tensor, oracle: Oracle) -> Iterator[Check]:
     """What the model is told for t, and whether a loop tells it the same at one level of noise.
 
     A loop of fewer steps may be on a list of its own, by which what t counts from is not known.
@@ -31,9 +32,10 @@ def told(subject: Subject, seen: Seen, table: Tensor) -> Iterator[Check]:
         loop = read_told(calls, len(table))
         if loop is None or len(calls) < len(table) - 1:
             return
+        expected = replace(loop, base=loop.base + oracle.loss.ahead)
         check = yes_no(
             "loss/told",
-            loop == seen.told,
+            expected == seen.told,
             f"loss and loop tell the model {loop} at the same level of noise",
             f"the loss tells the model {seen.told} at the level of noise at which the loop tells "
             f"it {loop} (t = 0 is one step of noise)",

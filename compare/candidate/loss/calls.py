@@ -18,7 +18,7 @@ from compare.candidate.model.told import Told, read_told, taken_for
 from compare.candidate.scheduler import seed_everything
 from compare.candidate.spy import Answer, Model, exact_output
 from compare.candidate.subject import Subject
-from compare.oracle import F64, Oracle
+from compare.oracle import F64
 
 HEIGHT = 0.6  # pixels of the images are +-HEIGHT
 OFF = 4.0  # how wrong a model is that is wrong everywhere
@@ -115,8 +115,8 @@ def look(subject: Subject, table: Tensor, calls: int) -> Seen:
 
     `calls` of `TIMES` images each show which t are drawn.
     """
-    loss = _settled(subject, table)
-    x_0 = _images(loss.manner.shape)
+    loss = settled(subject, table)
+    x_0 = images_of(loss.manner.shape)
     times, told = _times(loss, calls, x_0)
     loss = replace(loss, manner=replace(loss.manner, told=told))
     perfects = [_perfect(loss, x_0, seed) for seed in range(4)]
@@ -143,7 +143,7 @@ def look(subject: Subject, table: Tensor, calls: int) -> Seen:
     )
 
 
-def _settled(subject: Subject, table: Tensor) -> Loss:
+def settled(subject: Subject, table: Tensor) -> Loss:
     """How the loss is to be called: with the first images that it takes."""
     loss = Loss(subject, table, Manner((), time=_told_by_the_loop(subject)))
     first: Broken | None = None
@@ -153,7 +153,7 @@ def _settled(subject: Subject, table: Tensor) -> Loss:
             loss = replace(loss, manner=replace(loss.manner, shape=(images, *shape), pair=pair))
             model = loss.model(_nothing)
             try:
-                loss.of(model, _images(loss.manner.shape), 0)
+                loss.of(model, images_of(loss.manner.shape), 0)
                 if pair or not is_of_a_pair(model.uses):
                     return loss
             except Broken as broken:
@@ -170,7 +170,7 @@ def _told_by_the_loop(subject: Subject) -> Place | None:
     return run.manner.time if isinstance(run, Run) else None
 
 
-def _images(shape: tuple[int, ...]) -> Tensor:
+def images_of(shape: tuple[int, ...]) -> Tensor:
     """Images whose pixels are +-HEIGHT, both in each."""
     signs = torch.randn(shape, generator=torch.Generator().manual_seed(0)).sign()
     if prod(shape[1:]) == 2:
@@ -209,13 +209,13 @@ def _smaller(loss: Loss, off: float) -> float | None:
         return None
     other = replace(loss, manner=replace(loss.manner, shape=(*front, last // 2)))
     with suppress(Broken):
-        return _perfect(other, _images(other.manner.shape), 0, off)[0]
+        return _perfect(other, images_of(other.manner.shape), 0, off)[0]
     return None
 
 
 def loss_told(subject: Subject, table: Tensor) -> Tensor:
     """(TIMES,) float64 what a loss tells its model of as many images, as it tells it."""
-    return subject.remember(("loss told",), lambda: _said(_settled(subject, table), 1).flatten())
+    return subject.remember(("loss told",), lambda: _said(settled(subject, table), 1).flatten())
 
 
 def _times(loss: Loss, calls: int, x_0: Tensor) -> tuple[Tensor, Told]:
@@ -327,54 +327,3 @@ def _base(loss: Loss, t: Tensor, x_0: Tensor) -> int:
     at = seen[0].t.long()
     off = [float((gain - loss.table[at - base].sqrt()).abs().sum()) for base in (0, 1)]
     return int(off[1] < off[0])
-
-
-@dataclass(frozen=True)
-class Inside:
-    """The images and the noise in what the model was given, by an oracle's coefficients."""
-
-    signal: Tensor  # (images,) the coefficient of x_0 at each image's t
-    level: Tensor  # (images,) and that of the noise
-    bright: float
-    dark: float
-    allowed: float  # how far off those two may be
-    noise: Tensor  # (images, pixels)
-    third: Tensor  # (images,) 0, 1, 2: t in the lower, middle or upper third
-
-    def is_range(self, scale: float, shift: float) -> bool:
-        """True if the model sees noise added to scale x_0 + shift."""
-        wanted = [scale * v + shift for v in (HEIGHT, -HEIGHT)]
-        return max(abs(self.bright - wanted[0]), abs(self.dark - wanted[1])) <= self.allowed
-
-
-def look_inside(seen: Seen, table: Tensor, oracle: Oracle, errors: float, rounded: float) -> Inside:
-    """Takes the x_t that the model was given apart, by the oracle's q(x_t given x_0).
-
-    Args:
-        seen: what calls of the loss showed.
-        table: (T,) alpha-bars.
-        oracle: whose add_noise it is.
-        errors: how many standard errors the range of the images may be off.
-        rounded: and how much by rounding.
-    """
-    every, one = torch.arange(len(table)), torch.ones(len(table), 1, 1, 1, dtype=F64)
-    signal = oracle.add_noise(one, 0 * one, table, every).reshape(len(table))[seen.x_t]
-    level = oracle.add_noise(0 * one, one, table, every).reshape(len(table))[seen.x_t]
-    light = seen.signs > 0
-    n, m = light.sum(dim=1), (~light).sum(dim=1)
-    bright, dark = (seen.x * light).sum(dim=1) / n, (seen.x * ~light).sum(dim=1) / m
-    # The centre of both, apart from a mean that the noise may have, and half of what is between:
-    # sums over the images of (bright + dark) / 2 by `of_centre`, (bright - dark) / 2 by `of_half`.
-    of_centre = torch.linalg.pinv(torch.stack([signal, level], dim=1))[0]
-    of_half = signal / signal.square().sum()
-    centre, half = of_centre @ (bright + dark) / 2, of_half @ (bright - dark) / 2
-    up, down = ((of_centre + part).square() for part in (of_half, -of_half))
-    variances = [(level / 2).square() @ (up / a + down / b) for a, b in ((n, m), (m, n))]
-    allowed = errors * float(max(variances)) ** 0.5 + rounded
-    high, low = float(centre + half), float(centre - half)
-    inside = Inside(signal, level, high, low, allowed, seen.x, 3 * seen.x_t // len(table))
-    if inside.is_range(oracle.loss.scale, oracle.loss.shift):  # then exactly
-        high, low = (oracle.loss.scale * v + oracle.loss.shift for v in (HEIGHT, -HEIGHT))
-    image = torch.where(light, high, low)
-    noise = (seen.x - signal.reshape(-1, 1) * image) / level.reshape(-1, 1)
-    return replace(inside, noise=noise)

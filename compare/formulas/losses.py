@@ -1,0 +1,135 @@
+"""What was measured of a training loss, as curves: x_t, what is compared with it, its weights."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compare.candidate.loss.slopes import Known, Slopes, slopes
+from compare.candidate.scheduler import Scheduler
+from compare.formulas.accounts import accounts
+from compare.formulas.atoms import OF_TABLE, Atoms, atoms
+from compare.formulas.curves import NOISE, SIGNAL, Reading
+from compare.formulas.expressions import Expression, Monomial
+from compare.formulas.fit import Curve
+from compare.measure.tolerances import FACTOR, UNIT
+from compare.oracle import Oracle
+
+ONE, ZERO = Monomial(1.0), Monomial(0.0)
+ALIKE = 1e-4  # of the largest weight: far above what float32 makes of a constant
+EQ_4, EQ_14 = "Ho et al. eq. 4", "Ho et al. eq. 14"
+# {what is predicted: (the target, what x_0 and the noise weigh in it, the source)}
+TARGETS: dict[str, tuple[str, tuple[Monomial, Monomial], str]] = {
+    "epsilon": ("noise", (ZERO, ONE), EQ_14),
+    "sample": ("x_0", (ONE, ZERO), "Ho et al. section 3.2"),
+    "v_prediction": (
+        "sqrt(ab_t) * noise - sqrt(1 - ab_t) * x_0",
+        (NOISE.times(-1.0, {}), SIGNAL),
+        "Salimans & Ho, section 4",
+    ),
+}
+
+
+def of_loss(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
+    """What x_t is made of and what the output is compared with, together, then one by one."""
+    seen = slopes(scheduler.subject, scheduler.alpha_bars(Oracle()))
+    if seen is None:
+        return
+    made, found = _atoms(scheduler, oracle, seen), []
+    target, right, source = TARGETS[scheduler.setting.prediction_type]
+    for what, whole, parts, formulas, where in (
+        ("x_t", f"{SIGNAL} * x_0 + {NOISE} * noise", seen.x_t, (SIGNAL, NOISE), EQ_4),
+        ("the target", target, seen.target, right, source),
+    ):
+        if parts is not None:
+            curves = tuple(
+                Curve(f"{name} in {what}", c.value, _slack(c), (formula,), where, OF_TABLE)
+                for name, c, formula in zip(("x_0", "noise"), parts, formulas, strict=True)
+            )
+            found.append(Reading(f"{what} = {whole}", curves, made, seen.t))
+    if len(found) == 2:
+        x_t, of_target = found
+        whole = f"{x_t.whole}; {of_target.whole}"
+        yield [Reading(whole, (*x_t.curves, *of_target.curves), made, seen.t)]
+    yield from ([one] for one in found)
+
+
+def _atoms(scheduler: Scheduler, oracle: Oracle, seen: Slopes) -> Atoms:
+    table = scheduler.alpha_bars(oracle)
+    level = oracle.level(table, seen.t, seen.t - 1, scheduler.setting)
+    return atoms(level, scheduler.betas())
+
+
+def _slack(known: Known) -> Tensor:
+    return 2 * known.error + FACTOR * UNIT * known.value.abs()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """By what a loss weighs the images, where that goes by their t.
+
+    Attributes:
+        t: (k,) the t, rising.
+        values: (k,) the weights, times a constant.
+        formula: what they are, times a constant; None if they are no formula.
+        apart: (k,) bool, where they are something else.
+    """
+
+    t: Tensor
+    values: Tensor
+    formula: Expression | None
+    apart: Tensor
+
+    @property
+    def trains(self) -> bool:
+        """True if every t is learnt."""
+        return bool((self.values > 0).all())
+
+    @property
+    def words(self) -> str:
+        """What the loss does, at three t and as a formula."""
+        inner = (~self.apart).nonzero().flatten().tolist()
+        at, by = self._numbers(dict.fromkeys((inner[0], inner[len(inner) // 2], inner[-1])))
+        should = f"should weigh all t alike ({EQ_14})"
+        if self.formula is None:
+            return f"your loss weighs {at} by {by}, {should}"
+        words = f"your loss weighs t by {self.formula}, {should}: at {at} by {by}"
+        rest = self.apart.nonzero().flatten().tolist()[:2]
+        return words + (" but at {} by {}".format(*self._numbers(rest)) if rest else "")
+
+    def _numbers(self, rows: Iterable[int]) -> tuple[str, str]:
+        rows = list(rows)
+        ts = ", ".join(str(int(self.t[i])) for i in rows)
+        return f"t={ts}", ", ".join(f"{float(self.values[i]) + 0:.3g}" for i in rows)
+
+
+def weights_of(scheduler: Scheduler) -> Weights | None:
+    """The weights of a loss; None where all t weigh alike, or that cannot be read."""
+    remember = scheduler.subject.remember
+    found: Weights | None = remember(("weights",), lambda: _weights(scheduler))
+    return found
+
+
+def _weights(scheduler: Scheduler) -> Weights | None:
+    oracle = Oracle()
+    seen = slopes(scheduler.subject, scheduler.alpha_bars(oracle))
+    known = None if seen is None else seen.weight
+    if seen is None or known is None:
+        return None
+    most, nowhere = float(known.value.abs().max()), torch.zeros(len(seen.t), dtype=torch.bool)
+    if float(known.value.max() - known.value.min()) <= ALIKE * most:
+        return None
+    alike = Monomial(float(known.value.median()))
+    curve = Curve("t", known.value, _slack(known), (alike,), EQ_14, OF_TABLE)
+    made = _atoms(scheduler, oracle, seen)
+    found = accounts([Reading("", (curve,), made, seen.t)])
+    fits = found[0].told[0].fits if found else []
+    if not fits or fits[0].coarse:
+        return Weights(seen.t, known.value / most, None, nowhere)
+    formula = fits[0].formula
+    apart = ~(curve.off(formula, made) <= 1)
+    if isinstance(formula, Monomial):  # times which number is a convention
+        values = known.value / formula.constant
+        return Weights(seen.t, values, Monomial(1.0, formula.powers), apart)
+    return Weights(seen.t, known.value, formula, apart)

@@ -1,0 +1,43 @@
+"""By what a loss weighs the images, where that goes by their t."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from compare.candidate.loss.calls import Seen
+from compare.formulas.losses import Weights
+from compare.measure import law as laws
+from compare.measure.check import Check, note, yes_no
+from compare.measure.tolerances import RATE
+from compare.oracle import F64
+
+
+def weighed(found: Weights | None, seen: Seen) -> Iterator[Check]:
+    """A note of the curve, as a perfect model has the least loss with any; a weight of 0 is wrong.
+
+    Where t are not drawn alike, and weights may make up for it, nothing is said.
+    """
+    if found is None or not _drawn_alike(found, seen):
+        return
+    if found.trains:
+        yield note("loss/weight", f"{found.words}, unless that is meant: a convention")
+        return
+    none = found.t[found.values <= 0].tolist()
+    places = f"t={none[0]}" + (f" and {len(none) - 1} more" if len(none) > 1 else "")
+    words = f"{found.words}; {places}: no model is trained by a weight of 0 or less"
+    check = yes_no("loss/weight", False, "", words)
+    yield replace(check, right="weights above 0: 1 at every t (Ho et al. eq. 14)")
+
+
+def _drawn_alike(found: Weights, seen: Seen) -> bool:
+    """True if the mean weight of what is drawn is that over t, within the law of such a mean.
+
+    Twice its standard error, for t that are drawn in pairs.
+    """
+    curve = torch.full((int(max(found.t.max(), seen.t.max())) + 1,), torch.nan, dtype=F64)
+    curve[found.t] = found.values
+    drawn = curve[(seen.t.flatten().long() - seen.told.base).clamp(min=0)]
+    drawn = drawn[drawn.isfinite()]
+    error = float(found.values.std()) / len(drawn) ** 0.5
+    return abs(float(drawn.mean() - found.values.mean())) <= 2 * laws.normal_bound(RATE) * error
