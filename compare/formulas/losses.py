@@ -106,8 +106,8 @@ class Weights:
 
 def weights_of(scheduler: Scheduler) -> Weights | None:
     """The weights of a loss; None where all t weigh alike, or that cannot be read."""
-    remember = scheduler.subject.remember
-    found: Weights | None = remember(("weights",), lambda: _weights(scheduler))
+    subject, key = scheduler.subject, ("weights", *scheduler.subject.asked_as)
+    found: Weights | None = subject.remember(key, lambda: _weights(scheduler))
     return found
 
 

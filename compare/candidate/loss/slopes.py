@@ -107,7 +107,7 @@ class _Sum(NamedTuple):
 
 def slopes(subject: Subject, table: Tensor) -> Slopes | None:
     """What the loss of a candidate shows, once it was looked at; `table` (T,) is its alpha-bar."""
-    seen = subject.answers.get(("loss",))
+    seen = subject.answers.get(("loss", *subject.asked_as))
     if not isinstance(seen, Seen) or seen.pixels < FEWEST:
         return None
 
@@ -118,7 +118,7 @@ def slopes(subject: Subject, table: Tensor) -> Slopes | None:
             return _read(loss, images_of(loss.manner.shape))
         return None
 
-    found: Slopes | None = subject.remember(("slopes",), ask)
+    found: Slopes | None = subject.remember(("slopes", *subject.asked_as), ask)
     return found
 
 
