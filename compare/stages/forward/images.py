@@ -89,19 +89,21 @@ def coefficients(formula: Formula, table: Tensor, one: Tensor, t: Tensor) -> tup
 def own_coefficients(scheduler: Scheduler, method: str) -> Coefficients | None:
     """(T,) each, float64: what the method multiplies x_0 and the noise by at t = 0..T-1.
 
-    None if it does not answer, or is not the same multiple of every pixel.
+    None if it does not answer, or multiplies some pixels of the images by something else.
     """
     given = next(given_to(scheduler))
     T = scheduler.setting.num_train_timesteps
     try:
+        found = scheduler.coefficients(torch.float32, method=method)
         noisy, clean = answer(scheduler, method, given).flatten(1).split(T)
     except Broken:
         return None
-    found = []
-    for seen, alone in ((clean, given.x_0[T:]), (noisy, given.noise[:T])):
-        pixels = alone.flatten(1).to(F64)
-        found.append((seen * pixels).sum(1) / pixels.square().sum(1))
-        left = (seen - found[-1].unsqueeze(1) * pixels).abs()
-        if not bool((left <= 2 * FACTOR * UNIT * seen.abs().amax(1, True)).all()):
+    of_x_0, of_noise = (c.unsqueeze(1) for c in found)
+    for seen, made in (
+        (clean, of_x_0 * given.x_0[T:].flatten(1)),
+        (noisy, of_noise * given.noise[:T].flatten(1)),
+    ):
+        off = (seen - made).abs()
+        if not bool((off <= 2 * FACTOR * UNIT * seen.abs().amax(1, True)).all()):
             return None
-    return found[0], found[1]
+    return found
