@@ -19,7 +19,6 @@ from compare.measure.loop_steps import (
     HUGE,
     Steps,
     clear,
-    finite,
     kind_of_step,
     largest,
     of_mix,
@@ -41,24 +40,18 @@ from compare.oracle import F64, Oracle, Setting
 ONE_LEVEL = 1  # a clip of x0-hat to [-1, 1], rounded by float32, may end just below a grey level
 
 
-def transitions(
-    subject: Subject, run: Run, oracle: Oracle, table: Tensor, path: tuple[list[int], list[int]]
-) -> Iterator[Check]:
+def transitions(subject: Subject, exact: Steps) -> Iterator[Check]:
     """From call to call; worked out once for all oracles with the same steps.
 
     A few of the calls and the end are looked at first: a wrong oracle is mostly seen there, and
     nobody who tries one on reads on. A report is told what all calls show.
     """
-    k, setting = len(run.t), subject.setting
-    t, following = (torch.tensor(part[:k]) for part in path)
-    prev = oracle.previous(following, t, k, setting)
-    level = oracle.level(table, t, prev, setting).map(lambda v: v.reshape(-1, 1, 1, 1, 1))
-    steps = Steps(run, oracle, level, clear(run, following))
-    exact = replace(steps, calls=finite(run, following))
+    setting, oracle, following = subject.setting, exact.oracle, exact.following
+    steps = clear(exact)
 
     def last(chosen: Setting) -> Iterator[Check]:
         ends = int(following[-1]) < 0 and oracle.loop.falls
-        if ends and bool(run.x[-1].abs().max() < HUGE):
+        if ends and bool(exact.run.x[-1].abs().max() < HUGE):
             yield from _pictures(steps, chosen)
 
     def judge() -> list[Check]:
@@ -66,7 +59,7 @@ def transitions(
         return [*_steps(exact, steps, chosen), *last(chosen)]
 
     def whole() -> list[Check]:
-        key = ("loop", oracle, tuple(t.tolist()), tuple(following.tolist()))
+        key = ("loop", oracle, tuple(exact.level.t.flatten().tolist()), tuple(following.tolist()))
         return subject.remember(key, judge)
 
     few = steps.few()
