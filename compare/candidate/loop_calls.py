@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -64,6 +65,11 @@ class Run:
     fixed: str
     mix: Mix | None
     manner: Manner
+
+    @cached_property
+    def size(self) -> Tensor:
+        """(calls,) the largest pixel of each x_t, infinite where that is no number."""
+        return self.x.abs().amax(dim=(1, 2, 3, 4)).nan_to_num(torch.inf)
 
     @property
     def rough(self) -> float:

@@ -8,8 +8,24 @@ from torch import Tensor
 from compare.oracle import F64
 
 LOOKED_AT = 24  # calls by which the replay is tried
+AT_ONCE = 64  # calls that are fitted together, for memory
 CLOSE = 1e-4  # of x: far above rounding, far below the noise of a wrong guess
 SAME = 0.01  # of the noise: far above what rounding leaves of it, far below that of another draw
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What x_{t-1} is made of after k calls.
+
+    Attributes:
+        values: (k, 3) what x_t, the output and z are multiplied by.
+        error: (k, 3) the standard errors that float32 leaves of those.
+        whole: (k,) bool, whether x_{t-1} is such a sum.
+    """
+
+    values: Tensor
+    error: Tensor
+    whole: Tensor
 
 
 @dataclass(frozen=True)
@@ -19,8 +35,7 @@ class Drawn:
     Attributes:
         z: (calls, b, c, h, w) the noise of each step.
         some: (k,) of the calls.
-        weights: (k, 3) what x_t, the output and z are multiplied by after them.
-        error: (k, 3) the standard errors that float32 leaves of those.
+        weights, error: (k, 3) see `Weights`.
     """
 
     z: Tensor
@@ -47,22 +62,41 @@ def drawn(x: Tensor, out: Tensor, seed: int) -> Drawn | None:
     >>> [round(w, 5) for w in drawn(x, out, 5).weights[0].tolist()], drawn(x, out, 6)
     ([0.9, -0.2, 0.5], None)
     """
-    stream = torch.Generator().manual_seed(seed)
-    shape = x.shape[1:]
-    if not torch.equal(torch.randn(shape, generator=stream).to(x), x[0]):
-        return None
-    z = torch.stack([torch.randn(shape, generator=stream) for _ in range(len(x))])
+    z = _replayed(x, seed)
     calls = _some(x)
-    if not len(calls):
+    if z is None or not len(calls):
         return None
+    found = weighed(x, out, z, calls)
+    return Drawn(z, calls, found.values, found.error) if bool(found.whole.all()) else None
+
+
+def _replayed(x: Tensor, seed: int) -> Tensor | None:
+    """(calls, b, c, h, w) what `randn` gives after x_T, in the dtype in which it gives that."""
+    for dtype in (torch.float32, torch.float64):
+        stream = torch.Generator().manual_seed(seed)
+        first, *others = (
+            torch.randn(x.shape[1:], generator=stream, dtype=dtype) for _ in range(len(x) + 1)
+        )
+        if torch.equal(first.to(x), x[0]):
+            return torch.stack(others)
+    return None
+
+
+def weighed(x: Tensor, out: Tensor, z: Tensor, calls: Tensor) -> Weights:
+    """What x_t, the output and the noise are multiplied by after some calls (k,)."""
+    parts = [_weighed(x, out, z, some) for some in calls.split(AT_ONCE)]
+    values, error, whole = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Weights(values, error, whole)
+
+
+def _weighed(x: Tensor, out: Tensor, z: Tensor, calls: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     design = _columns(x[calls], out[calls], z[calls], torch.ones_like(x[calls]))
     wanted = _columns(x[calls + 1])
     found, off = _fitted(design, wanted)
-    if not bool((off.abs().amax(dim=(1, 2)) <= CLOSE * (1 + wanted.abs().amax(dim=(1, 2)))).all()):
-        return None
+    whole = off.abs().amax(dim=(1, 2)) <= CLOSE * (1 + wanted.abs().amax(dim=(1, 2)))
     spread = torch.linalg.pinv(design.mT @ design).diagonal(dim1=1, dim2=2).sqrt()
     error = off.square().mean(dim=1).sqrt() * spread
-    return Drawn(z, calls, found[:, :3, 0], error[:, :3])
+    return found[:, :3, 0], error[:, :3], whole
 
 
 def fixed_noise(x: Tensor, out: Tensor, other_x: Tensor, other_out: Tensor) -> str:

@@ -62,7 +62,7 @@ def accounts(readings: list[Reading]) -> list[Account]:
     if not all(account.told for account in tried):
         return []
     found: list[Account] = []
-    for search in SEARCHES:
+    for search in map(_once, SEARCHES):
         for account in tried:
             unclear = [told for told in account.told if not told.clear]
             if search is sums and len(unclear) > 1:
@@ -73,6 +73,19 @@ def accounts(readings: list[Reading]) -> list[Account]:
         if found and all(told.clear for told in found[0].told):
             break
     return [account for account in found if len(account.told) == len(found[0].told)]
+
+
+def _once(search: Search) -> Search:
+    """The same; several readings may have one curve."""
+    found: dict[tuple[int, int], list[Fit]] = {}
+
+    def looked(curve: Curve, atoms: Atoms) -> list[Fit]:
+        key = id(curve), id(atoms)
+        if key not in found:
+            found[key] = search(curve, atoms)
+        return found[key]
+
+    return looked
 
 
 def _wrong(reading: Reading) -> list[Told]:

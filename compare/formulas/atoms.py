@@ -84,6 +84,9 @@ def atoms(level: Level, betas: Tensor | None = None) -> Atoms:
         found = _with_beta(found, f"betas[{name}]", _entry(table, at), _entry(table, at - 1))
     for name, at in (("t - 2", t - 2), ("T - 2 - t", mirrored - 1)):
         found = _with_level(found, f"ab[{name}]", _entry(table, at))
+    for name in ("t", "t - 1", "t + 1", "T - 1 - t"):
+        alpha = 1 - found.values[f"betas[{name}]"]
+        found = found.also(f"alphas[{name}]", alpha, torch.full_like(alpha, 4.0))
     return found
 
 

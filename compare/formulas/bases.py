@@ -5,34 +5,19 @@ x0-hat and the noise (Song et al. eq. 12), or be right in both weights and wrong
 basis in which it is written a wrong coefficient is short, and it is the only wrong one.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from compare.candidate.scheduler import Scheduler
-from compare.formulas.atoms import Atoms, atoms
-from compare.formulas.curves import (
-    BETA_TILDE,
-    NOISE,
-    SIGNAL,
-    Reading,
-    Rows,
-    chosen_steps,
-    rows,
-    sizes,
-)
-from compare.formulas.expressions import Expression, Monomial, Sum
+from compare.formulas.curves import NOISE, SIGNAL, Reading
+from compare.formulas.expressions import Expression, Monomial
 from compare.formulas.fit import Curve
-from compare.measure.probe import Probe
-from compare.measure.step import curves_of_mean, rows_of_mean
-from compare.measure.tolerances import FACTOR, UNIT, propagated
-from compare.oracle import Level, Oracle
+from compare.formulas.measured import Measured, Pair
+from compare.measure.tolerances import FACTOR, UNIT
 
 BRACKET = 1.5  # factors: how much shorter what is inside a bracket must be than the whole
 INDIRECT = 2.5  # factors: how much shorter what is inside x0-hat must be than the step's own
-ALONG = 1e-3  # how far the answers to a step's pixels may be from one factor
 EQ_7, EQ_11, EQ_15 = "Ho et al. eq. 7", "Ho et al. eq. 11", "Ho et al. eq. 15"
 EQ_12 = "Song et al. eq. 12"
 V = "Salimans & Ho, appendix D"
@@ -60,132 +45,14 @@ EPS = {
 OUTPUT = {"epsilon": "eps", "sample": "x0-hat", "v_prediction": "v"}
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two coefficients (k,), of x_t and of the model's output, and how far off each may be."""
-
-    x: Tensor
-    out: Tensor
-    x_error: Tensor
-    out_error: Tensor
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A step as it was measured.
-
-    Attributes:
-        step: what x_t and the output weigh in x_prev.
-        x_0: what they weigh in x0-hat, as the candidate shows it or as it should be.
-        eps: what they weigh in the noise of DDIM's direction.
-        shown: the candidate shows x0-hat.
-        direction: the right weight of that noise.
-        atoms, t, strided: see `Reading`.
-    """
-
-    kind: str
-    step: Pair
-    x_0: Pair
-    eps: Pair
-    shown: bool
-    direction: Expression
-    atoms: Atoms
-    t: Tensor
-    strided: bool
-
-
-def measured(scheduler: Scheduler, oracle: Oracle, short: bool) -> Measured | None:
-    """The curves of a step; None where they are none, as where a clip acts."""
-    kind, setting = scheduler.setting.prediction_type, scheduler.setting
-    seen = rows(scheduler, oracle, chosen_steps(scheduler), short)
-    step = _weights(seen.probes)
-    if step is None:
-        return None
-    shown = all(one.x_0_x is not None for one in seen.probes)
-    own = _shown(seen.probes) if shown else None
-    x_0 = own or _by(lambda x, out, at: oracle.x_0(kind, out, x, at), seen.level)
-
-    def eps_of(x: Tensor, out: Tensor, at: Level) -> Tensor:
-        return oracle.ddim_eps(out, x, oracle.x_0(kind, out, x, at), at, setting)
-
-    made = atoms(seen.level, scheduler.betas())
-    direction: Expression = Monomial(1.0, {"1 - ab_prev": 0.5})
-    if setting.sampler == "ddim" and setting.eta:
-        made = _with_sigma(made, scheduler, oracle, seen)
-        less = Monomial(-1.0, {"sigma_t": 2})
-        direction = Sum((Monomial(1.0, {"1 - ab_prev": 1}), less), root=True)
-    eps = _by(eps_of, seen.level)
-    strided = len(seen.probes) > 1
-    return Measured(kind, step, x_0, eps, own is not None, direction, made, seen.t, strided)
-
-
-def _with_sigma(made: Atoms, scheduler: Scheduler, oracle: Oracle, seen: Rows) -> Atoms:
-    """With the sigma that the candidate's noise has, or should have where that cannot be read."""
-    right = BETA_TILDE.times(scheduler.setting.eta, {})
-    size = sizes(scheduler, oracle, seen)
-    return made.also(
-        "sigma_t",
-        right.value(made) if size is None else size.abs(),
-        right.error(made) / (FACTOR * UNIT * right.value(made)).clamp(min=1e-300),
-    )
-
-
-def _weights(probes: list[Probe]) -> Pair | None:
-    """a and b of x_prev = a x_t + b out, if every pixel shows the same."""
-    found = []
-    for one in probes:
-        a, b = curves_of_mean(one)
-        both, k = rows_of_mean(one), len(one.t)
-        left = (both[:k] - a[:, None] * one.x).abs().amax(1) / one.x.abs().amax(1)
-        right = (both[k:] - b[:, None] * one.out).abs().amax(1) / one.out.abs().amax(1)
-        if bool((left > ALONG * (1 + a.abs())).any() or (right > ALONG * (1 + b.abs())).any()):
-            return None
-        x_error = (one.zero.abs() / one.x.abs()).mean(1) + a.abs()
-        out_error = (one.zero.abs() / one.out.abs()).mean(1) + b.abs()
-        found.append((a, b, FACTOR * UNIT * x_error, FACTOR * UNIT * out_error))
-    return Pair(*(torch.cat(parts) for parts in zip(*found, strict=True)))
-
-
-def _shown(probes: list[Probe]) -> Pair:
-    """The same of the candidate's own x0-hat."""
-    found = []
-    for one in probes:
-        assert one.x_0_x is not None
-        assert one.x_0_out is not None
-        assert one.x_0_zero is not None
-        p = ((one.x_0_x - one.x_0_zero) / one.x).mean(1)
-        q = ((one.x_0_out - one.x_0_zero) / one.out).mean(1)
-        found.append((p, q, FACTOR * UNIT * p.abs(), FACTOR * UNIT * q.abs()))
-    return Pair(*(torch.cat(parts) for parts in zip(*found, strict=True)))
-
-
-def _by(formula: Callable[[Tensor, Tensor, Level], Tensor], level: Level) -> Pair:
-    """The same of a formula (x, out, level) that is linear in x and out."""
-    one = torch.ones_like(level.alpha_bar)
-
-    def of_x(at: Level) -> Tensor:
-        return formula(one, 0 * one, at) * one
-
-    def of_out(at: Level) -> Tensor:
-        return formula(0 * one, one, at) * one
-
-    parts = [(part(level), propagated(part, level, part(level).abs())) for part in (of_x, of_out)]
-    (x, x_error), (out, out_error) = ((v.flatten(), e.flatten()) for v, e in parts)
-    return Pair(x, out, x_error, out_error)
-
-
-def readings(scheduler: Scheduler, oracle: Oracle, short: bool) -> Iterator[Reading]:
+def readings(seen: Measured) -> Iterator[Reading]:
     """The step in every basis that its sampler is written in, the likeliest first."""
-    seen = measured(scheduler, oracle, short)
-    if seen is not None:
-        yield from _of_ddim(seen) if scheduler.setting.sampler == "ddim" else _of_ddpm(seen)
+    return _of_ddim(seen) if seen.setting.sampler == "ddim" else _of_ddpm(seen)
 
 
-def shown_x_0(scheduler: Scheduler, oracle: Oracle) -> Iterator[Reading]:
+def shown_x_0(seen: Measured) -> Iterator[Reading]:
     """What x_t and the model's output weigh in the x0-hat that a candidate shows."""
-    seen = measured(scheduler, oracle, False)
-    if seen is not None and seen.shown:
-        yield from _of_x_0(seen, seen.x_0)
+    return _of_x_0(seen, seen.x_0)
 
 
 def _of_x_0(seen: Measured, pair: Pair) -> Iterator[Reading]:

@@ -120,11 +120,18 @@ def sizes(scheduler: Scheduler, oracle: Oracle, seen: Rows) -> Tensor | None:
 def right_sizes(setting: Setting, named: bool) -> tuple[Expression, ...]:
     """What sigma may be: of DDPM either variance, unless the candidate was asked for one."""
     if setting.sampler == "ddim":
-        return (BETA_TILDE.times(setting.eta, {}),)
+        return (BETA_TILDE.times(setting.eta, {}) if setting.eta else Monomial(0.0),)
     large, small = (BETA,), (BETA_TILDE,)
     if setting.variance_type.startswith("fixed_large"):
         return large if named else large + small
     return small if named else small + large
+
+
+def size_of_noise(s: Tensor, slack: Tensor, setting: Setting, named: bool) -> Curve:
+    """The curve of the sizes s (k,); `named`: its kind of variance was asked for."""
+    sources = {"ddpm": "Ho et al. section 3.2", "ddim": "Song et al. eq. 16"}
+    right = right_sizes(setting, named)
+    return Curve("z", s, slack, right, sources[setting.sampler], ends_at_0=True)
 
 
 def noise(scheduler: Scheduler, oracle: Oracle, short: bool) -> Iterator[Reading]:
@@ -135,10 +142,8 @@ def noise(scheduler: Scheduler, oracle: Oracle, short: bool) -> Iterator[Reading
     s = sizes(scheduler, oracle, seen)
     if s is None or setting.variance_type.startswith("learned"):
         return
-    sources = {"ddpm": "Ho et al. section 3.2", "ddim": "Song et al. eq. 16"}
-    right = right_sizes(setting, "variance_type" in subject.named)
     slack = 2 * FACTOR * UNIT * s.abs() + CLAMPED
-    curve = Curve("z", s, slack, right, sources[setting.sampler], ends_at_0=True)
+    curve = size_of_noise(s, slack, setting, "variance_type" in subject.named)
     whole = "x_prev = mean + sigma_t * z"
     made = atoms(seen.level, scheduler.betas())
     yield Reading(whole, (curve,), made, seen.t, len(seen.probes) > 1)

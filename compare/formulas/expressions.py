@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -57,10 +58,15 @@ class Monomial:
     constant: float = 1.0
     powers: Powers = field(default_factory=dict)
 
+    @cached_property
+    def merged(self) -> dict[str, float]:
+        """Its powers, with ratios of neighbours by their names."""
+        return merged(self.powers)
+
     @property
     def cost(self) -> float:
         """A point for each factor, half a point for each unusual power, index or constant."""
-        powers = merged(self.powers)
+        powers = self.merged
         unusual = sum(abs(e) not in (0.5, 1) for e in powers.values())
         indices = sum("[" in name for name in powers)
         if abs(self.constant) in (0, 1):
@@ -68,9 +74,9 @@ class Monomial:
         return len(powers) + 0.5 * (unusual + indices) + (1 if is_plain(self.constant) else 2)
 
     def value(self, atoms: Atoms) -> Tensor:
-        """(k,) its curve."""
+        """(k,) its curve: that of what is written, ratios by their names."""
         found = torch.full(atoms.end.shape, self.constant, dtype=F64)
-        for name, power in self.powers.items():
+        for name, power in self.merged.items():
             found = found * atoms.values[name].clamp(min=0) ** power
         return found
 
@@ -89,7 +95,7 @@ class Monomial:
         return Monomial(self.constant * constant, kept)
 
     def __str__(self) -> str:
-        return _product(self.constant, merged(self.powers))
+        return _product(self.constant, self.merged)
 
 
 @dataclass(frozen=True)

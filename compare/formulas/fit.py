@@ -111,12 +111,15 @@ def products(curve: Curve, atoms: Atoms) -> list[Fit]:
 def moved_products(curve: Curve, atoms: Atoms) -> list[Fit]:
     """The products that fit with some atoms at another index."""
     found: list[Fit] = []
+    here = atoms.varied(curve.names)
     for place in MOVES:
+        names = atoms.varied([*curve.names, *_names_at(place)])
+        if len(names) == len(here):
+            continue  # on a full chain nothing is another at t
         moves = MOVES[place]
         if "ab_prev" not in curve.names:
             moves = {**moves, "ab_t": f"ab[{place}]"}
         starts = [*_starts(curve), *(_moved(start, moves) for start in _starts(curve))]
-        names = atoms.varied([*curve.names, *_names_at(place)])
         found += _fitted(curve, atoms, starts, names, 3)
     return found
 
@@ -271,7 +274,8 @@ def best(fits: list[Fit], right: tuple[Expression, ...]) -> list[Fit]:
     if not fits:
         return []
     sharpest = min(fit.worst for fit in fits)
-    kept = [fit for fit in fits if fit.worst <= max(SHARP * sharpest, WELL)]
+    each = {str(fit.formula): fit for fit in fits}.values()
+    kept = [fit for fit in each if fit.worst <= max(SHARP * sharpest, WELL)]
     if len(kept) > 2 and any(fit.coarse for fit in kept):
         return []
     ordered = sorted(kept, key=lambda fit: (fit.formula.cost, _distance(fit.formula, right)))

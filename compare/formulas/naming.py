@@ -12,7 +12,9 @@ from compare.formulas.accounts import Account, Told, accounts
 from compare.formulas.curves import Reading
 from compare.formulas.expressions import Expression
 from compare.formulas.fit import Curve
+from compare.formulas.loops import of_loop
 from compare.formulas.losses import of_loss
+from compare.formulas.measured import measured
 from compare.measure.step import loud
 from compare.measure.values import apart_in_print
 from compare.oracle import Oracle
@@ -21,6 +23,7 @@ from compare.oracle.samplers import BY_NAME
 KINDS = ("epsilon", "sample", "v_prediction")
 # What a mistake that was found before may raise on these inputs, its formula being wrong.
 NOT_COMPUTABLE = (RuntimeError, IndexError, ValueError)
+OF_STEP = ("prediction", "mean", "variance")
 OTHERS = 2  # formulas that fit as well and are told beside
 
 
@@ -49,10 +52,13 @@ def name(subject: Subject, stage: str, oracle: Oracle) -> Named | None:
 
     Args:
         subject: the candidate.
-        stage: "forward", "prediction", "mean", "variance" or "loss".
+        stage: "forward", "prediction", "mean" or "variance", which for who has no step but a loop
+            are told of that, "sampling": the steps of a loop, or "loss".
         oracle: the right one, with the mistakes that are already found.
     """
-    if stage not in STAGES:
+    if stage in OF_STEP and not subject.has("step"):
+        stage = "sampling"
+    if stage not in STAGES or (stage == "sampling" and not subject.has("sample")):
         return None
     for scheduler in _asked(subject, stage):
         with suppress(Broken, *NOT_COMPUTABLE):
@@ -70,7 +76,7 @@ def _asked(subject: Subject, stage: str) -> Iterator[Scheduler]:
     wanted: dict[str, dict] = {"base": {}}
     if stage == "variance":
         wanted |= BY_NAME[base.sampler].sizes(base)
-    elif stage not in ("forward", "loss"):
+    elif stage in OF_STEP:
         wanted |= {kind: {"prediction_type": kind} for kind in KINDS}
     yield from subject.all_offered(wanted).values()
     drawing = loud(subject)
@@ -84,23 +90,29 @@ def _of_forward(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]
 
 
 def _of_prediction(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
-    shown = list(bases.shown_x_0(scheduler, oracle))
+    seen = measured(scheduler, oracle, False)
+    shown = list(bases.shown_x_0(seen)) if seen is not None and seen.shown else []
     yield from [shown] if shown else _of_mean(scheduler, oracle)
 
 
 def _of_mean(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
     """With the shorter chains, and, if that has no words, of the full chain alone."""
     for short in _lengths(scheduler):
-        found = list(bases.readings(scheduler, oracle, short))
-        for other in _other_kinds(scheduler):
-            more = bases.readings(other, oracle, short)
-            found += [replace(one, unlikely=one.unlikely + 1) for one in more]
+        found: list[Reading] = []
+        for far, read in enumerate((scheduler, *_other_kinds(scheduler))):
+            seen = measured(read, oracle, short)
+            for one in bases.readings(seen) if seen is not None else ():
+                found.append(replace(one, unlikely=one.unlikely + min(far, 1)))
         yield found
 
 
 def _of_variance(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
     for short in _lengths(scheduler):
         yield list(curves.noise(scheduler, oracle, short))
+
+
+def _of_loop(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
+    yield list(of_loop(scheduler, oracle))
 
 
 def _lengths(scheduler: Scheduler) -> tuple[bool, ...]:
@@ -123,18 +135,23 @@ STAGES: dict[str, Callable[[Scheduler, Oracle], Iterator[list[Reading]]]] = {
     "mean": _of_mean,
     "variance": _of_variance,
     "loss": of_loss,
+    "sampling": _of_loop,
 }
 
 
 def _said(found: list[Account]) -> Named:
     account, *same = found
     words = "; and ".join(_one(told, account.reading) for told in account.told)
-    for other in same[:1]:
-        pairs = [f"{t.curve.name} has {t.fits[0].formula}" for t in other.told if t.fits]
-        words += f"; the same, in other words: {' and '.join(pairs)}" if pairs else ""
+    others = [[pair for pair in _pairs(one) if pair not in _pairs(account)] for one in same]
+    for pairs in [pairs for pairs in others if pairs][:1]:
+        words += f"; the same, in other words: {' and '.join(pairs)}"
     rights = [f"{t.curve.name} {' or '.join(map(str, t.curve.right))}" for t in account.told]
     fix = f"{', '.join(rights)}: {account.reading.whole}"
     return Named(f"your {words}", fix, any(told.fits for told in account.told))
+
+
+def _pairs(account: Account) -> list[str]:
+    return [f"{t.curve.name} has {t.fits[0].formula}" for t in account.told if t.fits]
 
 
 def _one(told: Told, reading: Reading) -> str:

@@ -1,6 +1,7 @@
 """Sums of two products with free constants, of a curve or of its square."""
 
-from itertools import combinations, product
+from dataclasses import replace
+from itertools import combinations, islice, product
 
 import torch
 from torch import Tensor
@@ -11,9 +12,10 @@ from compare.formulas.fit import Curve, Fit, constants, verified
 from compare.measure.tolerances import FACTOR, UNIT
 
 FEW = 48  # steps at which every pair is tried, before what is left is checked at all of them
+ENDS = 8  # of the first and of the last steps, where formulas differ most
+FAR = 2.0  # times what is allowed: a pair further off at a step is not looked at
 MANY = 60  # pairs that are checked at all of them, the nearest first
-TRIED = 4  # constants of a term, the plainest first
-SPREAD = 4.0  # times what is allowed: a sum that is further off at some step fits with no constants
+TRIED = 3  # constants near that of a term, the plainest first: two terms may be nearly one
 POWERS = (1.0, 0.5, -1.0, -0.5, 2.0)
 
 
@@ -22,8 +24,7 @@ def sums(curve: Curve, atoms: Atoms) -> list[Fit]:
     names = atoms.varied([*curve.names, *(n for n in ("sigma_t",) if n in atoms.values)])
     terms = _terms(curve.right, names)
     rows = ~atoms.end & curve.measured.isfinite()
-    few = rows.nonzero().flatten()
-    few = few[:: 1 + len(few) // FEW]
+    few = _some(rows.nonzero().flatten())
     found: dict[str, Fit] = {}
     for root in (False, True):
         for formula in _pairs(curve.at(few), atoms.at(few), terms, root):
@@ -31,6 +32,13 @@ def sums(curve: Curve, atoms: Atoms) -> list[Fit]:
             if fit is not None:
                 found.setdefault(str(fit.formula), fit)
     return list(found.values())
+
+
+def _some(rows: Tensor) -> Tensor:
+    """A few of the steps (k,), with those at both ends."""
+    if len(rows) <= FEW:
+        return rows
+    return torch.cat([rows[:ENDS], rows[ENDS:-ENDS][:: 1 + len(rows) // FEW], rows[-ENDS:]])
 
 
 def _terms(right: tuple[Expression, ...], names: list[str]) -> list[Monomial]:
@@ -75,7 +83,7 @@ def _pairs(curve: Curve, atoms: Atoms, terms: list[Monomial], root: bool) -> lis
         made = a[part, None] * scaled[i[part]] + b[part, None] * scaled[j[part]]
         left[part] = (made - target).abs().amax(dim=1)
     order = left.argsort()[:MANY]
-    order = order[left[order] <= 2]
+    order = order[left[order] <= FAR]
     sign = 1 if bool(curve.measured.sum() >= 0) else -1
     found = []
     for n in order.tolist():
@@ -93,24 +101,19 @@ def _float32(curve: Curve, atoms: Atoms) -> Tensor:
 
 def _settled(curve: Curve, atoms: Atoms, formula: Sum) -> Fit | None:
     """With the plainest constants with which it is the curve at every t; one may be any number."""
-    inner = ~atoms.end
-    if bool((curve.off(formula, atoms)[inner] > SPREAD).any()):
-        return None
-    allowed = (formula.error(atoms) + curve.slack)[inner]
-    if formula.root:
-        allowed = 2 * allowed * curve.measured[inner].abs()
-    choices = []
-    for term in formula.terms:
-        free = float((allowed / term.value(atoms)[inner].abs()).min()) * abs(term.constant)
-        near = (c for c in constants(term.constant) if abs(c - term.constant) <= 3 * free)
-        choices.append((*near, term.constant)[:TRIED])
-    one, other = formula.terms
-    for a, b in product(*choices):
-        if not (is_plain(a) or is_plain(b)):
+    choices = [(*islice(constants(t.constant), TRIED), t.constant) for t in formula.terms]
+    unit = [Monomial(1.0, term.powers) for term in formula.terms]
+    one, other = (term.value(atoms) for term in unit)
+    inner, allowed = ~atoms.end, formula.error(atoms) + curve.slack
+    for pair in product(*choices):
+        if not any(is_plain(constant) for constant in pair):
             continue
-        terms = (Monomial(a, one.powers), Monomial(b, other.powers))
-        ordered = sorted(terms, key=_place)
-        fit = verified(curve, atoms, Sum(tuple(ordered), formula.root, formula.sign), 4)
+        total = pair[0] * one + pair[1] * other
+        made = formula.sign * (total.sqrt() if formula.root else total)
+        if bool(((made - curve.measured).abs() > 2 * allowed)[inner].any()):
+            continue
+        terms = sorted((t.times(c, {}) for t, c in zip(unit, pair, strict=True)), key=_place)
+        fit = verified(curve, atoms, replace(formula, terms=tuple(terms)), 4)
         if fit is not None:
             return fit
     return None

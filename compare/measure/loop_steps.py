@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -11,13 +12,80 @@ from compare.candidate.replay import Drawn
 from compare.measure import law as laws
 from compare.measure.step import mean_bound, rounding
 from compare.measure.tolerances import RATE, propagated
-from compare.oracle import F64, Level, Oracle, Setting
+from compare.oracle import F64, Level, Loop, Oracle, Setting
 from compare.oracle.samplers import ALL, Sampler
 
 HUGE = 100.0  # of x, which float32 rounds by 6e-6 there: 1/1000 of the sigma of beta = 4e-5
 OVERFLOWS = 1e30  # a step from here may pass the largest float32, 3e38
 CLEARLY = 0.1  # of what another kind of step leaves: a fit to rounding alone is not so much better
+NOTHING_LEFT = 0.05  # signal, 1/400 of the variance of x: less than the std of x_T can show
 Size = Callable[[Tensor], Tensor]
+Path = tuple[list[int], list[int]]  # the steps at which a loop stands, and the step after each
+
+
+@dataclass(frozen=True)
+class Visited:
+    """Where a loop stands when it asks its model.
+
+    Attributes:
+        at, after: (calls,) the steps, and the step after each, -1 after the last.
+        fits: the model was told these.
+        own: they are a list of the loop's own.
+        should: what the model should have been told.
+    """
+
+    at: list[int]
+    after: list[int]
+    fits: bool
+    own: bool
+    should: list[int]
+
+
+def visits(run: Run, oracle: Oracle, setting: Setting, table: Tensor) -> Visited:
+    """The steps of a loop, by what it told its model, as far as this oracle knows of such a list.
+
+    `table` (T,) are its alpha-bars.
+    """
+    n, T, loop = len(run.t), setting.num_train_timesteps, oracle.loop
+    told = [int(t) for t in run.t.tolist()]
+    counted = [t - int(max(told) == T) for t in told]
+    full = n >= T - 1
+    paths = _paths(setting, oracle, n, full)
+    fitting = next((s for s, (at, _) in paths.items() if counted == at), None)
+    if loop.tells == "index":
+        places = [*range(n)]
+        fitting = "leading" if not full and counted in (places, places[::-1]) else None
+    should = next(iter(paths.values()))[0]
+    if fitting is None and not full and loop == Loop() and _may_visit(counted, table):
+        return Visited(counted, [*counted[1:], -1], True, True, should)
+    return Visited(*paths[fitting or "leading"], fitting is not None, False, should)
+
+
+def _paths(setting: Setting, oracle: Oracle, n: int, full: bool) -> dict[str, Path]:
+    """The chains of n steps that an oracle's loop may take, by spacing."""
+    loop = oracle.loop
+    count = setting.num_train_timesteps if full else n + (loop.stops_at > 0)
+    paths: dict[str, Path] = {}
+    for spacing in ("leading",) if full else ("leading", "trailing", "linspace"):
+        exact, unit = oracle.timesteps(replace(setting, timestep_spacing=spacing), count)
+        listed = (exact.to(F64) / unit).round().long().tolist()
+        visited, after = listed, [*listed[1:], -1]
+        if loop.stops_at:
+            visited, after = visited[:-1], after[:-1]
+        paths[spacing] = (visited, after) if loop.falls else (visited[::-1], after[::-1])
+    return paths
+
+
+def _may_visit(listed: list[int], table: Tensor) -> bool:
+    """True if a list falls from where nothing is left of the image to near t = 0.
+
+    One that is dense at its end, such as a quadratic one, may be rounded to 0 more than once: the
+    step from 0 to 0 is to stay where it is.
+    """
+    stride = -(-len(table) // len(listed))
+    starts = listed[0] >= len(table) - stride or float(table[listed[0]].sqrt()) < NOTHING_LEFT
+    falls = all(a > b or a == b == 0 for a, b in pairwise(listed))
+    return starts and falls and 0 <= listed[-1] <= stride
 
 
 def of_mix(run: Run, oracle: Oracle, out: Tensor, at: Level, chosen: Setting) -> Tensor:
@@ -38,11 +106,18 @@ def root_mean_square(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of a loop from each of some calls to the next."""
+    """The steps of a loop from each of some calls to the next.
+
+    Attributes:
+        level: (calls, 1, 1, 1, 1) of every call.
+        following: (calls,) the step after each, -1 after the last.
+        calls: (k,) from which a step is looked at.
+    """
 
     run: Run
     oracle: Oracle
     level: Level
+    following: Tensor
     calls: Tensor
 
     def few(self) -> "Steps":
@@ -99,20 +174,33 @@ class Steps:
         return (rest.flatten(1).std(dim=1) / size.flatten().clamp(min=1e-12)).log()
 
 
-def clear(run: Run, following: Tensor) -> Tensor:
-    """The calls from which a step goes on, and where x is not so large that rounding hides z."""
-    size = run.x.abs().amax(dim=(1, 2, 3, 4)).nan_to_num(torch.inf)
-    return ((following[:-1] >= 0) & (size[:-1] < HUGE) & (size[1:] < HUGE)).nonzero().flatten()
+def steps_of(
+    run: Run, oracle: Oracle, setting: Setting, table: Tensor, visited: Visited
+) -> Steps | None:
+    """The steps of a loop that go on, as long as nothing overflows; None if none can be judged.
+
+    A model that is told another t answers for it: a clip may act.
+    """
+    k, loop = len(run.t), oracle.loop
+    known = run.mix is None or (run.mix.readable and not run.mix.varies)
+    if not (visited.fits and loop.tells == "t" and k > 1 and known):
+        return None
+    stepping = oracle.stepping("loop")
+    t, following = (torch.tensor(part[:k]) for part in (visited.at, visited.after))
+    prev = stepping.previous(following, t, k, setting)
+    level = stepping.level(table, t, prev, setting).map(lambda v: v.reshape(-1, 1, 1, 1, 1))
+    return Steps(run, stepping, level, following, _below(OVERFLOWS, run, following))
 
 
-def finite(run: Run, following: Tensor) -> Tensor:
-    """The calls from which a step goes on, as long as nothing overflows."""
-    size = run.x.abs().amax(dim=(1, 2, 3, 4)).nan_to_num(torch.inf)
-    return (
-        ((following[:-1] >= 0) & (size[:-1] < OVERFLOWS) & (size[1:] < OVERFLOWS))
-        .nonzero()
-        .flatten()
-    )
+def clear(steps: Steps) -> Steps:
+    """Those where x is not so large that rounding hides z."""
+    return replace(steps, calls=_below(HUGE, steps.run, steps.following))
+
+
+def _below(most: float, run: Run, following: Tensor) -> Tensor:
+    """The calls from which a step goes on, and where x is smaller than `most` before and after."""
+    small = run.size < most
+    return ((following[:-1] >= 0) & small[:-1] & small[1:]).nonzero().flatten()
 
 
 def silent(setting: Setting) -> list[Setting]:

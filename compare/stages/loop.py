@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -11,14 +10,13 @@ from compare.candidate.loop_calls import SHAPE, Run, look, sized
 from compare.candidate.model.guidance import Mix
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, found, note, yes_no
+from compare.measure.loop_steps import Visited, steps_of, visits
 from compare.measure.noise import moments
 from compare.measure.tolerances import RATE, once_in
-from compare.oracle import F64, Loop, Oracle
+from compare.oracle import Loop, Oracle
 from compare.stages.transitions import transitions
 
-NOTHING_LEFT = 0.05  # signal, 1/400 of the variance of x: less than the std of x_T can show
 GUIDED = "(1 + w) out(x_t, t, label) - w out(x_t, t), one w (Ho & Salimans 2022, eq. 6)"
-Path = tuple[list[int], list[int]]  # the steps at which a loop stands, and the step after each
 
 
 def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
@@ -26,8 +24,8 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     loop, table = oracle.loop, subject.scheduler().alpha_bars(Oracle())
     run = subject.remember(("sample", *subject.asked_as), lambda: look(subject, table))
     yield from _manners(subject, run)
-    visits, path = _visited(subject, run, oracle, table)
-    yield visits
+    visited = visits(run, oracle, subject.setting, table)
+    yield _visits(subject, run, visited)
     yield _mode(run, loop)
     if not run.left_training and loop.evaluates:
         yield note("sampling/loop/mode", "the model is left in eval mode")
@@ -36,11 +34,9 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     yield _start(run, oracle)
     yield _apart(run, oracle)
     yield _seeds(run, loop)
-    # A model that is told another t answers for it: a clip may act, and no step can be judged.
-    known = run.mix is None or (run.mix.readable and not run.mix.varies)
-    if visits.passed and loop.tells == "t" and len(run.t) > 1 and known:
-        stepping = oracle.stepping("loop")
-        yield from transitions(subject, run, stepping, table, path)
+    steps = steps_of(run, oracle, subject.setting, table, visited)
+    if steps is not None:
+        yield from transitions(subject, steps)
     yield yes_no(
         "sampling/loop/replay",
         bool((run.result == run.again).all()),
@@ -142,54 +138,18 @@ def repeats(x: Tensor) -> list[str]:
     return found_in
 
 
-def _visited(subject: Subject, run: Run, oracle: Oracle, table: Tensor) -> tuple[Check, Path]:
-    """Whether the model was told right, and where its steps stand."""
-    n, T, loop = len(run.t), subject.setting.num_train_timesteps, oracle.loop
-    told = [int(t) for t in run.t]
-    counted = [t - int(max(told) == T) for t in told]
-    full = n >= T - 1
-    paths = _paths(subject, oracle, n, full)
-    fitting = next((s for s, (visited, _) in paths.items() if counted == visited), None)
-    if loop.tells == "index":
-        places = [*range(n)]
-        fitting = "leading" if not full and counted in (places, places[::-1]) else None
-    id, said = "sampling/loop/visits", f"the model is asked at {_ends(told)}"
-    if fitting is None and not full and loop == Loop() and _may_visit(counted, table):
-        kind = _kind_of_list(counted)
-        subject.conventions["list"] = f"{_ends(told)}: {kind} (read off)"
+def _visits(subject: Subject, run: Run, visited: Visited) -> Check:
+    """Whether the model was told right."""
+    id, n = "sampling/loop/visits", float(len(run.t))
+    told = _ends([int(t) for t in run.t.tolist()])
+    said = f"the model is asked at {told}"
+    if visited.own:
+        kind = _kind_of_list(visited.at)
+        subject.conventions["list"] = f"{told}: {kind} (read off)"
         words = f"{said}, {kind} (a convention)"
-        return found(id, "close", words, measured=float(n)), (counted, [*counted[1:], -1])
-    right, _ = next(iter(paths.values()))
-    wrong = f"{said}, should be {_ends(right)}"
-    check = yes_no(id, fitting is not None, said, wrong, measured=float(n))
-    return check, paths[fitting or "leading"]
-
-
-def _paths(subject: Subject, oracle: Oracle, n: int, full: bool) -> dict[str, Path]:
-    """The chains of n steps that an oracle's loop may take, by spacing."""
-    setting, loop = subject.setting, oracle.loop
-    count = setting.num_train_timesteps if full else n + (loop.stops_at > 0)
-    paths: dict[str, Path] = {}
-    for spacing in ("leading",) if full else ("leading", "trailing", "linspace"):
-        exact, unit = oracle.timesteps(replace(setting, timestep_spacing=spacing), count)
-        listed = (exact.to(F64) / unit).round().long().tolist()
-        visited, after = listed, [*listed[1:], -1]
-        if loop.stops_at:
-            visited, after = visited[:-1], after[:-1]
-        paths[spacing] = (visited, after) if loop.falls else (visited[::-1], after[::-1])
-    return paths
-
-
-def _may_visit(listed: list[int], table: Tensor) -> bool:
-    """True if a list falls from where nothing is left of the image to near t = 0.
-
-    One that is dense at its end, such as a quadratic one, may be rounded to 0 more than once: the
-    step from 0 to 0 is to stay where it is.
-    """
-    stride = -(-len(table) // len(listed))
-    starts = listed[0] >= len(table) - stride or float(table[listed[0]].sqrt()) < NOTHING_LEFT
-    falls = all(a > b or a == b == 0 for a, b in pairwise(listed))
-    return starts and falls and 0 <= listed[-1] <= stride
+        return found(id, "close", words, measured=n)
+    wrong = f"{said}, should be {_ends(visited.should)}"
+    return yes_no(id, visited.fits, said, wrong, measured=n)
 
 
 def _kind_of_list(listed: list[int]) -> str:

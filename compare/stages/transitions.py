@@ -19,7 +19,6 @@ from compare.measure.loop_steps import (
     HUGE,
     Steps,
     clear,
-    finite,
     kind_of_step,
     largest,
     of_mix,
@@ -42,24 +41,20 @@ UNIT_FORM = "in [0, 1]"  # of pictures
 ONE_LEVEL = 1  # a clip of x0-hat to [-1, 1], rounded by float32, may end just below a grey level
 
 
-def transitions(
-    subject: Subject, run: Run, oracle: Oracle, table: Tensor, path: tuple[list[int], list[int]]
-) -> Iterator[Check]:
+def transitions(subject: Subject, exact: Steps) -> Iterator[Check]:
     """From call to call; worked out once for all oracles with the same steps.
 
     A few of the calls and the end are looked at first: a wrong oracle is mostly seen there, and
     nobody who tries one on reads on. A report is told what all calls show.
     """
-    k, setting = len(run.t), subject.setting
-    t, following = (torch.tensor(part[:k]) for part in path)
-    prev = oracle.previous(following, t, k, setting)
-    level = oracle.level(table, t, prev, setting).map(lambda v: v.reshape(-1, 1, 1, 1, 1))
-    steps = Steps(run, oracle, level, clear(run, following))
-    exact = replace(steps, calls=finite(run, following))
+    setting, oracle, following = subject.setting, exact.oracle, exact.following
+    at = exact.level.t.flatten().tolist()
+    key = (oracle, setting, tuple(at), tuple(following.tolist()))
+    steps = clear(exact)
 
     def last(chosen: Setting) -> Iterator[Check]:
         ends = int(following[-1]) < 0 and oracle.loop.falls
-        if ends and bool(run.x[-1].abs().max() < HUGE):
+        if ends and bool(exact.run.x[-1].abs().max() < HUGE):
             yield from _pictures(steps, chosen)
 
     def judge() -> list[Check]:
@@ -67,13 +62,15 @@ def transitions(
         return [*_steps(exact, steps, chosen), *last(chosen)]
 
     def whole() -> list[Check]:
-        key = ("loop", oracle, setting, tuple(t.tolist()), tuple(following.tolist()))
-        return subject.remember(key, judge)
+        return subject.remember(("loop", *key), judge)
 
-    few = steps.few()
-    some = kind_of_step(few, setting)
-    seen = chain(_steps(exact.few(), few, some), last(some))
-    wrong = next((check for check in seen if not check.passed), None)
+    def first() -> Check | None:
+        few = steps.few()
+        some = kind_of_step(few, setting)
+        seen = chain(_steps(exact.few(), few, some), last(some))
+        return next((check for check in seen if not check.passed), None)
+
+    wrong = subject.remember(("some of loop", *key), first)
     if wrong is None:
         yield from whole()
         return

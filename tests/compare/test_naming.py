@@ -5,6 +5,8 @@ import torch
 
 from compare.candidate.from_oracle import scheduler
 from compare.candidate.subject import Subject
+from compare.formulas.atoms import atoms
+from compare.formulas.expressions import Monomial
 from compare.formulas.naming import Named, name
 from compare.mistakes import BY_ID
 from compare.oracle import Oracle, Setting
@@ -12,7 +14,7 @@ from compare.verdict import conventions
 from compare.verdict.judge import judge
 from compare.verdict.page import page
 from compare.verdict.report import Report
-from tests.compare.written import computed, program, stated
+from tests.compare.written import TABLES, computed, program, stated
 
 STAGE_OF = {"noise": "forward", "signal": "forward", "sigma": "variance"}
 STAGES = ("forward", "prediction", "mean", "variance")
@@ -235,6 +237,24 @@ def test_the_letters_compute_what_the_program_does(
     inside = got.isfinite()
     assert int(inside.sum()) >= T - 2
     torch.testing.assert_close(got[inside], wanted[inside], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_two_terms_that_are_nearly_one_are_told_from_a_third(dtype):
+    """Over a long cosine b + tilde is nearly 2 sqrt(b * tilde) and a tiny term beside it."""
+    wrong = {"sigma": lambda b, p, ab, **_: (b + b * (1 - p) / (1 - ab)).sqrt()}
+    letters = "sqrt(beta_t + beta_t * (1 - ab_prev) / (1 - ab_t))"
+    assert told(program(1000, "cosine", dtype, **wrong), "variance") == {"z": letters}
+
+
+@pytest.mark.parametrize("below", ["ab_prev", "ab[t - 2]"])
+def test_on_a_strided_chain_letters_have_the_values_that_were_checked(below):
+    """A ratio that has a name, such as alphas[t - 1], has that name only where it is that."""
+    ab, t = (1 - TABLES["own"](40)).cumprod(0), torch.arange(39, 5, -5)
+    made = atoms(Oracle().level(ab, t, t - 5, Setting()))
+    above = "ab_t" if below == "ab_prev" else "ab_prev"
+    formula = Monomial(1.0, {above: 0.5, below: -0.5})
+    torch.testing.assert_close(formula.value(made), computed(str(formula), ab, t, t - 5))
 
 
 def report(candidate, stage: str) -> Report:

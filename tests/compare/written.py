@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compare import Adapter
+
 F64 = torch.float64
 TABLES = {
     "linear": lambda T: torch.linspace(1e-4, 0.02, T, dtype=F64) * (1000 / T) ** 0.5,
@@ -124,3 +126,71 @@ def program(
             return x_prev.to(x_t.dtype)
 
     return Written
+
+
+def loop(
+    T: int = 60,
+    table: str = "own",
+    dtype: torch.dtype = torch.float32,
+    kind: str = "epsilon",
+    form: str = "x_0",
+    visited: list[int] | None = None,
+    eta: float = 0.0,
+    **written: Callable[..., Any],
+) -> Adapter:
+    """A sampling loop with some of its coefficients written otherwise.
+
+    Args:
+        T, table, dtype: of its tables.
+        kind: what its model predicts.
+        form: "x_0" weighs x0-hat and x_t, "eps" is (x_t - inside eps) front, "ddim" goes along eps.
+        visited: its list; all of T-1..0 if it has none.
+        eta: of DDIM.
+        written: of `of_x_0`, `of_x_t`, `inside`, `front`, `along`, `sigma`, `x_0`: what stands
+            there, of the parts of a step.
+    """
+    betas = TABLES[table](T).to(dtype)
+    abs = (1 - betas).cumprod(0)
+    listed = [*range(T)][::-1] if visited is None else visited
+
+    def parts(t: int, before: int) -> dict[str, Any]:
+        ab, one = abs[t], torch.ones((), dtype=dtype)
+        p = abs[before] if before >= 0 else one
+        b = 1 - ab / p if visited else betas[t]
+        tilde = (b * (1 - p) / (1 - ab)).sqrt()
+        size = eta * tilde if form == "ddim" else tilde
+        return {
+            "b": b, "a": 1 - b, "ab": ab, "p": p, "t": t, "betas": betas, "abs": abs, "s": size,
+        }  # fmt: skip
+
+    def mean(of: Callable[..., Any], x: Tensor, out: Tensor, ab: Tensor) -> Tensor:
+        if form == "eps":
+            inside = of("inside", lambda b, ab, **_: b / (1 - ab).sqrt())
+            return of("front", lambda a, **_: 1 / a.sqrt()) * (x - inside * out)
+        signal, noise = ab.sqrt(), (1 - ab).sqrt()
+        x_0 = {"epsilon": (x - noise * out) / signal, "sample": out}.get(kind)
+        x_0 = signal * x - noise * out if x_0 is None else x_0
+        x_0 = written["x_0"](x, out, ab) if "x_0" in written else x_0
+        if form == "ddim":
+            along = of("along", lambda p, s, **_: (1 - p - s**2).clamp(min=0).sqrt())
+            eps = out if kind == "epsilon" else (x - signal * x_0) / noise
+            return of("of_x_0", lambda p, **_: p.sqrt()) * x_0 + along * eps
+        of_x_0 = of("of_x_0", lambda p, b, ab, **_: p.sqrt() * b / (1 - ab))
+        return of_x_0 * x_0 + of("of_x_t", lambda a, p, ab, **_: a.sqrt() * (1 - p) / (1 - ab)) * x
+
+    def sample(model: Any, shape: Any, generator: Any) -> Tensor:
+        model.eval()
+        x = torch.randn(shape, generator=generator, dtype=dtype)
+        for t, before in zip(listed, [*listed[1:], -1], strict=True):
+            part = parts(t, before)
+
+            def of(name: str, right: Callable[..., Any], part: Any = part) -> Any:
+                return written.get(name, right)(**part)
+
+            x = mean(of, x, model(x, torch.full(shape[:1], t)), part["ab"])
+            if before >= 0:
+                z = torch.randn(shape, generator=generator, dtype=dtype)
+                x = x + of("sigma", lambda s, **_: s) * z
+        return x
+
+    return Adapter(lambda: abs, sample=sample, prediction_type=kind, name="written")

@@ -1,0 +1,106 @@
+"""The coefficients of a candidate's own loop, in the bases of every sampler that it may be.
+
+A loop does not say whether it is DDPM's or DDIM's, nor with which eta: it is read as all of them,
+and told as the one in which the fewest coefficients are wrong. Beside both weights of the mean
+each reading has the size of the noise.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from compare.candidate.loop_calls import look
+from compare.candidate.replay import weighed
+from compare.candidate.scheduler import Scheduler
+from compare.formulas.bases import readings
+from compare.formulas.curves import BETA_TILDE, Reading, size_of_noise
+from compare.formulas.expressions import Expression, Monomial, Sum, is_plain
+from compare.formulas.fit import Curve, constants
+from compare.formulas.measured import Measured, Pair
+from compare.measure.law import normal_bound
+from compare.measure.loop_steps import clear, steps_of, visits
+from compare.measure.tolerances import FACTOR, RATE, UNIT
+from compare.oracle import Oracle
+
+
+def of_loop(scheduler: Scheduler, oracle: Oracle) -> Iterator[Reading]:
+    """The steps of a loop, read as DDPM's, then as DDIM's; none where they are not read."""
+    seen = _measured(scheduler, oracle)
+    if seen is None:
+        return
+    step, slack = seen
+    assert step.sigma is not None
+    for one in (step, *_of_ddim(step, step.sigma, slack)):
+        noise = size_of_noise(step.sigma, slack, one.setting, named=False)
+        for reading in readings(one):
+            yield replace(reading, curves=(*reading.curves, noise))
+
+
+def _measured(scheduler: Scheduler, oracle: Oracle) -> tuple[Measured, Tensor] | None:
+    """The steps as DDPM's, and how far off each sigma may be."""
+    subject, table = scheduler.subject, scheduler.alpha_bars(Oracle())
+    run = subject.remember(("sample",), lambda: look(subject, table))
+    visited = visits(run, oracle, scheduler.setting, table)
+    steps = steps_of(run, oracle, scheduler.setting, table, visited)
+    if run.drawn is None or steps is None:
+        return None
+    calls = clear(steps).calls
+    if len(calls) < 2:
+        return None
+    found = weighed(run.x, run.out, run.drawn.z, calls)
+    if not bool(found.whole.all()):
+        return None
+    # With the margin that float32 is given elsewhere; what is not told from 0 is 0.
+    off = FACTOR * normal_bound(RATE / len(calls)) * found.error
+    values = torch.where(found.values.abs() > off, found.values, 0.0)
+    x, out, sigma = values.T
+    off_x, off_out, off_sigma = (FACTOR * UNIT * values.abs() + off).T
+    level = steps.level.at(calls).map(lambda v: v.reshape(-1, 1))
+    setting = replace(scheduler.setting, sampler="ddpm")
+    pair = Pair(x, out, off_x, off_out)
+    return Measured(setting, oracle, level, pair, sigma=sigma, betas=scheduler.betas()), off_sigma
+
+
+def _of_ddim(step: Measured, sigma: Tensor, slack: Tensor) -> Iterator[Measured]:
+    """The same as DDIM's, with the eta that its noise has and with that of its direction.
+
+    One of them may be wrong, so both are read. Where neither is a multiple of sqrt(beta-tilde),
+    the direction may hold whatever sigma the noise has.
+    """
+
+    def ddim(eta: float, size: Tensor | None = None) -> Measured:
+        return replace(step, setting=replace(step.setting, sampler="ddim", eta=eta), sigma=size)
+
+    still = ddim(0.0)
+    tilde, signal = BETA_TILDE.value(step.atoms), step.level.alpha_bar_prev.flatten()
+    _, eps = next(readings(still)).curves
+    z = size_of_noise(sigma, slack, still.setting, named=False)
+    of_noise = float((sigma / tilde).median())
+    of_direction = float(((1 - signal - eps.measured**2) / tilde**2).median().clamp(min=0).sqrt())
+    noisy = _eta(z, of_noise, lambda eta: BETA_TILDE.times(eta, {}), step)
+    along = _eta(eps, of_direction, _direction, step)
+    if noisy is None and along is None:
+        yield ddim(min(next(constants(of_noise)), 1.0), sigma)
+    if noisy is not None:
+        yield ddim(noisy)
+    # With eta = 1 the mean is DDPM's, which was read.
+    if along not in (None, noisy, 1.0) and (along == 0 or is_plain(along)):
+        yield ddim(along)
+
+
+def _eta(
+    curve: Curve, about: float, formula: Callable[[float], Expression], step: Measured
+) -> float | None:
+    """The plainest eta with which a curve is this formula at every step, if there is one."""
+    for eta in (0.0, *constants(about)):
+        if bool((curve.off(formula(eta), step.atoms) <= 1).all()):
+            return eta
+    return None
+
+
+def _direction(eta: float) -> Expression:
+    """sqrt(1 - ab_prev - sigma_t^2) with the sigma of DDIM."""
+    noise = Monomial(1.0, {"1 - ab_prev": 1})
+    return Sum((noise, BETA_TILDE.times(-(eta**2), BETA_TILDE.powers)), root=True)

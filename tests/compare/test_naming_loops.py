@@ -1,0 +1,198 @@
+"""A wrong coefficient of a loop is told in letters as that of a step is; a right one gets none."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from compare import Adapter
+from compare.candidate.from_oracle import sample_of
+from compare.candidate.subject import Subject
+from compare.formulas.naming import Named, name
+from compare.mistakes import BY_ID
+from compare.oracle import Oracle, Setting
+from compare.verdict import conventions
+from compare.verdict.judge import judge
+from tests.compare.written import TABLES, computed, loop, stated
+
+F32, F64 = torch.float32, torch.float64
+T = 60
+STRIDED = [*range(0, T, 4)][::-1]
+
+
+def named(candidate: Adapter) -> Named | None:
+    subject = Subject(candidate, "written")
+    conventions.read(subject)
+    return name(subject, "sampling", Oracle())
+
+
+def told(candidate: Adapter) -> dict[str, str]:
+    """{coefficient: the formula that it has}."""
+    found = named(candidate)
+    if found is None:
+        return {}
+    own = found.words.partition("; the same, in other words")[0]
+    return {what: has for what, has, _ in stated(own)}
+
+
+WRONG = {
+    "monomial": (
+        {"of_x_0": lambda p, b, ab, **_: p * b / (1 - ab)},
+        {"x0-hat": "ab_prev * beta_t / (1 - ab_t)"},
+    ),
+    "monomial, velocity": (
+        {"kind": "v_prediction", "of_x_t": lambda a, p, ab, **_: a * (1 - p) / (1 - ab)},
+        {"x_t": "alpha_t * (1 - ab_prev) / (1 - ab_t)"},
+    ),
+    "monomial, x_0, float64": (
+        {"kind": "sample", "dtype": F64, "of_x_0": lambda p, b, ab, **_: p * b / (1 - ab)},
+        {"x0-hat": "ab_prev * beta_t / (1 - ab_t)"},
+    ),
+    "the form in eps": (
+        {"form": "eps", "inside": lambda b, ab, **_: b / (1 - ab)},
+        {"model output": "-beta_t / (1 - ab_t) / sqrt(alpha_t)"},
+    ),
+    "the bracket": (
+        {"form": "eps", "front": lambda a, **_: 1 / a, "table": "cosine"},
+        {"bracket (x_t - b * eps)": "1 / alpha_t"},
+    ),
+    "constant": (
+        {"sigma": lambda b, **_: 0.5 * b.sqrt(), "form": "eps"},
+        {"z": "0.5 * sqrt(beta_t)"},
+    ),
+    "no root": ({"sigma": lambda b, **_: b, "table": "cosine"}, {"z": "beta_t"}),
+    "no noise": ({"sigma": lambda b, **_: 0 * b}, {"z": "0"}),
+    "t - 1": (
+        {"sigma": lambda betas, t, **_: betas[t - 1].sqrt()},
+        {"z": "sqrt(betas[t - 1])"},
+    ),
+    "t + 1": (
+        {"sigma": lambda betas, t, **_: betas[min(t + 1, T - 1)].sqrt(), "dtype": F64},
+        {"z": "sqrt(betas[t + 1])"},
+    ),
+    "strided, beta of the table": (
+        {"visited": STRIDED, "sigma": lambda betas, t, **_: betas[t].sqrt()},
+        {"z": "sqrt(betas[t])"},
+    ),
+    "strided, the entry before": (
+        {"visited": STRIDED, "of_x_0": lambda abs, t, b, ab, **_: abs[t - 1].sqrt() * b / (1 - ab)},
+        {"x0-hat": "beta_t * sqrt(ab[t - 1]) / (1 - ab_t)"},
+    ),
+    "a sum": (
+        {"sigma": lambda b, s, **_: b.sqrt() + s},
+        {"z": "sqrt(beta_t) + sqrt(beta_t * (1 - ab_prev) / (1 - ab_t))"},
+    ),
+    "the root of a sum": (
+        {"sigma": lambda b, s, **_: (b / 2 + s**2 / 2).sqrt()},
+        {"z": "sqrt(0.5 * beta_t + 0.5 * beta_t * (1 - ab_prev) / (1 - ab_t))"},
+    ),
+    "inside x0-hat": (
+        {"x_0": lambda x, out, ab: (x - (1 - ab) * out) / ab.sqrt()},
+        {"model output in x0-hat": "-(1 - ab_t) / sqrt(ab_t)"},
+    ),
+    "two at once": (
+        {"of_x_t": lambda a, p, ab, **_: a * (1 - p) / (1 - ab), "sigma": lambda b, **_: b},
+        {"x_t": "alpha_t * (1 - ab_prev) / (1 - ab_t)", "z": "beta_t"},
+    ),
+    "DDIM, the direction": (
+        {"form": "ddim", "eta": 0.5, "along": lambda p, **_: (1 - p).sqrt()},
+        {"eps": "sqrt(1 - ab_prev)"},
+    ),
+    "DDIM, the signal, strided": (
+        {"form": "ddim", "visited": STRIDED, "of_x_0": lambda p, **_: p},
+        {"x0-hat": "ab_prev"},
+    ),
+    "DDIM, the noise": (
+        {"form": "ddim", "eta": 0.5, "sigma": lambda s, **_: 2 * s},
+        {"z": "sqrt(beta_t * (1 - ab_prev) / (1 - ab_t))"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_coefficient_of_a_loop_is_told(case):
+    written, letters = WRONG[case]
+    assert told(loop(T, **written)) == letters
+
+
+@pytest.mark.parametrize("case", ["t - 1", "a sum", "strided, the entry before"])
+def test_the_letters_compute_what_the_loop_does(case):
+    """From the letters alone, on the table in float64."""
+    written, letters = WRONG[case]
+    written = dict(written)
+    listed = torch.tensor(written.pop("visited", [*range(T)][::-1]))
+    t, prev = listed[:-1], listed[1:]
+    betas = TABLES["own"](T)
+    ab = (1 - betas).cumprod(0)
+    ((wrong),) = written.values()
+    b = 1 - ab[t] / ab[prev]
+    s = (b * (1 - ab[prev]) / (1 - ab[t])).sqrt()
+    wanted = wrong(b=b, s=s, p=ab[prev], ab=ab[t], t=t, betas=betas, abs=ab)
+    torch.testing.assert_close(computed(*letters.values(), ab, t, prev), wanted)
+
+
+@pytest.mark.parametrize("form", ["x_0", "eps", "ddim"])
+@pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
+@pytest.mark.parametrize("visited", [None, STRIDED])
+def test_a_right_loop_gets_no_formula(form, kind, visited):
+    if form == "eps" and kind != "epsilon":
+        pytest.skip("the form in eps is for eps")
+    for table, dtype, eta in (("own", F32, 0.5), ("cosine", F64, 0.0), ("linear", F32, 1.0)):
+        written = loop(T, table, dtype, kind, form, visited, eta)
+        assert named(written) is None
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"sigma": lambda b, ab, **_: b.sqrt() * torch.exp(ab**3)},
+        {"of_x_t": lambda a, p, ab, **_: torch.tanh(a.sqrt() * (1 - p) / (1 - ab))},
+        {"x_0": lambda x, out, ab: ((x - (1 - ab).sqrt() * out) / ab.sqrt()).clamp(-0.5, 0.5)},
+    ],
+)
+def test_what_is_no_formula_gets_none(written):
+    assert told(loop(T, **written)) == {}
+
+
+class Guided(nn.Module):
+    """3 out - 2 out of the same model."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x, t):
+        return 3 * self.model(x, t) - 2 * self.model(x, t)
+
+
+def test_a_guided_loop_is_told_its_formula():
+    written = loop(T, form="eps", inside=lambda b, ab, **_: b / (1 - ab))
+    assert written.sample is not None
+    inside = written.sample
+
+    def sample(model, shape, generator):
+        return inside(Guided(model), shape, generator)
+
+    assert told(replace(written, sample=sample)) == WRONG["the form in eps"][1]
+
+
+def test_the_verdict_says_the_formula_and_what_to_write():
+    report = judge(loop(T, **WRONG["constant"][0]), "quick", 0, beside=False)
+    (only,) = report.to_dict()["diagnoses"]
+    assert (only["bug"], only["stage"]) == (None, "sampling")
+    assert only["formula"] == only["explanation"]
+    assert only["formula"].startswith("your z has 0.5 * sqrt(beta_t), should have sqrt(beta_t")
+    assert "give z sqrt(beta_t * (1 - ab_prev) / (1 - ab_t)) or sqrt(beta_t): x_prev =" in str(
+        report
+    )
+
+
+def test_a_mistake_of_the_catalogue_has_its_formula_beside_it():
+    setting, mistake = Setting(num_train_timesteps=T, beta_end=0.2), BY_ID["38"]
+    sample = sample_of(mistake.oracle(), setting)
+    candidate = Adapter(lambda: Oracle().alpha_bar(setting), sample=sample)
+    (only,) = judge(candidate, "quick", 0, beside=False).diagnoses
+    assert only.bug == "38"
+    ((what, has, _),) = stated(only.beside)
+    assert (what, has) == ("x0-hat", "ab_prev * beta_t / (1 - ab_t)")
