@@ -12,7 +12,7 @@ from torch import Tensor
 from compare.candidate.load import Broken, raised
 from compare.candidate.model.call import Manner, Place
 from compare.candidate.model.guidance import Mix, Round, mix, rounds
-from compare.candidate.model.output import is_of_a_pair
+from compare.candidate.model.output import is_of_a_pair, refuse_halved
 from compare.candidate.model.told import Told, read_told
 from compare.candidate.replay import Drawn, drawn, fixed_noise
 from compare.candidate.scheduler import seed_everything
@@ -149,6 +149,7 @@ def _settled(subject: Subject, table: Tensor, seed: int) -> tuple[Loop, Model, T
         if better == manner:
             break
         manner = better
+    refuse_halved(model.uses, "sample")
     if broken is not None:
         raise broken
     assert result is not None

@@ -20,6 +20,8 @@ from compare.verdict.diffusers import Finding, shared
 from compare.verdict.nearest import NOT_COMPUTABLE, nearest, outcomes, readings
 from compare.verdict.report import Diagnosis
 
+# What Python and torch say where a tensor (b,) is taken for one number.
+ONE_NUMBER = "of a single element|one element tensors|elements cannot be converted"
 ORDER = [stage.name for stage in stages.ALL]
 
 
@@ -180,6 +182,8 @@ def _unnamed(
         fix = "make it run, then compare again"
         if "size of tensor" in check.message:
             fix = "coefficients (b,) meet images (b, c, h, w): reshape them to (b, 1, 1, 1)"
+        if stage.name == "forward" and re.search(ONE_NUMBER, check.message):
+            fix = "index with the tensor t; or, if t is one int, say --reading t_of_add_noise=int"
         return Diagnosis(None, stage.name, words, fix)
     if re.search(r" returned (shape|\w+, not a tensor)", check.message):
         return Diagnosis(None, stage.name, words, "return a tensor of the shape that was given")

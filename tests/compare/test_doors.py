@@ -199,6 +199,14 @@ class AddNoiseOrder(Base):
         return self.noised(x_0, noise, t)
 
 
+class OneImage(Base):
+    """Its t is one int, as it says."""
+
+    def add_noise(self, x_0, noise, t: int):
+        a = float(self.alphas_cumprod[t])
+        return a**0.5 * x_0 + (1 - a) ** 0.5 * noise
+
+
 class NoiseFirst(Base):
     def add_noise(self, noise, x_0, t):
         return self.noised(x_0, noise, t)
@@ -255,6 +263,7 @@ RIGHT = {
     TensorT: {"t_of_step": "a tensor (b,)"},
     FourAxes: {"t_of_add_noise": "a tensor (b, 1, 1, 1)"},
     AddNoiseOrder: {"add_noise": "x_0,t,noise"},
+    OneImage: {"t_of_add_noise": "an int"},
     NoiseFirst: {"add_noise": "noise,x_0,t"},
     ReturnsPair: {"add_noise": "x_0,t", "add_noise_returns": "2 things, the wanted one first"},
     PairOfThree: {"add_noise_returns": "2 things, the wanted one first"},
@@ -388,6 +397,16 @@ class OnlyTheNoised(Base):
         return self.noised(x_0, torch.randn_like(x_0), t)
 
 
+class OneImageSwapped(OneImage):
+    def add_noise(self, x_0, noise, t: int):
+        return super().add_noise(noise, x_0, t)
+
+
+class OneImageUnsaid(OneImage):
+    def add_noise(self, x_0, noise, t):
+        return super().add_noise(x_0, noise, t)
+
+
 class NotReshaped(Base):
     def add_noise(self, x_0, noise, t):
         a = self.alphas_cumprod[t]
@@ -397,6 +416,15 @@ class NotReshaped(Base):
 def judged(program: type, *words: str) -> Report:
     told = told_by(words)
     return judge(program, "quick", 0, beside=False, reading=told)
+
+
+def test_that_images_are_noised_one_by_one_has_to_be_said() -> None:
+    """Code that does not reshape its coefficients is right of one image at a time."""
+    unsaid = judged(OneImageUnsaid)
+    assert unsaid.exit_status == 2
+    assert "--reading t_of_add_noise=int" in unsaid.diagnoses[0].fix
+    assert judged(OneImageUnsaid, "t_of_add_noise=int").passed
+    assert [d.bug for d in judged(OneImageSwapped).diagnoses] == ["5-swapped"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ fact (`Fact.others`), and `verdict/door` judges under the contract's reading fir
 import copy
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
@@ -243,7 +244,7 @@ def _first_way(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[
     An answer of another shape is for the stages to blame, unless it is one of three channels.
     """
     answers: dict[str, Fact] | None = None
-    for ways in _ways(method, found):
+    for ways in _ways(method, found, _says_int(subject, method)):
         taken = _taken(subject, method, CANONICAL.told(found | ways))
         rgb = "data" in ways and ways["data"].value == RGB
         if taken is not None and taken[1] and (answers is None or rgb):
@@ -253,10 +254,21 @@ def _first_way(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[
     return answers
 
 
-def _ways(method: str, found: dict[str, Fact]) -> Iterator[dict[str, Fact]]:
-    """What may differ from the contract, the contract's way first."""
+def _says_int(subject: "Subject", method: str) -> bool:
+    """True if a method's t is annotated as an int: many that say so take a tensor as well."""
+    with suppress(TypeError, ValueError):
+        given = inspect.signature(subject.function(method)).parameters.values()
+        return any(p.annotation in (int, "int") for p in given)
+    return False
+
+
+def _ways(method: str, found: dict[str, Fact], says_int: bool) -> Iterator[dict[str, Fact]]:
+    """What may differ from the contract, the contract's way first.
+
+    That images are noised one by one has to be said: so are mistakes that a batch alone shows.
+    """
     t_name = "t_of_step" if method == "step" else "t_of_add_noise"
-    kinds = (NUMBER, BATCH) if method == "step" else (BATCH,)
+    kinds = (NUMBER, BATCH) if method == "step" else (BATCH, NUMBER)[: 1 + says_int]
     options = {
         t_name: [found[t_name].value] if t_name in found else kinds,
         "data": [found["data"].value] if "data" in found else [IMAGES, RGB, POINTS],

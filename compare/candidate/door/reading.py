@@ -29,8 +29,9 @@ SIGNED, UNIT = "[-1, 1]", "[0, 1]"  # what pictures are in
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 OPTIONS = (
     "step=x,t,out, add_noise=x_0,t,noise, get_velocity=x_0,noise,t (each in its own order); t=0 or "
-    "t=1 (what t counts from); t=int, t=(b,) or t=(b,1,1,1) (of step); z=0 or z=1 (what a step is "
-    "given for its noise at the last t); prediction=epsilon, sample or v_prediction; "
+    "t=1 (what t counts from); t=int, t=(b,) or t=(b,1,1,1) (of step; t_of_add_noise=int and so "
+    "on, of add_noise); z=0 or z=1 (what a step is given for its noise at the last t); "
+    "prediction=epsilon, sample or v_prediction; "
     "pictures=[-1,1] or pictures=[0,1] (of loss and loop)"
 )
 
@@ -194,6 +195,8 @@ def _told(word: str) -> tuple[str, Fact]:
         return "t_base", said(int(value))
     if name == "t" and value in SHAPES_OF_T:
         return "t_of_step", said(SHAPES_OF_T[value])
+    if name == "t_of_add_noise" and value in SHAPES_OF_T:
+        return name, said(SHAPES_OF_T[value])
     if name == "z" and value in ("0", "1"):
         return "z", said(ALWAYS if value == "1" else NOT_LAST)
     if name == "prediction" and value in PREDICTIONS:

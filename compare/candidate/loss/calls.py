@@ -13,7 +13,7 @@ from compare.candidate.load import Broken, raised
 from compare.candidate.loop_calls import Run
 from compare.candidate.model.call import Manner, Place
 from compare.candidate.model.cost import HEIGHTS
-from compare.candidate.model.output import is_of_a_pair
+from compare.candidate.model.output import is_of_a_pair, refuse_halved
 from compare.candidate.model.told import Told, read_told, taken_for
 from compare.candidate.scheduler import seed_everything
 from compare.candidate.spy import Answer, Model, exact_output
@@ -154,9 +154,11 @@ def settled(subject: Subject, table: Tensor) -> Loss:
             model = loss.model(_nothing)
             try:
                 loss.of(model, images_of(loss.manner.shape), 0)
+                refuse_halved(model.uses, "loss")
                 if pair or not is_of_a_pair(model.uses):
                     return loss
             except Broken as broken:
+                refuse_halved(model.uses, "loss")
                 first = first or broken
                 if not is_of_a_pair(model.uses):
                     break

@@ -7,14 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compare.candidate.load import Broken
+
 
 @dataclass
 class Use:
-    """What was done with an answer: its first item taken, it was unpacked, or used as a whole."""
+    """What was done with an answer: its first item taken, it was unpacked, used as a whole, or its
+    channels halved."""
 
     first: bool = False
     unpacked: bool = False
     whole: bool = False
+    halved: bool = False
 
 
 class Output(Tensor):
@@ -41,6 +45,8 @@ class Output(Tensor):
         for each in _outputs(args):
             if func is Tensor.__getitem__ and type(args[1]) is int and args[1] == 0:
                 each.use.first = True
+            elif _halves(func.__name__, each, args[1:], kwargs or {}):
+                each.use.halved = each.use.whole = True
             elif func is Tensor.unbind:
                 each.use.unpacked = True
             elif func.__name__ not in ("__get__", "dim", "size", "as_subclass"):
@@ -66,6 +72,23 @@ def is_of_a_pair(uses: Iterable[Use]) -> bool:
     uses = list(uses)
     first = bool(uses) and all(use.first and not use.whole for use in uses)
     return first or any(use.unpacked and not use.whole for use in uses)
+
+
+def _halves(name: str, out: Tensor, given: tuple[Any, ...], named: dict[str, Any]) -> bool:
+    """True if a call takes an answer of twice the channels apart: a learned variance beside."""
+    if name not in ("chunk", "split"):
+        return False
+    parts, dim = (*given, *named.values(), None, None)[:2]
+    if dim not in (1, 1 - out.dim()):
+        return False
+    return (name == "chunk" and parts == 2) or (name == "split" and parts == out.shape[1])
+
+
+def refuse_halved(uses: Iterable[Use], role: str) -> None:
+    """Raises `Broken` where a loop or a loss asks for outputs of twice the channels."""
+    if any(use.halved for use in uses):
+        words = "halves the channels of its model's output, which for a loop or a loss has those"
+        raise Broken(f"{role} {words} of x_t: a learned variance is judged in a `step`")
 
 
 def _outputs(args: Any) -> list[Output]:

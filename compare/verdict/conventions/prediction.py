@@ -24,28 +24,32 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
     if subject.has("step"):
         return Fact(said, "behaviour", "its steps are those")
     for who, stage in (("its loss", stages.LOSS), ("its loop", stages.SAMPLING)):
-        kind = _shown(subject, stage) if stage.is_met(subject) else None
+        shown = _shown(subject, stage) if stage.is_met(subject) else None
+        if shown is None:
+            continue
+        kind = shown.setting.prediction_type
         if kind == said:
             return Fact(said)
-        if kind is not None and not subject.has("sample"):
+        if not subject.has("sample"):
             return Fact(said, others=(kind,))
-        if kind is not None:
-            subject.setting = replace(subject.setting, prediction_type=kind)
-            return Fact(kind, "behaviour", f"every check of {who} holds so")
+        subject.setting, subject.conventions = shown.setting, shown.conventions
+        return Fact(kind, "behaviour", f"every check of {who} holds so")
     if not subject.has("sample"):
         others = (replace(subject.setting, prediction_type=kind) for kind in KINDS if kind != said)
         subject.kinds += tuple(others)
     return Fact(said)
 
 
-def _shown(subject: Subject, stage: Stage) -> str | None:
-    """The first kind with which all checks of a stage hold, that of the contract before others."""
+def _shown(subject: Subject, stage: Stage) -> Subject | None:
+    """The subject with the first kind with which all checks of a stage hold, its own before others;
+    what a loop puts on the card is on its card alone."""
     said = subject.setting.prediction_type
     for kind in sorted(KINDS, key=lambda kind: kind != said):
         try:
-            read = subject.reading(prediction_type=kind)
+            read = subject if kind == said else subject.reading(prediction_type=kind)
+            read.conventions = dict(subject.conventions)
             if all(check.passed for check in stage.of(read, Oracle())):
-                return kind
+                return read
         except Broken:
             return None
     return None
