@@ -97,7 +97,12 @@ class Loop:
 
 
 def look(subject: Subject, table: Tensor) -> Run:
-    """Calls the loop with models of known answers; `table` (T,) is the candidate's alpha-bar."""
+    """Calls the loop, once, with models of known answers; `table` (T,) is its alpha-bar."""
+    run: Run = subject.remember(("sample", *subject.asked_as), lambda: _look(subject, table))
+    return run
+
+
+def _look(subject: Subject, table: Tensor) -> Run:
     kind, seed = subject.setting.prediction_type, 11 + 1000 * subject.seed
     loop, model, result = _settled(subject, table, seed)
     _, again = loop.run(restless(kind, table), _stream(seed), seed)

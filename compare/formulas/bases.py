@@ -98,6 +98,7 @@ def _of_ddpm(seen: Measured) -> Iterator[Reading]:
         yield from _of_x_0(
             seen, _inside(seen.step, w_0, Pair(w_t[0], 0 * w_t[0], w_t[1], 0 * w_t[1]))
         )
+        yield _apart(seen)
 
 
 def _step(seen: Measured) -> Reading:
@@ -124,11 +125,25 @@ def _mean(seen: Measured) -> Reading:
     nothing = torch.zeros_like(seen.step.x)
     x_0, x_t = _solved(seen.step, seen.x_0, Pair(1 + nothing, nothing, nothing, nothing))
     curves = (
-        Curve("x0-hat", *x_0, (OF_X_0,), EQ_7),
-        Curve("x_t", *x_t, (OF_X_T,), EQ_7),
+        Curve("x0-hat", *x_0, (OF_X_0,), EQ_7, beside=(OF_X_T,)),
+        Curve("x_t", *x_t, (OF_X_T,), EQ_7, beside=(OF_X_0,)),
     )
     whole = f"x_prev = {OF_X_0} * x0-hat + {OF_X_T} * x_t + sigma_t * z"
     return Reading(whole, curves, seen.atoms, seen.t, seen.strided)
+
+
+def _apart(seen: Measured) -> Reading:
+    """What x_t weighs beside x0-hat, and the output inside it, both of which may be wrong."""
+    w_0, nothing = _weight(OF_X_0, seen), torch.zeros_like(seen.step.x)
+    inside = _inside(seen.step, w_0, Pair(nothing, nothing, nothing, nothing))
+    beside = _inside(seen.step, (1 + nothing, nothing), _scaled(seen.x_0, w_0))
+    of_out = X_0[seen.kind][1]
+    curves = (
+        Curve("model output in x0-hat", inside.out, inside.out_error, (of_out,), EQ_15),
+        Curve("x_t", beside.x, beside.x_error, (OF_X_T,), EQ_7),
+    )
+    whole = f"x_prev = {OF_X_0} * x0-hat + {OF_X_T} * x_t + sigma_t * z"
+    return Reading(whole, curves, seen.atoms, seen.t, seen.strided, INDIRECT)
 
 
 def _of_ddim(seen: Measured) -> Iterator[Reading]:

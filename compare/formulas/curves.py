@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -82,16 +82,25 @@ class Rows:
         return self.level.t.flatten()
 
 
-def rows(scheduler: Scheduler, oracle: Oracle, steps: list[int] | None, short: bool) -> Rows:
+def rows(
+    scheduler: Scheduler,
+    oracle: Oracle,
+    steps: list[int] | None,
+    short: bool,
+    noise_only: bool = False,
+) -> Rows:
     """The steps of the full chain, and with `short` of the strided ones."""
     subject, setting = scheduler.subject, scheduler.setting
-    full = probe(scheduler, None, steps)
+    full = probe(scheduler, None, steps, noise_only)
     found = [(full, level_of(oracle, scheduler.alpha_bars(oracle), full, setting))]
     for spacing, n in strided(subject) if short else ():
         with suppress(Broken):
             seen = chain(subject, oracle, spacing, n)
-            table = seen.scheduler.alpha_bars(oracle)
-            found.append((seen.rows, oracle.level(table, seen.rows.t, seen.prev, setting)))
+            built = subject.build(replace(setting, timestep_spacing=spacing))
+            if built is not None:
+                one = probe(built, n, None, noise_only)
+                table = built.alpha_bars(oracle)
+                found.append((one, oracle.level(table, one.t, seen.prev, setting)))
     parts = [level for _, level in found]
     names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
     joined = [torch.cat([getattr(level, name) for level in parts]) for name in names]
@@ -135,10 +144,11 @@ def size_of_noise(s: Tensor, slack: Tensor, setting: Setting, named: bool) -> Cu
 
 
 def noise(scheduler: Scheduler, oracle: Oracle, short: bool) -> Iterator[Reading]:
-    """The size of the noise of a step."""
+    """The size of the noise of a step, where the stage asks for it."""
     setting, subject = scheduler.setting, scheduler.subject
-    steps = None if subject.level == "full" else chosen_steps(scheduler)
-    seen = rows(scheduler, oracle, steps, short)
+    base = setting == subject.setting
+    steps = chosen_steps(scheduler) if setting.variance_type.endswith("_log") else None
+    seen = rows(scheduler, oracle, steps, short, noise_only=not base)
     s = sizes(scheduler, oracle, seen)
     if s is None or setting.variance_type.startswith("learned"):
         return

@@ -6,7 +6,7 @@ only if it is the measured curve at every t, within what float32 costs that very
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import torch
@@ -52,6 +52,7 @@ class Curve:
         source: the paper and the equation.
         names: the atoms that a formula of it is made of.
         ends_at_0: it is 0 where no step comes before, whatever the formula.
+        beside: right formulas of other curves, of which a wrong sum may be made.
     """
 
     name: str
@@ -61,13 +62,11 @@ class Curve:
     source: str
     names: tuple[str, ...] = OF_STEP
     ends_at_0: bool = False
+    beside: tuple[Expression, ...] = ()
 
     def at(self, rows: Tensor) -> "Curve":
         """At some of the steps."""
-        measured, slack = self.measured[rows], self.slack[rows]
-        return Curve(
-            self.name, measured, slack, self.right, self.source, self.names, self.ends_at_0
-        )
+        return replace(self, measured=self.measured[rows], slack=self.slack[rows])
 
     def expected(self, right: Expression, atoms: Atoms) -> Tensor:
         """(k,) the curve of a formula, with its end."""

@@ -41,7 +41,7 @@ def of_loop(scheduler: Scheduler, oracle: Oracle) -> Iterator[Reading]:
 def _measured(scheduler: Scheduler, oracle: Oracle) -> tuple[Measured, Tensor] | None:
     """The steps as DDPM's, and how far off each sigma may be."""
     subject, table = scheduler.subject, scheduler.alpha_bars(Oracle())
-    run = subject.remember(("sample",), lambda: look(subject, table))
+    run = look(subject, table)
     visited = visits(run, oracle, scheduler.setting, table)
     steps = steps_of(run, oracle, scheduler.setting, table, visited)
     if run.drawn is None or steps is None:

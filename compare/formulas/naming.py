@@ -107,7 +107,7 @@ def _of_mean(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
 
 
 def _of_variance(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
-    for short in _lengths(scheduler):
+    for short in (True, False):
         yield list(curves.noise(scheduler, oracle, short))
 
 

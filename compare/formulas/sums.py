@@ -22,7 +22,7 @@ POWERS = (1.0, 0.5, -1.0, -0.5, 2.0)
 def sums(curve: Curve, atoms: Atoms) -> list[Fit]:
     """The sums that fit, of the curve and, if none does, of its square."""
     names = atoms.varied([*curve.names, *(n for n in ("sigma_t",) if n in atoms.values)])
-    terms = _terms(curve.right, names)
+    terms = _terms((*curve.right, *curve.beside), names)
     rows = ~atoms.end & curve.measured.isfinite()
     few = _some(rows.nonzero().flatten())
     found: dict[str, Fit] = {}
@@ -42,7 +42,7 @@ def _some(rows: Tensor) -> Tensor:
 
 
 def _terms(right: tuple[Expression, ...], names: list[str]) -> list[Monomial]:
-    """Short products of the atoms, and the same times the right formula, or its square."""
+    """Short products of the atoms, and atoms times the right formulas, or their squares."""
     short: list[Powers] = [{}, *({name: p} for name in names for p in POWERS)]
     for a, b in combinations(names, 2):
         short += [{a: p, b: q} for p, q in product((1.0, -1.0, 0.5, -0.5), repeat=2)]

@@ -22,7 +22,7 @@ GUIDED = "(1 + w) out(x_t, t, label) - w out(x_t, t), one w (Ho & Salimans 2022,
 def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     """What the model was asked, from call to call, and the pictures at the end."""
     loop, table = oracle.loop, subject.scheduler().alpha_bars(Oracle())
-    run = subject.remember(("sample", *subject.asked_as), lambda: look(subject, table))
+    run = look(subject, table)
     yield from _manners(subject, run)
     visited = visits(run, oracle, subject.setting, table)
     yield _visits(subject, run, visited)

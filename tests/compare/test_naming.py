@@ -198,6 +198,17 @@ def test_two_wrong_coefficients_are_told_both():
     }
 
 
+def test_the_output_in_x_0_and_x_t_beside_it_are_told_both():
+    wrong = {
+        "x_0": lambda x_t, out, ab: (x_t - 1.05 * (1 - ab).sqrt() * out) / ab.sqrt(),
+        "of_x_t": lambda a, p, ab, **_: 0.97 * a.sqrt() * (1 - p) / (1 - ab),
+    }
+    assert told(program(50, "own", **wrong), "mean") == {
+        "model output in x0-hat": "-1.05 * sqrt(1 - ab_t) / sqrt(ab_t)",
+        "x_t": "0.97 * sqrt(alpha_t) * (1 - ab_prev) / (1 - ab_t)",
+    }
+
+
 @pytest.mark.parametrize("table", ["linear", "cosine", "own"])
 @pytest.mark.parametrize("T", [4, 30])
 @pytest.mark.parametrize("form", ["x_0", "eps"])

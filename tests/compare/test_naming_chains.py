@@ -121,6 +121,18 @@ CHAINS = {
         "",
         {"z": "sqrt(beta_t * (1 - ab[t - 1]) / (1 - ab_t))"},
     ),
+    "ab[t - 1] in the sigma of DDIM": (
+        std(lambda at: (beta(at) * (1 - before(at)) / (1 - at.alpha_bar)).sqrt()),
+        "variance",
+        "ddim",
+        {"z": "0.5 * sqrt(beta_t * (1 - ab[t - 1]) / (1 - ab_t))"},
+    ),
+    "a difference of two products": (
+        mean(x_0=lambda at: at.alpha_bar_prev.sqrt() - at.alpha_bar_prev.sqrt() * of_x_t(at)),
+        "mean",
+        "",
+        {"x0-hat": "sqrt(ab_prev) - sqrt(ab_t) * (1 - ab_prev) / (1 - ab_t)"},
+    ),
     "ab[t - 1] in DDIM": (
         ddim(signal=lambda at: before(at).sqrt()),
         "mean",
