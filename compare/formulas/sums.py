@@ -105,6 +105,8 @@ def _settled(curve: Curve, atoms: Atoms, formula: Sum) -> Fit | None:
     unit = [Monomial(1.0, term.powers) for term in formula.terms]
     one, other = (term.value(atoms) for term in unit)
     inner, allowed = ~atoms.end, formula.error(atoms) + curve.slack
+    if not all(_matters(term, formula, curve, atoms, allowed) for term in formula.terms):
+        return None
     for pair in product(*choices):
         if not any(is_plain(constant) for constant in pair):
             continue
@@ -117,6 +119,13 @@ def _settled(curve: Curve, atoms: Atoms, formula: Sum) -> Fit | None:
         if fit is not None:
             return fit
     return None
+
+
+def _matters(term: Monomial, formula: Sum, curve: Curve, atoms: Atoms, allowed: Tensor) -> bool:
+    """True if a sum without this term would be told from it at half of the steps."""
+    size = term.value(atoms).abs()
+    moved = size / (2 * curve.measured.abs()) if formula.root else size
+    return bool((moved > allowed)[~atoms.end].double().mean() >= 0.5)
 
 
 def _place(term: Monomial) -> tuple[bool, bool]:
