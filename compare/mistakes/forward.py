@@ -98,7 +98,7 @@ def add_noise_one_step_early(x_0: Tensor, noise: Tensor, table: Tensor, t: Tenso
 
 
 @mistake(
-    "2-forward-wraps",
+    "2-wraps",
     "add_noise",
     fix="index the table with t",
     effect="each x_t has the noise of the step before, and that of t = 0, where the step before is "

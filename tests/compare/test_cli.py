@@ -77,7 +77,7 @@ def test_a_hang_and_a_death_are_one_line(tmp_path: Path) -> None:
 
 def test_what_was_judged_before_an_error_is_printed(tmp_path: Path) -> None:
     raises = STEP + "        raise KeyboardInterrupt\n"
-    (tmp_path / "mine.py").write_text(SCHEDULER.replace(STEP, raises))
+    (tmp_path / "mine.py").write_text(SCHEDULER.replace(STEP, raises).replace("=1000", "=100"))
     words = ("--candidate", "mine.py:MyScheduler", "--json", "r.json")
     done = command(*words, folder=tmp_path)
     assert done.returncode == 2, done.stderr

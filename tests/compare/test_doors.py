@@ -442,7 +442,7 @@ def test_names_that_say_nothing_need_a_call_or_the_contract(program: type) -> No
     [
         (ExchangedInside, "mean", None),
         (Swapped, "forward", "5-swapped"),
-        (ForwardFromOne, "forward", "2-forward-wraps"),
+        (ForwardFromOne, "forward", "2-wraps"),
         (StepEarlyBesideForward, "mean", None),
         (StepEarlyListed, "mean", None),
         (OneMoreEntryFromZero, "schedule", "1-leading-one"),

@@ -44,7 +44,7 @@ SEAMS: dict[str, tuple[str, Callable[[Oracle], Function]]] = {
     "12a": ("draw", _draw_noise),
 }
 # Mistakes at the same seam that a formula cannot make: it is given one alpha-bar, not the table.
-NEEDS_THE_TABLE = {"4-forward", "2-forward", "2-forward-wraps"}
+NEEDS_THE_TABLE = {"4-forward", "2-forward", "2-wraps"}
 # The same wrong answer as 58 where only `fixed_small` is asked for: the std of `fixed_large`.
 SAME_ANSWER = {"58-large"}
 # DDIM takes the model's output for eps: a formula is not at fault for what it is not called for.

@@ -4,6 +4,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from compare.candidate.door.names import role, roles
@@ -101,17 +102,15 @@ def own_calls(method: str, thing: Any, names: list[str]) -> list[Call]:
         names: of the method's parameters.
     """
     for class_ in type(thing).__mro__[:-1]:
-        tree = _tree(class_)
+        tree = _of_class(class_)
         found = [] if tree is None else [c for c in _calls(method, tree, names) if _on_self(c.call)]
         if found:
             return found
-    tree = _tree(inspect.getmodule(type(thing)))
-    if tree is None:
-        return []
-    classes = [n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)]
+    tree, classes = _of_module(inspect.getmodule(type(thing)))
     mine = [n for n in classes if any(_tail_of(f) == method for f in n.body)]
-    found = [c for c in _calls(method, tree, names) if not _on_self(c.call)]
-    return found if len(mine) == 1 else []
+    if tree is None or len(mine) != 1:
+        return []
+    return [c for c in _calls(method, tree, names) if not _on_self(c.call)]
 
 
 def _tail_of(node: ast.AST) -> str:
@@ -123,7 +122,22 @@ def _on_self(call: ast.Call) -> bool:
     return isinstance(owner, ast.Name) and owner.id == "self"
 
 
-def _tree(owner: Any) -> ast.AST | None:
+def _of_class(class_: type) -> ast.AST | None:
+    """Its source; None for one that is not written in its module."""
+    _, classes = _of_module(inspect.getmodule(class_))
+    same = [node for node in classes if node.name == class_.__name__]
+    return same[0] if len(same) == 1 else _parsed(class_) if same else None
+
+
+@lru_cache(maxsize=16)
+def _of_module(module: Any) -> tuple[ast.AST | None, list[ast.ClassDef]]:
+    """The source of a module, and the classes in it."""
+    tree = _parsed(module)
+    nodes = [] if tree is None else ast.walk(tree)
+    return tree, [node for node in nodes if isinstance(node, ast.ClassDef)]
+
+
+def _parsed(owner: Any) -> ast.AST | None:
     try:
         return ast.parse(textwrap.dedent(inspect.getsource(owner)))
     except (OSError, TypeError, SyntaxError):
