@@ -12,6 +12,7 @@ from compare.oracle import F64, Level
 # beta_t is 1 - ab_t / ab_prev and alpha_t the ratio itself, on strided chains too.
 OF_STEP = ("beta_t", "ab_t", "ab_prev", "1 - ab_t", "1 - ab_prev")
 OF_TABLE = ("beta_t", "alpha_t", "ab_t", "1 - ab_t")  # where no step comes before
+STRIDE = "t - T // n"  # the step before, where lists are counted from 0 by T // n
 # (numerator, denominator): how their ratio is called
 RATIOS = {
     ("ab_t", "alpha_t"): "ab[t - 1]",
@@ -64,10 +65,11 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return bool(((a - b).abs()[both] <= 1e-12 * b.abs()[both]).all())
 
 
-def atoms(level: Level, betas: Tensor | None = None) -> Atoms:
+def atoms(level: Level, betas: Tensor | None = None, stride: Tensor | None = None) -> Atoms:
     """Every curve of the steps of a level (flattened), at t and at other indices of its table.
 
     `betas` (T,) are the candidate's own: 1 - ab_t / ab_prev of a float32 table is less precise.
+    `stride` (k,) is T // n of the chain of each step.
     """
     table, t = level.table, level.t.flatten()
     ab, prev = level.alpha_bar.flatten(), level.alpha_bar_prev.flatten()
@@ -82,6 +84,8 @@ def atoms(level: Level, betas: Tensor | None = None) -> Atoms:
     for name, at in (("t", t), ("t - 1", t - 1), ("t + 1", t + 1), ("T - 1 - t", mirrored)):
         found = _with_level(found, f"ab[{name}]", _entry(table, at))
         found = _with_beta(found, f"betas[{name}]", _entry(table, at), _entry(table, at - 1))
+    if stride is not None:  # before the first step it is 1, however far
+        found = _with_level(found, f"ab[{STRIDE}]", _entry(table, (t - stride).clamp(min=-1)))
     for name, at in (("t - 2", t - 2), ("T - 2 - t", mirrored - 1)):
         found = _with_level(found, f"ab[{name}]", _entry(table, at))
     for name in ("t", "t - 1", "t + 1", "T - 1 - t"):

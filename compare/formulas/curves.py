@@ -81,6 +81,12 @@ class Rows:
         """(k,)."""
         return self.level.t.flatten()
 
+    @property
+    def stride(self) -> Tensor:
+        """(k,) T // n of the chain of each."""
+        T = len(self.level.table)
+        return torch.cat([torch.full((len(one.t),), T // one.n) for one in self.probes])
+
 
 def rows(
     scheduler: Scheduler,
@@ -155,5 +161,5 @@ def noise(scheduler: Scheduler, oracle: Oracle, short: bool) -> Iterator[Reading
     slack = 2 * FACTOR * UNIT * s.abs() + CLAMPED
     curve = size_of_noise(s, slack, setting, "variance_type" in subject.named)
     whole = "x_prev = mean + sigma_t * z"
-    made = atoms(seen.level, scheduler.betas())
+    made = atoms(seen.level, scheduler.betas(), seen.stride)
     yield Reading(whole, (curve,), made, seen.t, len(seen.probes) > 1)

@@ -12,7 +12,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from compare.formulas.atoms import OF_STEP, Atoms
+from compare.formulas.atoms import OF_STEP, STRIDE, Atoms
 from compare.formulas.expressions import WORDS, Expression, Monomial, Powers
 from compare.measure.tolerances import FACTOR, UNIT
 from compare.oracle import F64
@@ -37,6 +37,7 @@ MOVES: dict[str, dict[str, str]] = {
         "ab_t": "ab[T - 1 - t]",
         "ab_prev": "ab[T - 2 - t]",
     },
+    STRIDE: {"ab_prev": f"ab[{STRIDE}]"},
 }
 
 

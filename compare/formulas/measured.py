@@ -41,6 +41,7 @@ class Measured:
         own_x_0: what they weigh in x0-hat, if the candidate shows it.
         sigma: (k,) the size of its noise, where that can be read.
         betas: (T,) the candidate's own, if it has such.
+        stride: (k,) T // n of the chain of each, where it stands in one of n steps.
     """
 
     setting: Setting
@@ -50,6 +51,7 @@ class Measured:
     own_x_0: Pair | None = None
     sigma: Tensor | None = None
     betas: Tensor | None = None
+    stride: Tensor | None = None
 
     @property
     def kind(self) -> str:
@@ -108,7 +110,7 @@ class Measured:
 
         Among them is the sigma that its noise has, or should have where that cannot be read.
         """
-        made = atoms(self.level, self.betas)
+        made = atoms(self.level, self.betas, self.stride)
         if not self.draws:
             return made
         right = BETA_TILDE.times(self.setting.eta, {})
@@ -132,6 +134,7 @@ def measured(scheduler: Scheduler, oracle: Oracle, short: bool) -> Measured | No
         own_x_0=_shown(seen.probes) if shown else None,
         sigma=sizes(scheduler, oracle, seen),
         betas=scheduler.betas(),
+        stride=seen.stride,
     )
 
 

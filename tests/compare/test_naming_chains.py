@@ -220,3 +220,33 @@ def test_a_wrong_coefficient_of_a_chain_is_told(case: str) -> None:
 def test_a_right_chain_gets_no_formula(setting: Setting, only: str) -> None:
     assert told(Oracle(), "mean", only, setting) == {}
     assert told(Oracle(), "variance", only, setting) == {}
+
+
+class EndToEnd:
+    """DDIM on a list from T - 1 to 0; its signal is that of t - T // n, whatever comes before."""
+
+    def __init__(self, num_train_timesteps=60):
+        self.T = num_train_timesteps
+        self.alphas_cumprod = (1 - torch.linspace(1e-3, 0.2, self.T).double()).cumprod(0)
+        self.set_timesteps(self.T)
+
+    def set_timesteps(self, num_inference_steps):
+        self.stride = self.T // num_inference_steps
+        self.timesteps = torch.linspace(self.T - 1, 0, num_inference_steps).round().long()
+
+    def level(self, t):
+        return self.alphas_cumprod[t] if t >= 0 else torch.ones(())
+
+    def step(self, model_output, t, x_t):
+        later = [s for s in self.timesteps.tolist() if s < int(t)]
+        ab, prev = self.level(int(t)), self.level(max(later, default=-1))
+        x_0 = (x_t - (1 - ab).sqrt() * model_output) / ab.sqrt()
+        return self.level(int(t) - self.stride).sqrt() * x_0 + (1 - prev).sqrt() * model_output
+
+
+def test_a_step_of_t_over_n_is_told() -> None:
+    subject = Subject(EndToEnd, "end to end")
+    conventions.read(subject)
+    found = name(subject, "mean", Oracle())
+    assert found is not None
+    assert stated(found.words)[0][:2] == ("x0-hat", "sqrt(ab[t - T // n])"), found.words
