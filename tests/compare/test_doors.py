@@ -24,14 +24,14 @@ from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
 
-SHORT = Setting(num_train_timesteps=60, beta_start=0.001, beta_end=0.2)
+SHORT = Setting(num_train_timesteps=30, beta_start=0.001, beta_end=0.4)
 
 
 class Base:
     """Tables, and the formulas that every program below calls."""
 
     def __init__(self):
-        self.betas = torch.linspace(1e-3, 0.2, 60)
+        self.betas = torch.linspace(1e-3, 0.4, 30)
         self.alphas = 1 - self.betas
         self.alphas_cumprod = self.alphas.cumprod(0)
 
@@ -85,19 +85,19 @@ class FromOne(Base):
 class FromOneListed(FromOne):
     def __init__(self):
         super().__init__()
-        self.timesteps = list(range(60, 0, -1))
+        self.timesteps = list(range(30, 0, -1))
 
     def step(self, x, t, eps):
         return super().step(eps, t, x)
 
 
 class FromOneInClosedForm:
-    """No table at all: every level is worked out from t in 1..60."""
+    """No table at all: every level is worked out from t in 1..30."""
 
-    T = 60
+    T = 30
 
     def level(self, t):
-        return (1 - torch.linspace(1e-3, 0.2, 60, dtype=torch.float64)).log().cumsum(0)[t - 1].exp()
+        return (1 - torch.linspace(1e-3, 0.4, 30, dtype=torch.float64)).log().cumsum(0)[t - 1].exp()
 
     def add_noise(self, x_0, noise, t):
         a = self.level(t).reshape(-1, 1, 1, 1)
@@ -115,7 +115,7 @@ class OneMoreEntry:
     """T + 1 levels, the first that of the image itself; t from 1."""
 
     def __init__(self):
-        self.betas = torch.cat([torch.zeros(1), torch.linspace(1e-3, 0.2, 60)])
+        self.betas = torch.cat([torch.zeros(1), torch.linspace(1e-3, 0.4, 30)])
         self.alphas_cumprod = (1 - self.betas).cumprod(0)
 
     noised, mean = Base.noised, Base.mean
@@ -167,7 +167,7 @@ class NoiseOfTheCaller(Base):
         return self.mean(eps, t, x) + self.betas[t].sqrt() * noise
 
     def sample(self, model, x):
-        for t in reversed(range(60)):
+        for t in reversed(range(30)):
             z = torch.randn_like(x) if t > 0 else torch.zeros_like(x)
             x = self.step(x, t, model(x, t), z)
         return x
@@ -190,7 +190,7 @@ class FourAxes(Base):
         return a.sqrt() * x_0 + (1 - a).sqrt() * noise
 
     def loss(self, model, x):
-        t = torch.randint(0, 60, (len(x),))
+        t = torch.randint(0, 30, (len(x),))
         return model(self.add_noise(x, torch.randn_like(x), t.view(-1, 1, 1, 1)), t)
 
 
@@ -313,7 +313,7 @@ class NamelessByContract(Forward):
 
 class NamelessAndCalled(Nameless):
     def sample(self, model, x):
-        for t in reversed(range(60)):
+        for t in reversed(range(30)):
             eps = model(x, t)
             x = self.step(x, t, eps)
         return x
@@ -512,7 +512,7 @@ import torch
 
 class M:
     def __init__(self):
-        self.betas = torch.linspace(1e-3, 0.2, 60)
+        self.betas = torch.linspace(1e-3, 0.4, 30)
         self.alphas_cumprod = (1 - self.betas).cumprod(0)
 
     def add_noise(self, a, b, t):

@@ -11,7 +11,7 @@ from compare.verdict.judge import judge
 from compare.verdict.report import Report
 
 FIELD = Path(__file__).parent / "field"
-SHORT = Setting(num_train_timesteps=60, beta_end=0.2)
+SHORT = Setting(num_train_timesteps=30, beta_end=0.4)
 STEP = ["prediction", "mean", "variance", "sampling"]
 
 

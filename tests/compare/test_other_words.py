@@ -224,7 +224,7 @@ RIGHT = [Tables, LogVariance, Epsilon, Epsilon32, Global, Numpy, FromOne, Stride
 RIGHT += [Clipped, Expanded, Shown, Implicit]
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("candidate", RIGHT[:5], ids=lambda c: c.__name__)
 def test_right_ones_never_alarm(candidate, seed):
     if seed and candidate is not RIGHT[seed % 5]:
