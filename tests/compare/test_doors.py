@@ -351,7 +351,7 @@ class StepEarlyBesideForward(StepEarly, Forward):
 class StepEarlyListed(StepEarly):
     def __init__(self):
         super().__init__()
-        self.timesteps = torch.arange(59, -1, -1)
+        self.timesteps = torch.arange(29, -1, -1)
 
 
 class OneMoreEntryFromZero:

@@ -42,15 +42,15 @@ def diagnosed_backwards(monkeypatch: pytest.MonkeyPatch) -> list[Diagnosis]:
 
 
 def now_and_long(mistakes: tuple[Mistake, ...]) -> list:
-    """Every sixth mistake, and the others marked `long`: a judgement takes seconds."""
-    marks = [() if i % 6 == 0 else pytest.mark.long for i in range(len(mistakes))]
+    """Every eighth mistake, and the others marked `long`: a judgement takes seconds."""
+    marks = [() if i % 8 == 0 else pytest.mark.long for i in range(len(mistakes))]
     return [pytest.param(m, id=m.id, marks=mark) for m, mark in zip(mistakes, marks, strict=True)]
 
 
 @pytest.mark.parametrize("mistake", now_and_long(MISTAKES))
 def test_found_and_named(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) -> None:
     """And some by a catalogue in reverse order as well; the book shows what is kept."""
-    reverse = mistake in MISTAKES[::18]
+    reverse = mistake in MISTAKES[::24]
     backwards = diagnosed_backwards(monkeypatch) if reverse else []
     report = judged(mistake)
     keep(row(mistake, report))
