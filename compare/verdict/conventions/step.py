@@ -29,7 +29,7 @@ def read_step(scheduler: Scheduler, known: set[str]) -> Setting:
     base = scheduler.setting
     scheduler.visit(None)
     table = scheduler.alpha_bars(RIGHT)
-    t = torch.tensor(_quarters(base)).reshape(-1, 1)
+    t = torch.tensor(_some_steps(base)).reshape(-1, 1)
     level = RIGHT.level(table, t, t - 1, base)
     rows = torch.stack([_rows(scheduler, int(i), float(table[int(i)]) ** 0.5) for i in t])
     setting = _kind(scheduler, rows, level, known)
@@ -145,7 +145,7 @@ def _variance(built: Scheduler, setting: Setting, table: Tensor) -> Setting:
     return next(filter(fits, [setting, *readings]), setting)
 
 
-def _quarters(setting: Setting) -> list[int]:
-    """Three steps in mid-chain."""
+def _some_steps(setting: Setting) -> list[int]:
+    """Three steps in mid-chain, and an early one, where etas differ most."""
     T = setting.num_train_timesteps
-    return [T // 4, T // 2, 3 * T // 4]
+    return [min(max(1, T // 8), T - 1), T // 4, T // 2, 3 * T // 4]
