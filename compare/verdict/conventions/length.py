@@ -42,8 +42,8 @@ def length(subject: Subject) -> tuple[int, Fact | None]:
     elif not named:
         said = [getattr(subject.first, name, None) for name in LENGTHS]
         said.append(None if betas is None else len(betas))
-        T = next((v for v in said if isinstance(v, int) and v > 0), 0) or _answered(subject)
-        T = _visited(subject) or T
+        declared = next((v for v in said if isinstance(v, int) and v > 0), 0)
+        T = declared or _visited(subject) or _answered(subject)
     return T, count.by_list(subject, T)
 
 
