@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from compare.candidate.load import Broken, raised
+from compare.candidate.model import learned
 from compare.candidate.model.call import Manner, Place
 from compare.candidate.model.guidance import Mix, Round, mix, rounds
-from compare.candidate.model.output import is_of_a_pair, refuse_halved
+from compare.candidate.model.output import is_of_a_pair, may_be_halved
 from compare.candidate.model.told import Told, read_told
 from compare.candidate.replay import Drawn, drawn, fixed_noise
 from compare.candidate.scheduler import seed_everything
@@ -47,6 +48,7 @@ class Run:
         drawn: what the loop drew, where it can be replayed.
         fixed: what is the same with another seed: `"x_T"`, `"noise"` or nothing.
         mix: how several answers at one (x_t, t) are mixed, if there are such.
+        learned: what is made of a second half of the model's channels, where that can be read.
         manner: how the loop is called.
     """
 
@@ -64,6 +66,7 @@ class Run:
     drawn: Drawn | None
     fixed: str
     mix: Mix | None
+    learned: learned.Learned | None
     manner: Manner
 
     @cached_property
@@ -105,6 +108,10 @@ def look(subject: Subject, table: Tensor) -> Run:
 def _look(subject: Subject, table: Tensor) -> Run:
     kind, seed = subject.setting.prediction_type, 11 + 1000 * subject.seed
     loop, model, result = _settled(subject, table, seed)
+    half = _learned(loop, model, seed)
+    if half is not None and half.lower != loop.manner.learned:
+        loop = replace(loop, manner=replace(loop.manner, learned=half.lower))
+        model, result = loop.run(restless(kind, table), _stream(seed), seed)
     _, again = loop.run(restless(kind, table), _stream(seed), seed)
     seen = rounds(model.seen)
     mixture = _mixture(loop, seen, result, seed) if len(seen) < len(model.seen) else None
@@ -117,7 +124,7 @@ def _look(subject: Subject, table: Tensor) -> Run:
     far = None
     if result.dtype == torch.uint8:
         _, far = loop.run(_far_outside(kind, table), _stream(1), seed)
-    _say(subject, loop.manner, mixture)
+    _say(subject, loop.manner, mixture, half)
     return Run(
         x=x,
         t=torch.stack([each.asked[0].t[0] for each in seen]),
@@ -133,6 +140,7 @@ def _look(subject: Subject, table: Tensor) -> Run:
         drawn=replayed,
         fixed=fixed,
         mix=mixture,
+        learned=half,
         manner=loop.manner,
     )
 
@@ -143,6 +151,7 @@ def _settled(subject: Subject, table: Tensor, seed: int) -> tuple[Loop, Model, T
     It is asked for pictures of one shape. If it makes or shows others, it is asked for those.
     """
     kind, manner = subject.setting.prediction_type, Manner(SHAPE)
+    plain: Broken | None = None
     for _ in range(TRIED):
         model = Model(restless(kind, table), table, manner=manner)
         broken, result = None, None
@@ -150,13 +159,13 @@ def _settled(subject: Subject, table: Tensor, seed: int) -> tuple[Loop, Model, T
             result = _call(subject, model, manner.shape, _stream(seed), seed)
         except Broken as error:
             broken = error
-        better = _better(manner, model)
+            plain = error if manner.learned is None else plain
+        better = _better(manner, model, broken is not None)
         if better == manner:
             break
         manner = better
-    refuse_halved(model.uses, "sample")
     if broken is not None:
-        raise broken
+        raise broken if plain is None else plain
     assert result is not None
     _check(result, model, manner.shape)
     told = read_told(said_by(model), len(table))
@@ -178,10 +187,12 @@ def said_by(model: Model) -> Tensor:
     return torch.stack([asked.said[0] for asked in model.seen]).to(F64)
 
 
-def _better(manner: Manner, model: Model) -> Manner:
+def _better(manner: Manner, model: Model, raised: bool) -> Manner:
     """The manner that fits what a call showed."""
     if is_of_a_pair(model.uses):
         manner = replace(manner, pair=True)
+    if manner.learned is None and may_be_halved(model.uses, raised):
+        manner = replace(manner, learned=learned.SMALLEST)
     if manner.time is None:
         manner = replace(manner, time=_by_change(model.maybe, len(model.seen)))
     shape = tuple(model.shapes[0]) if model.shapes else manner.shape
@@ -253,6 +264,23 @@ def _mixture(loop: Loop, one: list[Round], result: Tensor, seed: int) -> Mix:
     return mix(one, two, (_wide(result), _wide(other)))
 
 
+def _learned(loop: Loop, model: Model, seed: int) -> learned.Learned | None:
+    """What the loop makes of the second half of its model's channels, where that can be read."""
+    if loop.manner.learned is None:
+        return None
+    kind, table, seen = loop.subject.setting.prediction_type, loop.table, rounds(model.seen)
+    base = 0 if model.told is None else model.told.base
+    t = torch.stack([each.asked[0].t[0] for each in seen]).long() - base
+    noise = torch.cat([1 - table[t.clamp(0, len(table) - 1)], table.new_zeros(1)])
+
+    def drawn_at(v: float) -> Drawn | None:
+        other = replace(loop, manner=replace(loop.manner, learned=v))
+        asked = rounds(other.run(restless(kind, table), _stream(seed), seed)[0].seen)
+        return drawn(*_mixed(asked, None), seed)
+
+    return learned.look(drawn_at, noise)
+
+
 def _mixed(asked: Sequence[Round], mixture: Mix | None) -> tuple[Tensor, Tensor]:
     """(rounds, b, c, h, w) each: x, and the answers made one."""
     x = torch.stack([each.asked[0].x for each in asked])
@@ -277,8 +305,13 @@ def sized(shape: tuple[int, ...]) -> str:
     return f"pictures of shape {shape[1:]}"
 
 
-def _say(subject: Subject, manner: Manner, mixture: Mix | None) -> None:
+def _say(
+    subject: Subject, manner: Manner, mixture: Mix | None, half: learned.Learned | None
+) -> None:
     """On the card of conventions, what of the loop is a choice of its own."""
+    if manner.learned is not None:
+        words = "twice the channels, the second half not judged" if half is None else half.words
+        subject.conventions["output"] = f"{words} (that of the loop's model)"
     if manner.shape != SHAPE:
         subject.conventions["pictures"] = f"{sized(manner.shape)} (those of the loop)"
     if mixture is not None and mixture.readable and not mixture.varies:

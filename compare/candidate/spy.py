@@ -99,6 +99,8 @@ class Model(nn.Module):
             self.maybe.setdefault(place, []).append(value.detach().flatten().clone())
         self.dtype = call.x.dtype
         out = self._answered(call.x.detach(), call.t.detach(), call.more)
+        if self.manner.learned is not None:
+            out = torch.cat([out, torch.full_like(out, self.manner.learned)], dim=1)
         made = output(out.to(call.x.dtype) * (1 + self.weight))  # so that a gradient reaches it
         self.uses.append(made.use)
         if self.manner.pair:

@@ -87,6 +87,11 @@ class Weights:
         return bool((self.values > 0).all())
 
     @property
+    def letters(self) -> str:
+        """The formula, "" if there is none."""
+        return "" if self.formula is None else f"weight(t) = {self.formula}"
+
+    @property
     def words(self) -> str:
         """What the loss does, at three t and as a formula."""
         inner = (~self.apart).nonzero().flatten().tolist()

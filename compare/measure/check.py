@@ -19,9 +19,9 @@ class Check:
 
     `whole`, asked for by `told` alone, is the check with all that a report says and a trial of a
     mistake has no need of. `right` is the formula, where it is not the stage's. `bug` is the id of
-    the mistake that a note is about. `compared` gives the tensors behind it: what was measured,
-    what should be, how far off it may be (`explains` in `measure/values.py`); words, masks and laws
-    of random draws have none, and a report keeps none.
+    the mistake that a note is about, `formula` the curve that it is about. `compared` gives the
+    tensors behind it: what was measured, what should be, how far off it may be (`explains` in
+    `measure/values.py`); words, masks and laws of random draws have none, and a report keeps none.
     """
 
     id: str
@@ -35,6 +35,7 @@ class Check:
     beside: dict[str, float | None] = field(default_factory=dict)
     repro: str = ""
     bug: str = ""
+    formula: str = ""
     right: str = field(default="", compare=False)
     whole: Callable[[], "Check"] | None = field(default=None, repr=False, compare=False)
     compared: Callable[[], tuple[Any, ...]] | None = field(default=None, repr=False, compare=False)
@@ -52,7 +53,7 @@ class Check:
     def plain(self) -> dict[str, Any]:
         """Its fields for JSON."""
         names = ("id", "stage", "status", "passed", "measured", "allowed", "message")
-        more = ("input", "reason", "beside", "repro", "bug")
+        more = ("input", "reason", "beside", "repro", "bug", "formula")
         return {name: getattr(self, name) for name in (*names, *more)}
 
     @classmethod

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from compare.candidate.loop_calls import Run
+from compare.candidate.model.learned import Learned
 from compare.candidate.replay import Drawn
 from compare.candidate.subject import Subject
 from compare.measure import law as laws
@@ -33,9 +34,9 @@ from compare.measure.noise import (
     statistics,
 )
 from compare.measure.step import mean_bound, rounding
-from compare.measure.tolerances import RATE, TOLERANCES, once_in
+from compare.measure.tolerances import RATE, TOLERANCES, once_in, propagated
 from compare.measure.values import apart_in_print, deviation
-from compare.oracle import F64, Oracle, Setting
+from compare.oracle import F64, Level, Oracle, Setting
 
 UNIT_FORM = "in [0, 1]"  # of pictures
 ONE_LEVEL = 1  # a clip of x0-hat to [-1, 1], rounded by float32, may end just below a grey level
@@ -120,6 +121,8 @@ def _exactly(steps: Steps, chosen: Setting) -> Iterator[Check]:
     )
     if not len(wrong):
         yield from _weights(steps, run.drawn, chosen)
+        if run.learned is not None and run.learned.used:
+            yield _learned(steps, run.learned)
 
 
 def _drawn_right(oracle: Oracle) -> bool:
@@ -149,6 +152,32 @@ def _weights(steps: Steps, drawn: Drawn, chosen: Setting) -> Iterator[Check]:
             f"false alarm {once_in(RATE)}",
             compared=lambda seen=(drawn.weights[:, i], right, allowed): seen,
         )
+
+
+def _learned(steps: Steps, learned: Learned) -> Check:
+    """The size of the noise for a v of the model's from one end to the other."""
+    oracle, n, k = steps.oracle, *learned.sizes.shape
+    level = steps.level.at(learned.some).map(lambda values: values.reshape(1, k).expand(n, k))
+    v = learned.of_range.reshape(n, 1)
+
+    def sigma(at: Level) -> Tensor:
+        return oracle.std("learned_range", at, v) * oracle.noisy(at)
+
+    right = sigma(level)
+    errors = laws.normal_bound(RATE / right.numel()) * learned.error
+    allowed, off = propagated(sigma, level, right) + errors, (learned.sizes - right).abs()
+    i, worst = divmod(int((off / allowed).argmax()), k)
+    got, wanted = apart_in_print(float(learned.sizes[i, worst]), float(right[i, worst]))
+    return within(
+        "sampling/loop/learned",
+        float(off[i, worst]),
+        float(allowed[i, worst]),
+        f"the noise at t={int(level.t[i, worst])} for v={float(learned.v[i]):g} is {got}, should "
+        f"be {wanted}",
+        reason=f"{TOLERANCES['coefficient'].reason}; its standard error: false alarm "
+        f"{once_in(RATE)}",
+        compared=lambda: (learned.sizes, right, allowed),
+    )
 
 
 def _left(steps: Steps, chosen: Setting) -> Iterator[Check]:
@@ -275,7 +304,7 @@ def _pictures(steps: Steps, chosen: Setting) -> Iterator[Check]:
 def _noisy_pictures(got: Tensor, last: Tensor, sigma: float) -> Check:
     """The noise of the last step, in pictures as they are or in [0, 1]: one of the two fits."""
     seen = [moments((form - last) / sigma)["std"] for form in (got, 2 * got - 1)]
-    best = min(seen, key=lambda std: abs(std.value - 1))
+    best = next((std for std in seen if abs(std.value - 1) <= std.allowed()), seen[0])
     return within(
         "sampling/loop/pictures",
         abs(best.value - 1),
@@ -316,21 +345,31 @@ def _bytes(run: Run, last: Tensor, bound: Tensor, oracle: Oracle) -> Iterator[Ch
 
 
 def _floats(got: Tensor, last: Tensor, bound: Tensor) -> Check:
-    """The result in the form that fits best; a clamp leaves nothing of what is far outside."""
+    """The result in the first form that it has; a clamp leaves nothing of what is far outside.
+
+    In none of them it is said how far it is from the nearest.
+    """
     forms: dict[str, Callable[[Tensor], Tensor]] = {
         "as it is": lambda x: x,
         "clamped": lambda x: x.clamp(-1, 1),
         UNIT_FORM: lambda x: ((x + 1) / 2).clamp(0, 1),
         f"{UNIT_FORM}, not clamped": lambda x: (x + 1) / 2,
     }
-    best = min(forms, key=lambda name: float((got - forms[name](last)).abs().max()))
-    low, right, high = (forms[best](x) for x in (last - bound, last, last + bound))
+    tried = [_in_form(got, last, bound, name, form) for name, form in forms.items()]
+    nearest = min(tried, key=lambda check: check.measured or 0.0)
+    return next((check for check in tried if check.passed), nearest)
+
+
+def _in_form(
+    got: Tensor, last: Tensor, bound: Tensor, name: str, form: Callable[[Tensor], Tensor]
+) -> Check:
+    low, right, high = (form(x) for x in (last - bound, last, last + bound))
     within_bound = torch.maximum(high - right, right - low) + rounding(right)
     status, _, _, off, allowed = deviation(got, right, within_bound)
     return yes_no(
         "sampling/loop/pictures",
         status != "differs",
-        f"the result is the last step, {best}",
+        f"the result is the last step, {name}",
         f"the result is {off:.3g} away from the last step's mean: noise or a step at the end",
         measured=off,
         allowed=allowed,

@@ -188,7 +188,8 @@ def _unnamed(
     if re.search(r" returned (shape|\w+, not a tensor)", check.message):
         return Diagnosis(None, stage.name, words, "return a tensor of the shape that was given")
     fix = f"should be {check.right or stage.right_of(subject)}"
-    return Diagnosis(None, stage.name, words, f"{fix}; {hint}" if hint else fix)
+    fix = f"{fix}; {hint}" if hint else fix
+    return Diagnosis(None, stage.name, words, fix, formula=check.formula or None)
 
 
 @dataclass(frozen=True)

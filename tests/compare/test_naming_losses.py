@@ -50,6 +50,10 @@ def weighed(report: Report) -> str:
     return next((c.message for c in report.checks if c.id == "loss/weight"), "")
 
 
+def weight_in_json(report):
+    return next(c["formula"] for c in report.to_dict()["checks"] if c["id"] == "loss/weight")
+
+
 WEIGHTS = [
     (lambda ab, **_: ab.sqrt(), "sqrt(ab_t)"),
     (lambda ab, **_: 1 - ab, "1 - ab_t"),
@@ -77,6 +81,7 @@ def test_a_weight_that_goes_by_t_is_told_in_letters(weight, letters, table):
     words = f"your loss weighs t by {letters}, should weigh all t alike (Ho et al. eq. 14): at t="
     assert said.startswith(words)
     assert said in str(report)
+    assert weight_in_json(report) == f"weight(t) = {letters}"
     ts, numbers = said.removeprefix(words).split(", unless")[0].split(" but")[0].split(" by ")
     t = torch.tensor([int(number) for number in ts.split(", ")])
     wanted = computed(letters, TABLE[table].double(), t, t - 1)
@@ -103,6 +108,7 @@ def test_a_weight_that_is_no_formula_is_told_by_its_numbers(weight, numbers):
     assert report.passed
     wanted = f"your loss weighs t=0, 40, 79 by {numbers}, should weigh all t alike"
     assert weighed(report).startswith(wanted)
+    assert weight_in_json(report) == ""
 
 
 @pytest.mark.parametrize(

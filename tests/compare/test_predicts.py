@@ -151,20 +151,5 @@ def test_a_word_says_that_the_pictures_of_a_loss_are_in_0_to_1() -> None:
     assert judged(mapped(program("epsilon", None)), "pictures=[0, 1]").passed
 
 
-@pytest.mark.parametrize("halve", [lambda o: o.chunk(2, dim=1), lambda o: o.split(len(o[0]), 1)])
-def test_a_loop_of_a_learned_variance_is_neither_blamed_nor_passed(halve: Callable) -> None:
-    def sample(model, shape):
-        model.eval()
-        x = torch.randn(shape)
-        for t in reversed(range(T)):
-            eps, _ = halve(model(x, torch.full((len(x),), t)))
-            x = (x - (1 - ALPHA_BAR[t]) ** 0.5 * eps).float()
-        return x
-
-    report = judged(Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample))
-    assert report.exit_status == 2
-    assert "halves the channels of its model's output" in report.verdict
-
-
 def test_a_wrong_target_of_a_loss_alone_has_its_name() -> None:
     assert [d.bug for d in judged(program("24-loss", None)).diagnoses] == ["24-loss"]

@@ -11,9 +11,10 @@ from torch import Tensor
 from compare.candidate.door import handing
 from compare.candidate.load import Broken, raised
 from compare.candidate.loop_calls import Run
+from compare.candidate.model import learned
 from compare.candidate.model.call import Manner, Place
 from compare.candidate.model.cost import HEIGHTS
-from compare.candidate.model.output import is_of_a_pair, refuse_halved
+from compare.candidate.model.output import is_of_a_pair, may_be_halved
 from compare.candidate.model.told import Told, read_told, taken_for
 from compare.candidate.scheduler import seed_everything
 from compare.candidate.spy import Answer, Model, exact_output
@@ -154,16 +155,29 @@ def settled(subject: Subject, table: Tensor) -> Loss:
             model = loss.model(_nothing)
             try:
                 loss.of(model, images_of(loss.manner.shape), 0)
-                refuse_halved(model.uses, "loss")
+                _refuse_learned(loss, model, False)
                 if pair or not is_of_a_pair(model.uses):
                     return loss
             except Broken as broken:
-                refuse_halved(model.uses, "loss")
+                _refuse_learned(loss, model, True)
                 first = first or broken
                 if not is_of_a_pair(model.uses):
                     break
     assert first is not None
     raise first
+
+
+def _refuse_learned(loss: Loss, model: Model, raised: bool) -> None:
+    """Raises `Broken` for a loss that wants outputs of twice the channels."""
+    if not may_be_halved(model.uses, raised):
+        return
+    other = replace(loss, manner=replace(loss.manner, learned=learned.SMALLEST))
+    try:
+        other.of(other.model(_nothing), images_of(loss.manner.shape), 0)
+    except Broken:
+        return
+    words = "loss halves the channels of its model's output: that of a learned variance"
+    raise Broken(f"{words} is not judged, its `step` or `sample` is")
 
 
 def _told_by_the_loop(subject: Subject) -> Place | None:

@@ -32,12 +32,15 @@ class Manner:
         pair: the answer is the first of a pair, `model(x, t)[0]`.
         time: the place of t, where several arguments may be it.
         told: by which number it tells t; None if the first call is to say it.
+        learned: the v of a learned variance, which every number of a second half of the channels
+            is; None if there is no such half.
     """
 
     shape: tuple[int, ...]
     pair: bool = False
     time: Place | None = None
     told: Told | None = None
+    learned: float | None = None
 
 
 @dataclass(frozen=True)

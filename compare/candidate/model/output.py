@@ -7,18 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compare.candidate.load import Broken
-
 
 @dataclass
 class Use:
-    """What was done with an answer: its first item taken, it was unpacked, used as a whole, or its
-    channels halved."""
+    """What was done with an answer: its first item taken, it was unpacked, used as a whole, its
+    channels halved, or its shape asked for."""
 
     first: bool = False
     unpacked: bool = False
     whole: bool = False
     halved: bool = False
+    measured: bool = False
 
 
 class Output(Tensor):
@@ -49,7 +48,9 @@ class Output(Tensor):
                 each.use.halved = each.use.whole = True
             elif func is Tensor.unbind:
                 each.use.unpacked = True
-            elif func.__name__ not in ("__get__", "dim", "size", "as_subclass"):
+            elif func.__name__ in ("__get__", "dim", "size"):
+                each.use.measured = True
+            elif func.__name__ != "as_subclass":
                 each.use.whole = True
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **(kwargs or {}))
@@ -74,21 +75,23 @@ def is_of_a_pair(uses: Iterable[Use]) -> bool:
     return first or any(use.unpacked and not use.whole for use in uses)
 
 
+def may_be_halved(uses: Iterable[Use], raised: bool) -> bool:
+    """True if a caller asks for outputs of twice the channels, or may have missed them."""
+    return any(use.halved or (raised and use.measured) for use in uses)
+
+
 def _halves(name: str, out: Tensor, given: tuple[Any, ...], named: dict[str, Any]) -> bool:
     """True if a call takes an answer of twice the channels apart: a learned variance beside."""
+    if name == "__getitem__":
+        place = given[0]
+        channels = place[1] if isinstance(place, tuple) and len(place) > 1 else None
+        return isinstance(channels, slice) and channels.start == out.shape[1]
     if name not in ("chunk", "split"):
         return False
     parts, dim = (*given, *named.values(), None, None)[:2]
     if dim not in (1, 1 - out.dim()):
         return False
     return (name == "chunk" and parts == 2) or (name == "split" and parts == out.shape[1])
-
-
-def refuse_halved(uses: Iterable[Use], role: str) -> None:
-    """Raises `Broken` where a loop or a loss asks for outputs of twice the channels."""
-    if any(use.halved for use in uses):
-        words = "halves the channels of its model's output, which for a loop or a loss has those"
-        raise Broken(f"{role} {words} of x_t: a learned variance is judged in a `step`")
 
 
 def _outputs(args: Any) -> list[Output]:

@@ -21,12 +21,13 @@ def weighed(found: Weights | None, seen: Seen) -> Iterator[Check]:
     if found is None or not _drawn_alike(found, seen):
         return
     if found.trains:
-        yield note("loss/weight", f"{found.words}, unless that is meant: a convention")
+        words = f"{found.words}, unless that is meant: a convention"
+        yield note("loss/weight", words, formula=found.letters)
         return
     none = found.t[found.values <= 0].tolist()
     places = f"t={none[0]}" + (f" and {len(none) - 1} more" if len(none) > 1 else "")
     words = f"{found.words}; {places}: no model is trained by a weight of 0 or less"
-    check = yes_no("loss/weight", False, "", words)
+    check = yes_no("loss/weight", False, "", words, formula=found.letters)
     yield replace(check, right="weights above 0: 1 at every t (Ho et al. eq. 14)")
 
 

@@ -1,0 +1,120 @@
+"""Loops and losses whose model returns twice the channels: a learned variance beside the output."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from compare import Adapter, run
+
+T = 40
+BETAS = torch.linspace(1e-4, 0.2, T, dtype=torch.float64)
+ALPHA_BAR = (1 - BETAS).cumprod(0)
+BEFORE = torch.cat([torch.ones(1, dtype=torch.float64), ALPHA_BAR[:-1]])
+Halve = Callable[[Tensor, int], Any]
+LogVariance = Callable[[Tensor, float, float], Tensor]  # (v, log beta-tilde, log beta)
+
+
+def with_a_look(out: Tensor, c: int) -> Any:
+    assert out.shape[1] == 2 * c
+    return torch.split(out, c, dim=1)
+
+
+HALVES: dict[str, Halve] = {
+    "chunk": lambda out, c: out.chunk(2, dim=1),
+    "split": lambda out, c: out.split(c, 1),
+    "slices": lambda out, c: (out[:, :c], out[:, c:]),
+    "after a look at its shape": with_a_look,
+}
+READINGS: dict[str, tuple[LogVariance, str]] = {
+    "-1 to 1": (lambda v, low, high: (v + 1) / 2 * high + (1 - v) / 2 * low, "a v of -1 to 1"),
+    "0 to 1": (lambda v, low, high: v * high + (1 - v) * low, "a v of 0 to 1"),
+    "not used": (lambda v, low, high: 0 * v + high, "the second half is not used"),
+}
+
+
+def loop(
+    log_variance: LogVariance, halve: Halve = HALVES["chunk"], n: int = T, power: float = 0.5
+) -> Adapter:
+    """Algorithm 2 with a variance of the model's, on every or every second t."""
+
+    def sample(model, shape, generator):
+        model.eval()
+        x = torch.randn(shape, generator=generator)
+        listed = [*range(0, T, T // n)]
+        for i in reversed(range(n)):
+            t, before = listed[i], listed[i - 1] if i else -1
+            a = float(ALPHA_BAR[t])
+            p = float(ALPHA_BAR[before]) if i else 1.0
+            beta = 1 - a / p
+            eps, v = halve(model(x, torch.full((len(x),), t)), shape[1])
+            x = (x - beta / (1 - a) ** power * eps) / (1 - beta) ** 0.5
+            if i:
+                low = torch.tensor(beta * (1 - p) / (1 - a)).log()
+                size = (0.5 * log_variance(v, float(low), float(torch.tensor(beta).log()))).exp()
+                x = x + size * torch.randn(shape, generator=generator)
+        return x
+
+    return Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample)
+
+
+@pytest.mark.parametrize("halve", HALVES.values(), ids=HALVES)
+def test_a_second_half_is_given_to_who_takes_it_apart(halve: Halve) -> None:
+    report = run(loop(READINGS["-1 to 1"][0], halve))
+    assert report.passed, str(report)
+    assert "a v of -1 to 1" in report.conventions["output"]
+
+
+@pytest.mark.parametrize("n", [T, T // 2])
+@pytest.mark.parametrize(("log_variance", "words"), READINGS.values(), ids=READINGS)
+def test_the_range_of_v_is_read_off_the_noise(log_variance: LogVariance, words: str, n: int):
+    report = run(loop(log_variance, n=n))
+    assert report.passed, str(report)
+    assert words in report.conventions["output"]
+    seen = {check.id for check in report.checks}
+    assert ("sampling/loop/learned" in seen) == ("v" in words.split())
+
+
+def test_a_log_variance_is_neither_blamed_nor_passed() -> None:
+    report = run(loop(lambda v, low, high: v))
+    assert report.exit_status == 2
+    assert "for the logarithm of the variance" in report.verdict
+
+
+def between(v: Tensor, low: float, high: float) -> Tensor:
+    """Variances instead of their logarithms."""
+    share = (v + 1) / 2
+    ends = torch.tensor([low, high]).exp()
+    return (share * ends[1] + (1 - share) * ends[0]).log()
+
+
+WRONG: dict[str, tuple[Adapter, str]] = {
+    "52": (loop(between), "52"),
+    "43": (loop(READINGS["-1 to 1"][0], power=1.0), "43"),
+    "exchanged ends": (loop(lambda v, low, high: READINGS["-1 to 1"][0](-v, low, high)), ""),
+    "the root twice": (loop(lambda v, low, high: READINGS["-1 to 1"][0](v, low, high) / 2), ""),
+}
+
+
+@pytest.mark.parametrize(("candidate", "bug"), WRONG.values(), ids=WRONG)
+def test_a_wrong_loop_of_a_learned_variance_is_found(candidate: Adapter, bug: str) -> None:
+    report = run(candidate)
+    assert report.exit_status == 1, str(report)
+    assert not bug or [d.bug for d in report.diagnoses] == [bug], str(report)
+
+
+def halved_loss(model, x_0, halve: Halve):
+    t = torch.randint(0, T, (len(x_0),))
+    a, e = ALPHA_BAR[t].float().reshape(-1, 1, 1, 1), torch.randn_like(x_0)
+    out, _ = halve(model(a.sqrt() * x_0 + (1 - a).sqrt() * e, t), x_0.shape[1])
+    return (out - e).square().mean()
+
+
+@pytest.mark.parametrize("halve", HALVES.values(), ids=HALVES)
+def test_the_loss_of_a_learned_variance_is_neither_blamed_nor_passed(halve: Halve) -> None:
+    own = Adapter(alpha_bar=lambda: ALPHA_BAR, loss=lambda model, x: halved_loss(model, x, halve))
+    report = run(own)
+    assert report.exit_status == 2
+    assert "that of a learned variance is not judged" in report.verdict
