@@ -110,6 +110,29 @@ def test_another_target_of_a_loss_alone_is_undecided_until_a_word_decides(
     assert [d.bug for d in wrong.diagnoses] == [bug], str(wrong)
 
 
+NAMED: list[tuple[str, str, list[str | None]]] = [
+    ("eps", "sample", ["26"]),
+    ("noise_pred", "v_prediction", [None]),  # by its two coefficients, in letters
+    ("pred_x0", "epsilon", ["27"]),
+    ("pred_x0", "sample", []),
+    ("v", "v_prediction", []),
+]
+
+
+@pytest.mark.parametrize(("name", "to_image", "bugs"), NAMED)
+def test_the_name_of_a_step_s_parameter_says_what_the_model_predicts(
+    name: str, to_image: str, bugs: list[str | None]
+) -> None:
+    """And is not overruled by values: what fits another kind exactly is a mistake."""
+    step = program(None, to_image, "step").step
+    own = eval(
+        f"lambda {name}, t, x, generator=None: step({name}, t, x, generator)", {"step": step}
+    )
+    report = judged(Adapter(alpha_bar=lambda: ALPHA_BAR, step=own))
+    assert report.readings["prediction"]["rank"] == "declared"
+    assert [d.bug for d in report.diagnoses] == bugs, str(report)
+
+
 def mapped(candidate: Adapter, scale: float = 2.0, end: Target | None = None) -> Adapter:
     """The same behind pictures in [0, 1], mapped on the way into its loss and out of its loop."""
     loss, sample = candidate.loss, candidate.sample

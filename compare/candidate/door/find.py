@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from compare.candidate.door import count, source
+from compare.candidate.door.names import predicted as name_says
 from compare.candidate.door.names import role, roles
 from compare.candidate.door.reading import (
     BATCH,
@@ -70,6 +71,19 @@ def read(subject: "Subject", told: Told, length: Length) -> tuple[int, Reading]:
         either = count.all_take(subject, T)
         found["t_base"] = by_end or (Fact(0, others=(1,)) if either else Fact(0))
     return T, CANONICAL.told(found)
+
+
+def predicted(subject: "Subject") -> str | None:
+    """What the model predicts by the name of a step's parameter for its output, if that says it."""
+    if not subject.has("step") or subject.door.step.others:
+        return None
+    order = subject.door.order("step")
+    with suppress(TypeError, ValueError):
+        parameters = Parameters(subject.function("step"))
+        names = [p.name for p in parameters.all if p.kind in BY_PLACE]
+        said = {**dict(zip(order.roles, names, strict=False)), **dict(order.named)}
+        return name_says(said.get("out", ""))
+    return None
 
 
 class Parameters:

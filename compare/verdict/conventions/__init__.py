@@ -44,6 +44,10 @@ def read(subject: Subject, door: Told | None = None) -> None:
     subject.setting = replace(subject.setting, **told)
     T, subject.door = find.read(subject, door or {}, length)
     subject.setting = replace(subject.setting, num_train_timesteps=T)
+    by_name = find.predicted(subject)
+    if by_name is not None and not {"prediction_type"} & {*subject.named, *claims}:
+        claims["prediction_type"] = by_name
+        subject.setting = replace(subject.setting, prediction_type=by_name)
     if "beta_schedule" in subject.named:
         leave_out_any_words(subject)
     known = {*subject.named, *claims}
