@@ -124,7 +124,6 @@ def _look(subject: Subject, table: Tensor) -> Run:
     far = None
     if result.dtype == torch.uint8:
         _, far = loop.run(_far_outside(kind, table), _stream(1), seed)
-    _say(subject, loop.manner, mixture, half)
     return Run(
         x=x,
         t=torch.stack([each.asked[0].t[0] for each in seen]),
@@ -178,8 +177,18 @@ def _settled(subject: Subject, table: Tensor, seed: int) -> tuple[Loop, Model, T
 
 def loop_told(subject: Subject, table: Tensor) -> Tensor:
     """(calls,) float64 what a loop tells its model of the first picture, as it tells it."""
+    return said_by(_first(subject, table)[1])
+
+
+def place_of_time(subject: Subject, table: Tensor) -> Place | None:
+    """The place of t in a loop's calls of its model, where names do not say it."""
+    return _first(subject, table)[0].manner.time
+
+
+def _first(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
+    """A loop with the first table that it may have: how it calls its model does not hang on it."""
     seed = 11 + 1000 * subject.seed
-    return subject.remember(("loop told",), lambda: said_by(_settled(subject, table, seed)[1]))
+    return subject.remember(("loop first",), lambda: _settled(subject, table, seed))
 
 
 def said_by(model: Model) -> Tensor:
@@ -303,19 +312,6 @@ def sized(shape: tuple[int, ...]) -> str:
     if len(shape) == 2:
         return f"points of {shape[1]} numbers"
     return f"pictures of shape {shape[1:]}"
-
-
-def _say(
-    subject: Subject, manner: Manner, mixture: Mix | None, half: learned.Learned | None
-) -> None:
-    """On the card of conventions, what of the loop is a choice of its own."""
-    if manner.learned is not None:
-        words = "twice the channels, the second half not judged" if half is None else half.words
-        subject.conventions["output"] = f"{words} (that of the loop's model)"
-    if manner.shape != SHAPE:
-        subject.conventions["pictures"] = f"{sized(manner.shape)} (those of the loop)"
-    if mixture is not None and mixture.readable and not mixture.varies:
-        subject.conventions["guidance"] = f"{mixture.words} (read off the steps)"
 
 
 def _stream(seed: int) -> torch.Generator:

@@ -13,7 +13,7 @@ from compare.formulas.atoms import OF_TABLE, Atoms, atoms
 from compare.formulas.curves import NOISE, SIGNAL, Reading
 from compare.formulas.expressions import Expression, Monomial
 from compare.formulas.fit import Curve
-from compare.measure.tolerances import FACTOR, UNIT
+from compare.measure.tolerances import FACTOR, RATE, UNIT
 from compare.oracle import Oracle
 
 ONE, ZERO = Monomial(1.0), Monomial(0.0)
@@ -33,7 +33,7 @@ TARGETS: dict[str, tuple[str, tuple[Monomial, Monomial], str]] = {
 
 def of_loss(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
     """What x_t is made of and what the output is compared with, together, then one by one."""
-    seen = slopes(scheduler.subject, scheduler.alpha_bars(Oracle()))
+    seen = slopes(scheduler.subject, scheduler.alpha_bars(Oracle()), RATE)
     if seen is None:
         return
     made, found = _atoms(scheduler, oracle, seen), []
@@ -118,7 +118,7 @@ def weights_of(scheduler: Scheduler) -> Weights | None:
 
 def _weights(scheduler: Scheduler) -> Weights | None:
     oracle = Oracle()
-    seen = slopes(scheduler.subject, scheduler.alpha_bars(oracle))
+    seen = slopes(scheduler.subject, scheduler.alpha_bars(oracle), RATE)
     known = None if seen is None else seen.weight
     if seen is None or known is None:
         return None

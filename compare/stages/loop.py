@@ -25,7 +25,7 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     run = look(subject, table)
     yield from _manners(subject, run)
     visited = visits(run, oracle, subject.setting, table)
-    yield _visits(subject, run, visited)
+    yield _visits(run, visited)
     yield _mode(run, loop)
     if not run.left_training and loop.evaluates:
         yield note("sampling/loop/mode", "the model is left in eval mode")
@@ -138,24 +138,22 @@ def repeats(x: Tensor) -> list[str]:
     return found_in
 
 
-def _visits(subject: Subject, run: Run, visited: Visited) -> Check:
+def _visits(run: Run, visited: Visited) -> Check:
     """Whether the model was told right."""
     id, n = "sampling/loop/visits", float(len(run.t))
-    told = _ends([int(t) for t in run.t.tolist()])
+    told = ends([int(t) for t in run.t.tolist()])
     said = f"the model is asked at {told}"
     if visited.own:
-        kind = _kind_of_list(visited.at)
-        subject.conventions["list"] = f"{told}: {kind} (read off)"
-        words = f"{said}, {kind} (a convention)"
+        words = f"{said}, {kind_of_list(visited.at)} (a convention)"
         return found(id, "close", words, measured=n)
-    wrong = f"{said}, should be {_ends(visited.should)}"
+    wrong = f"{said}, should be {ends(visited.should)}"
     return yes_no(id, visited.fits, said, wrong, measured=n)
 
 
-def _kind_of_list(listed: list[int]) -> str:
+def kind_of_list(listed: list[int]) -> str:
     """What a list of a loop's own is, in words.
 
-    >>> _kind_of_list([800, 355, 88, 0]), _kind_of_list([9, 7, 0, 0])
+    >>> kind_of_list([800, 355, 88, 0]), kind_of_list([9, 7, 0, 0])
     ('a quadratic list of its own', 'a list of its own, with 2 steps from 0')
     """
     last = len(listed) - 1
@@ -166,7 +164,8 @@ def _kind_of_list(listed: list[int]) -> str:
     return f"{kind}, with {again} steps from 0" if again > 1 else kind
 
 
-def _ends(listed: list[int]) -> str:
+def ends(listed: list[int]) -> str:
+    """A list, or its first and last numbers."""
     return str(listed) if len(listed) < 6 else f"{listed[0]}, {listed[1]}, ..., {listed[-1]}"
 
 

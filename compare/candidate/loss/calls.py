@@ -2,15 +2,15 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import prod
+from math import ceil, log, prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from compare.candidate import loop_calls
 from compare.candidate.door import handing
 from compare.candidate.load import Broken, raised
-from compare.candidate.loop_calls import Run
 from compare.candidate.model import learned
 from compare.candidate.model.call import Manner, Place
 from compare.candidate.model.cost import HEIGHTS
@@ -111,11 +111,19 @@ class Loss:
         return (model.seen[0].t.long() - base).clamp(0, len(self.table) - 1)
 
 
-def look(subject: Subject, table: Tensor, calls: int) -> Seen:
-    """Calls the loss with models of known answers; `table` (T,) is the candidate's alpha-bar.
+def look(subject: Subject, table: Tensor, rate: float) -> Seen:
+    """Calls the loss, once, with models of known answers; `table` (T,) is its alpha-bar.
 
-    `calls` of `TIMES` images each show which t are drawn.
+    So many calls show which t are drawn that one is missed by chance at most at this `rate`:
+    (1 - 1/T)^n < exp(-n/T) is the chance that n draws miss it. Both ends are looked at, and t that
+    are drawn in pairs are half as many draws.
     """
+    calls = 2 * max(1, ceil(len(table) * log(2 / rate) / TIMES))
+    seen: Seen = subject.remember(("loss", *subject.asked_as), lambda: _look(subject, table, calls))
+    return seen
+
+
+def _look(subject: Subject, table: Tensor, calls: int) -> Seen:
     loss = settled(subject, table)
     x_0 = images_of(loss.manner.shape)
     times, told = _times(loss, calls, x_0)
@@ -146,7 +154,7 @@ def look(subject: Subject, table: Tensor, calls: int) -> Seen:
 
 def settled(subject: Subject, table: Tensor) -> Loss:
     """How the loss is to be called: with the first images that it takes."""
-    loss = Loss(subject, table, Manner((), time=_told_by_the_loop(subject)))
+    loss = Loss(subject, table, Manner((), time=_told_by_the_loop(subject, table)))
     first: Broken | None = None
     for shape in SHAPES:
         images = min(max(NUMBERS // prod(shape), 8), NUMBERS // 2)
@@ -180,10 +188,12 @@ def _refuse_learned(loss: Loss, model: Model, raised: bool) -> None:
     raise Broken(f"{words} is not judged, its `step` or `sample` is")
 
 
-def _told_by_the_loop(subject: Subject) -> Place | None:
-    """The place of t in a call of the model, if a loop has shown it."""
-    run = subject.answers.get(("sample", *subject.asked_as))
-    return run.manner.time if isinstance(run, Run) else None
+def _told_by_the_loop(subject: Subject, table: Tensor) -> Place | None:
+    """The place of t in a call of the model, if there is a loop that shows it."""
+    if subject.has("sample"):
+        with suppress(Broken):  # what a loop raises is told of it
+            return loop_calls.place_of_time(subject, table)
+    return None
 
 
 def images_of(shape: tuple[int, ...]) -> Tensor:

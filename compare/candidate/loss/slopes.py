@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from compare.candidate.load import Broken
-from compare.candidate.loss.calls import CALLS, HEIGHT, Loss, Seen, images_of, settled
+from compare.candidate.loss.calls import CALLS, HEIGHT, Loss, images_of, look, settled
 from compare.candidate.model.cost import HEIGHTS
 from compare.candidate.subject import Subject
 from compare.oracle import F64
@@ -105,10 +105,10 @@ class _Sum(NamedTuple):
         return within
 
 
-def slopes(subject: Subject, table: Tensor) -> Slopes | None:
-    """What the loss of a candidate shows, once it was looked at; `table` (T,) is its alpha-bar."""
-    seen = subject.answers.get(("loss", *subject.asked_as))
-    if not isinstance(seen, Seen) or seen.pixels < FEWEST:
+def slopes(subject: Subject, table: Tensor, rate: float) -> Slopes | None:
+    """What the loss of a candidate shows; `table` (T,) is its alpha-bar, `rate` see `look`."""
+    seen = look(subject, table, rate)
+    if seen.pixels < FEWEST:
         return None
 
     def ask() -> Slopes | None:

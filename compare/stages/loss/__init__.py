@@ -6,10 +6,9 @@ much each t counts, `costs.py` what known models cost.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from math import ceil, log
 
 from compare.candidate.loop_calls import sized
-from compare.candidate.loss.calls import HEIGHT, SHAPES, TIMES, look
+from compare.candidate.loss.calls import HEIGHT, SHAPES, look
 from compare.candidate.loss.inside import look_inside
 from compare.candidate.subject import Subject
 from compare.formulas.losses import weights_of
@@ -32,11 +31,7 @@ def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
 
 def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     table = subject.scheduler().alpha_bars(Oracle())
-    # (1 - 1/T)^n < exp(-n/T) is the chance that n draws miss a t; both ends are looked at. Where t
-    # are drawn in pairs there are half as many draws.
-    calls = 2 * max(1, ceil(len(table) * log(2 / RATE) / TIMES))
-    asked = subject.asked_as
-    seen = subject.remember(("loss", *asked), lambda: look(subject, table, calls))
+    asked, seen = subject.asked_as, look(subject, table, RATE)
     rounding = rounding_of(seen, table)
     errors, rounded = laws.normal_bound(RATE / 2), FACTOR * rounding.unit * HEIGHT
     inside = look_inside(seen, table, oracle, errors, rounded)

@@ -9,6 +9,7 @@ clip      whether x0-hat is limited, and at what
 prediction  what the model of a loss or a loop predicts
 pictures  in which range those of a loss and a loop are
 spacing   which lists set_timesteps leaves
+loop      what of a loop is a choice of its own
 card      all of it in words
 """
 
@@ -23,6 +24,7 @@ from compare.candidate.subject import Subject
 from compare.oracle import Setting
 from compare.verdict.conventions.card import card_of
 from compare.verdict.conventions.length import length, of_another_length
+from compare.verdict.conventions.loop import card_of_loop
 from compare.verdict.conventions.pictures import read_pictures
 from compare.verdict.conventions.prediction import read_prediction
 from compare.verdict.conventions.schedule import leave_out_any_words, read_schedule
@@ -66,7 +68,7 @@ def read(subject: Subject, door: Told | None = None) -> None:
         subject.door = subject.door.told({"prediction": read_prediction(subject, known)})
     if "pictures" not in (door or {}):
         subject.door = subject.door.told({"pictures": read_pictures(subject)})
-    subject.conventions.update(card_of(subject))
+    subject.conventions.update(card_of(subject) | card_of_loop(subject))
 
 
 def _claims(thing: Any) -> dict[str, Any]:

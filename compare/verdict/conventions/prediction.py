@@ -32,7 +32,7 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
             return Fact(said)
         if not subject.has("sample"):
             return Fact(said, others=(kind,))
-        subject.setting, subject.conventions = shown.setting, shown.conventions
+        subject.setting = shown.setting
         return Fact(kind, "behaviour", f"every check of {who} holds so")
     if not subject.has("sample"):
         others = (replace(subject.setting, prediction_type=kind) for kind in KINDS if kind != said)
@@ -41,13 +41,12 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
 
 
 def _shown(subject: Subject, stage: Stage) -> Subject | None:
-    """The subject with the first kind with which all checks of a stage hold, its own before others;
-    what a loop puts on the card is on its card alone."""
+    """The subject with the first kind with which all checks of a stage hold, its own before
+    others."""
     said = subject.setting.prediction_type
     for kind in sorted(KINDS, key=lambda kind: kind != said):
         try:
             read = subject if kind == said else subject.reading(prediction_type=kind)
-            read.conventions = dict(subject.conventions)
             if all(check.passed for check in stage.of(read, Oracle())):
                 return read
         except Broken:
