@@ -5,6 +5,8 @@ READY := .venv/.ready
 # Two workers with a thread each: the tests are many and tiny.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 DOCS := docs/_build/html
+# The processes that tests start would compile the project each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup tour test test-long test-lowest check fix docs docs-check bench clean
 

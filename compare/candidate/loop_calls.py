@@ -200,7 +200,7 @@ def _better(manner: Manner, model: Model, raised: bool) -> Manner:
     """The manner that fits what a call showed."""
     if is_of_a_pair(model.uses):
         manner = replace(manner, pair=True)
-    if manner.learned is None and may_be_halved(model.uses, raised):
+    elif manner.learned is None and may_be_halved(model.uses, raised):
         manner = replace(manner, learned=learned.SMALLEST)
     if manner.time is None:
         manner = replace(manner, time=_by_change(model.maybe, len(model.seen)))

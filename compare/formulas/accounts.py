@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from compare.formulas.atoms import Atoms
 from compare.formulas.curves import Reading
-from compare.formulas.fit import WELL, Curve, Fit, best, moved_products, products
+from compare.formulas.fit import FEW, WELL, Curve, Fit, best, moved_products, products
 from compare.formulas.sums import sums
 
 Search = Callable[[Curve, Atoms], list[Fit]]
@@ -61,6 +61,7 @@ def accounts(readings: list[Reading]) -> list[Account]:
     tried = [Account(one, _wrong(one)) for one in long_enough]
     if not all(account.told for account in tried):
         return []
+    tried = [one for one in tried if not any(_spiked(t.curve, one.reading) for t in one.told)]
     found: list[Account] = []
     for search in map(_once, SEARCHES):
         for account in tried:
@@ -86,6 +87,16 @@ def _once(search: Search) -> Search:
         return found[key]
 
     return looked
+
+
+def _spiked(curve: Curve, reading: Reading) -> bool:
+    """True for what is wrong at a few t of many, and so has no formula (`fit.FEW`)."""
+    inner = ~reading.atoms.end
+    wrong = inner
+    for right in curve.right:
+        wrong = wrong & ~(curve.off(right, reading.atoms) <= 1)
+    t = reading.t[wrong].unique()
+    return 0 < len(t) <= FEW and len(reading.t[inner].unique()) > 2 * FEW
 
 
 def _wrong(reading: Reading) -> list[Told]:

@@ -14,6 +14,7 @@ from compare.measure.tolerances import FACTOR, UNIT
 FEW = 48  # steps at which every pair is tried, before what is left is checked at all of them
 ENDS = 8  # of the first and of the last steps, where formulas differ most
 FAR = 2.0  # times what is allowed: a pair further off at a step is not looked at
+ROUGH = 1e-8  # of a sum of squares: far above what is rounded of it
 MANY = 60  # pairs that are checked at all of them, the nearest first
 TRIED = 3  # constants near that of a term, the plainest first: two terms may be nearly one
 POWERS = (1.0, 0.5, -1.0, -0.5, 2.0)
@@ -78,6 +79,8 @@ def _pairs(curve: Curve, atoms: Atoms, terms: list[Monomial], root: bool) -> lis
     a = (gram[j, j] * onto[i] - gram[i, j] * onto[j]) / det
     b = (gram[i, i] * onto[j] - gram[i, j] * onto[i]) / det
     clear = det > 1e-10 * gram[i, i] * gram[j, j]
+    squares = target @ target  # what least squares leave is no less than the furthest, squared
+    clear &= squares - a * onto[i] - b * onto[j] <= FAR**2 * len(target) + ROUGH * squares
     left = torch.full(det.shape, torch.inf, dtype=det.dtype)
     for part in clear.nonzero().flatten().split(20_000):
         made = a[part, None] * scaled[i[part]] + b[part, None] * scaled[j[part]]

@@ -32,7 +32,7 @@ def command(*words: str, folder: Path) -> subprocess.CompletedProcess:
 
 
 def test_the_command_gives_statuses_files_and_no_traceback(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(EXAMPLE.read_text().replace("=1000", "=100"))
+    (tmp_path / "mine.py").write_text(EXAMPLE.read_text().replace("=1000", "=30"))
     spec = ("--candidate", "mine.py:MyScheduler")
     done = command(*spec, "--json", "r.json", "--html", "r.html", folder=tmp_path)
     assert done.returncode == 1, done.stderr
@@ -77,7 +77,7 @@ def test_a_hang_and_a_death_are_one_line(tmp_path: Path) -> None:
 
 def test_what_was_judged_before_an_error_is_printed(tmp_path: Path) -> None:
     raises = STEP + "        raise KeyboardInterrupt\n"
-    (tmp_path / "mine.py").write_text(SCHEDULER.replace(STEP, raises).replace("=1000", "=100"))
+    (tmp_path / "mine.py").write_text(SCHEDULER.replace(STEP, raises).replace("=1000", "=30"))
     words = ("--candidate", "mine.py:MyScheduler", "--json", "r.json")
     done = command(*words, folder=tmp_path)
     assert done.returncode == 2, done.stderr

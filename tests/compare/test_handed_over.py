@@ -23,7 +23,7 @@ from compare.verdict.judge import judge
 from compare.verdict.quiet import quiet
 from compare.verdict.report import Report
 
-SHORT = Setting(num_train_timesteps=50, beta_end=0.3)
+SHORT = Setting(num_train_timesteps=30, beta_end=0.4)
 Ask = Callable[[Any, Tensor, Tensor], Tensor]
 
 

@@ -257,8 +257,9 @@ def test_how_errors_are_counted_is_a_note_with_its_number(weigh, words) -> None:
     assert any(words in note for note in notes(written(weigh=weigh)))
 
 
-@pytest.mark.parametrize("weigh", [lambda square: 3 * square.sqrt().mean(), huber(0.5)])
-@pytest.mark.parametrize("factor", [0.97, 1.03])
+@pytest.mark.parametrize(
+    ("weigh", "factor"), [(lambda square: 3 * square.sqrt().mean(), 0.97), (huber(0.5), 1.03)]
+)
 def test_a_factor_is_not_lent_to_noise(weigh, factor: float) -> None:
     """What the whole loss is multiplied by, and what its target is, are told apart."""
     loss = written(target=lambda x_0, eps, a, s: factor * eps, weigh=weigh)

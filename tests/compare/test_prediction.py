@@ -7,7 +7,7 @@ from compare.mistakes import BY_ID
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
 
-SHORT = Setting(num_train_timesteps=60, beta_end=0.2)
+SHORT = Setting(num_train_timesteps=30, beta_end=0.4)
 
 
 def hidden(oracle: Oracle):

@@ -15,7 +15,7 @@ from compare.cli import TEMPLATE
 from compare.verdict.judge import judge
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "my_scheduler.py"
-SCHEDULER = TEMPLATE.read_text(encoding="utf-8")
+SCHEDULER = TEMPLATE.read_text(encoding="utf-8").replace("=1000", "=100")
 
 
 def write(folder: Path, text: str) -> Path:

@@ -10,11 +10,16 @@ from types import FrameType
 
 from torch import nn
 
+from compare.candidate.load import roles_apart
+
 
 def is_kept(model: nn.Module) -> bool:
-    """True if some object on the way to this call, that is no module, has the model in itself."""
+    """True if some object on the way to this call, that is no module, has the model in itself.
+
+    The way begins where a role of the candidate is called.
+    """
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
+    while frame is not None and frame.f_globals.get("__name__") != roles_apart.__module__:
         for value in list(frame.f_locals.values()):
             if not isinstance(value, nn.Module | type) and _has(value, model):
                 return True
