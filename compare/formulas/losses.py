@@ -71,13 +71,14 @@ class Weights:
 
     Attributes:
         t: (k,) the t, rising.
-        values: (k,) the weights, times a constant.
+        values, error: (k,) the weights, times a constant, and how far off they may be.
         formula: what they are, times a constant; None if they are no formula.
         apart: (k,) bool, where they are something else.
     """
 
     t: Tensor
     values: Tensor
+    error: Tensor
     formula: Expression | None
     apart: Tensor
 
@@ -126,15 +127,16 @@ def _weights(scheduler: Scheduler) -> Weights | None:
     if float(known.value.max() - known.value.min()) <= ALIKE * most:
         return None
     alike = Monomial(float(known.value.median()))
-    curve = Curve("t", known.value, _slack(known), (alike,), EQ_14, OF_TABLE)
+    slack = _slack(known)
+    curve = Curve("t", known.value, slack, (alike,), EQ_14, OF_TABLE)
     made = _atoms(scheduler, oracle, seen)
     found = accounts([Reading("", (curve,), made, seen.t)])
     fits = found[0].told[0].fits if found else []
     if not fits or fits[0].coarse:
-        return Weights(seen.t, known.value / most, None, nowhere)
+        return Weights(seen.t, known.value / most, slack / most, None, nowhere)
     formula = fits[0].formula
     apart = ~(curve.off(formula, made) <= 1)
     if isinstance(formula, Monomial):  # times which number is a convention
-        values = known.value / formula.constant
-        return Weights(seen.t, values, Monomial(1.0, formula.powers), apart)
-    return Weights(seen.t, known.value, formula, apart)
+        values, error = known.value / formula.constant, slack / abs(formula.constant)
+        return Weights(seen.t, values, error, Monomial(1.0, formula.powers), apart)
+    return Weights(seen.t, known.value, slack, formula, apart)

@@ -99,7 +99,7 @@ def test_a_weight_is_told_whatever_it_is_multiplied_by(factor, count):
 @pytest.mark.parametrize(
     ("weight", "numbers"),
     [
-        (lambda ab, **_: (5 * (1 - ab) / ab).clamp(max=1), "0.005, 1, 1"),  # min-SNR
+        (lambda ab, **_: (5 * (1 - ab) / ab).clamp(max=0.5, min=0.01), "0.02, 1, 1"),
         (lambda t, **_: 1 + t / T, "0.503, 0.755, 1"),
     ],
 )
@@ -109,6 +109,52 @@ def test_a_weight_that_is_no_formula_is_told_by_its_numbers(weight, numbers):
     wanted = f"your loss weighs t=0, 40, 79 by {numbers}, should weigh all t alike"
     assert weighed(report).startswith(wanted)
     assert weight_in_json(report) == ""
+
+
+def snr(ab):
+    return ab / (1 - ab)
+
+
+DIVIDED = {"epsilon": snr, "sample": torch.ones_like, "v_prediction": lambda ab: snr(ab) + 1}
+WRITTEN = {"epsilon": " / SNR_t", "sample": "", "v_prediction": " / (SNR_t + 1)"}
+TARGET = {
+    "epsilon": lambda x_0, eps, ab: eps,
+    "sample": lambda x_0, eps, ab: x_0,
+    "v_prediction": lambda x_0, eps, ab: ab.sqrt() * eps - (1 - ab).sqrt() * x_0,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "gamma", "table"),
+    alternating([(k, o, 5 - 2 * (k == "sample")) for k in DIVIDED for o in DIVIDED]),
+)
+def test_the_weight_of_min_snr_is_that_of_what_the_model_predicts(kind, other, gamma, table):
+    """Of another kind it is a mistake (Hang et al., section 3.4)."""
+    weight = lambda ab, **_: 0.3 * snr(ab).clamp(max=gamma) / DIVIDED[other](ab)  # noqa: E731
+    report = judged(table, kind, weight=weight, target=TARGET[kind])
+    assert report.passed == (kind == other), str(report)
+    formula = f"min(SNR_t, {gamma})"
+    assert weight_in_json(report) == f"weight(t) = {formula}{WRITTEN[other]}"
+    assert ("should by" in weighed(report)) == (kind != other)
+    if kind != other:
+        assert weighed(report).endswith(f"should by {formula}{WRITTEN[kind]}")
+        assert report.diagnoses[0].formula == f"weight(t) = {formula}{WRITTEN[other]}"
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_max_for_min_is_a_mistake(kind):
+    weight = lambda ab, **_: snr(ab).clamp(min=5) / DIVIDED[kind](ab)  # noqa: E731
+    report = judged(kind=kind, weight=weight, target=TARGET[kind])
+    assert report.exit_status == 1
+    assert "with max for min" in weighed(report)
+
+
+@pytest.mark.parametrize(("k", "gamma"), [(0.5, 1), (2, 0.5)])
+def test_the_weight_of_p2_has_its_name(k, gamma):
+    report = judged(weight=lambda ab, **_: 7 / (k + snr(ab)) ** gamma)
+    assert report.passed, str(report)
+    said = f"1 / ({k:g} + SNR_t)" + (f"^{gamma:g}" if gamma != 1 else "")
+    assert weighed(report).startswith(f"your loss weighs t by {said}, P2's weight (Choi et al.")
 
 
 @pytest.mark.parametrize(

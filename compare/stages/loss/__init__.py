@@ -1,7 +1,7 @@
 """Stage loss (the role `loss`): a perfect model has loss 0, a zero model 1, every t is trained.
 
 `given.py` judges what the model is given, `told.py` by which number it is told t, `weights.py` how
-much each t counts, `costs.py` what known models cost.
+much each t counts (`snr.py`: as which paper has it), `costs.py` what known models cost.
 """
 
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ from compare.oracle import Oracle
 from compare.stages.loss.costs import values
 from compare.stages.loss.given import given, offset
 from compare.stages.loss.rounding import rounding_of
+from compare.stages.loss.snr import by_snr
 from compare.stages.loss.told import told
 from compare.stages.loss.weights import weighed
 from compare.stages.stage import Stage
@@ -53,7 +54,9 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     )
     yield replace(check, right="a mean of squares of (noise - model(x_t, t)), with its gradient")
     weight = weights_of(subject.scheduler())
-    yield from weighed(weight, seen)
+    kind = subject.setting.prediction_type
+    known = None if weight is None else by_snr(weight, table, kind)
+    yield from weighed(weight, seen, known)
     # The losses below are those of right x_t of the images that were given.
     off = (inside.noise - right.noise).abs().amax(dim=1)
     kept = (oracle.loss.scale, oracle.loss.shift) == (1.0, 0.0) and inside.is_range(1.0, 0.0)

@@ -11,23 +11,33 @@ from compare.measure import law as laws
 from compare.measure.check import Check, note, yes_no
 from compare.measure.tolerances import RATE
 from compare.oracle import F64
+from compare.stages.loss.snr import BySnr
 
 
-def weighed(found: Weights | None, seen: Seen) -> Iterator[Check]:
+def weighed(found: Weights | None, seen: Seen, known: BySnr | None) -> Iterator[Check]:
     """A note of the curve, as a perfect model has the least loss with any; a weight of 0 is wrong.
 
-    Where t are not drawn alike, and weights may make up for it, nothing is said.
+    So is one of a paper's that is another's, or upside down: `known`. Where t are not drawn alike,
+    and weights may make up for it, nothing is said.
     """
     if found is None or not _drawn_alike(found, seen):
         return
+    id = "loss/weight"
+    if known is not None:
+        letters = f"weight(t) = {known.formula}"
+        words = f"your loss weighs t by {known.formula}, {known.words}"
+        wrong = f"{words}, should by {known.right}"
+        check = yes_no(id, known.formula == known.right, words, wrong, formula=letters)
+        yield replace(check, status="note" if check.passed else check.status, right=known.right)
+        return
     if found.trains:
         words = f"{found.words}, unless that is meant: a convention"
-        yield note("loss/weight", words, formula=found.letters)
+        yield note(id, words, formula=found.letters)
         return
     none = found.t[found.values <= 0].tolist()
     places = f"t={none[0]}" + (f" and {len(none) - 1} more" if len(none) > 1 else "")
     words = f"{found.words}; {places}: no model is trained by a weight of 0 or less"
-    check = yes_no("loss/weight", False, "", words, formula=found.letters)
+    check = yes_no(id, False, "", words, formula=found.letters)
     yield replace(check, right="weights above 0: 1 at every t (Ho et al. eq. 14)")
 
 
