@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from compare.candidate.model.call import Manner, Place, read
 from compare.candidate.model.output import Use, output
-from compare.candidate.model.owner import is_kept
+from compare.candidate.model.owner import Owner
 from compare.candidate.model.told import Told, taken_for
 from compare.oracle import F64
 
@@ -68,11 +68,16 @@ class Model(nn.Module):
         self.maybe: dict[Place, list[Tensor]] = {}  # what may have been t, call by call
         self.told = self.manner.told
         self.uses: list[Use] = []
-        self.kept = False
+        self.owner = Owner()
         size = self.manner.shape or (0, 0, 0)
         about = dict.fromkeys(("in_channels", "channels", "out_channels"), size[1])
         about |= dict.fromkeys(("image_size", "sample_size", "img_size"), size[-1])
         self.config = Config(about)
+
+    @property
+    def kept(self) -> bool:
+        """Whether an object that is no module keeps it, and asks it."""
+        return self.owner.keeps(self)
 
     @property
     def device(self) -> torch.device:
@@ -94,7 +99,7 @@ class Model(nn.Module):
         """The answer, also as its own `.sample`; a tuple if that is asked for."""
         whole = named.pop("return_dict", True)
         call = read(given, named, self.manner)
-        self.kept = self.kept or (not self.seen and is_kept(self))
+        self.owner.called(self)
         for place, value in call.maybe.items():
             self.maybe.setdefault(place, []).append(value.detach().flatten().clone())
         self.dtype = call.x.dtype

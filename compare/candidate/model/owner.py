@@ -2,10 +2,12 @@
 
 Who is handed a model may leave its mode to the caller: `model.eval()` reaches it. So may a
 `nn.Module` that keeps one, as its own `eval()` reaches what is inside. Any other object that keeps
-a model must switch it itself: nobody else can.
+a model and runs the loop must switch it itself: nobody else can. What a loop wraps a model in, for
+its calls alone, keeps nothing.
 """
 
 import sys
+from collections.abc import Iterator
 from types import FrameType
 
 from torch import nn
@@ -13,17 +15,54 @@ from torch import nn
 from compare.candidate.load import roles_apart
 
 
-def is_kept(model: nn.Module) -> bool:
-    """True if some object on the way to this call, that is no module, has the model in itself.
+class Owner:
+    """Who has the model that is handed over; it is told of every call.
 
-    The way begins where a role of the candidate is called.
+    A loop is what goes on from one call to the next.
     """
-    frame: FrameType | None = sys._getframe(1)
+
+    def __init__(self) -> None:
+        self._first: list[FrameType] = []
+        self._known: bool | None = None
+
+    def called(self, model: nn.Module) -> None:
+        """Looks at the way from where a role of the candidate is called to this call."""
+        if self._known is not None:
+            return
+        way = [*_way()]
+        if not self._first:
+            self._first = way
+            return
+        self._known = _keeps([f for f in way if any(f is other for other in self._first)], model)
+        self._first = []
+
+    def keeps(self, model: nn.Module) -> bool:
+        """True if an object that is no module runs the loop and has the model in itself."""
+        return _keeps(self._first, model) if self._known is None else self._known
+
+
+def _way() -> Iterator[FrameType]:
+    """The candidate's frames, the innermost first; torch's decorators stand between them."""
+    frame: FrameType | None = sys._getframe(3)
     while frame is not None and frame.f_globals.get("__name__") != roles_apart.__module__:
-        for value in list(frame.f_locals.values()):
-            if not isinstance(value, nn.Module | type) and _has(value, model):
-                return True
+        if not str(frame.f_globals.get("__name__")).startswith("torch."):
+            yield frame
         frame = frame.f_back
+
+
+def _keeps(way: list[FrameType], model: nn.Module) -> bool:
+    """True if one of these was called with an object that has the model.
+
+    The last was called with the model itself, whatever it has made of it.
+    """
+    for i, frame in enumerate(way):
+        code = frame.f_code
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        if i == len(way) - 1:
+            names = names[: names[:1] == ("self",)]
+        given = (frame.f_locals.get(name) for name in names)
+        if any(not isinstance(v, nn.Module | type) and _has(v, model) for v in given):
+            return True
     return False
 
 
