@@ -36,6 +36,8 @@ class Run:
     Attributes:
         x, out: (calls, b, c, h, w) float64 what the model was given, and answered, guided.
         t: (calls,) what it was told of the first image.
+        parted: what it was told of the images of the first call in which they differ; None if in
+            each call they are alike.
         training: whether the model was in training mode at any call.
         left_training: and after the last.
         kept: whether an object that is no module keeps the model.
@@ -54,6 +56,7 @@ class Run:
 
     x: Tensor
     t: Tensor
+    parted: Tensor | None
     out: Tensor
     training: bool
     left_training: bool
@@ -115,6 +118,8 @@ def _look(subject: Subject, table: Tensor) -> Run:
     _, again = loop.run(restless(kind, table), _stream(seed), seed)
     seen = rounds(model.seen)
     mixture = _mixture(loop, seen, result, seed) if len(seen) < len(model.seen) else None
+    if mixture is not None and mixture.stays:
+        seen, mixture = [Round((each,)) for each in model.seen], None
     x, out = _mixed(seen, mixture)
     replayed = drawn(x, out, seed)
     fixed = ""
@@ -127,6 +132,7 @@ def _look(subject: Subject, table: Tensor) -> Run:
     return Run(
         x=x,
         t=torch.stack([each.asked[0].t[0] for each in seen]),
+        parted=next((each.t for each in model.seen if bool((each.t != each.t[0]).any())), None),
         out=out,
         training=any(each.training for each in model.seen),
         left_training=model.training,

@@ -15,10 +15,14 @@ SEARCHES: tuple[Search, ...] = (products, moved_products, sums)
 
 @dataclass
 class Told:
-    """A wrong coefficient and the formulas that it may be; none if it is wrong at t = 0 alone."""
+    """A wrong coefficient and the formulas that it may be.
+
+    None if it is wrong at t = 0 alone, or at a few t of many (`fit.FEW`).
+    """
 
     curve: Curve
     at_0_alone: bool
+    at_few: bool
     found: list[Fit] = field(default_factory=list)
 
     @property
@@ -30,7 +34,7 @@ class Told:
     @property
     def clear(self) -> bool:
         """True if nothing more needs to be looked for."""
-        return self.at_0_alone or any(fit.worst <= WELL for fit in self.fits)
+        return self.at_0_alone or self.at_few or any(fit.worst <= WELL for fit in self.fits)
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,11 @@ class Account:
 
     @property
     def whole(self) -> bool:
-        """True if there are words for every wrong coefficient."""
-        return all(one.at_0_alone or one.fits for one in self.told)
+        """True if there are words for every wrong coefficient, and letters where at a few t one is
+        another number."""
+        if any(one.at_few for one in self.told) and not any(one.fits for one in self.told):
+            return False
+        return all(one.at_0_alone or one.at_few or one.fits for one in self.told)
 
     @property
     def cost(self) -> tuple[int, float]:
@@ -61,7 +68,6 @@ def accounts(readings: list[Reading]) -> list[Account]:
     tried = [Account(one, _wrong(one)) for one in long_enough]
     if not all(account.told for account in tried):
         return []
-    tried = [one for one in tried if not any(_spiked(t.curve, one.reading) for t in one.told)]
     found: list[Account] = []
     for search in map(_once, SEARCHES):
         for account in tried:
@@ -90,7 +96,7 @@ def _once(search: Search) -> Search:
 
 
 def _spiked(curve: Curve, reading: Reading) -> bool:
-    """True for what is wrong at a few t of many, and so has no formula (`fit.FEW`)."""
+    """True for what is wrong at a few t of many, and so has no formula."""
     inner = ~reading.atoms.end
     wrong = inner
     for right in curve.right:
@@ -105,5 +111,6 @@ def _wrong(reading: Reading) -> list[Told]:
     for curve in reading.curves:
         off = [curve.off(right, reading.atoms) <= 1 for right in curve.right]
         if not any(bool(fits.all()) for fits in off):
-            found.append(Told(curve, any(bool(fits[inner].all()) for fits in off)))
+            at_0_alone = any(bool(fits[inner].all()) for fits in off)
+            found.append(Told(curve, at_0_alone, not at_0_alone and _spiked(curve, reading)))
     return found

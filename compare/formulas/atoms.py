@@ -12,6 +12,7 @@ from compare.oracle import F64, Level
 # beta_t is 1 - ab_t / ab_prev and alpha_t the ratio itself, on strided chains too.
 OF_STEP = ("beta_t", "ab_t", "ab_prev", "1 - ab_t", "1 - ab_prev")
 OF_TABLE = ("beta_t", "alpha_t", "ab_t", "1 - ab_t")  # where no step comes before
+PREV = "prev - 1"  # of a table that is shifted by itself
 STRIDE = "t - T // n"  # the step before, where lists are counted from 0 by T // n
 # (numerator, denominator): how their ratio is called
 RATIOS = {
@@ -86,7 +87,8 @@ def atoms(level: Level, betas: Tensor | None = None, stride: Tensor | None = Non
         found = _with_beta(found, f"betas[{name}]", _entry(table, at), _entry(table, at - 1))
     if stride is not None:  # before the first step it is 1, however far
         found = _with_level(found, f"ab[{STRIDE}]", _entry(table, (t - stride).clamp(min=-1)))
-    for name, at in (("t - 2", t - 2), ("T - 2 - t", mirrored - 1)):
+    before = level.prev.flatten() - 1
+    for name, at in (("t - 2", t - 2), ("T - 2 - t", mirrored - 1), (PREV, before)):
         found = _with_level(found, f"ab[{name}]", _entry(table, at))
     for name in ("t", "t - 1", "t + 1", "T - 1 - t"):
         alpha = 1 - found.values[f"betas[{name}]"]

@@ -12,7 +12,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from compare.formulas.atoms import OF_STEP, STRIDE, Atoms
+from compare.formulas.atoms import OF_STEP, PREV, STRIDE, Atoms
 from compare.formulas.expressions import WORDS, Expression, Monomial, Powers
 from compare.measure.tolerances import FACTOR, UNIT
 from compare.oracle import F64
@@ -38,6 +38,7 @@ MOVES: dict[str, dict[str, str]] = {
         "ab_prev": "ab[T - 2 - t]",
     },
     STRIDE: {"ab_prev": f"ab[{STRIDE}]"},
+    PREV: {"ab_prev": f"ab[{PREV}]"},
 }
 
 

@@ -158,8 +158,8 @@ def _one(told: Told, reading: Reading) -> str:
     curve = told.curve
     should = f"{' or '.join(map(str, curve.right))} ({curve.source})"
     if not told.fits:
-        at_0 = _outside(curve, curve.right[0], reading)
-        return f"{curve.name} has {should}, as it should, but not everywhere{at_0}"
+        where = _numbers(curve, _nearest(curve, reading), reading)
+        return f"{curve.name} has {should}, as it should, but not everywhere{where}"
     first, *more = told.fits
     has = "is consistent with" if first.coarse else "has"
     words = f"{curve.name} {has} {first.formula}, should have {should}"

@@ -79,12 +79,12 @@ def _paths(setting: Setting, oracle: Oracle, n: int, full: bool) -> dict[str, Pa
 def _may_visit(listed: list[int], table: Tensor) -> bool:
     """True if a list falls from where nothing is left of the image to near t = 0.
 
-    One that is dense at its end, such as a quadratic one, may be rounded to 0 more than once: the
-    step from 0 to 0 is to stay where it is.
+    One that is dense at its end, such as a quadratic one, may be rounded to its last number more
+    than once: a step from there to itself is to stay where it is.
     """
     stride = -(-len(table) // len(listed))
     starts = listed[0] >= len(table) - stride or float(table[listed[0]].sqrt()) < NOTHING_LEFT
-    falls = all(a > b or a == b == 0 for a, b in pairwise(listed))
+    falls = all(a > b or a == b == listed[-1] for a, b in pairwise(listed))
     return starts and falls and 0 <= listed[-1] <= stride
 
 

@@ -39,7 +39,7 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         yield from transitions(subject, steps)
     yield yes_no(
         "sampling/loop/replay",
-        bool((run.result == run.again).all()),
+        bool(torch.isclose(run.result, run.again, rtol=0, atol=0, equal_nan=True).all()),
         "the same seed gives the same pictures",
         "the same seed gives other pictures",
     )
@@ -141,6 +141,10 @@ def repeats(x: Tensor) -> list[str]:
 def _visits(run: Run, visited: Visited) -> Check:
     """Whether the model was told right."""
     id, n = "sampling/loop/visits", float(len(run.t))
+    if run.parted is not None:
+        of_images = ", ".join(f"{t:g}" for t in run.parted[:4].tolist())
+        words = f"in one call the model is told another t for each image ({of_images}, ...)"
+        return yes_no(id, False, "", f"{words}: is that its label?")
     told = ends([int(t) for t in run.t.tolist()])
     said = f"the model is asked at {told}"
     if visited.own:
@@ -160,8 +164,8 @@ def kind_of_list(listed: list[int]) -> str:
     curve = [listed[0] * ((last - i) / max(last, 1)) ** 2 for i in range(len(listed))]
     rounded = all(abs(t - right) <= 1 for t, right in zip(listed, curve, strict=True))
     kind = "a quadratic list of its own" if last > 1 and rounded else "a list of its own"
-    again = listed.count(0)
-    return f"{kind}, with {again} steps from 0" if again > 1 else kind
+    again = listed.count(listed[-1])
+    return f"{kind}, with {again} steps from {listed[-1]}" if again > 1 else kind
 
 
 def ends(listed: list[int]) -> str:

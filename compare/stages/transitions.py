@@ -39,6 +39,13 @@ from compare.measure.values import apart_in_print, deviation
 from compare.oracle import F64, Level, Oracle, Setting
 
 UNIT_FORM = "in [0, 1]"  # of pictures
+WRONG_FORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "clamped to [0, 1]: of pictures in [-1, 1] the darker half is lost": lambda x: x.clamp(0, 1),
+    "stretched by its own min and max": lambda x: (x - x.min()) / (x.max() - x.min()),
+    "stretched by its own min and max to [-1, 1]": (
+        lambda x: 2 * (x - x.min()) / (x.max() - x.min()) - 1
+    ),
+}
 ONE_LEVEL = 1  # a clip of x0-hat to [-1, 1], rounded by float32, may end just below a grey level
 
 
@@ -293,7 +300,11 @@ def _pictures(steps: Steps, chosen: Setting) -> Iterator[Check]:
         bound = mean_bound(oracle, -out, x, None, end, chosen)[0]
         bound = bound + of_mix(run, oracle, out, end, chosen)[0]
     bound = bound + rounding(1 + last.abs())  # bytes, and pictures in [0, 1], are made of 1 + x
-    if sigma > 0:  # noise is looked for
+    lost = int(run.result.isnan().sum())
+    if lost:
+        words = f"{lost} of {run.result.numel()} numbers of the result are NaN"
+        yield yes_no("sampling/loop/pictures", False, "", words)
+    elif sigma > 0:  # noise is looked for
         yield _noisy_pictures(run.result.to(F64), last, sigma)
     elif run.result.dtype == torch.uint8:
         yield from _bytes(run, last, bound, oracle)
@@ -357,7 +368,11 @@ def _floats(got: Tensor, last: Tensor, bound: Tensor) -> Check:
     }
     tried = [_in_form(got, last, bound, name, form) for name, form in forms.items()]
     nearest = min(tried, key=lambda check: check.measured or 0.0)
-    return next((check for check in tried if check.passed), nearest)
+    found = next((check for check in tried if check.passed), nearest)
+    for words, wrong in WRONG_FORMS.items():
+        if not found.passed and _in_form(got, last, bound, words, wrong).passed:
+            return replace(found, message=f"the result is the last step, {words}")
+    return found
 
 
 def _in_form(

@@ -100,6 +100,8 @@ def _likeness(picture: Tensor, shape: tuple[int, ...]) -> tuple[bool, bool, floa
 
 
 def _may_be_time(value: Any, images: int) -> bool:
+    if isinstance(value, list | tuple):
+        return len(value) in (1, images) and all(type(each) in (int, float) for each in value)
     if isinstance(value, bool) or not isinstance(value, Tensor | int | float):
         return False
     return not isinstance(value, Tensor) or value.numel() in (1, images)

@@ -81,6 +81,12 @@ class Mix:
         return mixed(self.main) + some
 
     @property
+    def stays(self) -> bool:
+        """True if only the last answer counts, and only at some steps: the others were asked for
+        where a step stayed at its (x_t, t), and nothing is mixed."""
+        return self.readable and not bool(self.on.all()) and float(self.main[-1]) == 1
+
+    @property
     def exchanged(self) -> bool:
         """True if it leads away from the answer with labels, to that without."""
         return self.labelled is not None and float(self.main[self.labelled]) < 0
