@@ -112,6 +112,8 @@ def _look(subject: Subject, table: Tensor) -> Run:
     kind, seed = subject.setting.prediction_type, 11 + 1000 * subject.seed
     loop, model, result = _settled(subject, table, seed)
     half = _learned(loop, model, seed)
+    if loop.manner.pair and loop.manner.learned is not None and (half is None or not half.known):
+        raise Broken("sample makes its noise of a second output by a rule that is not judged")
     if half is not None and half.lower != loop.manner.learned:
         loop = replace(loop, manner=replace(loop.manner, learned=half.lower))
         model, result = loop.run(restless(kind, table), _stream(seed), seed)
@@ -206,7 +208,7 @@ def _better(manner: Manner, model: Model, raised: bool) -> Manner:
     """The manner that fits what a call showed."""
     if is_of_a_pair(model.uses):
         manner = replace(manner, pair=True)
-    elif manner.learned is None and may_be_halved(model.uses, raised):
+    elif manner.learned is None and (may_be_halved(model.uses, raised) or manner.pair):
         manner = replace(manner, learned=learned.SMALLEST)
     if manner.time is None:
         manner = replace(manner, time=_by_change(model.maybe, len(model.seen)))

@@ -104,12 +104,13 @@ class Model(nn.Module):
             self.maybe.setdefault(place, []).append(value.detach().flatten().clone())
         self.dtype = call.x.dtype
         out = self._answered(call.x.detach(), call.t.detach(), call.more)
-        if self.manner.learned is not None:
-            out = torch.cat([out, torch.full_like(out, self.manner.learned)], dim=1)
+        v = None if self.manner.learned is None else torch.full_like(call.x, self.manner.learned)
+        if v is not None and not self.manner.pair:
+            out = torch.cat([out, v.to(out)], dim=1)
         made = output(out.to(call.x.dtype) * (1 + self.weight))  # so that a gradient reaches it
         self.uses.append(made.use)
         if self.manner.pair:
-            return made.sample, None
+            return made.sample, v
         return made if whole else (made.sample,)
 
     def _answered(self, x: Tensor, t: Tensor, more: dict[Place, Any]) -> Tensor:

@@ -79,12 +79,14 @@ def _paths(setting: Setting, oracle: Oracle, n: int, full: bool) -> dict[str, Pa
 def _may_visit(listed: list[int], table: Tensor) -> bool:
     """True if a list falls from where nothing is left of the image to near t = 0.
 
-    One that is dense at its end, such as a quadratic one, may be rounded to its last number more
-    than once: a step from there to itself is to stay where it is.
+    One that is dense at its end, such as a quadratic one, may be rounded to one number more than
+    once there, where no step is longer than 1: from it to itself a step is to stay where it is.
     """
     stride = -(-len(table) // len(listed))
     starts = listed[0] >= len(table) - stride or float(table[listed[0]].sqrt()) < NOTHING_LEFT
-    falls = all(a > b or a == b == listed[-1] for a, b in pairwise(listed))
+    steps = [a - b for a, b in pairwise(listed)]
+    dense = steps[steps.index(0) :] if 0 in steps else []
+    falls = min(steps, default=1) >= 0 and max(dense, default=0) <= 1
     return starts and falls and 0 <= listed[-1] <= stride
 
 

@@ -31,7 +31,7 @@ HALVES: dict[str, Halve] = {
 READINGS: dict[str, tuple[LogVariance, str]] = {
     "-1 to 1": (lambda v, low, high: (v + 1) / 2 * high + (1 - v) / 2 * low, "a v of -1 to 1"),
     "0 to 1": (lambda v, low, high: v * high + (1 - v) * low, "a v of 0 to 1"),
-    "not used": (lambda v, low, high: 0 * v + high, "the second half is not used"),
+    "not used": (lambda v, low, high: 0 * v + high, "the second is not used"),
 }
 
 
@@ -74,7 +74,23 @@ def test_the_range_of_v_is_read_off_the_noise(log_variance: LogVariance, words: 
     assert report.passed, str(report)
     assert words in report.conventions["output"]
     seen = {check.id for check in report.checks}
-    assert ("sampling/loop/learned" in seen) == ("v" in words.split())
+    assert ("sampling/loop/learned" in seen) == words.startswith("a v")
+
+
+def in_a_pair(log_variance: LogVariance) -> Adapter:
+    """The same where the network returns its output and v."""
+    return loop(log_variance, halve=lambda out, c: out)
+
+
+def test_a_v_in_a_pair_is_judged_too() -> None:
+    report = run(in_a_pair(READINGS["-1 to 1"][0]))
+    assert report.passed, str(report)
+    assert report.conventions["output"].startswith("a pair: the second a v of -1 to 1")
+
+
+def test_a_variance_by_another_rule_in_a_pair_is_neither_blamed_nor_passed() -> None:
+    report = run(in_a_pair(lambda v, low, high: v))
+    assert report.exit_status == 2
 
 
 def test_a_log_variance_is_neither_blamed_nor_passed() -> None:

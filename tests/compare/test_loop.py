@@ -19,16 +19,6 @@ ALPHA = 1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 ALPHA_BAR = ALPHA.cumprod(0)
 
 
-class Keeper:
-    """A program that keeps its model: nobody else can switch its mode."""
-
-    def __init__(self, model):
-        self.model = model
-
-    def predict(self, x, t):
-        return self.model(x, t)
-
-
 def loop(
     of_x: Callable[[float], float],
     evaluates: bool = True,
@@ -41,22 +31,31 @@ def loop(
     """
     alpha_bar = alpha.cumprod(0)
 
+    class Keeper:
+        """Nobody else can switch the mode of its model."""
+
+        def __init__(self, model):
+            self.model = model
+
+        def sample(self, shape, generator):
+            if evaluates:
+                self.model.eval()
+            x = torch.randn(shape, generator=generator)
+            for t in reversed(range(len(alpha))):
+                a, ab = float(alpha[t]), float(alpha_bar[t])
+                prev = float(alpha_bar[t - 1]) if t else 1.0
+                out = self.model(x, torch.full(shape[:1], t))
+                x_0 = (x - (1 - ab) ** 0.5 * out) / ab**0.5
+                x = prev**0.5 * (1 - a) / (1 - ab) * x_0 + of_x(a) * (1 - prev) / (1 - ab) * x
+                if t:
+                    sigma = ((1 - prev) / (1 - ab) * (1 - a)) ** 0.5
+                    # drawn in float64, which is not replayed: what is left is judged by its law
+                    z = torch.randn(shape, generator=generator, dtype=torch.float64).float()
+                    x = x + loud(t) * sigma * z
+            return x
+
     def sample(model, shape, generator):
-        keeper = Keeper(model)
-        if evaluates:
-            model.eval()
-        x = torch.randn(shape, generator=generator)
-        for t in reversed(range(len(alpha))):
-            a, ab = float(alpha[t]), float(alpha_bar[t])
-            prev = float(alpha_bar[t - 1]) if t else 1.0
-            x_0 = (x - (1 - ab) ** 0.5 * keeper.predict(x, torch.full(shape[:1], t))) / ab**0.5
-            x = prev**0.5 * (1 - a) / (1 - ab) * x_0 + of_x(a) * (1 - prev) / (1 - ab) * x
-            if t:
-                sigma = ((1 - prev) / (1 - ab) * (1 - a)) ** 0.5
-                # drawn in float64, which is not replayed: what is left is judged by its law
-                z = torch.randn(shape, generator=generator, dtype=torch.float64).float()
-                x = x + loud(t) * sigma * z
-        return x
+        return Keeper(model).sample(shape, generator)
 
     shown = None if alpha is ALPHA else lambda: alpha_bar
     return Adapter(sample=sample, alpha_bar=shown, name="loop")

@@ -26,6 +26,7 @@ class Learned:
     Attributes:
         lower: the v that stands for beta-tilde; that for beta is 1.
         used: the noise depends on v.
+        known: as it should in one of the two ranges, or not at all.
         v: (n,) from lower to 1.
         some: (k,) calls after which the noise was looked at.
         sizes, error: (n, k) of that noise, and the standard errors of it.
@@ -33,6 +34,7 @@ class Learned:
 
     lower: float
     used: bool
+    known: bool
     v: Tensor
     some: Tensor
     sizes: Tensor
@@ -41,9 +43,7 @@ class Learned:
     @property
     def words(self) -> str:
         """What it is taken for."""
-        if not self.used:
-            return "twice the channels, of which the second half is not used"
-        return f"twice the channels, the second half a v of {self.lower:g} to 1"
+        return f"the second a v of {self.lower:g} to 1" if self.used else "the second is not used"
 
     @property
     def of_range(self) -> Tensor:
@@ -62,14 +62,14 @@ def look(drawn_at: Callable[[float], Drawn | None], noise: Tensor) -> Learned | 
         Broken: v is taken for the logarithm of the variance.
     """
     seen = [drawn_at(v) for v in VALUES]
-    known = [each for each in seen if each is not None]
-    if len(known) < len(VALUES) or any(not torch.equal(e.some, known[0].some) for e in known):
+    drawn = [each for each in seen if each is not None]
+    if len(drawn) < len(VALUES) or any(not torch.equal(e.some, drawn[0].some) for e in drawn):
         return None
-    some, v = known[0].some, torch.tensor(VALUES, dtype=noise.dtype)
-    sizes = torch.stack([each.weights[:, 2].abs() for each in known])
-    error = torch.stack([each.error[:, 2] for each in known])
+    some, v = drawn[0].some, torch.tensor(VALUES, dtype=noise.dtype)
+    sizes = torch.stack([each.weights[:, 2].abs() for each in drawn])
+    error = torch.stack([each.error[:, 2] for each in drawn])
     clear = (noise[some + 1] > NOISY) & (sizes > 0).all(dim=0)
-    lower, used = SMALLEST, bool(clear.any())
+    lower, used, known = SMALLEST, bool(clear.any()), False
     if used:
         grows = (sizes[-1] / sizes[0]).log()[clear]
         whole = (noise[some] / noise[some + 1]).log()[clear]  # of beta over beta-tilde
@@ -79,8 +79,9 @@ def look(drawn_at: Callable[[float], Drawn | None], noise: Tensor) -> Learned | 
             raise Broken(f"sample {words}: a loop is judged with a v between its two ends")
         used = not _meet(grows, 0 * grows, off)
         lower = 0.0 if used and _meet(grows, whole, off) else SMALLEST
+        known = not used or lower == 0 or _meet(grows, whole / 2, off)
     kept = v >= lower
-    return Learned(lower, used, v[kept], some, sizes[kept], error[kept])
+    return Learned(lower, used, known, v[kept], some, sizes[kept], error[kept])
 
 
 def _meet(grows: Tensor, wanted: Tensor, off: Tensor) -> bool:

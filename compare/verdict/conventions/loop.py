@@ -20,8 +20,9 @@ def card_of_loop(subject: Subject) -> dict[str, str]:
         run = look(subject, table)
         if run.manner.learned is not None:
             half = run.learned
-            words = "twice the channels, the second half not judged" if half is None else half.words
-            card["output"] = f"{words} (that of the loop's model)"
+            what = "a pair" if run.manner.pair else "twice the channels"
+            words = "the second is not judged" if half is None else half.words
+            card["output"] = f"{what}: {words} (that of the loop's model)"
         if run.manner.shape != SHAPE:
             card["pictures"] = f"{sized(run.manner.shape)} (those of the loop)"
         if run.mix is not None and run.mix.readable and not run.mix.varies:
