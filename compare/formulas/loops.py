@@ -22,7 +22,10 @@ from compare.formulas.measured import Measured, Pair
 from compare.measure.law import normal_bound
 from compare.measure.loop_steps import clear, steps_of, visits
 from compare.measure.tolerances import FACTOR, RATE, UNIT
+from compare.measure.values import apart_in_print
 from compare.oracle import Oracle
+
+SHARP = 0.02  # of alpha-bar, or of 1 less it: how far off one that is read may be
 
 
 def of_loop(scheduler: Scheduler, oracle: Oracle) -> Iterator[Reading]:
@@ -61,6 +64,50 @@ def _measured(scheduler: Scheduler, oracle: Oracle) -> tuple[Measured, Tensor] |
     setting = replace(scheduler.setting, sampler="ddpm")
     pair = Pair(x, out, off_x, off_out)
     return Measured(setting, oracle, level, pair, sigma=sigma, betas=scheduler.betas()), off_sigma
+
+
+def other_table(scheduler: Scheduler, oracle: Oracle) -> str | None:
+    """What to say of a loop whose steps are right by another table than the one that is shown.
+
+    The two weights of a step give alpha-bar before and after it. They are those of a table if each
+    step begins where the one before has ended, at all of them.
+    """
+    seen = _measured(scheduler, oracle)
+    if seen is None or seen[0].kind != "epsilon":
+        return None
+    step, t = seen[0].step, seen[0].t
+    shown = seen[0].level.alpha_bar.flatten()
+    for levels in (_of_ddpm_s, _of_ddim_s):
+        read = levels(step.x, step.out)
+        moved = (levels(step.x + step.x_error, step.out), levels(step.x, step.out + step.out_error))
+        off = sum(((other - read).abs() for other in moved), torch.zeros_like(read))
+        (here, after), (off_here, off_after) = read, off
+        sharp = off_here <= SHARP * torch.minimum(here, 1 - here)
+        joined = (after[:-1] - here[1:]).abs() <= off_after[:-1] + off_here[1:]
+        apart = (here - shown).abs() > off_here
+        if bool(joined.all()) and bool(sharp.double().mean() > 0.5) and bool((apart & sharp).any()):
+            i = int(((here - shown).abs() * sharp).argmax())
+            is_, should = apart_in_print(float(here[i]), float(shown[i]))
+            words = "your loop is right by another table than the one that is shown"
+            return f"{words}: at t={int(t[i])} its alpha-bar is {is_}, shown is {should}"
+    return None
+
+
+def _of_ddpm_s(x: Tensor, out: Tensor) -> Tensor:
+    """(2, k) alpha-bar before and after steps of DDPM with these weights of x_t and eps."""
+    alpha = 1 / x**2
+    here = 1 - ((1 - alpha) * x / out) ** 2
+    return torch.stack([here, here / alpha])
+
+
+def _of_ddim_s(x: Tensor, out: Tensor) -> Tensor:
+    """The same of DDIM with eta = 0, by bisection: out = sqrt(1 - x^2 ab) - x sqrt(1 - ab)."""
+    low, high = torch.zeros_like(x), (1 / x**2).clamp(max=1.0)
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = (1 - x**2 * middle).clamp(min=0).sqrt() - x * (1 - middle).sqrt() > out
+        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+    return torch.stack([low, x**2 * low])
 
 
 def _of_ddim(step: Measured, sigma: Tensor, slack: Tensor) -> Iterator[Measured]:

@@ -12,7 +12,7 @@ from compare.formulas.accounts import Account, Told, accounts
 from compare.formulas.curves import Reading
 from compare.formulas.expressions import Expression
 from compare.formulas.fit import Curve
-from compare.formulas.loops import of_loop
+from compare.formulas.loops import of_loop, other_table
 from compare.formulas.losses import of_loss
 from compare.formulas.measured import measured
 from compare.measure.step import loud
@@ -67,6 +67,11 @@ def name(subject: Subject, stage: str, oracle: Oracle) -> Named | None:
                 found = accounts(group)
                 if found:
                     return _said(found)
+            words = other_table(scheduler, oracle) if stage == "sampling" else None
+            if words is not None:
+                return Named(
+                    words, "one table for all: show the loop's, or let it use this one", False
+                )
     return None
 
 

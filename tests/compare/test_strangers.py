@@ -27,6 +27,7 @@ def ddpm(
     table: Callable[[int], Tensor] = lambda t: ALPHA_BAR[t],
     quiet: tuple[int, ...] = (0,),
     end: Callable[[Tensor], Tensor] = lambda x: x,
+    betas: Tensor = BETAS,
 ) -> Adapter:
     """Algorithm 2 with sigma^2 = beta."""
 
@@ -34,9 +35,9 @@ def ddpm(
         model.eval()
         x = torch.randn(shape)
         for t in reversed(range(T)):
-            x = (x - BETAS[t] / (1 - table(t)).sqrt() * ask(model, x, t)) / (1 - BETAS[t]).sqrt()
+            x = (x - betas[t] / (1 - table(t)).sqrt() * ask(model, x, t)) / (1 - betas[t]).sqrt()
             if t not in quiet:
-                x = x + BETAS[t].sqrt() * torch.randn_like(x)
+                x = x + betas[t].sqrt() * torch.randn_like(x)
         return end(x)
 
     return Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample)
@@ -47,6 +48,7 @@ def ddim(
     before: Callable[[int], Tensor] = lambda prev: ALPHA_BAR[prev] if prev >= 0 else torch.ones(()),
     sigma: Callable[[int], Tensor | float] = lambda t: 0.0,
     of_x_0: bool = False,
+    table: Tensor = ALPHA_BAR,
 ) -> Adapter:
     """Song et al.'s eq. 12 on a list, the last of which is where it ends."""
 
@@ -54,7 +56,7 @@ def ddim(
         model.eval()
         x = torch.randn(shape)
         for t, prev in pairwise(listed):
-            out, ab, a = asked(model, x, t), ALPHA_BAR[t], before(prev)
+            out, ab, a = asked(model, x, t), table[t], before(prev)
             x_0 = out if of_x_0 else (x - (1 - ab).sqrt() * out) / ab.sqrt()
             eps = (x - ab.sqrt() * out) / (1 - ab).sqrt() if of_x_0 else out
             s = torch.as_tensor(sigma(t))
@@ -117,6 +119,9 @@ def by_labels(model: Any, x: Tensor, t: int) -> Tensor:
     return 3 * known - 2 * free
 
 
+OWN = torch.linspace(1e-3, 0.08, T)
+ITS = (1 - OWN).cumprod(0)
+ANOTHER = "your loop is right by another table than the one that is shown: at t="
 MEAN, Z = "beta_t / sqrt(1 - ab_prev) / sqrt(alpha_t)", "z has sqrt(beta_t * (1 - ab_prev)"
 TOLD: dict[str, tuple[Adapter, list[str | None], list[str]]] = {
     "labels for t": (ddpm(by_labels), [None], ["another t for each image (0, 1, 2, 3, ...)"]),
@@ -139,6 +144,16 @@ TOLD: dict[str, tuple[Adapter, list[str | None], list[str]]] = {
         ddim([*STRIDED, 0], lambda prev: SHIFTED[prev]),
         [None],
         ["x0-hat has sqrt(ab[prev - 1])", "eps has sqrt(1 - ab[prev - 1])"],
+    ),
+    "another table": (ddpm(table=lambda t: ITS[t], betas=OWN), [None], [ANOTHER]),
+    "another table, of DDIM": (
+        ddim(
+            [*STRIDED, 0, -1],
+            lambda prev: ITS[prev] if prev >= 0 else torch.ones(()),
+            table=ITS,
+        ),
+        [None],
+        [f"{ANOTHER}50 its alpha-bar is {float(ITS[50]):.6f}"],
     ),
     "x_0, and the last step is missing": (ddim([*STRIDED, 0], of_x_0=True), ["79"], []),
 }
