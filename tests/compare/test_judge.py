@@ -17,6 +17,7 @@ from compare.mistakes import BY_ID, mutant
 from compare.oracle import Oracle, Setting
 from compare.oracle.samplers import DDIM
 from compare.verdict.judge import judge
+from tests.compare.often import each
 
 RIGHT = """
 import torch
@@ -231,7 +232,7 @@ def test_what_follows_from_a_wrong_table_is_no_failure_of_its_own() -> None:
     assert report.diagnoses[0].bug == "7"
 
 
-@pytest.mark.parametrize("only", ["mean", "schedule", "timesteps"])
+@pytest.mark.parametrize("only", each(2, ["mean", "schedule", "timesteps"]))
 def test_the_curves_are_those_of_the_whole_judgement_whatever_is_asked_for(only: str) -> None:
     """What is drawn for one stage alone is asked for, not left behind by another stage."""
     report = judge("scratch:DDPMScheduler", "quick", 0, only=only)
@@ -250,7 +251,7 @@ def test_betas_alone_make_the_table_of_a_step(tmp_path: Path) -> None:
     assert report.judged == ["schedule", "prediction", "mean", "variance", "sampling"]
 
 
-@pytest.mark.parametrize("bug", ["43", "45", "55"])
+@pytest.mark.parametrize("bug", each(2, ["43", "45", "55"]))
 def test_a_wrong_step_that_shows_no_table_is_not_read_as_another_table(bug: str) -> None:
     class Alone:
         def __init__(self) -> None:

@@ -12,6 +12,7 @@ from compare.verdict.diagnose import diagnose
 from compare.verdict.diffusers import FINDINGS
 from compare.verdict.judge import judge
 from compare.verdict.report import Diagnosis, Report
+from tests.compare.often import each
 
 SHARED = {f.bug: f.id for f in FINDINGS if f.seams}  # a candidate that shares one of these passes
 BACKWARDS = MISTAKES[::-1]
@@ -41,13 +42,7 @@ def diagnosed_backwards(monkeypatch: pytest.MonkeyPatch) -> list[Diagnosis]:
     return found
 
 
-def now_and_long(mistakes: tuple[Mistake, ...]) -> list:
-    """Every eighth mistake, and the others marked `long`: a judgement takes seconds."""
-    marks = [() if i % 8 == 0 else pytest.mark.long for i in range(len(mistakes))]
-    return [pytest.param(m, id=m.id, marks=mark) for m, mark in zip(mistakes, marks, strict=True)]
-
-
-@pytest.mark.parametrize("mistake", now_and_long(MISTAKES))
+@pytest.mark.parametrize("mistake", each(8, MISTAKES), ids=lambda mistake: mistake.id)
 def test_found_and_named(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) -> None:
     """And some by a catalogue in reverse order as well; the book shows what is kept."""
     reverse = mistake in MISTAKES[::24]

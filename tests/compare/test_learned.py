@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from compare import Adapter, run
+from tests.compare.often import each
 
 T = 40
 BETAS = torch.linspace(1e-4, 0.2, T, dtype=torch.float64)
@@ -67,7 +68,7 @@ def test_a_second_half_is_given_to_who_takes_it_apart(halve: Halve) -> None:
     assert "a v of -1 to 1" in report.conventions["output"]
 
 
-@pytest.mark.parametrize("n", [T, T // 2])
+@pytest.mark.parametrize("n", each(2, [T, T // 2]))
 @pytest.mark.parametrize(("log_variance", "words"), READINGS.values(), ids=READINGS)
 def test_the_range_of_v_is_read_off_the_noise(log_variance: LogVariance, words: str, n: int):
     report = run(loop(log_variance, n=n))
@@ -128,7 +129,7 @@ def halved_loss(model, x_0, halve: Halve):
     return (out - e).square().mean()
 
 
-@pytest.mark.parametrize("halve", HALVES.values(), ids=HALVES)
+@pytest.mark.parametrize("halve", each(3, HALVES.values()), ids=HALVES)
 def test_the_loss_of_a_learned_variance_is_neither_blamed_nor_passed(halve: Halve) -> None:
     own = Adapter(alpha_bar=lambda: ALPHA_BAR, loss=lambda model, x: halved_loss(model, x, halve))
     report = run(own)

@@ -10,6 +10,7 @@ from compare.candidate.from_oracle import loss_of
 from compare.oracle import Loss, Oracle, Setting
 from compare.oracle.algorithms import TARGETS
 from compare.verdict.judge import judge
+from tests.compare.often import each
 
 T = 80
 BETA = torch.linspace(1e-3, 0.15, T)
@@ -193,7 +194,7 @@ def failing(loss, seed: int = 0) -> set[str]:
     return {check.id for check in report.checks if not check.passed}
 
 
-@pytest.mark.parametrize("factor", [0.97, 1.03])
+@pytest.mark.parametrize("factor", each(2, [0.97, 1.03]))
 def test_noise_that_is_three_per_cent_off_is_found_in_every_third_of_t(factor: float) -> None:
     loss = written(draw=lambda shape, g: factor * torch.randn(shape, generator=g))
     thirds = {f"loss/noise/std-{third}" for third in ("lower", "middle", "upper")}
@@ -205,7 +206,7 @@ def min_snr(square: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     return (weight * square.mean(dim=(1, 2, 3))).mean()
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", each(4, range(8)))
 def test_a_right_weight_is_never_taken_for_one_that_is_shared(seed: int) -> None:
     """Most t have the same weight, 1: two images say little, those of extreme t do."""
 
@@ -279,9 +280,11 @@ def snr_weight(low: float, high: float):
     return loss
 
 
-@pytest.mark.parametrize("ends", [(0.6, 1.0), (1.0, 0.6), (0.3, 1.3), (0.795, 0.802)])
-def test_a_weighted_loss_is_never_taken_for_an_absolute_one(ends) -> None:
-    assert not any("L1" in note for note in notes(snr_weight(*ends)))
+@pytest.mark.parametrize(
+    ("low", "high"), each(3, [(0.6, 1.0), (1.0, 0.6), (0.3, 1.3), (0.795, 0.802)])
+)
+def test_a_weighted_loss_is_never_taken_for_an_absolute_one(low: float, high: float) -> None:
+    assert not any("L1" in note for note in notes(snr_weight(low, high)))
 
 
 # --- the gradient ---
@@ -362,7 +365,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", each(2, WAYS))
 def test_what_loss_and_loop_tell_alike_is_a_convention(way: str) -> None:
     report = judge(a_pair(WAYS[way], WAYS[way]), "quick", 0, beside=False)
     assert report.passed, str(report)

@@ -11,6 +11,7 @@ from compare.candidate.subject import Subject
 from compare.formulas.naming import name
 from compare.oracle import Level, Oracle, Setting
 from compare.verdict import conventions
+from tests.compare.often import each
 from tests.compare.written import stated
 
 Weight = Callable[[Level], Tensor]
@@ -208,7 +209,7 @@ CHAINS = {
 }
 
 
-@pytest.mark.parametrize("case", CHAINS)
+@pytest.mark.parametrize("case", each(2, CHAINS))
 def test_a_wrong_coefficient_of_a_chain_is_told(case: str) -> None:
     oracle, stage, only, letters = CHAINS[case]
     setting = SETTINGS[list(CHAINS).index(case) % len(SETTINGS)]
@@ -216,7 +217,7 @@ def test_a_wrong_coefficient_of_a_chain_is_told(case: str) -> None:
 
 
 @pytest.mark.parametrize("only", ["", "ddim"])
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.beta_schedule)
+@pytest.mark.parametrize("setting", each(2, SETTINGS), ids=lambda setting: setting.beta_schedule)
 def test_a_right_chain_gets_no_formula(setting: Setting, only: str) -> None:
     assert told(Oracle(), "mean", only, setting) == {}
     assert told(Oracle(), "variance", only, setting) == {}

@@ -14,6 +14,7 @@ from compare.mistakes import BY_ID
 from compare.oracle import Oracle, Setting
 from compare.verdict import conventions
 from compare.verdict.judge import judge
+from tests.compare.often import each
 from tests.compare.written import TABLES, computed, loop, stated
 
 F32, F64 = torch.float32, torch.float64
@@ -110,7 +111,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize("case", each(2, WRONG))
 def test_a_wrong_coefficient_of_a_loop_is_told(case):
     written, letters = WRONG[case]
     assert told(loop(T, **written)) == letters
@@ -143,7 +144,7 @@ def test_the_letters_compute_what_the_loop_does(case):
         ),
     ],
 )
-@pytest.mark.parametrize("visited", [None, STRIDED])
+@pytest.mark.parametrize("visited", each(2, [None, STRIDED]))
 def test_a_right_loop_gets_no_formula(form, kind, visited):
     for table, dtype, eta in (("own", F32, 0.5), ("cosine", F64, 0.0), ("linear", F32, 1.0)):
         written = loop(T, table, dtype, kind, form, visited, eta)

@@ -6,6 +6,7 @@ import torch
 from compare import Adapter
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
+from tests.compare.often import each
 from tests.compare.written import TABLES, computed, stated
 
 T = 80
@@ -72,7 +73,7 @@ def alternating(cases):
     return [(*case, [*TABLES][i % len(TABLES)]) for i, case in enumerate(cases)]
 
 
-@pytest.mark.parametrize(("weight", "letters", "table"), alternating(WEIGHTS))
+@pytest.mark.parametrize(("weight", "letters", "table"), each(2, alternating(WEIGHTS)))
 def test_a_weight_that_goes_by_t_is_told_in_letters(weight, letters, table):
     """A note: with any weights above 0 a perfect model has the least loss."""
     report = judged(table, weight=weight)
@@ -126,7 +127,7 @@ TARGET = {
 
 @pytest.mark.parametrize(
     ("kind", "other", "gamma", "table"),
-    alternating([(k, o, 5 - 2 * (k == "sample")) for k in DIVIDED for o in DIVIDED]),
+    each(2, alternating([(k, o, 5 - 2 * (k == "sample")) for k in DIVIDED for o in DIVIDED])),
 )
 def test_the_weight_of_min_snr_is_that_of_what_the_model_predicts(kind, other, gamma, table):
     """Of another kind it is a mistake (Hang et al., section 3.4)."""
@@ -249,7 +250,7 @@ COEFFICIENTS = [
 ]
 
 
-@pytest.mark.parametrize(("written", "letters", "table"), alternating(COEFFICIENTS))
+@pytest.mark.parametrize(("written", "letters", "table"), each(2, alternating(COEFFICIENTS)))
 def test_a_wrong_coefficient_inside_a_loss_is_told(written, letters, table):
     report = judged(table, **written)
     (diagnosis,) = report.diagnoses

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from compare.verdict.judge import judge
+from tests.compare.often import each
 
 STEPS = 100
 ENDS = (1e-3, 0.2)
@@ -556,7 +557,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", [n for n, (_, stage, _) in WRONG.items() if stage])
+@pytest.mark.parametrize("name", each(2, [n for n, (_, stage, _) in WRONG.items() if stage]))
 def test_wrong_ones_are_found_in_their_stage(name):
     candidate, stage, bug = WRONG[name]
     report = judge(candidate, "quick", 0, beside=False)

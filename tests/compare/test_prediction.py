@@ -6,6 +6,7 @@ from compare.candidate.from_oracle import scheduler
 from compare.mistakes import BY_ID
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
+from tests.compare.often import each
 
 SHORT = Setting(num_train_timesteps=30, beta_end=0.4)
 
@@ -25,7 +26,7 @@ def judged(candidate):
     return judge(candidate, "quick", 0, beside=False, base=SHORT)
 
 
-@pytest.mark.parametrize("bug", ["24", "26", "42", "65", "34-clip"])
+@pytest.mark.parametrize("bug", each(2, ["24", "26", "42", "65", "34-clip"]))
 def test_a_wrong_x_0_is_named_also_where_it_is_not_shown(bug) -> None:
     report = judged(hidden(BY_ID[bug].oracle()))
     assert [(d.bug, d.stage) for d in report.diagnoses] == [(bug, "prediction")], str(report)
