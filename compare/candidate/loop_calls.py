@@ -112,8 +112,6 @@ def _look(subject: Subject, table: Tensor) -> Run:
     kind, seed = subject.setting.prediction_type, 11 + 1000 * subject.seed
     loop, model, result = _settled(subject, table, seed)
     half = _learned(loop, model, seed)
-    if loop.manner.pair and loop.manner.learned is not None and (half is None or not half.known):
-        raise Broken("sample makes its noise of a second output by a rule that is not judged")
     if half is not None and half.lower != loop.manner.learned:
         loop = replace(loop, manner=replace(loop.manner, learned=half.lower))
         model, result = loop.run(restless(kind, table), _stream(seed), seed)
@@ -295,7 +293,10 @@ def _learned(loop: Loop, model: Model, seed: int) -> learned.Learned | None:
         asked = rounds(other.run(restless(kind, table), _stream(seed), seed)[0].seen)
         return drawn(*_mixed(asked, None), seed)
 
-    return learned.look(drawn_at, noise)
+    half = learned.look(drawn_at, noise)
+    if loop.manner.pair and (half is None or not half.known):
+        raise Broken("sample makes its noise of a second output by a rule that is not judged")
+    return half
 
 
 def _mixed(asked: Sequence[Round], mixture: Mix | None) -> tuple[Tensor, Tensor]:

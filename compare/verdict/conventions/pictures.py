@@ -5,8 +5,8 @@ from compare.candidate.door.reading import SIGNED, UNIT, Fact
 from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
 from compare.oracle import Oracle
+from compare.stages.ending import UNIT_FORM
 from compare.stages.stage import Stage
-from compare.stages.transitions import UNIT_FORM
 
 
 def read_pictures(subject: Subject) -> Fact:

@@ -1,0 +1,132 @@
+"""The end of a candidate's own loop: the pictures that it returns against its last step."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from compare.candidate.loop_calls import Run
+from compare.measure.check import Check, within, yes_no
+from compare.measure.loop_steps import Steps, of_mix
+from compare.measure.noise import moments
+from compare.measure.step import mean_bound, rounding
+from compare.measure.tolerances import TOLERANCES
+from compare.measure.values import deviation
+from compare.oracle import F64, Oracle, Setting
+
+UNIT_FORM = "in [0, 1]"  # of pictures
+WRONG_FORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "clamped to [0, 1]: of pictures in [-1, 1] the darker half is lost": lambda x: x.clamp(0, 1),
+    "stretched by its own min and max": lambda x: (x - x.min()) / (x.max() - x.min()),
+    "stretched by its own min and max to [-1, 1]": (
+        lambda x: 2 * (x - x.min()) / (x.max() - x.min()) - 1
+    ),
+}
+ONE_LEVEL = 1  # a clip of x0-hat to [-1, 1], rounded by float32, may end just below a grey level
+
+
+def pictures(steps: Steps, chosen: Setting) -> Iterator[Check]:
+    """The result against the last step: as it is, clamped, in [0, 1], or as bytes."""
+    run, oracle = steps.run, steps.oracle
+    end = steps.level.at(torch.tensor([len(run.t) - 1]))
+    last, sigma = run.x[-1], 0.0
+    bound = torch.zeros_like(last)
+    if oracle.loop.keeps_last:
+        last = oracle.step_mean(run.out[-1:], run.x[-1:], end, chosen)[0]
+        sigma = float(oracle.sigma(end, chosen))
+        out, x = run.out[-1:].abs(), run.x[-1:].abs()
+        bound = mean_bound(oracle, -out, x, None, end, chosen)[0]
+        bound = bound + of_mix(run, oracle, out, end, chosen)[0]
+    bound = bound + rounding(1 + last.abs())  # bytes, and pictures in [0, 1], are made of 1 + x
+    lost = int(run.result.isnan().sum())
+    if lost:
+        words = f"{lost} of {run.result.numel()} numbers of the result are NaN"
+        yield yes_no("sampling/loop/pictures", False, "", words)
+    elif sigma > 0:  # noise is looked for
+        yield _noisy_pictures(run.result.to(F64), last, sigma)
+    elif run.result.dtype == torch.uint8:
+        yield from _bytes(run, last, bound, oracle)
+    else:
+        yield _floats(run.result.to(F64), last, bound)
+
+
+def _noisy_pictures(got: Tensor, last: Tensor, sigma: float) -> Check:
+    """The noise of the last step, in pictures as they are or in [0, 1]: one of the two fits."""
+    seen = [moments((form - last) / sigma)["std"] for form in (got, 2 * got - 1)]
+    best = next((std for std in seen if abs(std.value - 1) <= std.allowed()), seen[0])
+    return within(
+        "sampling/loop/pictures",
+        abs(best.value - 1),
+        best.allowed(),
+        f"the result is {sigma * best.value:.3g} away from the last step's mean, should be "
+        f"{sigma:.3g}",
+        reason=best.reason(),
+    )
+
+
+def _bytes(run: Run, last: Tensor, bound: Tensor, oracle: Oracle) -> Iterator[Check]:
+    """(x + 1) * 127.5, rounded and clamped, or made as the oracle's `codec` says.
+
+    Where float32 may carry a value over a tie, the bytes on both sides are right.
+    """
+    codec = oracle.loop.codec
+    clamps = codec(torch.tensor([-2.0, 2.0])).tolist() == [0.0, 255.0]
+    if run.far is not None:
+        white, black = (v.float() for v in (run.far[..., :4], run.far[..., 4:]))
+        clamped = bool((white >= 255 - ONE_LEVEL).all()) and bool((black <= ONE_LEVEL).all())
+        yield yes_no(
+            "sampling/loop/clamp",
+            clamped == clamps,
+            "values outside [-1, 1] become white and black",
+            f"brighter than white becomes {white.mean():.0f}, darker than black {black.mean():.0f}",
+        )
+    made = [codec(x) for x in (last - bound, last, last + bound)]
+    wrong = int((torch.stack(made) != run.result.to(F64)).all(dim=0).sum())
+    yield yes_no(
+        "sampling/loop/pictures",
+        wrong == 0,
+        "the bytes are those of the last step",
+        f"{wrong} of {last.numel()} bytes are not (x + 1) * 127.5, rounded and clamped",
+        measured=float(wrong),
+        allowed=0.0,
+        reason="float32 rounding of the last step decides ties alone",
+    )
+
+
+def _floats(got: Tensor, last: Tensor, bound: Tensor) -> Check:
+    """The result in the first form that it has; a clamp leaves nothing of what is far outside.
+
+    In none of them it is said how far it is from the nearest.
+    """
+    forms: dict[str, Callable[[Tensor], Tensor]] = {
+        "as it is": lambda x: x,
+        "clamped": lambda x: x.clamp(-1, 1),
+        UNIT_FORM: lambda x: ((x + 1) / 2).clamp(0, 1),
+        f"{UNIT_FORM}, not clamped": lambda x: (x + 1) / 2,
+    }
+    tried = [_in_form(got, last, bound, name, form) for name, form in forms.items()]
+    nearest = min(tried, key=lambda check: check.measured or 0.0)
+    found = next((check for check in tried if check.passed), nearest)
+    for words, wrong in WRONG_FORMS.items():
+        if not found.passed and _in_form(got, last, bound, words, wrong).passed:
+            return replace(found, message=f"the result is the last step, {words}")
+    return found
+
+
+def _in_form(
+    got: Tensor, last: Tensor, bound: Tensor, name: str, form: Callable[[Tensor], Tensor]
+) -> Check:
+    low, right, high = (form(x) for x in (last - bound, last, last + bound))
+    within_bound = torch.maximum(high - right, right - low) + rounding(right)
+    status, _, _, off, allowed = deviation(got, right, within_bound)
+    return yes_no(
+        "sampling/loop/pictures",
+        status != "differs",
+        f"the result is the last step, {name}",
+        f"the result is {off:.3g} away from the last step's mean: noise or a step at the end",
+        measured=off,
+        allowed=allowed,
+        reason=TOLERANCES["coefficient"].reason,
+        compared=lambda: (got, right, within_bound),
+    )
