@@ -135,7 +135,7 @@ def test_only_runs_one_check(tmp_path: Path) -> None:
     assert "there is no check 'mean/epsilo'; did you mean mean/epsilon?" in wrong.verdict
 
 
-@pytest.mark.parametrize("only", ["sampling", "sampling/clipped-10/mean"])
+@pytest.mark.parametrize("only", each(2, ["sampling", "sampling/clipped-10/mean"]))
 def test_chains_of_wrong_steps_are_not_judged_but_the_steps_named(only: str) -> None:
     report = judge(mutant(BY_ID["45"], Setting()), "quick", 0, only=only, beside=False)
     assert [d.bug for d in report.diagnoses] == ["45"]
@@ -232,7 +232,7 @@ def test_what_follows_from_a_wrong_table_is_no_failure_of_its_own() -> None:
     assert report.diagnoses[0].bug == "7"
 
 
-@pytest.mark.parametrize("only", each(2, ["mean", "schedule", "timesteps"]))
+@pytest.mark.parametrize("only", each(3, ["mean", "schedule", "timesteps"]))
 def test_the_curves_are_those_of_the_whole_judgement_whatever_is_asked_for(only: str) -> None:
     """What is drawn for one stage alone is asked for, not left behind by another stage."""
     report = judge("scratch:DDPMScheduler", "quick", 0, only=only)

@@ -42,7 +42,7 @@ def diagnosed_backwards(monkeypatch: pytest.MonkeyPatch) -> list[Diagnosis]:
     return found
 
 
-@pytest.mark.parametrize("mistake", each(8, MISTAKES), ids=lambda mistake: mistake.id)
+@pytest.mark.parametrize("mistake", each(12, MISTAKES), ids=lambda mistake: mistake.id)
 def test_found_and_named(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) -> None:
     """And some by a catalogue in reverse order as well; the book shows what is kept."""
     reverse = mistake in MISTAKES[::24]

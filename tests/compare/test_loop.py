@@ -76,7 +76,8 @@ def test_alpha_for_its_root_is_named_though_no_std_shows_it() -> None:
     assert [d.bug for d in report.diagnoses] == ["39"]
 
 
-@pytest.mark.parametrize("factor", [0.999, pytest.param(1.001, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("factor", [0.999, 1.001])
 def test_a_thousandth_of_the_coefficient_is_found(factor: float) -> None:
     subject = Subject(loop(lambda alpha: factor * alpha**0.5), "loop", "quick", 0)
     with quiet():

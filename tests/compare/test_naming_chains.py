@@ -209,7 +209,7 @@ CHAINS = {
 }
 
 
-@pytest.mark.parametrize("case", each(2, CHAINS))
+@pytest.mark.parametrize("case", each(3, CHAINS))
 def test_a_wrong_coefficient_of_a_chain_is_told(case: str) -> None:
     oracle, stage, only, letters = CHAINS[case]
     setting = SETTINGS[list(CHAINS).index(case) % len(SETTINGS)]

@@ -7,6 +7,7 @@ from compare.candidate.from_oracle import scheduler
 from compare.mistakes import BY_ID
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
+from tests.compare.often import each
 
 SHORT = Setting(num_train_timesteps=100, beta_end=0.2)
 
@@ -56,12 +57,15 @@ def test_lists_of_ones_own_are_a_convention() -> None:
 
 @pytest.mark.parametrize(
     "timesteps",
-    [
-        lambda n: [i * (100 // n) for i in reversed(range(n))][:-1] or [0],  # the last is missing
-        lambda n: [int(i * 100 / n) for i in range(n)],  # from 0 up
-        lambda n: [int(i * 50 / n) for i in reversed(range(n))],  # starts in mid-chain
-        lambda n: [50 + int(i * 50 / n) for i in reversed(range(n))],  # ends there
-    ],
+    each(
+        2,
+        [
+            lambda n: [i * (100 // n) for i in reversed(range(n))][:-1] or [0],  # the last lacks
+            lambda n: [int(i * 100 / n) for i in range(n)],  # from 0 up
+            lambda n: [int(i * 50 / n) for i in reversed(range(n))],  # starts in mid-chain
+            lambda n: [50 + int(i * 50 / n) for i in reversed(range(n))],  # ends there
+        ],
+    ),
 )
 def test_what_cannot_be_a_list_is_none_of_ones_own(timesteps) -> None:
     report = listing(timesteps)
