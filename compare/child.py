@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -63,7 +64,7 @@ class Child:
             self.at(f"drawing from {run}")
             return judge_run(run, level, seed)
         from compare.verdict.elsewhere import begun
-        from compare.verdict.judge import judge
+        from compare.verdict.judge import SPECS, judge
 
         gc.freeze()  # what is imported stays: no collection need look at it again
         self.at("loading the candidate and reading its conventions")
@@ -79,8 +80,17 @@ class Child:
             only,
             self._progress,
             command=command,
+            beside=self._is_shown_beside(SPECS),
             begin=begun,
             reading=told,
+        )
+
+    def _is_shown_beside(self, backends: Collection[str]) -> bool:
+        """True if the backends are judged too: files show them beside the candidate, a screen does
+        only where they are what is judged."""
+        candidate = self.spec["candidate"]
+        return (
+            not candidate or candidate in backends or bool(self.spec["json"] or self.spec["html"])
         )
 
     def _show(self, report: Report) -> None:

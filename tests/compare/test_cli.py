@@ -51,6 +51,9 @@ def test_the_command_gives_statuses_files_and_no_traceback(tmp_path: Path) -> No
     assert not re.search(r"(src|href)=|http|<script", html)
     assert html.count("<svg") == 4
 
+    plain = command(*spec, folder=tmp_path)  # without the backends beside it, which files show
+    assert (plain.returncode, plain.stdout) == (1, done.stdout)
+
     again = command(*spec, "--json", "r.json", folder=tmp_path)
     assert again.returncode == 2
     assert "--force" in again.stderr
