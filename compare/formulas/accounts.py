@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
+from torch import Tensor
+
 from compare.formulas.atoms import Atoms
 from compare.formulas.curves import Reading
 from compare.formulas.fit import FEW, WELL, Curve, Fit, best, moved_products, products
@@ -95,13 +98,10 @@ def _once(search: Search) -> Search:
     return looked
 
 
-def _spiked(curve: Curve, reading: Reading) -> bool:
-    """True for what is wrong at a few t of many, and so has no formula."""
+def _spiked(right: Tensor, reading: Reading) -> bool:
+    """True for what is wrong at a few t of many, and so has no formula; `right` (k,) where not."""
     inner = ~reading.atoms.end
-    wrong = inner
-    for right in curve.right:
-        wrong = wrong & ~(curve.off(right, reading.atoms) <= 1)
-    t = reading.t[wrong].unique()
+    t = reading.t[inner & ~right].unique()
     return 0 < len(t) <= FEW and len(reading.t[inner].unique()) > 2 * FEW
 
 
@@ -112,5 +112,6 @@ def _wrong(reading: Reading) -> list[Told]:
         off = [curve.off(right, reading.atoms) <= 1 for right in curve.right]
         if not any(bool(fits.all()) for fits in off):
             at_0_alone = any(bool(fits[inner].all()) for fits in off)
-            found.append(Told(curve, at_0_alone, not at_0_alone and _spiked(curve, reading)))
+            right = torch.stack(off).any(dim=0)
+            found.append(Told(curve, at_0_alone, not at_0_alone and _spiked(right, reading)))
     return found

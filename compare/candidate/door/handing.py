@@ -21,11 +21,11 @@ from compare.candidate.door.reading import (
     Order,
     Reading,
 )
+from compare.candidate.model.learned import SMALLEST
 
 PREV = ("prev_sample", "x_prev", "sample", "prev", "x", "x_t")  # names of what is wanted
 X_0 = ("pred_original_sample", "pred_xstart", "pred_x0", "x_0", "x0")
 LOUD = 2.0**12  # an image beside which noise is small, exact in every dtype
-SMALLEST_V = -1.0  # of a learned variance: the lower end, beta-tilde (Nichol & Dhariwal eq. 15)
 
 
 def call(function: Callable[..., Any], order: Order, given: dict[str, Any], **more: Any) -> Any:
@@ -62,7 +62,7 @@ def back(reading: Reading, values: Any, images: Tensor) -> Tensor | None:
 def whole_output(reading: Reading, out: Tensor, x_t: Tensor) -> Tensor:
     """The model's output with the second half that the candidate's model has, if it has one."""
     if reading.output.value == DOUBLED and out.shape == x_t.shape:
-        return torch.cat([out, torch.full_like(out, SMALLEST_V)], dim=1)
+        return torch.cat([out, torch.full_like(out, SMALLEST)], dim=1)
     return out
 
 
