@@ -67,7 +67,7 @@ def _status(spec: dict[str, Any], log: Path, timeout: float) -> int:
     try:
         child = subprocess.Popen(
             [*command, str(watched)],
-            env=os.environ | {"PYTHONPATH": path},
+            env=os.environ | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""},  # as on any machine
             stdin=subprocess.DEVNULL,
             pass_fds=[watched],
             start_new_session=True,

@@ -6,7 +6,7 @@ of it is called is called within `apart`, which says what it may not change and 
 
 import importlib
 import importlib.util
-import inspect
+import re
 import sys
 import sysconfig
 import traceback
@@ -17,15 +17,23 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from compare.candidate.door.signature import ignoring_generator, own_roles
 from compare.candidate.interrupts import interrupts_told
-from compare.candidate.surroundings import OURS, Surroundings, Thrown, apart, modules_kept
+from compare.candidate.surroundings import (
+    OUR_FOLDERS,
+    OURS,
+    ROOT,
+    Surroundings,
+    Thrown,
+    apart,
+    modules_kept,
+)
 
 if TYPE_CHECKING:
     from compare.candidate.shared_state import Settings
 
+_NO_GPU = re.compile("CUDA|NVIDIA driver|same device")
 REFUSALS = (ValueError, TypeError, NotImplementedError)
-_ROOT = Path(__file__).resolve().parents[2]
-_OUR_FOLDERS = tuple(str(_ROOT / name) for name in OURS)
 
 
 @dataclass(frozen=True)
@@ -80,58 +88,6 @@ ROLES = tuple(f.name for f in fields(Adapter) if f.name not in ("prediction_type
 WHOLE = tuple(role for role in ROLES if role not in ("alpha_bar", "add_noise", "step"))
 
 
-MODELS = {"model", "net", "network", "unet", "nn_model", "denoiser", "eps_model", "eps_theta"}
-COUNTS = {"n", "b", "num", "count", "batch_size", "n_sample", "n_samples", "num_samples"}
-
-
-def takes_generator(role: Callable[..., Any], place: int) -> bool:
-    """True if a role has a parameter at the place of the generator.
-
-    >>> takes_generator(lambda model, shape: None, 2)
-    False
-    """
-    parameters = inspect.signature(role).parameters.values()
-    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    positional = sum(p.kind in by_place for p in parameters)
-    anything = any(p.kind == inspect.Parameter.VAR_POSITIONAL for p in parameters)
-    return anything or positional > place
-
-
-def ignoring_generator(role: Callable[..., Any] | None) -> Callable[..., Any] | None:
-    """A role (model, what, generator) from one that may take no generator."""
-    if role is None:
-        return None
-    ordered = in_order(role)
-    if takes_generator(role, 2):
-        return ordered
-
-    def called(model: Any, what: Any, generator: Any) -> Any:
-        if isinstance(generator, list):
-            raise TypeError("takes no generators")
-        return ordered(model, what)
-
-    return called
-
-
-def in_order(role: Callable[..., Any]) -> Callable[..., Any]:
-    """A role (model, what, ...) from one whose names say another order, or a number of pictures.
-
-    >>> in_order(lambda n, net: (n, net))("model", (32, 2, 8, 8))
-    (32, 'model')
-    """
-    first, second, *_ = [*inspect.signature(role).parameters, "", ""]
-    swapped = second in MODELS and first not in MODELS
-    counts = (first if swapped else second) in COUNTS
-    if not swapped and not counts:
-        return role
-
-    def called(model: Any, what: Any, *more: Any) -> Any:
-        what = what[0] if counts else what
-        return role(what, model, *more) if swapped else role(model, what, *more)
-
-    return called
-
-
 class Unloadable(Exception):
     """A candidate that cannot be loaded; the text is one line for the user."""
 
@@ -144,27 +100,25 @@ class Broken(Exception):
         self.raised = raised
 
 
-def roles_apart(adapter: Adapter, own: Surroundings) -> Adapter:
-    """The same, its whole roles called within `apart`, with a generator where they take one."""
+def roles_apart(thing: Any, own: Surroundings) -> dict[str, Callable[..., Any]]:
+    """{name: whole role} of an adapter or of an object that has them, each called within `apart`
+    on (model, what, generator)."""
 
-    def within(role: Callable[..., Any] | None) -> Callable[..., Any] | None:
-        if role is None:
-            return None
-
+    def within(role: Callable[..., Any]) -> Callable[..., Any]:
         def called(*given: Any) -> Any:
             with apart(own):
                 return role(*given)
 
         return called
 
+    adapter = thing if isinstance(thing, Adapter) else Adapter(**own_roles(thing))
     adapter = adapter.with_generators()
-    called_apart: dict[str, Any] = {role: within(getattr(adapter, role)) for role in WHOLE}
-    return replace(adapter, **called_apart)
+    return {role: within(getattr(adapter, role)) for role in WHOLE if role in adapter.roles}
 
 
 def _namesakes(folder: Path) -> bool:
     """True if the folder has modules of our names that are not ours."""
-    if folder.resolve() == _ROOT:
+    if folder.resolve() == ROOT:
         return False
     return any((folder / f"{n}.py").exists() or (folder / n / "__init__.py").exists() for n in OURS)
 
@@ -186,7 +140,9 @@ def load(spec: str, settings: "Settings | None" = None) -> tuple[Any, Surroundin
     path, _, name = spec.rpartition(":")
     if not path or not name:
         raise Unloadable(f"candidate {spec!r} must be FILE.py:NAME or package.module:NAME")
-    own = Surroundings(settings=settings)
+    from compare.candidate.devices import OnTheCpu
+
+    own = Surroundings(settings=settings, on_cpu=OnTheCpu())
     with _one_line(f"cannot import {path}"):
         found = _load_file(Path(path), own) if path.endswith(".py") else _load_module(path, own)
         for part in name.split("."):
@@ -232,13 +188,14 @@ def _one_line(what: str) -> Iterator[None]:
 
 
 def brief(error: BaseException) -> str:
-    """An exception in one line."""
+    """An exception in one line, with a cure where it wants a GPU."""
     error = error.error if isinstance(error, Thrown) else error
     try:
         text = " ".join(str(error).split())
     except Exception:  # a candidate's exception may be wrong itself
         text = ""
-    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
+    cure = " (compare judges on the CPU)" if _NO_GPU.search(text) else ""
+    return f"{type(error).__name__}: {text}"[:300] + cure if text else type(error).__name__
 
 
 def raised(error: BaseException) -> str:
@@ -265,46 +222,11 @@ def is_ours(error: BaseException) -> bool:
 def our_line(error: BaseException) -> str:
     """`brief`, with the last line of this project's own code that led to it."""
     frames = traceback.extract_tb(error.__traceback__)
-    last = [f for f in frames if f.filename.startswith(_OUR_FOLDERS)][-1]
-    return f"{brief(error)} in {Path(last.filename).relative_to(_ROOT)}, line {last.lineno}"
+    last = [f for f in frames if f.filename.startswith(OUR_FOLDERS)][-1]
+    return f"{brief(error)} in {Path(last.filename).relative_to(ROOT)}, line {last.lineno}"
 
 
 def _is_theirs(filename: str) -> bool:
     """True for a file that is neither ours nor a library's."""
-    libraries = (*_OUR_FOLDERS, sysconfig.get_path("stdlib"), "<frozen")
+    libraries = (*OUR_FOLDERS, sysconfig.get_path("stdlib"), "<frozen")
     return not filename.startswith(libraries) and "site-packages" not in filename
-
-
-def named_keywords(function: Any) -> dict[str, Any]:
-    """The keywords that a signature names, with their defaults.
-
-    The `**kwargs` of a class are followed into its bases: they name what a base names.
-
-    >>> named_keywords(lambda a, b=2, **rest: None)
-    {'a': <class 'inspect._empty'>, 'b': 2}
-    >>> class Base:
-    ...     def __init__(self, a=1, b=2): pass
-    >>> class Mine(Base):
-    ...     def __init__(self, b=3, **kwargs): super().__init__(b=b, **kwargs)
-    >>> named_keywords(Mine)
-    {'a': 1, 'b': 3}
-    """
-    found: dict[str, Any] = {}
-    for each in _followed(function) if inspect.isclass(function) else [function]:
-        try:
-            parameters = inspect.signature(each).parameters.values()
-        except (TypeError, ValueError):
-            break
-        by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        named = [p for p in parameters if p.kind in by_name and p.name != "self"]
-        found = {p.name: p.default for p in named} | found
-        if all(p.kind != inspect.Parameter.VAR_KEYWORD for p in parameters):
-            break
-    return found
-
-
-def _followed(made: type) -> list[Any]:
-    """The class, by whose signature it is called, then the `__init__` of each base above the one
-    that it has."""
-    own = [vars(base)["__init__"] for base in made.__mro__[:-1] if "__init__" in vars(base)]
-    return [made, *own[1:]]

@@ -240,11 +240,9 @@ def _check(result: Tensor, model: Model, shape: tuple[int, ...]) -> None:
 def _call(
     subject: Subject, model: Model, shape: tuple[int, ...], generator: Any, seed: int
 ) -> Tensor:
-    assert subject.adapter is not None
-    role: Any = subject.adapter.sample
     seed_everything(seed)
     try:
-        return torch.as_tensor(role(model, shape, generator)).detach()
+        return torch.as_tensor(subject.whole["sample"](model, shape, generator)).detach()
     except Exception as error:
         raise Broken(f"sample(model, {shape}) raises {raised(error)}") from None
 

@@ -99,7 +99,7 @@ def told(found: Functions) -> str:
     """What was replaced, where, and what to do, in one line."""
     (owner, name), value = next(iter(found.items()))
     codes = [function.__code__ for function in _functions_within(value)]
-    own = [code for code in codes if not _in_a_library(code.co_filename)]
+    own = [code for code in codes if not in_a_library(code.co_filename)]
     place = f" ({Path(own[0].co_filename).name}, line {own[0].co_firstlineno})" if own else ""
     home = f"{owner.__module__}.{owner.__qualname__}" if inspect.isclass(owner) else owner.__name__
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
@@ -119,16 +119,16 @@ def _functions_within(value: Any) -> list[Any]:
 
 
 def _is_somebodys(value: Any) -> bool:
-    return any(not _in_a_library(f.__code__.co_filename) for f in _functions_within(value))
+    return any(not in_a_library(f.__code__.co_filename) for f in _functions_within(value))
 
 
 def _is_a_librarys(value: Any) -> bool:
     if inspect.isclass(value):  # such as torch.Storage, which goes with the default dtype
-        return _in_a_library(getattr(sys.modules.get(value.__module__), "__file__", None) or "")
+        return in_a_library(getattr(sys.modules.get(value.__module__), "__file__", None) or "")
     return bool(_functions_within(value)) and not _is_somebodys(value)
 
 
 @lru_cache(maxsize=1000)
-def _in_a_library(filename: str) -> bool:
+def in_a_library(filename: str) -> bool:
     installed = any(part in filename for part in ("site-packages", "dist-packages"))
     return installed or filename.startswith(LIBRARIES)

@@ -6,21 +6,27 @@ asked again with another oracle (a mistake of the catalogue) without calling the
 
 import contextlib
 import copy
+import inspect
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
+from compare.candidate.devices import OnTheCpu, names_another
 from compare.candidate.door.names import role
 from compare.candidate.door.reading import CANONICAL, Reading
+from compare.candidate.door.signature import (
+    asked_for,
+    named_keywords,
+    role_of,
+    takes_generator,
+)
 from compare.candidate.load import (
     REFUSALS,
     WHOLE,
     Adapter,
     Broken,
     brief,
-    named_keywords,
     roles_apart,
-    takes_generator,
 )
 from compare.candidate.scheduler import Chain, Scheduler
 from compare.candidate.surroundings import Surroundings, apart
@@ -63,6 +69,17 @@ def _step_of(run: Callable[..., Any]) -> Callable[..., Any]:
     return step
 
 
+def _adapted(function: Callable[..., Any]) -> Adapter:
+    """A function that is no factory, in the role that its names say."""
+    found = role_of(function)
+    if not found:
+        asked = ", ".join(asked_for(function))
+        known = "add_noise(x_0, noise, t), step(eps, t, x), sample(model, n) or loss(model, x_0)"
+        text = f"it is a function of ({asked}), which is none of {known} by its names"
+        raise Broken(f"{text}; say what it is: Adapter(step=lambda eps, t, x: ...)")
+    return Adapter(**found)
+
+
 class Subject:
     """One candidate: what it offers, the conventions read off it, and all its answers.
 
@@ -86,7 +103,11 @@ class Subject:
     ):
         self.name, self.level, self.seed = name, level, seed
         self.own = own or Surroundings()
+        self.own.on_cpu = self.own.on_cpu or OnTheCpu()
+        if not names_another(candidate):
+            self.own.on_cpu = None
         self.adapter: Adapter | None = None
+        self.whole: dict[str, Callable[..., Any]] = {}  # {"sample" or "loss": what fills the role}
         self.answers: dict[Any, Any] = {}
         self.not_offered: list[str] = []
         self.words: dict[str, str] = {}  # {Diffusers' word for a value: the candidate's}
@@ -111,8 +132,10 @@ class Subject:
         return any(self.defaults.get(name) == word for name in WITH_WORDS)
 
     def _door(self, candidate: Any) -> Callable[..., Any]:
+        if inspect.isfunction(candidate) and not {*asked_for(candidate)} <= {*NAMES}:
+            candidate = _adapted(candidate)
         if isinstance(candidate, Adapter):
-            self.adapter = roles_apart(candidate, self.own)
+            self.adapter = candidate
             return lambda: _FromAdapter(candidate)
         if not callable(candidate):
             return lambda: candidate
@@ -133,7 +156,8 @@ class Subject:
         except Exception as error:
             raise Broken(f"cannot be built: {brief(error)}") from None
         if isinstance(thing, Adapter):
-            self.adapter = roles_apart(thing, self.own)
+            self.adapter = thing
+        self.whole = roles_apart(self.adapter or thing, self.own)
         self.step_named = named_keywords(getattr(self.first, "step", None))
         self.set_named = named_keywords(getattr(self.first, "set_timesteps", None))
         if self.adapter is not None and self.adapter.prediction_type is not None:
@@ -198,7 +222,7 @@ class Subject:
     def has(self, method: str) -> bool:
         """True if the built candidate has this method, table or role."""
         if method in WHOLE:
-            return getattr(self.adapter, method, None) is not None
+            return method in self.whole
         return getattr(self.first, method, None) is not None
 
     def offers(self, **changes: Any) -> Scheduler | None:

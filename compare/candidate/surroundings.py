@@ -6,17 +6,21 @@ torch is imported by who calls it, so that `import compare` stays quick.
 import importlib
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from compare.candidate.interrupts import Interrupted
 
 if TYPE_CHECKING:
+    from compare.candidate.devices import OnTheCpu
     from compare.candidate.shared_state import Settings
 
+ROOT = Path(__file__).resolve().parents[2]
 OURS = ("scratch", "with_diffusers", "compare", "workbench", "ddpm")
+OUR_FOLDERS = tuple(str(ROOT / name) for name in OURS)
 
 
 class Thrown(Exception):
@@ -35,11 +39,13 @@ class Surroundings:
         folder: where its own modules of our names come from, if it has such.
         modules: those modules.
         settings: torch's settings as it left them; None before its first call.
+        on_cpu: takes every device for the CPU; None where its code names no other.
     """
 
     folder: str | None = None
     modules: dict[str, ModuleType] = field(default_factory=dict)
     settings: "Settings | None" = None
+    on_cpu: "OnTheCpu | None" = None
 
 
 @contextmanager
@@ -57,7 +63,11 @@ def apart(own: Surroundings) -> Iterator[None]:
     if own.settings not in (None, ours):  # to ask takes longer than many a call does
         own.settings.put()
     try:
-        with torch.set_grad_enabled(torch.is_grad_enabled()), _namesakes_in_place(own):
+        with (
+            own.on_cpu or nullcontext(),
+            torch.set_grad_enabled(torch.is_grad_enabled()),
+            _namesakes_in_place(own),
+        ):
             yield
     except (Exception, Interrupted):
         raise

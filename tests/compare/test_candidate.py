@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 import scratch
+from compare.candidate.door.signature import named_keywords, takes_generator
 from compare.candidate.load import (
     Adapter,
     Unloadable,
     apart,
     load,
-    named_keywords,
     raised,
-    takes_generator,
 )
 
 

@@ -34,7 +34,8 @@ from compare.candidate.door.reading import (
     Reading,
     Told,
 )
-from compare.candidate.load import Broken, named_keywords
+from compare.candidate.door.signature import named_keywords
+from compare.candidate.load import Broken
 
 if TYPE_CHECKING:
     from compare.candidate.subject import Subject

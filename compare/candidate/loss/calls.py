@@ -93,14 +93,12 @@ class Loss:
 
     def value(self, model: Model, x_0: Tensor, seed: int) -> Tensor:
         """What the loss returns."""
-        assert self.subject.adapter is not None
-        assert self.subject.adapter.loss is not None
         seed += 10_000 * self.subject.seed
         seed_everything(seed)
         stream = torch.Generator().manual_seed(seed)
         try:
             images = handing.ranged(self.subject.door, x_0)
-            return torch.as_tensor(self.subject.adapter.loss(model, images, stream))
+            return torch.as_tensor(self.subject.whole["loss"](model, images, stream))
         except Exception as error:
             called = f"loss(model, images {tuple(x_0.shape)})"
             raise Broken(f"{called} raises {raised(error)}") from None

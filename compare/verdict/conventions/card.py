@@ -48,6 +48,8 @@ def card_of(subject: Subject) -> dict[str, str]:
     }
     if s.use_clipped_model_output:
         card["direction"] = "eps derived anew from the clipped x0-hat (read off)"
+    if subject.own.on_cpu is not None and subject.own.on_cpu.taken:
+        card["device"] = f"{' and '.join(sorted(subject.own.on_cpu.taken))} taken for the CPU"
     with contextlib.suppress(Broken):
         table = subject.scheduler().table()
         if table is not None:

@@ -1,0 +1,102 @@
+"""A candidate's devices: it is judged on the CPU, whatever its code names.
+
+Public code says `device="cuda"` in a default, at the top of a file or in the middle of a loop. None
+of it is a formula: while such code runs, torch's functions take every device for the CPU, and the
+verdict says so. Code that names no other device is left alone, as this costs a microsecond a call.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from compare.candidate.shared_state import in_a_library
+from compare.candidate.surroundings import OUR_FOLDERS
+
+_NAMED = re.compile(r"\b(cuda|mps|xpu)\b")
+_HERE = re.compile("cpu|meta")
+_MOVES = {torch.Tensor.cuda: "cuda", torch.Tensor.xpu: "xpu"}
+_DEVICE = str | int | torch.device
+
+
+class OnTheCpu(TorchFunctionMode):
+    """While open, torch's functions take every other device for the CPU.
+
+    Attributes:
+        taken: names of the devices that were asked for and are not the CPU.
+
+    >>> with OnTheCpu() as mode:
+    ...     torch.zeros(2, device="cuda:0").cuda().to("mps").device
+    device(type='cpu')
+    >>> sorted(mode.taken)
+    ['cuda', 'mps']
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """The call, its devices replaced."""
+        kwargs = kwargs or {}
+        if func in _MOVES:
+            self.taken.add(_MOVES[func])
+            return args[0]
+        if kwargs.get("device") is not None:
+            kwargs = {**kwargs, "device": self._here(kwargs["device"])}
+        if func is torch.Tensor.to and len(args) > 1 and isinstance(args[1], _DEVICE):
+            args = (args[0], self._here(args[1]), *args[2:])
+        return func(*args, **kwargs)
+
+    def _here(self, device: Any) -> Any:
+        kind = "cuda" if isinstance(device, int) else str(device).split(":")[0]
+        if _HERE.fullmatch(kind):
+            return device
+        self.taken.add(kind)
+        return "cpu"
+
+
+def names_another(thing: Any) -> bool:
+    """True if the code of a candidate, or of what its modules import of its own, names a device
+    other than the CPU.
+
+    >>> names_another(torch.optim.Adam)  # a library's code is no candidate's
+    False
+    """
+    return any(_says_so(module) for module in _modules(thing))
+
+
+def _modules(thing: Any) -> Iterator[ModuleType]:
+    """Those that a candidate's code stands in, and what they import, as far as they are its own."""
+    waiting, seen = [thing, *getattr(thing, "__dict__", {}).values()], set()
+    while waiting:
+        module = _home(waiting.pop())
+        if module is None or module in seen or not _is_its_own(module):
+            continue
+        seen.add(module)
+        yield module
+        waiting += vars(module).values()
+
+
+def _home(thing: Any) -> ModuleType | None:
+    if isinstance(thing, ModuleType):
+        return thing
+    name = getattr(thing, "__module__", None)
+    return sys.modules.get(name) if isinstance(name, str) else None
+
+
+def _is_its_own(module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None) or "<frozen"
+    return not file.startswith(OUR_FOLDERS) and not in_a_library(file)
+
+
+def _says_so(module: ModuleType) -> bool:
+    try:
+        return bool(_NAMED.search(inspect.getsource(module)))
+    except (OSError, TypeError):
+        return False
