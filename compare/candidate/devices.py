@@ -1,8 +1,9 @@
 """A candidate's devices: it is judged on the CPU, whatever its code names.
 
 Public code says `device="cuda"` in a default, at the top of a file or in the middle of a loop. None
-of it is a formula: while such code runs, torch's functions take every device for the CPU, and the
-verdict says so. Code that names no other device is left alone, as this costs a microsecond a call.
+of it is a formula: while such code runs, torch's functions take every device for the CPU, tensors
+that lie elsewhere (a notebook made them) are read from a copy, and the verdict says so. Code that
+names no other device is left alone, as this costs a microsecond a call.
 """
 
 import inspect
@@ -40,6 +41,7 @@ class OnTheCpu(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.taken: set[str] = set()
+        self._copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # {id: itself, its copy}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """The call, its devices replaced."""
@@ -51,7 +53,22 @@ class OnTheCpu(TorchFunctionMode):
             kwargs = {**kwargs, "device": self._here(kwargs["device"])}
         if func is torch.Tensor.to and len(args) > 1 and isinstance(args[1], _DEVICE):
             args = (args[0], self._here(args[1]), *args[2:])
-        return func(*args, **kwargs)
+        kwargs = {name: self._near(value) for name, value in kwargs.items()}
+        return func(*map(self._near, args), **kwargs)
+
+    def _near(self, value: Any) -> Any:
+        """The same, tensors on another device as their copies: one each, for what is written."""
+        if type(value) in (list, tuple):
+            return type(value)(map(self._near, value))
+        if not isinstance(value, torch.Tensor):
+            return value
+        kind = value.device.type
+        if _HERE.fullmatch(kind):
+            return value
+        self.taken.add(kind)
+        if id(value) not in self._copies:
+            self._copies[id(value)] = value, value.cpu()
+        return self._copies[id(value)][1]
 
     def _here(self, device: Any) -> Any:
         kind = "cuda" if isinstance(device, int) else str(device).split(":")[0]
@@ -91,12 +108,14 @@ def _home(thing: Any) -> ModuleType | None:
 
 
 def _is_its_own(module: ModuleType) -> bool:
-    file = getattr(module, "__file__", None) or "<frozen"
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return module.__name__ == "__main__"
     return not file.startswith(OUR_FOLDERS) and not in_a_library(file)
 
 
 def _says_so(module: ModuleType) -> bool:
     try:
         return bool(_NAMED.search(inspect.getsource(module)))
-    except (OSError, TypeError):
-        return False
+    except (OSError, TypeError):  # a notebook, whose cells nobody can read here
+        return module.__name__ == "__main__"

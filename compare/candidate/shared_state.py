@@ -130,5 +130,6 @@ def _is_a_librarys(value: Any) -> bool:
 
 @lru_cache(maxsize=1000)
 def in_a_library(filename: str) -> bool:
+    """True for a file of Python itself or of an installed package."""
     installed = any(part in filename for part in ("site-packages", "dist-packages"))
     return installed or filename.startswith(LIBRARIES)

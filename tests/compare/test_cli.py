@@ -81,13 +81,11 @@ def test_a_hang_and_a_death_are_one_line(tmp_path: Path) -> None:
 def test_what_was_judged_before_an_error_is_printed(tmp_path: Path) -> None:
     raises = STEP + "        raise KeyboardInterrupt\n"
     (tmp_path / "mine.py").write_text(SCHEDULER.replace(STEP, raises).replace("=1000", "=30"))
-    words = ("--candidate", "mine.py:MyScheduler", "--json", "r.json")
-    done = command(*words, folder=tmp_path)
+    done = command("--candidate", "mine.py:MyScheduler", folder=tmp_path)
     assert done.returncode == 2, done.stderr
     first, _, *more = done.stdout.splitlines()
     assert "could not be run: step(model_output, t, x_t) raises KeyboardInterrupt (mine.py" in first
     assert any(line.startswith("ok   schedule") for line in more)
-    assert json.loads((tmp_path / "r.json").read_text())["exit_status"] == 2
     assert "Traceback" not in done.stderr
 
 
@@ -111,7 +109,7 @@ REFUSED = {
 
 
 def test_an_odd_file_gets_its_verdict(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(SCHEDULER + ODD)
+    (tmp_path / "mine.py").write_text(SCHEDULER.replace("=1000", "=30") + ODD)
     spec = ("--candidate", "mine.py:MyScheduler", "--only", "schedule", "--json", "r.json")
     done = command(*spec, folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -180,7 +178,7 @@ def test_list_and_template_need_no_candidate(capsys: pytest.CaptureFixture) -> N
 
 
 def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(EXAMPLE.read_text())
+    (tmp_path / "mine.py").write_text(EXAMPLE.read_text().replace("=1000", "=30"))
     reading, writing = os.pipe()
     os.close(reading)  # as `| head` does, sooner or later
     words = ("--candidate", "mine.py:MyScheduler", "--only", "schedule", "--json", "r.json")

@@ -1,5 +1,7 @@
 """A candidate that names a GPU is judged on the CPU, and the verdict says so."""
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,7 +59,8 @@ def test_what_is_wrong_with_it_is_told(name: str, old: str, new: str, tmp_path: 
 
 
 def test_what_needs_the_device_itself_is_told_in_one_line(tmp_path: Path) -> None:
-    file = written(tmp_path, "T = 60", "T = 60; torch.cuda.current_device()")
+    no_gpu = "T = 60; raise RuntimeError('Found no NVIDIA driver on your system')"
+    file = written(tmp_path, "T = 60", no_gpu)
     report = run(f"{file}:Mine")
     assert report.exit_status == 2
     assert report.verdict.endswith("(compare judges on the CPU)")
@@ -88,3 +91,16 @@ def test_code_that_names_no_device_is_left_alone(tmp_path: Path) -> None:
     assert not names_another(torch.optim.Adam)
     report = run(f"{written(tmp_path, 'cuda', 'cpu')}:sample")
     assert "device" not in report.conventions
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", ["Mine", "sample"])
+def test_what_was_made_on_a_gpu_is_read_from_a_copy(name: str, tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("on_gpu", written(tmp_path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["on_gpu"] = module
+    spec.loader.exec_module(module)
+    assert module.ab.is_cuda
+    report = run(getattr(module, name))
+    assert report.exit_status == 0, report.verdict
+    assert report.conventions["device"] == "cuda taken for the CPU"

@@ -191,8 +191,8 @@ class FourAxes(Base):
         return a.sqrt() * x_0 + (1 - a).sqrt() * noise
 
     def loss(self, model, x):
-        t = torch.randint(0, 30, (len(x),))
-        return model(self.add_noise(x, torch.randn_like(x), t.view(-1, 1, 1, 1)), t)
+        t, noise = torch.randint(0, 30, (len(x),)), torch.randn_like(x)
+        return (model(self.add_noise(x, noise, t.view(-1, 1, 1, 1)), t) - noise) ** 2
 
 
 class AddNoiseOrder(Base):

@@ -9,6 +9,7 @@ from compare.candidate.from_oracle import sample_of, scheduler
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
+from tests.compare.often import each
 
 FIELD = Path(__file__).parent / "field"
 SHORT = Setting(num_train_timesteps=30, beta_end=0.4)
@@ -75,7 +76,7 @@ WRONG = {  # {program: (stage, number in the catalogue, words)}
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("name", each(2, WRONG))
 def test_a_wrong_program_is_told_by_what_is_wrong(name: str) -> None:
     stage, bug, words = WRONG[name]
     report = judged(name)

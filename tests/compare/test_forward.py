@@ -9,6 +9,7 @@ from compare.oracle import Oracle, Setting
 from compare.stages.forward.steps import composed
 from compare.verdict.judge import judge
 from compare.verdict.report import Check, Report
+from tests.compare.often import each
 
 SHORT = Setting(num_train_timesteps=60, beta_start=0.001, beta_end=0.2)
 
@@ -79,7 +80,7 @@ def test_a_table_that_is_not_made_of_its_betas_is_blamed_once() -> None:
     assert {d.stage for d in report.diagnoses} == {"schedule"}, str(report)
 
 
-@pytest.mark.parametrize("what", ["images", "noise"])
+@pytest.mark.parametrize("what", each(2, ["images", "noise"]))
 def test_arguments_that_are_changed_in_place_are_found(what: str) -> None:
     class InPlace(Bare):
         def add_noise(self, x0, noise, t):

@@ -12,6 +12,7 @@ from compare.candidate.model.guidance import mixed, rounds
 from compare.candidate.spy import Asked
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
+from tests.compare.often import each
 
 T, W = 50, 2.0
 BETA = torch.linspace(1e-3, 0.2, T)
@@ -148,7 +149,7 @@ def of_largest(model: Any, x: Tensor, t: Tensor) -> Tensor:
     return torch.maximum(model(x, t, y=ones(x)), model(x, t, y=None))
 
 
-@pytest.mark.parametrize("mix", [falling, too_much, scaled_as_43, of_largest])
+@pytest.mark.parametrize("mix", each(2, [falling, too_much, scaled_as_43, of_largest]))
 def test_any_other_mix_is_never_right(mix: Mix) -> None:
     assert not judged(mix).passed
 

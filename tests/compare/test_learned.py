@@ -115,7 +115,7 @@ WRONG: dict[str, tuple[Adapter, str]] = {
 }
 
 
-@pytest.mark.parametrize(("candidate", "bug"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(("candidate", "bug"), each(2, WRONG.values()), ids=WRONG)
 def test_a_wrong_loop_of_a_learned_variance_is_found(candidate: Adapter, bug: str) -> None:
     report = run(candidate)
     assert report.exit_status == 1, str(report)

@@ -259,7 +259,8 @@ def test_how_errors_are_counted_is_a_note_with_its_number(weigh, words) -> None:
 
 
 @pytest.mark.parametrize(
-    ("weigh", "factor"), [(lambda square: 3 * square.sqrt().mean(), 0.97), (huber(0.5), 1.03)]
+    ("weigh", "factor"),
+    each(2, [(lambda square: 3 * square.sqrt().mean(), 0.97), (huber(0.5), 1.03)]),
 )
 def test_a_factor_is_not_lent_to_noise(weigh, factor: float) -> None:
     """What the whole loss is multiplied by, and what its target is, are told apart."""

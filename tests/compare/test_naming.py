@@ -14,6 +14,7 @@ from compare.verdict import conventions
 from compare.verdict.judge import judge
 from compare.verdict.page import page
 from compare.verdict.report import Report
+from tests.compare.often import each
 from tests.compare.written import TABLES, computed, program, stated
 
 STAGE_OF = {"noise": "forward", "signal": "forward", "sigma": "variance"}
@@ -219,12 +220,15 @@ def test_a_right_program_gets_no_formula(T, table, form, dtype):
 
 @pytest.mark.parametrize(
     ("place", "wrong"),
-    [
-        ("noise", lambda ab, **_: (1 - ab).sqrt() * (1 + 0.1 * torch.sin(40 * ab))),
-        ("sigma", lambda b, ab, **_: b.sqrt() * torch.exp(ab**3)),
-        ("of_x_0", lambda p, b, ab, t, **_: p.sqrt() * b / (1 - ab) * (1 + 0.01 * (t % 3))),
-        ("of_x_t", lambda a, p, ab, **_: torch.tanh(a.sqrt() * (1 - p) / (1 - ab))),
-    ],
+    each(
+        2,
+        [
+            ("noise", lambda ab, **_: (1 - ab).sqrt() * (1 + 0.1 * torch.sin(40 * ab))),
+            ("sigma", lambda b, ab, **_: b.sqrt() * torch.exp(ab**3)),
+            ("of_x_0", lambda p, b, ab, t, **_: p.sqrt() * b / (1 - ab) * (1 + 0.01 * (t % 3))),
+            ("of_x_t", lambda a, p, ab, **_: torch.tanh(a.sqrt() * (1 - p) / (1 - ab))),
+        ],
+    ),
 )
 @pytest.mark.parametrize(("T", "table", "dtype"), SIZES[:1])
 def test_what_is_no_formula_gets_none(place, wrong, T, table, dtype):

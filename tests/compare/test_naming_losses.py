@@ -250,7 +250,7 @@ COEFFICIENTS = [
 ]
 
 
-@pytest.mark.parametrize(("written", "letters", "table"), each(2, alternating(COEFFICIENTS)))
+@pytest.mark.parametrize(("written", "letters", "table"), each(4, alternating(COEFFICIENTS)))
 def test_a_wrong_coefficient_inside_a_loss_is_told(written, letters, table):
     report = judged(table, **written)
     (diagnosis,) = report.diagnoses

@@ -557,7 +557,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", each(3, [n for n, (_, stage, _) in WRONG.items() if stage]))
+@pytest.mark.parametrize("name", each(6, [n for n, (_, stage, _) in WRONG.items() if stage]))
 def test_wrong_ones_are_found_in_their_stage(name):
     candidate, stage, bug = WRONG[name]
     report = judge(candidate, "quick", 0, beside=False)

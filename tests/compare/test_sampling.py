@@ -15,6 +15,7 @@ from compare.oracle import Oracle, Setting
 from compare.stages.sampling import affine_denoiser, checks, marginals
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
+from tests.compare.often import each
 
 SHORT = Setting(num_train_timesteps=400, beta_end=0.05)
 
@@ -152,7 +153,7 @@ def test_what_no_single_step_shows_is_found_in_chains(candidate: type) -> None:
     assert [(d.bug, d.stage) for d in report.diagnoses] == [(None, "sampling")], str(report)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", each(3, range(3)))
 def test_one_that_keeps_nothing_passes(seed: int) -> None:
     report = judge(Keeping, "quick", seed, beside=False, base=SHORT)
     assert report.passed, str(report)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from compare import Adapter, run
+from tests.compare.often import each
 
 T = 120
 BETAS = torch.linspace(1e-3, 0.1, T)
@@ -159,7 +160,7 @@ TOLD: dict[str, tuple[Adapter, list[str | None], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("candidate", "bugs", "words"), TOLD.values(), ids=TOLD)
+@pytest.mark.parametrize(("candidate", "bugs", "words"), each(2, TOLD.values()), ids=TOLD)
 def test_a_fault_is_told_by_what_it_is(
     candidate: Adapter, bugs: list[str | None], words: list[str]
 ) -> None:

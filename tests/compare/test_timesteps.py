@@ -72,7 +72,7 @@ def test_what_cannot_be_a_list_is_none_of_ones_own(timesteps) -> None:
     assert {d.stage for d in report.diagnoses} == {"timesteps"}, str(report)
 
 
-@pytest.mark.parametrize("bug", ["73", "74"])
+@pytest.mark.parametrize("bug", each(2, ["73", "74"]))
 def test_a_list_with_a_step_too_many_is_none_of_ones_own(bug) -> None:
     oracle = BY_ID[bug].oracle()
     spacing = "trailing" if bug == "73" else "leading"

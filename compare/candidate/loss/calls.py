@@ -84,7 +84,7 @@ class Loss:
         value = self.value(model, x_0, seed).detach().float()
         if not model.seen:
             raise Broken("loss never calls the model", raised=False)
-        if value.numel() not in (1, len(x_0)):
+        if value.numel() not in (1, len(x_0), x_0.numel()):
             raise Broken(f"loss returned shape {tuple(value.shape)}, not a scalar", raised=False)
         if model.shapes[0] != x_0.shape:
             shown, asked = tuple(model.shapes[0]), tuple(x_0.shape)
