@@ -17,6 +17,7 @@ TEMPLATE = Path(__file__).with_name("template.py")
 EXAMPLES = """examples:
   ddpm compare                                     both backends against the papers and each other
   ddpm compare --candidate mine.py:MyScheduler     which formula of mine is wrong?
+  ddpm compare --candidate mine.py:sample          my loop, a function sample(model, n)
   ddpm compare --candidate mine.py:M --only mean   one stage alone
   ddpm compare --template > mine.py                a scheduler to start from
   ddpm compare --run runs/NAME --level full        a trained run, drawn by parts of both backends
