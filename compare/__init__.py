@@ -52,7 +52,8 @@ def run(
     """Judges a candidate, or both backends where none is given, against the oracle.
 
     Args:
-        candidate: a class or factory, `"FILE.py:NAME"`, `"package.module:NAME"`, or an `Adapter`.
+        candidate: a class or factory, `"FILE.py:NAME"`, `"package.module:NAME"`, an `Adapter`, or a
+            function whose names say which of an adapter's roles it fills.
         level: `"quick"` looks at every formula; `"full"` also at every chain and with every option.
         seed: of the probes.
         reading: how it is called where its code does not say so: `"step=x,t,out"`, `"t=1"`, or

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from compare.candidate.door.signature import asked_for
 from compare.candidate.subject import Subject
 from compare.measure.check import Check
 from compare.oracle import Oracle
 from compare.oracle.samplers import BY_NAME
 
+WHOLE_ROLES = {"sample": "a model and a number of pictures", "loss": "a model and pictures"}
 Checks = Callable[[Subject, Oracle], Iterator[Check]]
 
 
@@ -63,7 +65,11 @@ class Stage:
         """The right formula of the candidate's sampler."""
         return BY_NAME[subject.setting.sampler].right.get(self.name, self.right)
 
-    @property
-    def lacking(self) -> str:
+    def lacking(self, subject: Subject) -> str:
         """Why it is not judged where its need is not met."""
+        for name, roles in WHOLE_ROLES.items():
+            method = getattr(subject.first, name, None)
+            if name in self.needs.split(" or ") and callable(method):
+                asked = f"{name}({', '.join(asked_for(method))})"
+                return f"its {asked} does not ask by name for {roles} alone: an Adapter calls it"
         return f"there is no {self.needs}"

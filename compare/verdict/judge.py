@@ -211,7 +211,7 @@ def _stages(
 ) -> None:
     """Reads the stages in order, marks what is known of Diffusers, and names what is left."""
     oracle, shared = Oracle(), dict[str, Finding]()
-    report.absent = {s.name: s.lacking for s in asked if not s.is_met(subject)}
+    report.absent = {s.name: s.lacking(subject) for s in asked if not s.is_met(subject)}
     for stage in asked:
         if stage.on_steps:
             subject.steps_pass = all(c.passed for c in report.checks)

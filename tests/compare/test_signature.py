@@ -88,6 +88,19 @@ def test_the_loop_and_the_loss_of_a_class_are_judged() -> None:
     assert {"sampling", "loss"} <= {check.stage for check in report.checks}
 
 
+class OfLabels(Whole):
+    sample = None
+
+    def loss(self, x_0, model, labels):
+        return Whole.loss(self, x_0, model)
+
+
+def test_a_method_of_other_arguments_is_said_not_to_be_judged() -> None:
+    report = run(OfLabels)
+    assert "loss" not in {check.stage for check in report.checks}
+    assert report.not_judged["loss"].startswith("its loss(x_0, model, labels) does not ask by name")
+
+
 @pytest.mark.parametrize(("wrong", "stage"), [(WrongTarget, "loss"), (WrongLoop, "sampling")])
 def test_a_mistake_in_a_method_is_found(wrong: type, stage: str) -> None:
     report = run(wrong)
