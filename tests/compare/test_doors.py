@@ -462,12 +462,15 @@ def test_mistakes(program: type, stage: str, bug: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("program", "stage", "contract", "other"),
-    [
-        (Nameless, "mean", "step=out,t,x", "step=x,t,out"),
-        (NamelessForward, "forward", "add_noise=x_0,noise,t", "add_noise=noise,x_0,t"),
-        (StepEarly, "mean", "t=0", "t=1"),
-        (NoiseAtTheLast, "variance", "z=1", "z=0"),
-    ],
+    each(
+        2,
+        [
+            (Nameless, "mean", "step=out,t,x", "step=x,t,out"),
+            (NamelessForward, "forward", "add_noise=x_0,noise,t", "add_noise=noise,x_0,t"),
+            (StepEarly, "mean", "t=0", "t=1"),
+            (NoiseAtTheLast, "variance", "z=1", "z=0"),
+        ],
+    ),
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_undecided(program: type, stage: str, contract: str, other: str) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from compare import Adapter
 from compare.candidate.replay import drawn
 from compare.verdict.judge import judge
+from tests.compare.often import each
 
 BETA = torch.linspace(1e-4, 0.02, 500)
 ALPHA_BAR = (1 - BETA).cumprod(0)
@@ -50,10 +51,16 @@ def test_a_right_loop_passes() -> None:
 
 @pytest.mark.parametrize(
     ("bug", "mean"),
-    [
-        ("46", lambda x, e, t: x / (1 - BETA[t]).sqrt() - BETA[t] / (1 - ALPHA_BAR[t]).sqrt() * e),
-        ("45-none", lambda x, e, t: eps_form(x, e, t) * (1 - BETA[t]).sqrt()),
-    ],
+    each(
+        2,
+        [
+            (
+                "46",
+                lambda x, e, t: x / (1 - BETA[t]).sqrt() - BETA[t] / (1 - ALPHA_BAR[t]).sqrt() * e,
+            ),
+            ("45-none", lambda x, e, t: eps_form(x, e, t) * (1 - BETA[t]).sqrt()),
+        ],
+    ),
 )
 def test_a_mean_that_no_std_shows_is_named(bug: str, mean: Callable[..., Tensor]) -> None:
     report = judge(loop(mean), "quick", 0, beside=False)

@@ -13,6 +13,7 @@ from compare.candidate.shared_state import Settings, replacements, shared_functi
 from compare.candidate.surroundings import apart
 from compare.cli import TEMPLATE
 from compare.verdict.judge import judge
+from tests.compare.often import each
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "my_scheduler.py"
 SCHEDULER = TEMPLATE.read_text(encoding="utf-8").replace("=1000", "=100")
@@ -73,14 +74,17 @@ def test_what_libraries_wrap_and_what_is_new_is_no_replacement(
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "torch.set_default_dtype(torch.float64)",
-        "torch.set_default_dtype(torch.float16)",
-        "torch.set_grad_enabled(True)",
-        "import sys; del sys.modules['torch']; import os; os.chdir('/')",
-        "torch.use_deterministic_algorithms(True, warn_only=True)",
-        "torch.set_default_device('cpu')",
-    ],
+    each(
+        2,
+        [
+            "torch.set_default_dtype(torch.float16)",
+            "torch.set_default_dtype(torch.float64)",
+            "import sys; del sys.modules['torch']; import os; os.chdir('/')",
+            "torch.set_grad_enabled(True)",
+            "torch.use_deterministic_algorithms(True, warn_only=True)",
+            "torch.set_default_device('cpu')",
+        ],
+    ),
 )
 def test_a_right_scheduler_is_right_whatever_it_sets(text: str, tmp_path: Path) -> None:
     before, folder = Settings.now(), Path.cwd()

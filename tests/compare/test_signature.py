@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from compare import run
+from tests.compare.often import each
 
 T = 60
 BETAS = torch.linspace(1e-3, 0.2, T)
@@ -101,7 +102,9 @@ def test_a_method_of_other_arguments_is_said_not_to_be_judged() -> None:
     assert report.not_judged["loss"].startswith("its loss(x_0, model, labels) does not ask by name")
 
 
-@pytest.mark.parametrize(("wrong", "stage"), [(WrongTarget, "loss"), (WrongLoop, "sampling")])
+@pytest.mark.parametrize(
+    ("wrong", "stage"), each(2, [(WrongTarget, "loss"), (WrongLoop, "sampling")])
+)
 def test_a_mistake_in_a_method_is_found(wrong: type, stage: str) -> None:
     report = run(wrong)
     assert report.exit_status == 1
@@ -110,12 +113,7 @@ def test_a_mistake_in_a_method_is_found(wrong: type, stage: str) -> None:
 
 @pytest.mark.parametrize(
     ("function", "stage"),
-    [
-        (q_sample, "forward"),
-        (reverse, "mean"),
-        (draw, "sampling"),
-        (simple_loss, "loss"),
-    ],
+    each(2, [(q_sample, "forward"), (reverse, "mean"), (draw, "sampling"), (simple_loss, "loss")]),
 )
 def test_a_function_is_judged_in_the_role_that_its_names_say(function, stage: str) -> None:
     report = run(function)

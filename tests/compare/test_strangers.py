@@ -160,7 +160,7 @@ TOLD: dict[str, tuple[Adapter, list[str | None], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("candidate", "bugs", "words"), each(2, TOLD.values()), ids=TOLD)
+@pytest.mark.parametrize(("candidate", "bugs", "words"), each(4, TOLD.values()), ids=TOLD)
 def test_a_fault_is_told_by_what_it_is(
     candidate: Adapter, bugs: list[str | None], words: list[str]
 ) -> None:
