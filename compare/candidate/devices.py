@@ -21,7 +21,6 @@ from compare.candidate.surroundings import OUR_FOLDERS
 
 _NAMED = re.compile(r"\b(cuda|mps|xpu)\b")
 _HERE = re.compile("cpu|meta")
-_MOVES = {torch.Tensor.cuda: "cuda", torch.Tensor.xpu: "xpu"}
 _DEVICE = str | int | torch.device
 
 
@@ -46,9 +45,9 @@ class OnTheCpu(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """The call, its devices replaced."""
         kwargs = kwargs or {}
-        if func in _MOVES:
-            self.taken.add(_MOVES[func])
-            return args[0]
+        if func is torch.Tensor.cuda:
+            self.taken.add("cuda")
+            return self._near(args[0])
         if kwargs.get("device") is not None:
             kwargs = {**kwargs, "device": self._here(kwargs["device"])}
         if func is torch.Tensor.to and len(args) > 1 and isinstance(args[1], _DEVICE):

@@ -1,10 +1,13 @@
 """A function alone, and the methods of a class, are judged without an adapter by their names."""
 
+from types import FunctionType
+
 import pytest
 import torch
 from torch import Tensor
 
 from compare import run
+from compare.candidate.door.signature import role_of
 from tests.compare.often import each
 
 T = 60
@@ -133,3 +136,9 @@ def test_a_function_of_no_role_is_told_in_one_line(function) -> None:
     assert report.exit_status == 2
     assert "is none of add_noise(x_0, noise, t), step(eps, t, x)" in report.verdict
     assert "\n" not in report.verdict
+
+
+def test_a_table_of_the_module_is_taken_by_its_name_and_its_axis() -> None:
+    code = (lambda x_0, noise, t: None).__code__
+    assert [*role_of(FunctionType(code, {"alpha_bar": ab}))] == ["add_noise", "alpha_bar"]
+    assert [*role_of(FunctionType(code, {"alpha_bar": abs, "alpha": ab}))] == ["add_noise"]

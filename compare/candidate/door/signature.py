@@ -98,6 +98,7 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     found = {name: found[name]} if name in found else found if len(found) == 1 else {}
     beside = getattr(function, "__globals__", {})
     tables = [beside[name] for name in sorted(beside) if plain(name) in TABLES]
+    tables = [table for table in tables if getattr(table, "ndim", 0) == 1]
     return found | {"alpha_bar": lambda: tables[0]} if found and len(tables) == 1 else found
 
 
