@@ -54,7 +54,7 @@ class Adapter:
             called in any usual way (`compare.candidate.model.call`); a shape that is written in,
             (b, c, h, w) or (b, d), is asked for.
         loss: (model, x_0, generator) -> scalar with a gradient: one training loss on images in
-            [-1, 1], (b, c, h, w) or (b, d).
+            [-1, 1], (b, c, h, w) or (b, d). Of one per image, or per pixel, the mean counts.
         prediction_type: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`; None
             if the values of a step, of a loss or of a loop are to say it.
         name: shown in the verdict.

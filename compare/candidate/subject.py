@@ -103,9 +103,7 @@ class Subject:
     ):
         self.name, self.level, self.seed = name, level, seed
         self.own = own or Surroundings()
-        self.own.on_cpu = self.own.on_cpu or OnTheCpu()
-        if not names_another(candidate):
-            self.own.on_cpu = None
+        self.own.on_cpu = self.own.on_cpu or OnTheCpu() if names_another(candidate) else None
         self.adapter: Adapter | None = None
         self.whole: dict[str, Callable[..., Any]] = {}  # {"sample" or "loss": what fills the role}
         self.answers: dict[Any, Any] = {}

@@ -181,12 +181,13 @@ def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(EXAMPLE.read_text().replace("=1000", "=30"))
     reading, writing = os.pipe()
     os.close(reading)  # as `| head` does, sooner or later
-    words = ("--candidate", "mine.py:MyScheduler", "--only", "schedule")
+    words = ("--candidate", "mine.py:MyScheduler", "--only", "schedule", "--json", "r.json")
     done = subprocess.run([sys.executable, "-m", "compare", *words], cwd=tmp_path, stdout=writing,
                           stderr=subprocess.PIPE, text=True, timeout=300)  # fmt: skip
     os.close(writing)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+    assert (tmp_path / "r.json").exists()
 
 
 @pytest.mark.parametrize("words", [["--timeout", "0"], ["--level", "x"]])

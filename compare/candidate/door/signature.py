@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 from compare.candidate.door.names import WORDS, plain, roles
+from compare.candidate.door.reading import CONTRACT
 
 MODELS = {"model", "net", "network", "unet", "nn_model", "denoiser", "eps_model", "eps_theta"}
 COUNTS = {"n", "b", "num", "count", "batch_size", "n_sample", "n_samples", "num_samples"}
 SHAPES = {"shape", "image_shape", "sample_shape"}
 BESIDE_MODEL = {"sample": COUNTS | SHAPES, "loss": WORDS["add_noise"]["x_0"]}
 TABLES = {"ab", "abar", "abars", "alphabar", "alphabars", "alphasbar", "alphascumprod", "alphahat"}
-ASKED = {"add_noise": {"x_0", "noise", "t"}, "step": {"out", "t", "x"}}
 
 
 def takes_generator(role: Callable[..., Any], place: int) -> bool:
@@ -92,8 +92,8 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     """
     whole = {role: _with_model(function, role) for role in BESIDE_MODEL}
     found = {role: called for role, called in whole.items() if called is not None}
-    asked = {method: roles(method, asked_for(function)) for method in ASKED}
-    found |= {m: function for m, a in asked.items() if ASKED[m] <= {*a} and None not in a}
+    asked = {method: roles(method, asked_for(function)) for method in ("add_noise", "step")}
+    found |= {m: function for m, a in asked.items() if {*CONTRACT[m]} <= {*a} and None not in a}
     name = getattr(function, "__name__", "")
     found = {name: found[name]} if name in found else found if len(found) == 1 else {}
     beside = getattr(function, "__globals__", {})
