@@ -28,7 +28,7 @@ from compare.measure.chain_end import at_the_end
 from compare.measure.noise import Evidence, Noise, of_noise, silent
 from compare.measure.step import mean_bound
 from compare.measure.tolerances import log_snr, propagated
-from compare.oracle import F64, Inputs, Level, Oracle, Setting
+from compare.oracle import F64, STEP, Inputs, Level, Oracle, Setting
 
 PIXELS = (1, 2, 2)
 IMAGES = {True: 1024, False: 2048}  # of the full chain; of shorter ones
@@ -174,7 +174,7 @@ def evidence(
     scheduler: Scheduler, oracle: Oracle, table: Tensor, walk: Walk
 ) -> dict[str, Evidence]:
     """What is looked at in one chain; worked out once for all oracles with the same steps."""
-    subject, setting, stepping = scheduler.subject, scheduler.setting, oracle.stepping()
+    subject, setting, stepping = scheduler.subject, scheduler.setting, oracle.only(*STEP)
     key = ("evidence", stepping, setting, len(walk.t), walk.x.shape[1])
     return subject.remember(key, lambda: _evidence(subject, stepping, table, setting, walk))
 

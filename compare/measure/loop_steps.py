@@ -12,7 +12,7 @@ from compare.candidate.replay import Drawn
 from compare.measure import law as laws
 from compare.measure.step import mean_bound, rounding
 from compare.measure.tolerances import RATE, propagated
-from compare.oracle import F64, Level, Loop, Oracle, Setting
+from compare.oracle import F64, STEP, Level, Loop, Oracle, Setting
 from compare.oracle.samplers import ALL, Sampler
 
 HUGE = 100.0  # of x, which float32 rounds by 6e-6 there: 1/1000 of the sigma of beta = 4e-5
@@ -187,7 +187,7 @@ def steps_of(
     known = run.mix is None or (run.mix.readable and not run.mix.varies)
     if not (visited.fits and loop.tells == "t" and k > 1 and known):
         return None
-    stepping = oracle.stepping("loop")
+    stepping = oracle.only(*STEP, "loop")
     t, following = (torch.tensor(part[:k]) for part in (visited.at, visited.after))
     prev = stepping.previous(following, t, k, setting)
     level = stepping.level(table, t, prev, setting).map(lambda v: v.reshape(-1, 1, 1, 1, 1))

@@ -140,10 +140,11 @@ def expected_mean(oracle: Oracle, probe: Probe, level: Level, setting: Setting) 
         def noise(at: Level) -> Tensor:
             return oracle.sigma(at, setting) * oracle.noise_of(zero, out)
 
-        right = oracle.step_mean(out, x, both, setting, there) + noise(both) - still
+        added = noise(both)
+        right = oracle.step_mean(out, x, both, setting, there) + added - still
         size = torch.cat([probe.zero, probe.zero]).abs() + right.abs()
         bound = mean_bound(oracle, out, x, there, both, setting) + rounding(size)
-        return right, bound + propagated(noise, both, noise(both).abs())
+        return right, bound + propagated(noise, both, added.abs())
 
     return ask
 
@@ -159,8 +160,8 @@ def mean_bound(
 
     bound = 1e-6 * rounding(x, out)  # where the right coefficient is 0
     for part in sampler.terms(oracle, asked, x_0):
-        bound = bound + propagated(part, level, part(level).abs())
-        bound = bound + rounding(part(level)) * sampler.roughness(level)
+        size = part(level).abs()
+        bound = bound + propagated(part, level, size) + rounding(size) * sampler.roughness(level)
     noise, signal = (1 - level.alpha_bar).sqrt(), level.alpha_bar.sqrt()
     raw = rounding(x.abs() + noise * out.abs()) / signal.clamp(min=1e-12)
     eps = rounding(x.abs() + signal * x_0(level).abs()) / noise

@@ -169,7 +169,8 @@ def table_rolled(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
     alpha-bar_{T-1}, for the one before it, which is 1 (Ho et al. eq. 7): the table was
     rolled"""
     ab, ab_prev, alpha, beta = parts(level)
-    before = torch.where(level.t == 0, level.table[-1], ab_prev)
+    last = level.read(torch.full_like(level.t, -1))
+    before = torch.where(level.t == 0, last, ab_prev)
     return posterior(x_0, x_t, ab, before, alpha, beta)
 
 

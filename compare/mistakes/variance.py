@@ -20,7 +20,7 @@ mistake = partial(entry, stage="variance")
 
 def full_chain(level: Level) -> Level:
     """The level of t in the full chain, whatever the stride."""
-    before = torch.where(level.t > 0, level.table[(level.t - 1).clamp(min=0)], torch.ones(()))
+    before = torch.where(level.t > 0, level.read((level.t - 1).clamp(min=0)), torch.ones(()))
     return replace(level, alpha_bar_prev=before.to(F64))
 
 
@@ -37,10 +37,10 @@ def beta_of_the_full_chain(kind: str, level: Level, out: Tensor | None = None) -
 def clipped_below(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
     """The log-variance of the first step, which is log 0, replaced by that of the second."""
     size = right.std(kind, level, out)
-    if kind == "learned_range" or len(level.table) < 2:
+    if kind == "learned_range" or level.table.shape[-1] < 2:
         return size
-    table = level.table
-    second = replace(level, alpha_bar=table[1], alpha_bar_prev=table[0])
+    zero = torch.zeros_like(level.t)
+    second = replace(level, alpha_bar=level.read(zero + 1), alpha_bar_prev=level.read(zero))
     return torch.where(level.prev < 0, right.std(kind, second), size)
 
 

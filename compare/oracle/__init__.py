@@ -24,7 +24,7 @@ from compare.oracle.samplers.ddim import ddim_eps, ddim_mean, rederived
 from compare.oracle.samplers.ddpm import mean
 from compare.oracle.samplers.sampler import Inputs
 from compare.oracle.schedule import before, betas, cosine_betas, table, zero_terminal_snr
-from compare.oracle.setting import F64, Setting
+from compare.oracle.setting import F64, UNIT, Setting
 from compare.oracle.step import (
     Level,
     draw,
@@ -40,7 +40,10 @@ from compare.oracle.step import (
 from compare.oracle.timesteps import previous, timesteps
 
 __all__ = [
+    "ALPHA_BAR",
     "F64",
+    "STEP",
+    "UNIT",
     "Inputs",
     "Level",
     "Loop",
@@ -70,6 +73,11 @@ __all__ = [
     "x_0",
     "zero_terminal_snr",
 ]
+
+
+ALPHA_BAR = ("betas", "table", "before")
+STEP = ("previous", "level", "x_0", "limit", "mean", "std", "noisy", "draw", "noise_of")
+STEP = (*STEP, "ddim_eps", "ddim_mean", "rederived", "finish")
 
 
 @dataclass(frozen=True)
@@ -104,15 +112,9 @@ class Oracle:
         alpha_bar = self.before(setting) * self.table(self.betas(setting))
         return zero_terminal_snr(alpha_bar) if setting.rescale_betas_zero_snr else alpha_bar
 
-    def stepping(self, *also: str) -> "Oracle":
-        """The same for whoever looks at steps alone: oracles that are equal there become equal.
-
-        `also` are other fields that are looked at.
-        """
-        right = Oracle()
-        schedule = ("betas", "table", "before", "timesteps", "refuses_past_end")
-        outside = {*schedule, "add_noise", "velocity", "loop", "loss"}.difference(also)
-        return replace(self, **{name: getattr(right, name) for name in outside})
+    def only(self, *names: str) -> "Oracle":
+        """The right one with these of its formulas: oracles that are equal there become equal."""
+        return replace(Oracle(), **{name: getattr(self, name) for name in names})
 
     def sampler(self, setting: Setting) -> Sampler:
         """Whose step it is."""

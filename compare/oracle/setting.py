@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 F64 = torch.float64
+UNIT = 2.0**-24  # half the distance between float32 neighbours, relative
 
 
 @dataclass(frozen=True)

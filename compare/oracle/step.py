@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from compare.oracle.setting import F64, Setting
+from compare.oracle.setting import F64, UNIT, Setting
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Level:
     """Where in the chain a step stands: `t`, the step before it in the list, and their alpha-bars.
 
     All are tensors of one shape that broadcasts against the sample; `prev` is -1 before the first.
+    In a stack of several, the table and the alpha-bars have one more axis, the first.
     """
 
     table: Tensor
@@ -31,17 +33,28 @@ class Level:
         """Some of the places, along the first axis."""
         return self.map(lambda values: values[which])
 
-    def nudged(self, name: str, relative: float) -> "Level":
-        """The same place with one alpha-bar off by a rounding error (1 stays 1)."""
-        value = getattr(self, name)
-        moved = torch.where(value < 1, (value * (1 + relative)).clamp(max=1 - 1e-16), value)
-        return replace(self, **{name: moved})
+    def read(self, t: Tensor) -> Tensor:
+        """The alpha-bars of other steps than its own, of a shape as that of its `t`."""
+        return self.table[..., t]
 
-    def roughened(self, relative: float) -> "Level":
-        """The same place, every other entry of the table off by a rounding error."""
-        moved = torch.minimum(self.table * (1 + relative), self.table.clamp(min=1 - 1e-16))
-        every_other = torch.arange(len(self.table)) % 2 == 0
-        return replace(self, table=torch.where(every_other, moved, self.table))
+    @cached_property
+    def rounded(self) -> "Level":
+        """A stack: the same place as it is; with its alpha-bar off by a rounding error (1 stays 1);
+        that of the step before; and every other entry of the table, which a mistake may read."""
+        table, ab, prev = self.table, self.alpha_bar, self.alpha_bar_prev
+        rough = torch.where(torch.arange(len(table)) % 2 == 0, _nudged(table), table)
+        return replace(
+            self,
+            table=torch.stack([table, table, table, rough]),
+            alpha_bar=torch.stack([ab, _nudged(ab), ab, ab]),
+            alpha_bar_prev=torch.stack([prev, prev, _nudged(prev), prev]),
+        )
+
+
+def _nudged(alpha_bar: Tensor) -> Tensor:
+    """An alpha-bar off by what float32 may make of it; one of 1 or more is none that is rounded."""
+    moved = (alpha_bar * (1 + 2 * UNIT)).clamp(max=1 - 1e-16)
+    return torch.where(alpha_bar < 1, moved, alpha_bar)
 
 
 def level(table: Tensor, t: Tensor, prev: Tensor, setting: Setting) -> Level:

@@ -22,7 +22,7 @@ from compare.measure.step import (
     where_t,
 )
 from compare.measure.values import Expected, deviation, values
-from compare.oracle import F64, Level, Oracle
+from compare.oracle import F64, STEP, Level, Oracle
 from compare.oracle.samplers import BY_NAME
 from compare.stages.prediction import FAR_OUT, FAR_X, Steps, kinds
 from compare.stages.stage import Stage
@@ -186,5 +186,5 @@ MEAN = Stage(
     page="reverse-step",
     checks=checks,
     needs="step",
-    sees=Oracle.stepping,
+    sees=STEP,
 )

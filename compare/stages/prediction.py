@@ -23,7 +23,7 @@ from compare.measure.step import (
 )
 from compare.measure.tolerances import propagated
 from compare.measure.values import Expected, values
-from compare.oracle import F64, Level, Oracle, Setting
+from compare.oracle import F64, STEP, Level, Oracle, Setting
 from compare.stages.stage import Stage
 
 KINDS = ("epsilon", "sample", "v_prediction")
@@ -115,8 +115,9 @@ def _unlimited(id: str, scheduler: Scheduler, oracle: Oracle, steps: Steps) -> I
 
         def ask() -> tuple[Tensor, Tensor]:
             level = twice(level_of(oracle, table, rows, setting))
-            terms = formula(level).abs() + x.abs() + out.abs()
-            return formula(level), propagated(formula, level, terms) + seen.error
+            right = formula(level)
+            terms = right.abs() + x.abs() + out.abs()
+            return right, propagated(formula, level, terms) + seen.error
 
         return ask
 
@@ -228,5 +229,5 @@ PREDICTION = Stage(
     page="prediction",
     checks=checks,
     needs="step",
-    sees=Oracle.stepping,
+    sees=STEP,
 )

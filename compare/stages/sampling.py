@@ -29,7 +29,7 @@ from compare.measure.step import (
 )
 from compare.measure.tolerances import TOLERANCES, propagated
 from compare.measure.values import values
-from compare.oracle import F64, Level, Oracle
+from compare.oracle import F64, STEP, Level, Oracle
 from compare.oracle.samplers import BY_NAME
 from compare.stages.loop import judge_loop
 from compare.stages.stage import Stage
@@ -265,5 +265,5 @@ SAMPLING = Stage(
     checks=checks,
     needs="step or sample",
     on_steps=True,
-    sees=lambda oracle: oracle.stepping("timesteps", "loop"),
+    sees=(*STEP, "timesteps", "loop"),
 )

@@ -12,7 +12,7 @@ from compare.candidate.subject import Subject
 from compare.measure.check import Check, guarded, note
 from compare.measure.tolerances import as_none, betas_bound, cosine_bound, log_snr, table_bound
 from compare.measure.values import values
-from compare.oracle import F64, Oracle, Setting
+from compare.oracle import ALPHA_BAR, F64, Oracle, Setting
 from compare.stages.stage import Stage
 
 FAMILIES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
@@ -148,4 +148,5 @@ SCHEDULE = Stage(
     page="schedule",
     checks=checks,
     needs="alphas_cumprod or betas or add_noise",
+    sees=ALPHA_BAR,
 )

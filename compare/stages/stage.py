@@ -39,8 +39,8 @@ class Stage:
         checks: yields its checks.
         needs: the method or role without which there is nothing to judge; "a or b": one of them.
         on_steps: it follows from single steps, so it is judged only where all stages before pass.
-        sees: what of an oracle it asks, the rest put right: its checks of a candidate that shows
-            its table are the same with two oracles of which it sees the same.
+        sees: the formulas of an oracle that it asks, all if there are none: its checks of a
+            candidate that shows its table are the same with two oracles that have the same of them.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Stage:
     checks: Checks
     needs: str = ""
     on_steps: bool = False
-    sees: Callable[[Oracle], Oracle] = lambda oracle: oracle
+    sees: tuple[str, ...] = ()
 
     def of(self, subject: Subject, oracle: Oracle) -> Iterator[Check]:
         """The checks of a subject that has what the stage needs, else none."""

@@ -11,7 +11,7 @@ from compare.candidate.subject import Subject
 from compare.measure.check import Check, found, guarded, note, yes_no
 from compare.measure.probe import probe
 from compare.measure.step import COUNTS_OF_OWN, OWN, chain, spacings, strided
-from compare.oracle import Oracle, Setting
+from compare.oracle import STEP, Oracle, Setting
 from compare.stages.stage import Stage
 
 
@@ -203,4 +203,5 @@ TIMESTEPS = Stage(
     page="fewer-steps",
     checks=checks,
     needs="set_timesteps",
+    sees=(*STEP, "timesteps", "refuses_past_end"),
 )

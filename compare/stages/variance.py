@@ -19,7 +19,7 @@ from compare.measure.probe import SEED, Probe, probe, some_steps
 from compare.measure.step import chain, level_of, loud, noise_row, strided, where_t
 from compare.measure.tolerances import propagated
 from compare.measure.values import Expected, values
-from compare.oracle import F64, Level, Oracle
+from compare.oracle import F64, STEP, Level, Oracle
 from compare.oracle.samplers import BY_NAME
 from compare.oracle.samplers.sampler import Changes
 from compare.stages.prediction import Steps
@@ -192,5 +192,5 @@ VARIANCE = Stage(
     page="variance",
     checks=checks,
     needs="step",
-    sees=Oracle.stepping,
+    sees=STEP,
 )

@@ -37,7 +37,7 @@ def mark_known(
     known = shared(subject.setting.sampler)
     findings = [f for f in known if f.bug and BY_ID[f.bug].stage == stage.name]
     trials = [*combinations(findings, 1), *combinations(findings, 2)]
-    wrong = _failing(subject, [stage], Oracle()) if failing and (trials or before) else {}
+    wrong = {c.id: c for c in checks if c.id in failing}
     for trial in [tuple(before), *trials] if before else trials:
         if not failing:
             break
@@ -69,12 +69,14 @@ def diagnose(
     """The mistakes that explain the failing checks, one for each fault that stands by itself."""
     tolerated = frozenset(c.id for c in checks if c.status == "known")
     failing = [c for c in checks if not c.passed]
+    read = {c.id: c for c in failing}
     left = [stage for stage in judged if any(c.stage == stage.name for c in failing)]
     base = Oracle()
     diagnoses: list[Diagnosis] = []
     while left:
         first = left[0]
-        trial = _Trial(subject, judged, left, base, tolerated, _failing(subject, left, base))
+        wrong = read if base == Oracle() else _failing(subject, left, base)
+        trial = _Trial(subject, judged, left, base, tolerated, wrong)
         best = _best(subject, trial, mistakes)
         if best is not None:
             mistake, left, subject, twin = best
@@ -235,7 +237,9 @@ class _Trial:
 
     def _looks_away(self, subject: Subject, stage: Stage, oracle: Oracle) -> bool:
         """True if a stage would say the same as before: it sees nothing of the mistake."""
-        if subject is not self.subject or stage.sees(oracle) != stage.sees(self.base):
+        if subject is not self.subject or not stage.sees:
+            return False
+        if oracle.only(*stage.sees) != self.base.only(*stage.sees):
             return False
         with suppress(Broken):
             return subject.scheduler().table() is not None
@@ -247,8 +251,7 @@ def _failing(subject: Subject, stages: list[Stage], oracle: Oracle) -> dict[str,
     found: dict[str, Check] = {}
     for stage in stages:
         with suppress(Broken, *NOT_COMPUTABLE):
-            told = [check.told() for check in stage.of(subject, oracle) if not check.passed]
-            found |= {check.id: check for check in told if not check.passed}
+            found |= {c.id: c for c in stage.of(subject, oracle) if not c.passed}
     return found
 
 

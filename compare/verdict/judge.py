@@ -230,6 +230,7 @@ def _stages(
             break
     if not all(c.passed for c in report.checks):
         report.diagnoses = diagnose(subject, asked, report.checks, MISTAKES)
+    report.checks = [replace(check, compared=None) for check in report.checks]
     report.findings = [f.plain() for f in shared.values()]
     report.readings = subject.door.plain()
     report.conventions = subject.conventions
@@ -257,7 +258,7 @@ def _guarded(name: str, checks: Iterable[Check]) -> list[Check]:
     with _kept(told, f"{name}/run", name):
         for check in checks:
             # not all at once: what comes before a failure is kept
-            told.append(replace(check.told(), compared=None))
+            told.append(check.told())
     return told
 
 

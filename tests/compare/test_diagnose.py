@@ -81,8 +81,12 @@ def test_nan_fails_the_stage_that_made_it():
 def test_a_fault_without_a_name_is_not_explained_by_an_earlier_stage_afterwards():
     """Reading the table beside its place would explain the noise, but not the mean before it."""
     early = BY_ID["2-early"].oracle()
-    report = judged(replace(Oracle(), mean=faint, std=lambda kind, level, out=None: early.std(
-        kind, early.level(level.table, level.t, level.prev, SHORT))))  # fmt: skip
+
+    def std(kind, level, out=None):
+        table = level.table.reshape(-1, SHORT.num_train_timesteps)[0]  # the first of a stack
+        return early.std(kind, early.level(table, level.t, level.prev, SHORT))
+
+    report = judged(replace(Oracle(), mean=faint, std=std))
     assert [(d.bug, d.stage) for d in report.diagnoses] == [(None, "mean"), (None, "variance")]
     assert all(d.formula for d in report.diagnoses)
 

@@ -32,12 +32,12 @@ def told(oracle: Oracle, stage: str, only: str, setting: Setting) -> dict[str, s
 
 def before(level: Level) -> Tensor:
     """ab[t - 1], whatever step comes before in the chain."""
-    return torch.where(level.t > 0, level.table[(level.t - 1).clamp(min=0)], 1.0)
+    return torch.where(level.t > 0, level.read((level.t - 1).clamp(min=0)), 1.0)
 
 
 def own_beta(level: Level) -> Tensor:
     """betas[t] of the table."""
-    return 1 - level.table[level.t] / before(level)
+    return 1 - level.read(level.t) / before(level)
 
 
 def beta(level: Level) -> Tensor:

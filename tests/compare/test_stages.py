@@ -11,7 +11,7 @@ from compare import backends, stages
 from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, guarded, note
-from compare.mistakes import BY_ID, mutant
+from compare.mistakes import BY_ID, MISTAKES, mutant
 from compare.oracle import Oracle, Setting
 from compare.stages.stage import Stage
 from compare.verdict import conventions
@@ -146,3 +146,26 @@ def test_an_exception_of_the_candidate_ends_one_check_alone() -> None:
 
     checks = [*guarded("mean/first", first()), *guarded("mean/second", second())]
     assert [(c.id, c.status) for c in checks] == [("mean/first", "error"), ("mean/second", "note")]
+
+
+@pytest.mark.parametrize("bug", ["5", "43", "32-first", "61-loop"])
+def test_a_stage_says_the_same_of_formulas_that_it_does_not_see(bug: str) -> None:
+    """With a mistake of the catalogue in each formula that is none of those that it names."""
+    with quiet():
+        subject, compared = subject_of(bug), 0
+        for stage in (stage for stage in stages.ALL if stage.is_met(subject)):
+            right = statuses(stage, subject, Oracle())
+            unseen = {
+                frozenset(m.seams): m.oracle()
+                for m in MISTAKES
+                if m.stage in stages.BY_NAME and not {*m.seams} & {*stage.sees}
+            }
+            assert unseen or not stage.sees, stage.name
+            for oracle in unseen.values() if stage.sees else ():
+                assert statuses(stage, subject, oracle) == right
+                compared += 1
+        assert compared > 10
+
+
+def statuses(stage: Stage, subject: Subject, oracle: Oracle) -> list[tuple]:
+    return [(c.id, c.status, c.measured, c.allowed) for c in stage.of(subject, oracle)]

@@ -83,4 +83,5 @@ FORWARD = Stage(
     page="forward",
     checks=checks,
     needs="add_noise or get_velocity",
+    sees=("add_noise", "velocity"),
 )

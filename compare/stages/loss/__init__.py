@@ -15,7 +15,7 @@ from compare.formulas.losses import weights_of
 from compare.measure import law as laws
 from compare.measure.check import Check, guarded, note, yes_no
 from compare.measure.tolerances import FACTOR, RATE
-from compare.oracle import Oracle
+from compare.oracle import ALPHA_BAR, Oracle
 from compare.stages.loss.costs import values
 from compare.stages.loss.given import given, offset
 from compare.stages.loss.rounding import rounding_of
@@ -73,4 +73,5 @@ LOSS = Stage(
     page="loss",
     checks=checks,
     needs="loss",
+    sees=(*ALPHA_BAR, "add_noise", "loss"),
 )
