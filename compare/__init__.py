@@ -48,6 +48,7 @@ def run(
     level: Literal["quick", "full"] = "quick",
     seed: int = 0,
     reading: str | Sequence[str] = (),
+    beside: bool = False,
 ) -> Report:
     """Judges a candidate, or both backends where none is given, against the oracle.
 
@@ -58,6 +59,8 @@ def run(
         seed: of the probes.
         reading: how it is called where its code does not say so: `"step=x,t,out"`, `"t=1"`, or
             several such words, as of `ddpm compare --reading`.
+        beside: judges scratch and Diffusers as well, whose figures and curves `to_dict()` then has
+            beside the candidate's. It takes two verdicts more; without a candidate it is always so.
 
     Returns:
         The report; what the candidate does wrong, or raises, is in it.
@@ -70,7 +73,7 @@ def run(
     told = told_by(reading)
     from compare.verdict.judge import judge
 
-    return judge(candidate, level, seed, reading=told)
+    return judge(candidate, level, seed, reading=told, beside=beside or candidate is None)
 
 
 def checks(

@@ -170,7 +170,6 @@ TESTED_WITH = {
     "handing": "doors",
     "inside": "loss",
     "load": "candidate",
-    "loop_calls": "loop",
     "loop_steps": "loop",
     "losses": "naming_losses",
     "loops": "naming_loops",

@@ -7,6 +7,6 @@ scheduler  one scheduler that it built, called positionally
 spy        the model that a loop or a loss is given, and exact denoisers
 model/     how that model is called, what its answers are mixed to, and what errors cost
 loss/      what a loss was seen to do
-loop_calls, replay
-           what a loop was seen to do
+loop/      what a loop was seen to do
+replay     the noise that it drew
 """

@@ -97,7 +97,7 @@ class Scheduler:
         flat = (shape[0], -1)
         out_64, x_64 = out.to(F64).reshape(flat), sample.to(F64).reshape(flat)
         x_0 = oracle.limit(oracle.x_0(setting.prediction_type, out_64, x_64, level), setting)
-        prev = oracle.step_mean(out_64, x_64, level, setting).float()
+        prev = oracle.step_mean(out_64, x_64, level, setting, x_0).float()
         if noisy:
             z = oracle.draw(shape, generator, torch.float32).reshape(flat)
             size = sigma if v is None else self._learned(level, v)

@@ -66,7 +66,7 @@ def apart(own: Surroundings) -> Iterator[None]:
         with (
             own.on_cpu or nullcontext(),
             torch.set_grad_enabled(torch.is_grad_enabled()),
-            _namesakes_in_place(own),
+            nullcontext() if own.folder is None else _namesakes_in_place(own, own.folder),
         ):
             yield
     except (Exception, Interrupted):
@@ -80,19 +80,16 @@ def apart(own: Surroundings) -> Iterator[None]:
 
 
 @contextmanager
-def _namesakes_in_place(own: Surroundings) -> Iterator[None]:
+def _namesakes_in_place(own: Surroundings, folder: str) -> Iterator[None]:
     """Puts a candidate's own modules in the place of ours of the same names, for a while."""
-    if own.folder is None:
-        yield
-        return
     ours = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_ours(name)}
     sys.modules.update(own.modules)
-    sys.path.insert(0, own.folder)
+    sys.path.insert(0, folder)
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        sys.path.remove(own.folder)
+        sys.path.remove(folder)
         theirs = [name for name in sys.modules if _is_ours(name)]
         own.modules.update({name: sys.modules.pop(name) for name in theirs})
         sys.modules.update(ours)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from compare.candidate.loop_calls import look
+from compare.candidate.loop.look import look
 from compare.candidate.replay import weighed
 from compare.candidate.scheduler import Scheduler
 from compare.formulas.bases import readings

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from compare.candidate.loop_calls import Run
+from compare.candidate.loop.look import Run
 from compare.candidate.replay import Drawn
 from compare.measure import law as laws
 from compare.measure.step import mean_bound, rounding
@@ -48,7 +48,8 @@ def visits(run: Run, oracle: Oracle, setting: Setting, table: Tensor) -> Visited
     """
     n, T, loop = len(run.t), setting.num_train_timesteps, oracle.loop
     told = [int(t) for t in run.t.tolist()]
-    counted = [t - int(max(told) == T) for t in told]
+    base = int(max(told) == T)
+    counted = [t - base for t in told]
     full = n >= T - 1
     paths = _paths(setting, oracle, n, full)
     fitting = next((s for s, (at, _) in paths.items() if counted == at), None)

@@ -40,7 +40,9 @@ def level_of(oracle: Oracle, table: Tensor, probe: Probe, setting: Setting) -> L
 def replayed_noise(subject: Subject, oracle: Oracle) -> Tensor | None:
     """(1, 8) the z that a step draws when every source is set to the probe's seed, if known."""
     with suppress(Broken):  # a step that gives no answer is told by the stages that ask for it
-        return replayed(loud_noise(subject)[0], oracle)
+        return subject.remember(
+            ("replayed", oracle.draw), lambda: replayed(loud_noise(subject)[0], oracle)
+        )
     return None
 
 

@@ -76,8 +76,9 @@ __all__ = [
 
 
 ALPHA_BAR = ("betas", "table", "before")
-STEP = ("previous", "level", "x_0", "limit", "mean", "std", "noisy", "draw", "noise_of")
-STEP = (*STEP, "ddim_eps", "ddim_mean", "rederived", "finish")
+_OF_DDIM = ("ddim_eps", "ddim_mean", "rederived")
+_OF_NOISE = ("std", "noisy", "draw", "noise_of")
+STEP = ("previous", "level", "x_0", "limit", "mean", *_OF_NOISE, *_OF_DDIM, "finish")
 
 
 @dataclass(frozen=True)

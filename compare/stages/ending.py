@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from compare.candidate.loop_calls import Run
+from compare.candidate.loop.look import Run
 from compare.measure.check import Check, within, yes_no
 from compare.measure.loop_steps import Steps, of_mix
 from compare.measure.noise import moments

@@ -6,7 +6,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from compare.candidate.loop_calls import SHAPE, Run, look, sized
+from compare.candidate.loop.calls import SHAPE, sized
+from compare.candidate.loop.look import Run, look, look_again, look_apart
 from compare.candidate.model.guidance import Mix
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, found, note, yes_no
@@ -39,12 +40,13 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         yield from transitions(subject, steps)
     yield yes_no(
         "sampling/loop/replay",
-        bool(torch.isclose(run.result, run.again, rtol=0, atol=0, equal_nan=True).all()),
+        bool(torch.isclose(run.result, look_again(run), rtol=0, atol=0, equal_nan=True).all()),
         "the same seed gives the same pictures",
         "the same seed gives other pictures",
     )
-    if run.apart is not None:
-        own = bool((run.apart[0] == run.apart[1]).all())
+    apart = look_apart(run)
+    if apart is not None:
+        own = bool((apart[0] == apart[1]).all())
         yield yes_no(
             "sampling/loop/generators",
             own == loop.own_streams,

@@ -17,7 +17,7 @@ from compare.oracle import Oracle
 from compare.oracle.samplers import BY_NAME as BY_SAMPLER
 from compare.stages.stage import Stage
 from compare.verdict.diffusers import Finding, shared
-from compare.verdict.nearest import NOT_COMPUTABLE, nearest, outcomes, readings
+from compare.verdict.nearest import NOT_COMPUTABLE, holds, nearest, outcomes, readings
 from compare.verdict.report import Diagnosis
 
 # What Python and torch say where a tensor (b,) is taken for one number.
@@ -44,8 +44,8 @@ def mark_known(
         oracle = Oracle()
         for finding in trial:
             oracle = finding.oracle(oracle)
-        holds = outcomes(subject, stage, oracle, wrong)
-        explained = {i for i in failing if holds.get(i)}
+        held = outcomes(subject, stage, oracle, wrong)
+        explained = {i for i in failing if held.get(i)}
         if explained:
             found |= {f.id: f for f in trial}
             failing -= explained
@@ -139,20 +139,32 @@ def _part(
     Such code has several duties that are looked at apart: more than one may be neglected.
     """
     stage = trial.left[0]
-    if stage.name not in ("sampling", "loss"):
-        return None
     wrong = {c.id for c in failing if c.stage == stage.name}
+    if stage.name not in ("sampling", "loss") or len(wrong) == 1:
+        return None
     best: tuple[Mistake, Oracle, list[Check]] | None = None
     fewest = len(wrong)
     for mistake in (m for m in mistakes if m.stage == stage.name):
         oracle = mistake.oracle(trial.base)
         with suppress(Broken, *NOT_COMPUTABLE):
-            holds = outcomes(subject, stage, oracle, trial.failing)
-            still = {i for i, held in holds.items() if not held}
-            if still < wrong and 0 < len(still) < fewest:
+            still = _still_wrong(subject, stage, oracle, trial.failing)
+            if still <= wrong and 0 < len(still) < fewest:
                 kept = [c for c in failing if c.stage != stage.name or c.id in still]
                 best, fewest = (mistake, oracle, kept), len(still)
     return best
+
+
+def _still_wrong(
+    subject: Subject, stage: Stage, oracle: Oracle, wrong: dict[str, Check]
+) -> set[str]:
+    """The checks that do not hold with this oracle either; read up to one that did before."""
+    still = set()
+    for check in stage.of(subject, oracle):
+        if not holds(check, wrong):
+            still.add(check.id)
+            if check.id not in wrong:
+                break
+    return still
 
 
 def _raised_before(failing: list[Check], stage: str) -> bool:

@@ -300,6 +300,7 @@ def _column(name: str, kind: str, level: str, seed: int, asked: tuple[Stage, ...
     conventions.read(subject)
     _stages(report, subject, asked, None)
     report.curves = {n: {name: values} for n, values in curves.measured(subject).items()}
+    report.gone = list(gone()) if name == "diffusers" else []
     return report
 
 
@@ -333,7 +334,7 @@ def _beside(
             for c in report.checks
         ]
         report.curves = _curves(subject, itself, found)
-        report.gone = list(gone())
+        report.gone = found["diffusers"].gone if "diffusers" in found else list(gone())
     report.checks += failed
 
 

@@ -47,10 +47,14 @@ def outcomes(
 ) -> dict[str, bool]:
     """By the id of each check of a stage, whether it holds with this oracle.
 
-    And, if it is one of those in `failing`, as they are with the right formula, explains that.
+    `failing` are those that do not with the right formula.
     """
-    told = [check.told() for check in stage.of(subject, oracle)]
-    return {c.id: c.passed and (c.id not in failing or explains(c, failing[c.id])) for c in told}
+    return {check.id: holds(check, failing) for check in stage.of(subject, oracle)}
+
+
+def holds(check: Check, failing: Mapping[str, Check]) -> bool:
+    """True if a check passes with an oracle, and explains why it failed, if it did."""
+    return check.passed and (check.id not in failing or explains(check, failing[check.id]))
 
 
 def nearest(subject: Subject, stage: Stage, base: Oracle, mistakes: tuple[Mistake, ...]) -> str:

@@ -159,6 +159,19 @@ def test_without_a_candidate_both_backends_are_judged() -> None:
     assert any(c.beside["diffusers"] is not None for c in report.checks)
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_the_backends_stand_beside_a_candidate_where_that_is_asked(beside: bool) -> None:
+    table = Oracle().alpha_bar(Setting()).float()
+
+    def add_noise(x_0, noise, t):
+        return Oracle().add_noise(x_0, noise, table, t)
+
+    report = compare.run(compare.Adapter(add_noise=add_noise), beside=beside)
+    assert report.passed, str(report)
+    assert any(c.beside.get("diffusers") is not None for c in report.checks) == beside
+    assert ("scratch" in report.curves.get("sqrt(alpha-bar_t)", {})) == beside
+
+
 def test_a_fault_of_ours_says_so_and_what_was_judged_is_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

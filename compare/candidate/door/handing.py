@@ -14,6 +14,7 @@ from compare.candidate.door.reading import (
     BATCH,
     DOUBLED,
     FOUR_AXES,
+    IMAGES,
     NUMBER,
     POINTS,
     RGB,
@@ -53,7 +54,8 @@ def ranged(reading: Reading, images: Tensor) -> Tensor:
 
 def back(reading: Reading, values: Any, images: Tensor) -> Tensor | None:
     """What came back, as images of this shape; None if it is no tensor of what was handed over."""
-    if not isinstance(values, Tensor) or values.shape != shaped(reading, images).shape:
+    asked = images if reading.data.value == IMAGES else shaped(reading, images)
+    if not isinstance(values, Tensor) or values.shape != asked.shape:
         return None
     channels = values.detach().reshape(len(images), -1, *images.shape[2:])
     return channels[:, : images.shape[1]]

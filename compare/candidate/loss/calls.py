@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compare.candidate import loop_calls
 from compare.candidate.door import handing
 from compare.candidate.load import Broken, raised
+from compare.candidate.loop.calls import place_of_time
 from compare.candidate.model import learned
 from compare.candidate.model.call import Manner, Place
 from compare.candidate.model.cost import HEIGHTS
@@ -190,7 +190,7 @@ def _told_by_the_loop(subject: Subject, table: Tensor) -> Place | None:
     """The place of t in a call of the model, if there is a loop that shows it."""
     if subject.has("sample"):
         with suppress(Broken):  # what a loop raises is told of it
-            return loop_calls.place_of_time(subject, table)
+            return place_of_time(subject, table)
     return None
 
 

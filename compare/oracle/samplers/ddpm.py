@@ -15,8 +15,8 @@ VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log")
 def mean(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
     """The posterior mean: Ho et al. eq. 7, for any pair of steps."""
     ab, prev = level.alpha_bar, level.alpha_bar_prev
-    alpha = ab / prev
-    return prev.sqrt() * (1 - alpha) / (1 - ab) * x_0 + alpha.sqrt() * (1 - prev) / (1 - ab) * x_t
+    alpha, noise = ab / prev, 1 - ab
+    return prev.sqrt() * (1 - alpha) / noise * x_0 + alpha.sqrt() * (1 - prev) / noise * x_t
 
 
 class DDPM(Sampler):
@@ -32,8 +32,11 @@ class DDPM(Sampler):
         return f.std(setting.variance_type, level)
 
     def mean(self, f: Formulas, at: Inputs) -> Tensor:
-        raw = f.x_0(at.setting.prediction_type, at.out, at.x_t, at.level)
-        return f.mean(f.limit(raw, at.setting) if at.given is None else at.given, at.x_t, at.level)
+        x_0 = at.given
+        if x_0 is None:
+            raw = f.x_0(at.setting.prediction_type, at.out, at.x_t, at.level)
+            x_0 = f.limit(raw, at.setting)
+        return f.mean(x_0, at.x_t, at.level)
 
     def terms(self, f: Formulas, at: Inputs, x_0: Term) -> tuple[Term, ...]:
         zero = 0 * at.x_t

@@ -7,7 +7,7 @@ much each t counts (`snr.py`: as which paper has it), `costs.py` what known mode
 from collections.abc import Iterator
 from dataclasses import replace
 
-from compare.candidate.loop_calls import sized
+from compare.candidate.loop.calls import sized
 from compare.candidate.loss.calls import HEIGHT, SHAPES, look
 from compare.candidate.loss.inside import look_inside
 from compare.candidate.subject import Subject

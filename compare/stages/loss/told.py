@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from compare.candidate.load import Broken
-from compare.candidate.loop_calls import loop_told
+from compare.candidate.loop.calls import loop_told
 from compare.candidate.loss.calls import Seen
 from compare.candidate.model.told import read_told
 from compare.candidate.subject import Subject

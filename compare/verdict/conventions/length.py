@@ -9,7 +9,7 @@ from torch import Tensor
 from compare.candidate.door import count
 from compare.candidate.door.reading import Fact
 from compare.candidate.load import Broken
-from compare.candidate.loop_calls import loop_told
+from compare.candidate.loop.calls import loop_told
 from compare.candidate.loss.calls import loss_told
 from compare.candidate.model.told import read_told
 from compare.candidate.scheduler import Scheduler

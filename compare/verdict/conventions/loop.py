@@ -3,7 +3,8 @@
 from contextlib import suppress
 
 from compare.candidate.load import Broken
-from compare.candidate.loop_calls import SHAPE, look, sized
+from compare.candidate.loop.calls import SHAPE, sized
+from compare.candidate.loop.look import look
 from compare.candidate.subject import Subject
 from compare.measure.loop_steps import visits
 from compare.oracle import Oracle

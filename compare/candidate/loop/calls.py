@@ -1,0 +1,182 @@
+"""How a loop is called: with which shape, t and model, found out by calling it."""
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compare.candidate.load import Broken, raised
+from compare.candidate.model import learned
+from compare.candidate.model.call import Manner, Place
+from compare.candidate.model.output import is_of_a_pair, may_be_halved
+from compare.candidate.model.told import read_told
+from compare.candidate.scheduler import seed_everything
+from compare.candidate.spy import Answer, Model, exact_denoiser, exact_output
+from compare.candidate.subject import Subject
+from compare.oracle import F64
+
+SHAPE = (32, 2, 8, 8)
+TRIED = 4  # manners in which a loop is called, one after the other
+SLIGHTLY = 0.005  # what answers at one (x_t, t) differ by, in x_0: no weight up to 10 makes a clip
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop of a candidate, and how it is called."""
+
+    subject: Subject
+    table: Tensor
+    manner: Manner
+
+    def run(
+        self, answer: Answer, generator: Any, seed: int, shape: tuple[int, ...] | None = None
+    ) -> tuple[Model, Tensor]:
+        """The model that answers so, after a run, and the pictures of that run."""
+        manner = replace(self.manner, shape=shape or self.manner.shape)
+        model = Model(answer, self.table, manner=manner)
+        result = _call(self.subject, model, manner.shape, generator, seed)
+        _check(result, model, manner.shape)
+        return model, result
+
+
+def settled(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
+    """How the loop is to be called, and what came of it.
+
+    It is asked for pictures of one shape. If it makes or shows others, it is asked for those.
+    """
+    key = ("settled", *subject.asked_as, tuple(table.tolist()))
+    return subject.remember(key, lambda: _settled(subject, table))
+
+
+def _settled(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
+    kind, seed, manner = subject.setting.prediction_type, seed_of(subject), Manner(SHAPE)
+    plain: Broken | None = None
+    for _ in range(TRIED):
+        model = Model(restless(kind, table), table, manner=manner)
+        broken, result = None, None
+        try:
+            result = _call(subject, model, manner.shape, stream(seed), seed)
+        except Broken as error:
+            broken = error
+            plain = error if manner.learned is None else plain
+        better = _better(manner, model, broken is not None)
+        if better == manner:
+            break
+        manner = better
+    if broken is not None:
+        raise broken if plain is None else plain
+    assert result is not None
+    _check(result, model, manner.shape)
+    told = read_told(said_by(model), len(table))
+    loop = Loop(subject, table, manner)
+    if told in (None, model.told):
+        return loop, model, result
+    loop = replace(loop, manner=replace(manner, told=told))
+    return loop, *loop.run(restless(kind, table), stream(seed), seed)
+
+
+def loop_told(subject: Subject, table: Tensor) -> Tensor:
+    """(calls,) float64 what a loop tells its model of the first picture, as it tells it."""
+    return said_by(_first(subject, table)[1])
+
+
+def place_of_time(subject: Subject, table: Tensor) -> Place | None:
+    """The place of t in a loop's calls of its model, where names do not say it."""
+    return _first(subject, table)[0].manner.time
+
+
+def _first(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
+    """A loop with the first table that it may have: how it calls its model does not hang on it."""
+    return subject.remember(("loop first",), lambda: settled(subject, table))
+
+
+def said_by(model: Model) -> Tensor:
+    """(calls,) float64 what a model was told of the first picture."""
+    return torch.stack([asked.said[0] for asked in model.seen]).to(F64)
+
+
+def _better(manner: Manner, model: Model, raised: bool) -> Manner:
+    """The manner that fits what a call showed."""
+    if is_of_a_pair(model.uses):
+        manner = replace(manner, pair=True)
+    elif manner.learned is None and (may_be_halved(model.uses, raised) or manner.pair):
+        manner = replace(manner, learned=learned.SMALLEST)
+    if manner.time is None:
+        manner = replace(manner, time=_by_change(model.maybe, len(model.seen)))
+    shape = tuple(model.shapes[0]) if model.shapes else manner.shape
+    if shape == manner.shape:
+        return manner
+    images = shape[0]
+    if shape[1:] != manner.shape[1:]:
+        images = min(max(prod(SHAPE) // prod(shape[1:]), 2), prod(SHAPE) // 2)
+    return replace(manner, shape=(images, *shape[1:]))
+
+
+def _by_change(told: dict[Place, list[Tensor]], calls: int) -> Place | None:
+    """The place of t: of several that may be it, the only one that changes from call to call."""
+    values = {k: v for k, v in told.items() if len(v) > 1}
+    changing = [k for k, v in values.items() if len({float(each[0]) for each in v}) > 1]
+    return changing[0] if len(values) > 1 and len(changing) == 1 else None
+
+
+def _check(result: Tensor, model: Model, shape: tuple[int, ...]) -> None:
+    if tuple(result.shape) != shape:
+        text = f"sample returned shape {tuple(result.shape)}, asked for {shape}"
+        raise Broken(text, raised=False)
+    if not model.seen:
+        raise Broken("sample never calls the model", raised=False)
+    other = next((tuple(given) for given in model.shapes if tuple(given) != shape), None)
+    if other is not None:
+        raise Broken(f"sample gives the model {other}, and returns {shape}", raised=False)
+
+
+def _call(
+    subject: Subject, model: Model, shape: tuple[int, ...], generator: Any, seed: int
+) -> Tensor:
+    seed_everything(seed)
+    try:
+        return torch.as_tensor(subject.whole["sample"](model, shape, generator)).detach()
+    except Exception as error:
+        raise Broken(f"sample(model, {shape}) raises {raised(error)}") from None
+
+
+def restless(kind: str, table: Tensor, seed: int = 3) -> Answer:
+    """The exact denoiser of "sample", off by something else at each call, as what it is asked for.
+
+    So the output is no function of x_t, and each has a coefficient of its own in x_{t-1}. Asked
+    again at one (x_t, t) it answers slightly otherwise.
+    """
+    exact, stream = exact_denoiser("sample", table), torch.Generator().manual_seed(seed)
+    last: list[Tensor] = []
+
+    def answer(x: Tensor, t: Tensor) -> Tensor:
+        off = 2 * torch.rand(x.shape, generator=stream, dtype=F64) - 1
+        if last and torch.equal(last[0], x) and torch.equal(last[1], t):
+            return exact_output(kind, table, x, t, last[2] + SLIGHTLY * off)
+        x_0 = (exact(x, t) + 0.3 * off).clamp(-0.95, 0.95)
+        last[:] = [x, t, x_0]
+        return exact_output(kind, table, x, t, x_0)
+
+    return answer
+
+
+def seed_of(subject: Subject) -> int:
+    """That of the runs of its loop."""
+    return 11 + 1000 * subject.seed
+
+
+def stream(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def sized(shape: tuple[int, ...]) -> str:
+    """What a batch of this shape is.
+
+    >>> sized((32, 3, 8, 8)), sized((32, 2))
+    ('pictures of shape (3, 8, 8)', 'points of 2 numbers')
+    """
+    if len(shape) == 2:
+        return f"points of {shape[1]} numbers"
+    return f"pictures of shape {shape[1:]}"

@@ -1,0 +1,213 @@
+"""What calls of a loop show: what its model is asked, and what comes out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from compare.candidate.load import Broken
+from compare.candidate.loop.calls import SHAPE, Loop, restless, seed_of, settled, stream
+from compare.candidate.model import learned
+from compare.candidate.model.call import Manner
+from compare.candidate.model.guidance import Mix, Round, mix, rounds
+from compare.candidate.model.told import Told
+from compare.candidate.replay import Drawn, drawn, fixed_noise
+from compare.candidate.spy import Answer, Model, exact_denoiser, exact_output
+from compare.candidate.subject import Subject
+
+FEW = (3, 1, 2, 2)  # by which generators of their own are tried
+
+
+@dataclass(frozen=True)
+class Run:
+    """A loop seen from the model: x (calls, ...), what it was told, and what came out.
+
+    What was asked at one (x_t, t) is one call.
+
+    Attributes:
+        x, out: (calls, b, c, h, w) float64 what the model was given, and answered, guided.
+        t: (calls,) what it was told of the first image.
+        parted: what it was told of the images of the first call in which they differ; None if in
+            each call they are alike.
+        training: whether the model was in training mode at any call.
+        left_training: and after the last.
+        kept: whether an object that is no module keeps the model.
+        result: (b, c, h, w) the pictures.
+        far: bytes from a model that is sure of a left half at 1.3 and a right half at -1.3, if the
+            loop returns bytes.
+        told: how the model is told t; `t` is that in steps.
+        drawn: what the loop drew, where it can be replayed.
+        fixed: what is the same with another seed: `"x_T"`, `"noise"` or nothing.
+        mix: how several answers at one (x_t, t) are mixed, if there are such.
+        learned: what is made of a second half of the model's channels, where that can be read.
+        loop: it, and how it is called.
+    """
+
+    x: Tensor
+    t: Tensor
+    parted: Tensor | None
+    out: Tensor
+    training: bool
+    left_training: bool
+    kept: bool
+    result: Tensor
+    far: Tensor | None
+    told: Told
+    drawn: Drawn | None
+    fixed: str
+    mix: Mix | None
+    learned: learned.Learned | None
+    loop: Loop
+
+    @property
+    def manner(self) -> Manner:
+        """How the loop is called."""
+        return self.loop.manner
+
+    @cached_property
+    def size(self) -> Tensor:
+        """(calls,) the largest pixel of each x_t, infinite where that is no number."""
+        return self.x.abs().amax(dim=(1, 2, 3, 4)).nan_to_num(torch.inf)
+
+    @property
+    def rough(self) -> float:
+        """How much more than once the output is rounded where several answers are mixed."""
+        return 1.0 if self.mix is None else float(self.mix.main.abs().sum())
+
+
+def look(subject: Subject, table: Tensor) -> Run:
+    """Calls the loop, once, with models of known answers; `table` (T,) is its alpha-bar."""
+    run: Run = subject.remember(("sample", *subject.asked_as), lambda: _look(subject, table))
+    return run
+
+
+def _look(subject: Subject, table: Tensor) -> Run:
+    kind, seed = subject.setting.prediction_type, seed_of(subject)
+    loop, model, result = settled(subject, table)
+    half = _learned(loop, model, seed)
+    if half is not None and half.lower != loop.manner.learned:
+        loop = replace(loop, manner=replace(loop.manner, learned=half.lower))
+        model, result = loop.run(restless(kind, table), stream(seed), seed)
+    seen = rounds(model.seen)
+    mixture = _mixture(loop, seen, result, seed) if len(seen) < len(model.seen) else None
+    if mixture is not None and mixture.stays:
+        seen, mixture = [Round((each,)) for each in model.seen], None
+    x, out = _mixed(seen, mixture)
+    replayed = drawn(x, out, seed)
+    fixed = ""
+    if replayed is None:
+        stranger, _ = loop.run(restless(kind, table, 4), stream(seed + 1), seed + 1)
+        fixed = fixed_noise(x, out, *_mixed(rounds(stranger.seen), mixture))
+    far = None
+    if result.dtype == torch.uint8:
+        _, far = loop.run(_far_outside(kind, table), stream(1), seed)
+    return Run(
+        x=x,
+        t=torch.stack([each.asked[0].t[0] for each in seen]),
+        parted=next((each.t for each in model.seen if bool((each.t != each.t[0]).any())), None),
+        out=out,
+        training=any(each.training for each in model.seen),
+        left_training=model.training,
+        kept=model.kept,
+        result=_wide(result),
+        far=far,
+        told=model.told or Told(),
+        drawn=replayed,
+        fixed=fixed,
+        mix=mixture,
+        learned=half,
+        loop=loop,
+    )
+
+
+def look_again(run: Run) -> Tensor:
+    """(b, c, h, w) the pictures of a second run with the same seed."""
+    loop, subject = run.loop, run.loop.subject
+    kind, seed = subject.setting.prediction_type, seed_of(subject)
+
+    def ask() -> Tensor:
+        return _wide(loop.run(restless(kind, loop.table), stream(seed), seed)[1])
+
+    return subject.remember(("sample again", *subject.asked_as), ask)
+
+
+def look_apart(run: Run) -> tuple[Tensor, Tensor] | None:
+    """Three pictures from a list of generators, together and one by one.
+
+    None if they are refused, or passed over: such a loop draws from the global state.
+    """
+    subject = run.loop.subject
+    key = ("sample apart", *subject.asked_as)
+    return subject.remember(key, lambda: _apart(run.loop, seed_of(subject)))
+
+
+def _apart(loop: Loop, seed: int) -> tuple[Tensor, Tensor] | None:
+    size = FEW[1:] if loop.manner.shape == SHAPE else loop.manner.shape[1:]
+    exact = exact_denoiser(loop.subject.setting.prediction_type, loop.table)
+
+    def run(*seeds: int) -> Tensor:
+        return loop.run(exact, [stream(s) for s in seeds], seed, (len(seeds), *size))[1]
+
+    try:
+        many = run(1, 2, 3)
+        if torch.equal(many, run(4, 5, 6)):
+            return None
+        return many, torch.cat([run(s) for s in (1, 2, 3)])
+    except Broken:
+        return None
+
+
+def _mixture(loop: Loop, one: list[Round], result: Tensor, seed: int) -> Mix:
+    """How the answers of each round are mixed, by a second run of the same seed."""
+    kind = loop.subject.setting.prediction_type
+    model, other = loop.run(restless(kind, loop.table, 4), stream(seed), seed)
+    two = rounds(model.seen)
+    if [len(r.asked) for r in one] != [len(r.asked) for r in two]:
+        raise Broken("sample asks the model more or less often with other answers", raised=False)
+    return mix(one, two, (_wide(result), _wide(other)))
+
+
+def _learned(loop: Loop, model: Model, seed: int) -> learned.Learned | None:
+    """What the loop makes of the second half of its model's channels, where that can be read."""
+    if loop.manner.learned is None:
+        return None
+    kind, table, seen = loop.subject.setting.prediction_type, loop.table, rounds(model.seen)
+    base = 0 if model.told is None else model.told.base
+    t = torch.stack([each.asked[0].t[0] for each in seen]).long() - base
+    noise = torch.cat([1 - table[t.clamp(0, len(table) - 1)], table.new_zeros(1)])
+
+    def drawn_at(v: float) -> Drawn | None:
+        other = replace(loop, manner=replace(loop.manner, learned=v))
+        asked = rounds(other.run(restless(kind, table), stream(seed), seed)[0].seen)
+        return drawn(*_mixed(asked, None), seed)
+
+    half = learned.look(drawn_at, noise)
+    if loop.manner.pair and (half is None or not half.known):
+        raise Broken("sample makes its noise of a second output by a rule that is not judged")
+    return half
+
+
+def _mixed(asked: Sequence[Round], mixture: Mix | None) -> tuple[Tensor, Tensor]:
+    """(rounds, b, c, h, w) each: x, and the answers made one."""
+    x = torch.stack([each.asked[0].x for each in asked])
+    if mixture is None or len(mixture.weights) != len(asked):
+        return x, torch.stack([each.asked[0].out for each in asked])
+    return x, mixture.of(asked)
+
+
+def _wide(pictures: Tensor) -> Tensor:
+    """(b, d) -> (b, d, 1, 1); pictures as they are."""
+    return pictures.reshape(*pictures.shape, *[1] * (4 - pictures.dim()))
+
+
+def _far_outside(kind: str, table: Tensor) -> Answer:
+    """A denoiser sure of a picture half brighter than white and half darker than black."""
+
+    def answer(x: Tensor, t: Tensor) -> Tensor:
+        x_0 = torch.full_like(x, 1.3)
+        x_0[..., x.shape[-1] // 2 :] = -1.3
+        return exact_output(kind, table, x, t, x_0)
+
+    return answer
