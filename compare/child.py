@@ -7,7 +7,6 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -64,7 +63,7 @@ class Child:
             self.at(f"drawing from {run}")
             return judge_run(run, level, seed)
         from compare.verdict.elsewhere import begun
-        from compare.verdict.judge import SPECS, judge
+        from compare.verdict.judge import judge
 
         gc.freeze()  # what is imported stays: no collection need look at it again
         self.at("loading the candidate and reading its conventions")
@@ -80,18 +79,15 @@ class Child:
             only,
             self._progress,
             command=command,
-            beside=self._is_shown_beside(SPECS),
+            beside=self._is_shown_beside(),
             begin=begun,
             reading=told,
         )
 
-    def _is_shown_beside(self, backends: Collection[str]) -> bool:
+    def _is_shown_beside(self) -> bool:
         """True if the backends are judged too: files show them beside the candidate, a screen does
-        only where they are what is judged."""
-        candidate = self.spec["candidate"]
-        return (
-            not candidate or candidate in backends or bool(self.spec["json"] or self.spec["html"])
-        )
+        only without one."""
+        return bool(not self.spec["candidate"] or self.spec["json"] or self.spec["html"])
 
     def _show(self, report: Report) -> None:
         judged = any(c.status not in ("error", "note") for c in report.checks)

@@ -16,6 +16,7 @@ BACKENDS = {"scratch": "scratch:DDPMScheduler", "diffusers": "diffusers:DDPMSche
 TEMPLATE = Path(__file__).with_name("template.py")
 EXAMPLES = """examples:
   ddpm compare                                     both backends against the papers and each other
+  ddpm compare --candidate mine.py                 what in this file could be judged?
   ddpm compare --candidate mine.py:MyScheduler     which formula of mine is wrong?
   ddpm compare --candidate mine.py:sample          my loop, a function sample(model, n)
   ddpm compare --candidate mine.py:M --only mean   one stage alone
@@ -101,7 +102,25 @@ def main(args: argparse.Namespace) -> int:
             return refuse(problem)
     if args.run and args.only not in (None, "pipeline"):
         return refuse(f"--run judges the stage pipeline alone; leave --only {args.only} out")
+    if args.candidate and args.candidate.endswith(".py"):
+        return _tell(Path(args.candidate))
     return _in_child(args)
+
+
+def _tell(file: Path) -> int:
+    """What could be judged in a file that is named without what in it is meant."""
+    from compare.candidate.door.offered import told
+
+    try:
+        text, found = told(str(file), file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return refuse(f"no such file, or not one of text: {file}")
+    except SyntaxError as error:
+        return refuse(f"{file} is no Python: {error.msg} (line {error.lineno})")
+    if not found:
+        return refuse(text)
+    print(text)
+    return 0
 
 
 def _not_writable(path: Path | None, force: bool) -> str:

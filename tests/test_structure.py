@@ -170,6 +170,7 @@ TESTED_WITH = {
     "handing": "doors",
     "inside": "loss",
     "load": "candidate",
+    "look": "loop",
     "loop_steps": "loop",
     "losses": "naming_losses",
     "loops": "naming_loops",

@@ -172,7 +172,13 @@ def _load_file(file: Path, own: Surroundings) -> ModuleType:
         sys.path.insert(0, str(folder))  # its neighbours, now and when a method imports them
         importlib.invalidate_caches()
     with apart(own), modules_kept():
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except ImportError as error:
+            if "relative import" in str(error):
+                cure = "give package.module:NAME, from the folder that holds the package"
+                raise Unloadable(f"{file} is part of a package: {cure}") from None
+            raise
     return module
 
 
@@ -194,7 +200,11 @@ def brief(error: BaseException) -> str:
         text = " ".join(str(error).split())
     except Exception:  # a candidate's exception may be wrong itself
         text = ""
-    cure = " (compare judges on the CPU)" if _NO_GPU.search(text) else ""
+    cure = (
+        " (compare judges on the CPU: take the device as an argument)"
+        if _NO_GPU.search(text)
+        else ""
+    )
     return f"{type(error).__name__}: {text}"[:300] + cure if text else type(error).__name__
 
 

@@ -41,7 +41,7 @@ class Chain:
     n: int | None = None
     visited: list[int] = field(default_factory=list)
     by_t: dict[int, Any] = field(default_factory=dict)
-    lists: dict[int, list[float]] = field(default_factory=dict)
+    lists: dict[int, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,8 @@ class Scheduler:
 
         def ask() -> Tensor:
             self.chain.n = None  # step() must set its own chain again
-            return self._floats(self.listed(n))
+            listed = self.listed(n)
+            return self.chain.lists[n] if n in self.chain.lists else self._floats(listed)
 
         return self.subject.remember((self.key, "timesteps", n), ask)
 
@@ -243,8 +244,9 @@ class Scheduler:
             listed = getattr(self.thing, "timesteps", None)
             if listed is None:
                 raise Broken("set_timesteps leaves no `timesteps`", raised=False)
-            found = self._floats(listed).tolist()
-            if self.chain.lists.setdefault(n, found) != found:
+            found = self._floats(listed)
+            known = self.chain.lists.setdefault(n, found)
+            if known is not found and not torch.equal(known, found):
                 text = f"set_timesteps({n}) leaves another list when it is called again"
                 raise Broken(text, raised=False)
             return listed

@@ -156,10 +156,10 @@ def per_image(values: Tensor, like: Tensor) -> Tensor:
 
 def exact_output(kind: str, table: Tensor, x_t: Tensor, t: Tensor, x_0: Tensor) -> Tensor:
     """What a model that knows x_0 returns."""
-    signal = per_image(table[t].sqrt(), x_t)
-    noise = per_image((1 - table[t]).sqrt(), x_t)
     if kind == "sample":
         return x_0
+    signal = per_image(table[t].sqrt(), x_t)
+    noise = per_image((1 - table[t]).sqrt(), x_t)
     eps = (x_t - signal * x_0) / noise
     return eps if kind == "epsilon" else signal * eps - noise * x_0
 
@@ -192,8 +192,10 @@ def exact_denoiser(
         variance = alpha_bar * spread**2 + 1 - alpha_bar
         gain = signal * spread**2 / variance
         off = x_t - signal * centre
-        likely = (signal * apart / variance * off.sum(dim=(1, 2, 3), keepdim=True)).tanh()
-        x_0 = centre + gain * off + (1 - gain * signal) * apart * likely
+        x_0 = centre + gain * off
+        if isinstance(apart, Tensor) or apart:
+            likely = (signal * apart / variance * off.sum(dim=(1, 2, 3), keepdim=True)).tanh()
+            x_0 = x_0 + (1 - gain * signal) * apart * likely
         return exact_output(kind, table, x_t, t, x_0)
 
     return answer

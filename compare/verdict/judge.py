@@ -83,6 +83,7 @@ def judge(
             columns = _begun(begin, subject, itself, only) if beside else None
             _judged_as_read(report, subject, others, only, progress)
             _add(report, models, progress)
+            report.gone = list(gone()) if itself == "diffusers" else []
             if columns is not None:
                 _beside(report, subject, itself, columns, both)
         report = _trusted(report, before)
@@ -299,8 +300,8 @@ def _column(name: str, kind: str, level: str, seed: int, asked: tuple[Stage, ...
     subject = Subject(load(f"{name}:{kind}")[0], name, level, seed)
     conventions.read(subject)
     _stages(report, subject, asked, None)
-    report.curves = {n: {name: values} for n, values in curves.measured(subject).items()}
     report.gone = list(gone()) if name == "diffusers" else []
+    report.curves = {n: {name: values} for n, values in curves.measured(subject).items()}
     return report
 
 
@@ -334,7 +335,8 @@ def _beside(
             for c in report.checks
         ]
         report.curves = _curves(subject, itself, found)
-        report.gone = found["diffusers"].gone if "diffusers" in found else list(gone())
+        if "diffusers" in found:
+            report.gone = found["diffusers"].gone
     report.checks += failed
 
 

@@ -59,7 +59,7 @@ def test_what_cannot_be_loaded_is_one_line(tmp_path: Path, text: str, name: str,
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("mine.py", "must be FILE.py:NAME"),
+        ("mine", "must be FILE.py:NAME"),
         ("nowhere.py:M", "no such file: nowhere.py"),
         ("no.such.module:M", "cannot import no.such.module"),
     ],

@@ -63,7 +63,7 @@ def test_what_needs_the_device_itself_is_told_in_one_line(tmp_path: Path) -> Non
     file = written(tmp_path, "T = 60", no_gpu)
     report = run(f"{file}:Mine")
     assert report.exit_status == 2
-    assert report.verdict.endswith("(compare judges on the CPU)")
+    assert report.verdict.endswith("(compare judges on the CPU: take the device as an argument)")
 
 
 def test_every_way_to_name_a_device_is_taken_for_the_cpu() -> None:

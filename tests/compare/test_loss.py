@@ -88,6 +88,21 @@ RIGHT |= {
 }
 
 
+TOGETHER = {
+    "t in pairs": "for two images",
+    "t and T-1-t": "in pairs (t, T-1-t)",
+    "t in strata": "one in each of 512 equal parts",
+}
+
+
+@pytest.mark.parametrize("name", ["epsilon", *TOGETHER])
+def test_right_ones_whose_t_hang_together_say_so(name):
+    report = judged(*RIGHT[name])
+    assert report.passed, str(report)
+    said = [c.message for c in report.checks if c.id == "loss/together"]
+    assert [TOGETHER[name] in message for message in said] == [True] * (name in TOGETHER), said
+
+
 def channelled(strength, shape, g, channels=None):
     return strength * torch.randn(shape[0], channels or shape[1], 1, 1, generator=g)
 

@@ -110,6 +110,30 @@ def test_another_target_of_a_loss_alone_is_undecided_until_a_word_decides(
     assert [d.bug for d in wrong.diagnoses] == [bug], str(wrong)
 
 
+@pytest.mark.parametrize("kind", ["sample", "v_prediction"])
+def test_a_loop_alone_that_says_noise_and_reads_it_otherwise_is_undecided(kind: str) -> None:
+    """Many call every output noise_pred: neither a mistake nor right until a word decides."""
+    step = program(None, kind, "step").step
+    assert step is not None
+
+    def sample(model, shape):
+        model.eval()
+        x = torch.randn(shape)
+        for t in reversed(range(T)):
+            noise_pred = model(x, torch.full((len(x),), t))
+            x = step(noise_pred, t, x)
+        return x
+
+    alone = Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample)
+    report = judged(alone)
+    assert report.exit_status == 2, str(report)
+    assert "what its model predicts is not sure" in report.verdict
+    assert judged(alone, f"prediction={kind}").passed
+    wrong = judged(alone, "prediction=epsilon")
+    assert wrong.exit_status == 1
+    assert [d.stage for d in wrong.diagnoses] == ["sampling"]
+
+
 NAMED: list[tuple[str, str, list[str | None]]] = [
     ("eps", "sample", ["26"]),
     ("noise_pred", "v_prediction", [None]),  # by its two coefficients, in letters

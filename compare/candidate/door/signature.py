@@ -77,7 +77,7 @@ def own_roles(thing: Any) -> dict[str, Any]:
     (['sample'], ('model', 32))
     """
     methods = {role: getattr(thing, role, None) for role in BESIDE_MODEL}
-    found = {role: _with_model(m, role) for role, m in methods.items() if inspect.ismethod(m)}
+    found = {role: with_model(m, role) for role, m in methods.items() if inspect.ismethod(m)}
     return {role: called for role, called in found.items() if called is not None}
 
 
@@ -90,7 +90,7 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     >>> role_of(lambda x, y: None)
     {}
     """
-    whole = {role: _with_model(function, role) for role in BESIDE_MODEL}
+    whole = {role: with_model(function, role) for role in BESIDE_MODEL}
     found = {role: called for role, called in whole.items() if called is not None}
     asked = {method: roles(method, asked_for(function)) for method in ("add_noise", "step")}
     found |= {m: function for m, a in asked.items() if {*CONTRACT[m]} <= {*a} and None not in a}
@@ -108,7 +108,7 @@ def asked_for(function: Callable[..., Any]) -> list[str]:
     return [name for name, default in named.items() if default is inspect.Parameter.empty]
 
 
-def _with_model(function: Callable[..., Any], role: str) -> Callable[..., Any] | None:
+def with_model(function: Callable[..., Any], role: str) -> Callable[..., Any] | None:
     """A function (model, what) as a role, if it asks for these two by names and nothing else."""
     asked = asked_for(function)
     models = [name for name in asked if name in MODELS]

@@ -74,7 +74,7 @@ class Call:
 
     def _of_call(self, node: ast.Call, deep: bool) -> str | None:
         tail = _tail(node.func)
-        if tail.replace("_", "").lower() in MODELS:
+        if _is_model(node):
             return "out"
         if tail in DRAWS:
             return "z"
@@ -111,6 +111,23 @@ def own_calls(method: str, thing: Any, names: list[str]) -> list[Call]:
     if tree is None or len(mine) != 1:
         return []
     return [c for c in _calls(method, tree, names) if not _on_self(c.call)]
+
+
+def outputs(function: Any) -> list[str]:
+    """The names that a function gives what a model returns, as in `eps = model(x, t)`."""
+    tree, found = _parsed(function), []
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.Assign):
+            value = node.value
+            while isinstance(value, ast.Attribute | ast.Subscript):  # such as model(x, t).sample
+                value = value.value
+            if isinstance(value, ast.Call) and _is_model(value):
+                found += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return found
+
+
+def _is_model(call: ast.Call) -> bool:
+    return _tail(call.func).replace("_", "").lower() in MODELS
 
 
 def _tail_of(node: ast.AST) -> str:

@@ -168,6 +168,7 @@ def seed_of(subject: Subject) -> int:
 
 
 def stream(seed: int) -> torch.Generator:
+    """A generator of its own."""
     return torch.Generator().manual_seed(seed)
 
 

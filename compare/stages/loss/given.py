@@ -8,7 +8,7 @@ from torch import Tensor
 
 from compare.candidate.loss.calls import HEIGHT, TIMES, Seen
 from compare.candidate.loss.inside import Inside
-from compare.measure.check import Check, within, yes_no
+from compare.measure.check import Check, note, within, yes_no
 from compare.measure.noise import moments, neighbours
 from compare.measure.tolerances import FACTOR, RATE, TOLERANCES, once_in
 from compare.oracle import Oracle, Setting
@@ -100,6 +100,31 @@ def _times(seen: Seen, oracle: Oracle, setting: Setting) -> Iterator[Check]:
         f"t covers {low}..{high}, should cover 0..{T - 1}",
         reason=TOLERANCES["count"].why,
     )
+    together = _drawn_together(seen.t - base, T)
+    if together:
+        yield note("loss/together", f"t is drawn {together}: each is uniform all the same")
+
+
+def _drawn_together(t: Tensor, T: int) -> str:
+    """How the t of a batch hang together, t (batches, b) from 0; "" if they do not.
+
+    >>> _drawn_together(torch.tensor([[3, 6], [8, 1]]), 10)
+    'in pairs (t, T-1-t)'
+    >>> _drawn_together(torch.tensor([[3, 5], [8, 1]]), 10)
+    'one in each of 2 equal parts of the chain'
+    >>> _drawn_together(torch.tensor([[3, 5], [1, 4]]), 10)
+    ''
+    """
+    b, ascending = t.shape[1], t.sort(dim=1).values
+    if bool((ascending + ascending.flip(1) == T - 1).all()):
+        return "in pairs (t, T-1-t)"
+    if b % 2 == 0 and bool((ascending[:, ::2] == ascending[:, 1::2]).all()):
+        return "for two images at a time"
+    ends = torch.arange(b + 1) * T
+    first, last = ends[:-1] // b, -(-ends[1:] // b) - 1
+    if bool(((first <= ascending) & (ascending <= last)).all()):
+        return f"one in each of {b} equal parts of the chain"
+    return ""
 
 
 @dataclass(frozen=True)

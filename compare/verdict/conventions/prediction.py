@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 from compare import stages
+from compare.candidate.door.names import predicted
 from compare.candidate.door.reading import Fact
+from compare.candidate.door.source import outputs
 from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
 from compare.oracle import Oracle
@@ -16,8 +18,8 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
 
     Of a scheduler its steps have shown it. Else a loss shows it, if all its checks hold with one
     kind; if it does not, a loop, by its steps. Of a loss alone, which may have a wrong target as
-    well, another kind than the contract's is left open. If a loss holds with none, naming may take
-    any.
+    well, another kind than the contract's is left open, and so it is of a loop alone that calls the
+    output by the contract's name. If a loss holds with none, naming may take any.
     """
     said = subject.setting.prediction_type
     if "prediction_type" in known:
@@ -31,7 +33,7 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
         kind = shown.setting.prediction_type
         if kind == said:
             return Fact(said)
-        if not subject.has("sample"):
+        if not subject.has("sample") or (stage is stages.SAMPLING and _named(subject) == said):
             return Fact(said, others=(kind,))
         subject.setting = shown.setting
         return Fact(kind, "behaviour", f"{who} is right so")
@@ -39,6 +41,12 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
         others = (replace(subject.setting, prediction_type=kind) for kind in KINDS if kind != said)
         subject.kinds += tuple(others)
     return Fact(said)
+
+
+def _named(subject: Subject) -> str | None:
+    """What the model of a loop predicts by the names of its output in the loop, if they agree."""
+    found = {predicted(name) for name in outputs(subject.function("sample"))}
+    return found.pop() if len(found) == 1 else None
 
 
 def _shown(subject: Subject, stage: Stage) -> Subject | None:
@@ -59,9 +67,12 @@ def _holds(subject: Subject, stage: Stage) -> bool:
 
     What a loop starts from, and what it makes of its last step, do not hang on what is predicted.
     """
-    hold = True
+    hold, of_steps = True, "sampling/loop/steps"
     for check in stage.of(subject, Oracle()):
-        if check.id == "sampling/loop/steps":
-            return check.passed
-        hold = hold and check.told().passed
+        if check.id == of_steps and not check.passed:
+            return False
+        told = check.told()
+        if told.id == of_steps:
+            return told.passed
+        hold = hold and told.passed
     return hold

@@ -70,9 +70,9 @@ def _is_shared(other: Subject, first: Subject) -> bool:
 def _holds(subject: Subject, whole: bool) -> bool:
     """True if every check of its single steps holds; the first that does not ends the reading.
 
-    And, with `whole`, of its loss.
+    And, with `whole`, of its loss and its loop.
     """
-    judged = [s for s in stages.ALL if not s.on_steps and (whole or s.needs not in WHOLE)]
+    judged = [s for s in stages.ALL if whole or not (s.on_steps or s.needs in WHOLE)]
     with suppress(Broken, *NOT_COMPUTABLE):
         return all(c.passed for stage in judged for c in stage.of(subject, Oracle()))
     return False
@@ -131,8 +131,10 @@ def _undecided(report: Report, fitting: list[tuple[Subject, Report]]) -> Check:
     ways = [(replace(doors[0], **contract), _words(report)), *((d, "is right") for d in doors)]
     verdicts = "; ".join(f"{_way(door, [*contract])} it {verdict}" for door, verdict in ways)
     decides = " or ".join(_decides(door, [*contract]) for door, _ in ways)
-    what = "what its model predicts" if [*contract] == ["prediction"] else "how it is called"
-    text = f"neither its names nor its own calls say {what}: {verdicts}. Say {decides}"
+    unsure = "neither its names nor its own calls say how it is called"
+    if [*contract] == ["prediction"]:
+        unsure = "what its model predicts is not sure"
+    text = f"{unsure}: {verdicts}. Say {decides}"
     stage = report.diagnoses[0].stage if report.diagnoses else "schedule"
     return Check("reading", stage, "error", text)
 

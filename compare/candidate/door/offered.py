@@ -1,0 +1,144 @@
+"""What could be judged in a file, read from its source: to run a script may be to train for days.
+
+What a function or a method is for is told by names, as of one that is loaded (`signature`).
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from inspect import Parameter, Signature
+from typing import Any
+
+from compare.candidate.door.signature import BESIDE_MODEL, asked_for, role_of, with_model
+
+METHODS = ("set_timesteps", "add_noise", "get_velocity", "step")  # judged whatever they ask for
+ROLES = ("alpha_bar", "add_noise", "step", "sample", "loss")  # of an adapter
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Offered:
+    """Something at the top of a file: its name, what it is, what of it is judged, and else why not.
+
+    `asks` are the names that it cannot be called, or built, without.
+    """
+
+    name: str
+    kind: str
+    judged: tuple[str, ...]
+    asks: tuple[str, ...] = ()
+
+
+def offered(source: str) -> list[Offered]:
+    """What stands at the top of a file, but what is private or imported, in its order.
+
+    Raises:
+        SyntaxError: it is no Python.
+
+    >>> offered("def q_sample(x_0, noise, t): ...")
+    [Offered(name='q_sample', kind='function', judged=('add_noise',), asks=('x_0', 'noise', 't'))]
+    """
+    body = ast.parse(source).body
+    classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+    found = [each for node in body for each in _of(node, classes)]
+    return [each for each in found if not each.name.startswith("_")]
+
+
+def _of(node: ast.stmt, classes: dict[str, ast.ClassDef]) -> Iterator[Offered]:
+    if isinstance(node, ast.ClassDef):
+        yield _of_class(node, classes)
+    elif isinstance(node, Function):
+        yield _of_function(node)
+    elif isinstance(node, ast.Assign) and _roles(node.value):
+        names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        yield from (Offered(name, "adapter", _roles(node.value)) for name in names)
+
+
+def _of_function(node: Function) -> Offered:
+    function = _signed(node, node.args)
+    asks = tuple(asked_for(function))
+    made = [e.value for e in ast.walk(node) if isinstance(e, ast.Return) and e.value is not None]
+    adapters = [_roles(value) for value in made if _roles(value)]
+    if adapters and not asks:
+        return Offered(node.name, "makes an adapter", adapters[0])
+    return Offered(node.name, "function", tuple(role_of(function)), asks)
+
+
+def _of_class(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> Offered:
+    methods = _methods(node, classes)
+    whole = {role: methods[role] for role in BESIDE_MODEL if role in methods}
+    judged = [name for name in METHODS if name in methods]
+    judged += [role for role, method in whole.items() if with_model(_signed(method), role)]
+    built = [] if "__init__" not in methods else asked_for(_signed(methods["__init__"]))
+    return Offered(node.name, "class", tuple(judged), tuple(built))
+
+
+def _methods(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, Function]:
+    """Its own, and those of its bases in the same file."""
+    bases = [base.id for base in node.bases if isinstance(base, ast.Name) and base.id != node.name]
+    found: dict[str, Function] = {}
+    for name in reversed(bases):
+        found |= _methods(classes[name], classes) if name in classes else {}
+    return found | {each.name: each for each in node.body if isinstance(each, Function)}
+
+
+def _roles(value: ast.expr) -> tuple[str, ...]:
+    """The roles of `Adapter(...)`; none of anything else."""
+    function = value.func if isinstance(value, ast.Call) else None
+    tail = getattr(function, "attr", getattr(function, "id", ""))
+    if not isinstance(value, ast.Call) or tail != "Adapter":
+        return ()
+    given = {keyword.arg for keyword in value.keywords}
+    return tuple(role for role in ROLES if role in given)
+
+
+def _signed(node: Function, arguments: ast.arguments | None = None) -> Any:
+    """A function with the name and the parameters of one that is only read; a method without self.
+
+    A default is None, whatever it is.
+    """
+    given = arguments or node.args
+    by_place = [*given.posonlyargs, *given.args]
+    first = len(by_place) - len(given.defaults)
+    found = [
+        _parameter(each.arg, Parameter.POSITIONAL_OR_KEYWORD, i >= first)
+        for i, each in enumerate(by_place)
+    ]
+    is_static = any(getattr(e, "id", "") == "staticmethod" for e in node.decorator_list)
+    found = found[1:] if arguments is None and not is_static else found
+    found += [_parameter(given.vararg.arg, Parameter.VAR_POSITIONAL)] if given.vararg else []
+    for each, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
+        found.append(_parameter(each.arg, Parameter.KEYWORD_ONLY, default is not None))
+    found += [_parameter(given.kwarg.arg, Parameter.VAR_KEYWORD)] if given.kwarg else []
+
+    def function(*_: Any, **__: Any) -> None: ...
+
+    function.__name__ = node.name
+    function.__signature__ = Signature(found)  # type: ignore[attr-defined]
+    return function
+
+
+def _parameter(name: str, kind: Any, optional: bool = False) -> Parameter:
+    return Parameter(name, kind, default=None if optional else Parameter.empty)
+
+
+def told(file: str, source: str) -> tuple[str, bool]:
+    """What could be judged in a file, in lines for who names it; and whether there is anything."""
+    found = offered(source)
+    judged = [each for each in found if each.judged]
+    others = [f"{each.name}({', '.join(each.asks)})" for each in found if not each.judged]
+    if not judged:
+        named = f": {', '.join(others[:8])}" if others else ""
+        text = f"{file} has nothing that could be judged by its names{named}"
+        return f"{text}; an Adapter says which roles it fills", False
+    lines = [f"{file}, read and not run; what could be judged in it:"]
+    width = max(len(each.name) for each in judged)
+    for each in judged:
+        line = f"  --candidate {file}:{each.name:{width}}  {each.kind}: {', '.join(each.judged)}"
+        if each.kind == "class" and each.asks:
+            line += f"; built with ({', '.join(each.asks)}), so a function of yours is to build it"
+        lines.append(line)
+    if others:
+        text = f"of no role by their names: {', '.join(others)}"
+        lines.append(f"{text}; an Adapter says which they fill")
+    return "\n".join(lines), True
