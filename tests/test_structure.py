@@ -145,6 +145,8 @@ TESTED_WITH = {
     "method": "forward",
     "precision": "forward",
     "steps": "forward",
+    "staged": "judge",
+    "beside": "judge",
     "card": "conventions",
     "pictures": "conventions",
     "clip": "conventions",

@@ -1,6 +1,8 @@
 """From checks to a verdict.
 
 judge        one comparison from candidate to report
+staged       the stages of one subject, read in order
+beside       both backends in the stages that judge a candidate
 conventions/ what a candidate does without naming it
 door/        readings of how it is called that names leave open
 elsewhere    what can be judged meanwhile, in a process of its own

@@ -4,7 +4,7 @@ import pytest
 from kills import SHORT, judged, keep, row
 
 import compare.mistakes
-import compare.verdict.judge
+import compare.verdict.staged
 from compare.candidate.from_oracle import loss_of, sample_of, scheduler
 from compare.mistakes import ALL, BY_ID, MISTAKES, SEEN, Mistake
 from compare.oracle import Oracle, Setting
@@ -38,7 +38,7 @@ def diagnosed_backwards(monkeypatch: pytest.MonkeyPatch) -> list[Diagnosis]:
         found.extend(diagnose(*given[:-1], BACKWARDS))
         return diagnose(*given)
 
-    monkeypatch.setattr(compare.verdict.judge, "diagnose", twice)
+    monkeypatch.setattr(compare.verdict.staged, "diagnose", twice)
     return found
 
 
@@ -59,7 +59,7 @@ def test_the_order_of_the_catalogue_says_nothing(
     mistake: Mistake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reversed for whoever reads it: the diagnosis and the conventions."""
-    for module in (compare.mistakes, compare.verdict.judge):
+    for module in (compare.mistakes, compare.verdict.staged):
         monkeypatch.setattr(module, "MISTAKES", BACKWARDS)
     assert_named(mistake, judged(mistake))
 

@@ -1,0 +1,103 @@
+"""The stages of one subject, read in order: what they say, what is known, and what is wrong."""
+
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
+
+from compare import stages
+from compare.candidate.interrupts import Interrupted
+from compare.candidate.load import Broken, Unloadable, is_ours, our_line, raised
+from compare.candidate.subject import Subject
+from compare.measure.check import Check, note
+from compare.mistakes import MISTAKES
+from compare.oracle import Oracle
+from compare.stages.stage import Stage
+from compare.verdict.diagnose import diagnose, mark_known
+from compare.verdict.diffusers import Finding
+from compare.verdict.report import Report
+
+Progress = Callable[[str, list[Check]], None]
+
+
+def is_asked(only: str | None, stage: str) -> bool:
+    """True if all is asked for, or this stage, or a check of it."""
+    return only is None or only.partition("/")[0] == stage
+
+
+def needed(asked: Collection[str]) -> tuple[Stage, ...]:
+    """The stages that are asked for; before one that rests on the steps, all of theirs."""
+    names = [stage.name for stage in stages.ALL]
+    resting = [i for i, stage in enumerate(stages.ALL) if stage.on_steps and stage.name in asked]
+    before = names[: max(resting, default=0)]
+    return tuple(stage for stage in stages.ALL if stage.name in (*asked, *before))
+
+
+def judge_stages(
+    report: Report, subject: Subject, asked: tuple[Stage, ...], progress: Progress | None
+) -> None:
+    """Reads the stages in order, marks what is known of Diffusers, and names what is left."""
+    oracle, shared = Oracle(), dict[str, Finding]()
+    report.absent = {s.name: s.lacking(subject) for s in asked if not s.is_met(subject)}
+    for stage in asked:
+        if stage.on_steps:
+            subject.steps_pass = all(c.passed for c in report.checks)
+        checks = read_stage(stage.name, stage.of(subject, oracle))
+        shared |= {f.id: f for f in mark_known(subject, stage, checks, shared.values())}
+        report.checks += checks
+        if progress is not None and checks:
+            progress(stage.name, checks)
+        if stage is stages.SCHEDULE and not usable(subject):
+            unusable = "alpha-bar is not finite or 1 - alpha-bar is 0"
+            later = {s.name: unusable for s in asked if s is not stage}
+            report.absent = {**later, **report.absent}
+            text = f"{unusable}: later stages are not judged"
+            report.checks.append(note("schedule/usable", text, reason=""))
+            asked = (stage,)
+            break
+    if not all(c.passed for c in report.checks):
+        report.diagnoses = diagnose(subject, asked, report.checks, MISTAKES)
+    report.checks = [replace(check, compared=None) for check in report.checks]
+    report.findings = [f.plain() for f in shared.values()]
+    report.readings = subject.door.plain()
+    report.conventions = subject.conventions
+    report.not_offered = sorted(set(subject.not_offered))
+
+
+def read_stage(name: str, checks: Iterable[Check]) -> list[Check]:
+    """What a stage yields, as a report tells it; what ends it is a check too."""
+    told: list[Check] = []
+    with kept(told, f"{name}/run", name):
+        for check in checks:
+            # not all at once: what comes before a failure is kept
+            told.append(check.told())
+    return told
+
+
+@contextlib.contextmanager
+def kept(checks: list[Check], name: str, stage: str) -> Iterator[None]:
+    """Adds what fails inside as one more check, after those that there are."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except BaseException as error:
+        checks.append(_failed(name, stage, error))
+
+
+def _failed(name: str, stage: str, error: BaseException) -> Check:
+    """An error as a check: what the candidate did instead of answering, or a fault of ours."""
+    if isinstance(error, Unloadable | Broken):
+        text = str(error)
+    elif is_ours(error):
+        text = f"compare itself failed here ({our_line(error)}); please report it"
+    else:
+        text = f"it raises {raised(error)}"
+    return Check(name, stage, "error", text)
+
+
+def usable(subject: Subject) -> bool:
+    """Later stages need a finite table with some noise at every t."""
+    try:
+        return subject.scheduler().usable()
+    except Broken:
+        return True
