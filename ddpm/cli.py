@@ -1,4 +1,4 @@
-"""The command line: `ddpm train | sample | compare | explain | exercise | plot | tour`.
+"""The command line: `ddpm train | sample | compare | adapt | explain | exercise | plot | tour`.
 
 A verb is a module with `add_arguments` and `main`. Nothing heavy is imported until it runs, so
 that `--help` answers at once.
@@ -45,6 +45,11 @@ EXAMPLES = {
   ddpm plot difference runs/digits-scratch
   ddpm plot histograms runs/digits-scratch
 """,
+    "adapt": """examples:
+  ddpm adapt mine.py:GaussianDiffusion > adapt_mine.py    a class
+  ddpm adapt mine.py > adapt_mine.py                      all functions of a file
+  ddpm compare --candidate adapt_mine.py:adapted          the verdict, once each ... is filled in
+""",
     "explain": """examples:
   ddpm explain                      the list of all mistakes that `ddpm compare` knows by name
   ddpm explain 43                   words, both formulas, the fix, what one sees of it
@@ -68,6 +73,13 @@ def compare(args: argparse.Namespace) -> int:
     from compare.cli import main as compare_main
 
     return compare_main(args)
+
+
+def adapt(args: argparse.Namespace) -> int:
+    """`ddpm adapt`: the adapter for somebody's code."""
+    from ddpm.adapt import main as adapt_main
+
+    return adapt_main(args)
 
 
 def explain(args: argparse.Namespace) -> int:
@@ -116,6 +128,9 @@ def build_parser() -> Parser:
     from compare.cli import add_arguments
 
     add_arguments(verb("compare", compare, "check a DDPM and name the formula that is wrong"))
+    from ddpm.adapt import add_arguments as add_adapt
+
+    add_adapt(verb("adapt", adapt, "write the adapter by which `compare` judges somebody's code"))
     from ddpm.explain import add_arguments as add_explain
 
     add_explain(verb("explain", explain, "say what a mistake is that `compare` named"))

@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -113,6 +114,7 @@ def _is_its_own(module: ModuleType) -> bool:
     return not file.startswith(OUR_FOLDERS) and not in_a_library(file)
 
 
+@lru_cache(64)
 def _says_so(module: ModuleType) -> bool:
     try:
         return bool(_NAMED.search(inspect.getsource(module)))

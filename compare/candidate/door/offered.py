@@ -55,7 +55,7 @@ def _of(node: ast.stmt, classes: dict[str, ast.ClassDef]) -> Iterator[Offered]:
 
 
 def _of_function(node: Function) -> Offered:
-    function = _signed(node, node.args)
+    function = signed(node, False)
     asks = tuple(asked_for(function))
     made = [e.value for e in ast.walk(node) if isinstance(e, ast.Return) and e.value is not None]
     adapters = [_roles(value) for value in made if _roles(value)]
@@ -65,20 +65,20 @@ def _of_function(node: Function) -> Offered:
 
 
 def _of_class(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> Offered:
-    methods = _methods(node, classes)
+    methods = methods_of(node, classes)
     whole = {role: methods[role] for role in BESIDE_MODEL if role in methods}
     judged = [name for name in METHODS if name in methods]
-    judged += [role for role, method in whole.items() if with_model(_signed(method), role)]
-    built = [] if "__init__" not in methods else asked_for(_signed(methods["__init__"]))
+    judged += [role for role, method in whole.items() if with_model(signed(method, True), role)]
+    built = [] if "__init__" not in methods else asked_for(signed(methods["__init__"], True))
     return Offered(node.name, "class", tuple(judged), tuple(built))
 
 
-def _methods(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, Function]:
+def methods_of(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, Function]:
     """Its own, and those of its bases in the same file."""
     bases = [base.id for base in node.bases if isinstance(base, ast.Name) and base.id != node.name]
     found: dict[str, Function] = {}
     for name in reversed(bases):
-        found |= _methods(classes[name], classes) if name in classes else {}
+        found |= methods_of(classes[name], classes) if name in classes else {}
     return found | {each.name: each for each in node.body if isinstance(each, Function)}
 
 
@@ -92,12 +92,12 @@ def _roles(value: ast.expr) -> tuple[str, ...]:
     return tuple(role for role in ROLES if role in given)
 
 
-def _signed(node: Function, arguments: ast.arguments | None = None) -> Any:
+def signed(node: Function, method: bool) -> Any:
     """A function with the name and the parameters of one that is only read; a method without self.
 
     A default is None, whatever it is.
     """
-    given = arguments or node.args
+    given = node.args
     by_place = [*given.posonlyargs, *given.args]
     first = len(by_place) - len(given.defaults)
     found = [
@@ -105,7 +105,7 @@ def _signed(node: Function, arguments: ast.arguments | None = None) -> Any:
         for i, each in enumerate(by_place)
     ]
     is_static = any(getattr(e, "id", "") == "staticmethod" for e in node.decorator_list)
-    found = found[1:] if arguments is None and not is_static else found
+    found = found[1:] if method and not is_static else found
     found += [_parameter(given.vararg.arg, Parameter.VAR_POSITIONAL)] if given.vararg else []
     for each, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
         found.append(_parameter(each.arg, Parameter.KEYWORD_ONLY, default is not None))

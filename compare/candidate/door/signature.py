@@ -12,6 +12,7 @@ from compare.candidate.door.names import WORDS, plain, roles
 from compare.candidate.door.reading import CONTRACT
 
 MODELS = {"model", "net", "network", "unet", "nn_model", "denoiser", "eps_model", "eps_theta"}
+MODELS |= {"denoise_model", "denoise_fn", "eps_net", "eps_fn", "score_model", "model_fn"}
 COUNTS = {"n", "b", "num", "count", "batch_size", "n_sample", "n_samples", "num_samples"}
 SHAPES = {"shape", "image_shape", "sample_shape"}
 BESIDE_MODEL = {"sample": COUNTS | SHAPES, "loss": WORDS["add_noise"]["x_0"]}

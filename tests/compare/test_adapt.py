@@ -1,0 +1,178 @@
+"""The adapter that is written for somebody's class or functions: it runs, and is judged."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from compare.candidate.door.adapt import UNKNOWN, adapter
+from compare.verdict.judge import judge
+
+MODULE = '''
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+def extract(a, t, shape):
+    return a.gather(-1, t).reshape(len(t), *[1] * (len(shape) - 1))
+
+class GaussianDiffusion(nn.Module):
+    """The network inside; tables are buffers."""
+    def __init__(self, model, *, image_size, timesteps=50):
+        super().__init__()
+        self.model, self.image_size, self.num_timesteps = model, image_size, timesteps
+        betas = torch.linspace(1e-3, 0.2, timesteps, dtype=torch.float64)
+        bars = (1 - betas).cumprod(0)
+        before = F.pad(bars[:-1], (1, 0), value=1.0)
+        self.register_buffer("alphas_cumprod", bars.float())
+        self.register_buffer("c_0", (betas * before.sqrt() / (1 - bars)).float())
+        self.register_buffer("c_t", ((1 - before) * (1 - betas).sqrt() / (1 - bars)).float())
+        self.register_buffer("size", (betas * (1 - before) / (1 - bars)).sqrt().float())
+
+    def q_sample(self, x_start, t, noise=None):
+        noise = torch.randn_like(x_start) if noise is None else noise
+        bar = extract(self.alphas_cumprod, t, x_start.shape)
+        return bar.sqrt() * x_start + (1 - bar).sqrt() * noise
+
+    @torch.no_grad()
+    def p_sample(self, x, t):
+        at = torch.full((len(x),), t, dtype=torch.long)
+        bar = extract(self.alphas_cumprod, at, x.shape)
+        x_0 = ((x - (1 - bar).sqrt() * self.model(x, at)) / bar.sqrt()).clamp(-1, 1)
+        mean = extract(self.c_0, at, x.shape) * x_0 + extract(self.c_t, at, x.shape) * x
+        return mean + extract(self.size, at, x.shape) * torch.randn_like(x) if t else mean
+
+    @torch.no_grad()
+    def p_sample_loop(self, shape):
+        self.model.eval()
+        x = torch.randn(shape)
+        for t in reversed(range(self.num_timesteps)):
+            x = self.p_sample(x, t)
+        return x
+
+    def p_losses(self, x_start, t, noise=None):
+        noise = torch.randn_like(x_start) if noise is None else noise
+        return F.mse_loss(self.model(self.q_sample(x_start, t, noise), t), noise)
+'''
+FUNCTIONS = """
+import torch
+import torch.nn.functional as F
+timesteps = 50
+betas = torch.linspace(1e-3, 0.2, timesteps)
+alphas_cumprod = torch.cumprod(1 - betas, 0)
+alphas_cumprod_prev = F.pad(alphas_cumprod[:-1], (1, 0), value=1.0)
+variance = betas * (1 - alphas_cumprod_prev) / (1 - alphas_cumprod)
+
+def extract(a, t, shape):
+    return a.gather(-1, t).reshape(len(t), *[1] * (len(shape) - 1))
+
+def q_sample(x_start, t, noise=None):
+    noise = torch.randn_like(x_start) if noise is None else noise
+    bar = extract(alphas_cumprod, t, x_start.shape)
+    return bar.sqrt() * x_start + (1 - bar).sqrt() * noise
+
+def p_losses(denoise_model, x_start, t, noise=None, loss_type="l2"):
+    noise = torch.randn_like(x_start) if noise is None else noise
+    return F.mse_loss(noise, denoise_model(q_sample(x_start, t, noise), t))
+
+@torch.no_grad()
+def p_sample(model, x, t, t_index):
+    beta, bar = extract(betas, t, x.shape), extract(alphas_cumprod, t, x.shape)
+    mean = (x - beta * model(x, t) / (1 - bar).sqrt()) / (1 - beta).sqrt()
+    if t_index == 0:
+        return mean
+    return mean + extract(variance, t, x.shape).sqrt() * torch.randn_like(x)
+
+@torch.no_grad()
+def sample(model, image_size, batch_size=16, channels=3):
+    model.eval()
+    x = torch.randn(batch_size, channels, image_size, image_size)
+    for i in reversed(range(timesteps)):
+        x = p_sample(model, x, torch.full((batch_size,), i), i)
+    return x
+"""
+LOOP = """
+import torch
+
+class Diffusion:
+    def __init__(self, noise_steps=50, beta_end=0.2, img_size=8, device="cuda"):
+        self.noise_steps, self.img_size, self.device = noise_steps, img_size, device
+        self.beta = torch.linspace(1e-3, beta_end, noise_steps).to(device)
+        self.alpha_hat = torch.cumprod(1 - self.beta, dim=0)
+
+    def noise_images(self, x, t):
+        bar, noise = self.alpha_hat[t][:, None, None, None], torch.randn_like(x)
+        return bar.sqrt() * x + (1 - bar).sqrt() * noise, noise
+
+    def sample(self, model, n):
+        model.eval()
+        x = torch.randn((n, 3, self.img_size, self.img_size)).to(self.device)
+        for i in reversed(range(self.noise_steps)):
+            t = (torch.ones(n) * i).long().to(self.device)
+            beta, bar = (v[t][:, None, None, None] for v in (self.beta, self.alpha_hat))
+            z = torch.randn_like(x) if i > 0 else torch.zeros_like(x)
+            x = (x - beta / (1 - bar).sqrt() * model(x, t)) / (1 - beta).sqrt() + beta.sqrt() * z
+        return x
+"""
+WRITTEN = {
+    "module": (MODULE, "GaussianDiffusion", ["forward", "mean", "variance", "sampling", "loss"]),
+    "functions": (FUNCTIONS, "", ["forward", "mean", "variance", "sampling", "loss"]),
+    "loop": (LOOP, "Diffusion", ["forward", "sampling"]),
+}
+HALF = '"size", (betas'  # of the variance: what a wrong program has instead
+
+
+def adapted(folder: Path, source: str, name: str) -> tuple[str, str]:
+    """The text, and how the adapter that stands beside the file is named."""
+    file = folder / f"mine_{folder.name.replace('-', '_')}.py"
+    file.write_text(source)
+    text = adapter(file, name, source)
+    beside = folder / f"adapt_{file.name}"
+    beside.write_text(text)
+    return text, f"{beside}:adapted"
+
+
+@pytest.mark.parametrize("style", WRITTEN)
+def test_an_adapter_that_needs_no_edit_is_right(style: str, tmp_path: Path) -> None:
+    source, name, stages = WRITTEN[style]
+    text, spec = adapted(tmp_path, source, name)
+    assert UNKNOWN not in text
+    report = judge(spec, "quick", 0, beside=False)
+    assert report.passed, str(report)
+    assert {c.stage for c in report.checks} >= set(stages)
+
+
+def test_a_mistake_is_found_through_it(tmp_path: Path) -> None:
+    assert HALF in MODULE
+    source = MODULE.replace(HALF, '"size", 0.5 * (betas')
+    _, spec = adapted(tmp_path, source, "GaussianDiffusion")
+    report = judge(spec, "quick", 0, beside=False, only="variance")
+    assert report.exit_status == 1
+    assert {d.stage for d in report.diagnoses} == {"variance"}, str(report)
+
+
+def test_what_no_name_says_is_left_open(tmp_path: Path) -> None:
+    source = (
+        "class A:\n def __init__(self, mood): ...\n def q_sample(self, x, t, how, *, deep): ..."
+    )
+    text, _ = adapted(tmp_path, source, "A")
+    ast.parse(text)
+    assert text.startswith("# ... is what no name says")
+    assert "return A(mood=...)" in text
+    assert "add_noise=lambda x_0, t: made().q_sample(x_0, t, ..., deep=...)" in text
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "said"),
+    [
+        ("class Diffusion:\n def q_sample(self, x, t): ...", "Difusion", "did you mean Diffusion?"),
+        ("def train(data): ...\ndef main(): ...", "", "as a part of a DDPM is: train, main"),
+        ("x = 1", "", "no functions"),
+        ("def f(): ...", "f", "mine.py:f has nothing called"),
+    ],
+)
+def test_what_cannot_be_adapted_is_one_line(source: str, name: str, said: str) -> None:
+    with pytest.raises(ValueError, match=r"no class|nothing") as refused:
+        adapter(Path("mine.py"), name, source)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
