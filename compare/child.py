@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from compare.candidate.door.reading import told_by
 from compare.measure.check import Check
 from compare.process import refuse, say
+from compare.verdict.expected import as_expected, with_expected
 from compare.verdict.report import Report, stage_line
 from workbench.files import write_text
 
@@ -21,7 +22,7 @@ class Child:
     """One comparison, in a process that it may not survive.
 
     Args:
-        spec: candidate, run, only, level, seed, reading, and the files to write.
+        spec: candidate, run, only, level, seed, reading, expect, and the files to write.
         log: where it says what it is at, for a parent that waits.
     """
 
@@ -35,7 +36,7 @@ class Child:
     def run(self) -> int:
         """The exit status, after all is printed and written."""
         try:
-            report = self._report()
+            report = with_expected(self._report(), self.spec["expect"])
             self._show(report)
             status = self._write(report)
         except BaseException as error:
@@ -52,7 +53,8 @@ class Child:
             stream.write(line + "\n")
 
     def _progress(self, stage: str, checks: list[Check]) -> None:
-        say(stage_line(stage, checks), self.screen)
+        told = [as_expected(check, self.spec["expect"]) for check in checks]
+        say(stage_line(stage, told), self.screen)
         self.at(f"past stage {stage}")
 
     def _report(self) -> Report:

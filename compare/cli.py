@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   ddpm compare --candidate mine.py:MyScheduler     which formula of mine is wrong?
   ddpm compare --candidate mine.py:sample          my loop, a function sample(model, n)
   ddpm compare --candidate mine.py:M --only mean   one stage alone
+  ddpm compare --candidate mine.py:M --expect known.txt    in a CI: known failures pass
   ddpm compare --template > mine.py                a scheduler to start from
   ddpm compare --run runs/NAME --level full        a trained run, drawn by parts of both backends
 exit status: 0 right, 1 differs, 2 could not be run or decided, 130 stopped by Ctrl-C"""
@@ -44,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="WORD",
         help=f"how it is called, where its code does not say: {OPTIONS}; may be repeated",
+    )
+    parser.add_argument(
+        "--expect", type=Path, metavar="FILE", help="checks that may fail: lines of ID and reason"
     )
     parser.add_argument("--level", choices=("quick", "full"), default="quick")
     parser.add_argument("--seed", type=int, default=0, help="of the probes (default 0)")
@@ -104,7 +108,19 @@ def main(args: argparse.Namespace) -> int:
         return refuse(f"--run judges the stage pipeline alone; leave --only {args.only} out")
     if args.candidate and args.candidate.endswith(".py"):
         return _tell(Path(args.candidate))
-    return _in_child(args)
+    try:
+        expected = {} if args.expect is None else _expected(args.expect)
+    except ValueError as error:
+        return refuse(f"--expect {args.expect}: {error}")
+    return _in_child(args, expected)
+
+
+def _expected(file: Path) -> dict[str, str]:
+    from compare.verdict.expected import read
+
+    if not file.is_file():
+        raise ValueError("no such file")
+    return read(file.read_text(encoding="utf-8"))
 
 
 def _tell(file: Path) -> int:
@@ -137,7 +153,7 @@ def _not_writable(path: Path | None, force: bool) -> str:
     return ""
 
 
-def _in_child(args: argparse.Namespace) -> int:
+def _in_child(args: argparse.Namespace, expected: dict[str, str]) -> int:
     spec = {
         "candidate": args.candidate or BACKENDS.get(args.backend or ""),
         "run": args.run,
@@ -145,6 +161,7 @@ def _in_child(args: argparse.Namespace) -> int:
         "level": args.level,
         "seed": args.seed,
         "reading": args.reading,
+        "expect": expected,
         "json": str(args.json.absolute()) if args.json else None,  # wherever a candidate goes
         "html": str(args.html.absolute()) if args.html else None,
     }

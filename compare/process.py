@@ -31,7 +31,7 @@ def judge_in_child(spec: dict[str, Any], timeout: float) -> int:
     """Runs `compare.child` on what is asked for.
 
     Args:
-        spec: candidate, run, only, level, seed, reading, and the files to write.
+        spec: candidate, run, only, level, seed, reading, expect, and the files to write.
         timeout: seconds.
 
     Returns:

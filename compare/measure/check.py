@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from compare.candidate.load import Broken
 
-Status = Literal["equal", "close", "differs", "known", "follows", "note", "error"]
+Status = Literal["equal", "close", "differs", "known", "follows", "expected", "note", "error"]
 EXACT = "nothing is rounded"  # why integers, masks and words may not be off at all
 
 

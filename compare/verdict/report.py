@@ -5,7 +5,8 @@ The JSON written by `ddpm compare --json` is `Report.to_dict()`:
 - `schema`: 2; `candidate`, `level`, `seed`, `seconds`, `versions` {python, torch, diffusers};
 - `passed`: bool; `exit_status`: 0 right, 1 differs, 2 could not be run or decided;
 - `verdict`: one sentence;
-- `checks`: list of {`id`, `stage`, `status` (equal, close, differs, known, follows, note, error),
+- `checks`: list of {`id`, `stage`, `status` (equal, close, differs, known, follows, expected, note,
+  error),
   `passed`, `measured` and `allowed` (numbers or null; the largest deviation and what is allowed at
   that element), `message`, `input`, `reason` (why that much is allowed),
   `beside` {name: measured} for scratch and Diffusers, `repro` (a command), `bug` (of a note, the
@@ -19,6 +20,7 @@ The JSON written by `ddpm compare --json` is `Report.to_dict()`:
 - `readings` (new in schema 2): how it is called, {fact: {`value`, `rank` of its evidence (declared,
   structural, behaviour), `evidence`, `others` that would fit, and `words` for what departs from the
   contract}};
+- `holds_again`: list of strings, the checks of `--expect FILE` that do not fail;
 - `conventions`: {name: value read off}; `not_offered`: list of strings;
 - `judged`: list of stages; `not_judged`: {stage: why};
 - `curves`: {name: {series: list of numbers}} for the pictures of the page.
@@ -73,6 +75,7 @@ class Report:
     diagnoses: list[Diagnosis] = field(default_factory=list)
     findings: list[dict[str, str]] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    holds_again: list[str] = field(default_factory=list)  # that were expected to fail
     readings: dict[str, dict[str, Any]] = field(default_factory=dict)
     conventions: dict[str, str] = field(default_factory=dict)
     not_offered: list[str] = field(default_factory=list)
@@ -115,7 +118,10 @@ class Report:
         """One sentence that a student understands."""
         if self.exit_status == 0:
             judged = sum(c.status not in ("note", "follows") for c in self.checks)
-            right = f"{self.candidate} is right: {judged} checks agree with the papers"
+            expected = sum(c.status == "expected" for c in self.checks)
+            but = f" but for {expected} expected failure{'s' * (expected > 1)}" * bool(expected)
+            agree = judged - expected
+            right = f"{self.candidate} is right{but}: {agree} checks agree with the papers"
             if self.companion:
                 return f"{right}. {self.companion}"
             shared = f"; it shares {len(self.findings)} known finding(s)" if self.findings else ""
@@ -147,6 +153,7 @@ class Report:
                 "diagnoses": [asdict(d) for d in self.diagnoses],
                 "findings": self.findings,
                 "gone": self.gone,
+                "holds_again": self.holds_again,
                 "readings": self.readings,
                 "conventions": self.conventions,
                 "not_offered": self.not_offered,
@@ -218,7 +225,7 @@ def _lines(report: Report) -> Iterator[str]:
     for stage, checks in by_stage(report.checks).items():
         yield stage_line(stage, checks)
         for check in checks:
-            if not check.passed or check.status == "note":
+            if not check.passed or check.status in ("note", "expected"):
                 yield f"       {check.line()}"
     if report.findings:
         yield f"\nfindings {'in' if report.companion else 'shared with'} Diffusers:"
@@ -226,6 +233,9 @@ def _lines(report: Report) -> Iterator[str]:
     if report.gone:
         yield f"\nfindings that Diffusers {report.versions.get('diffusers')} no longer shows:"
         yield from (f"  {line}" for line in report.gone)
+    if report.holds_again:
+        yield "\nexpected to fail:"
+        yield from (f"  {line}" for line in report.holds_again)
     if report.conventions:
         yield "\nconventions, read off and not judged:"
         yield from (f"  {name:14} {value}" for name, value in report.conventions.items())
