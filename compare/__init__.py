@@ -40,7 +40,7 @@ from compare.candidate.load import Adapter
 from compare.measure.check import Check
 from compare.verdict.report import Diagnosis, Report
 
-__all__ = ["Adapter", "Check", "Diagnosis", "Report", "checks", "run"]
+__all__ = ["Adapter", "Check", "Diagnosis", "Report", "as_network", "checks", "run"]
 
 
 def run(
@@ -84,3 +84,12 @@ def checks(
 ) -> list[Check]:
     """The checks of `run(candidate)`, for `pytest.mark.parametrize`."""
     return run(candidate, level, seed, reading).checks
+
+
+def __getattr__(name: str) -> Any:
+    """`as_network`, which needs torch: `import compare` is quick without it."""
+    if name == "as_network":
+        from compare.candidate.network import as_network
+
+        return as_network
+    raise AttributeError(f"module 'compare' has no attribute {name!r}")

@@ -3,6 +3,7 @@
 load       a name becomes an object; `Adapter` is the door for code that is no scheduler class
 subject    a candidate: what it offers, its conventions, all its answers
 devices    a GPU that it names is the CPU
+network    one of a known answer, for code that holds its network
 scheduler  one scheduler that it built, called positionally
 spy        the model that a loop or a loss is given, and exact denoisers
 model/     how that model is called, what its answers are mixed to, and what errors cost

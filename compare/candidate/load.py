@@ -116,11 +116,15 @@ def roles_apart(thing: Any, own: Surroundings) -> dict[str, Callable[..., Any]]:
     return {role: within(getattr(adapter, role)) for role in WHOLE if role in adapter.roles}
 
 
-def _namesakes(folder: Path) -> bool:
-    """True if the folder has modules of our names that are not ours."""
+def _namesakes(folder: Path) -> tuple[str, ...]:
+    """Those of our names that are modules of this folder and not ours."""
     if folder.resolve() == ROOT:
-        return False
-    return any((folder / f"{n}.py").exists() or (folder / n / "__init__.py").exists() for n in OURS)
+        return ()
+    return tuple(
+        name
+        for name in OURS
+        if (folder / f"{name}.py").exists() or (folder / name / "__init__.py").exists()
+    )
 
 
 def load(spec: str, settings: "Settings | None" = None) -> tuple[Any, Surroundings]:
@@ -167,7 +171,8 @@ def _load_file(file: Path, own: Surroundings) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look the module up
-    own.folder = str(folder) if _namesakes(folder) else None
+    own.namesakes = _namesakes(folder)
+    own.folder = str(folder) if own.namesakes else None
     if own.folder is None and str(folder) not in sys.path:
         sys.path.insert(0, str(folder))  # its neighbours, now and when a method imports them
         importlib.invalidate_caches()

@@ -37,15 +37,22 @@ class Surroundings:
 
     Attributes:
         folder: where its own modules of our names come from, if it has such.
+        namesakes: those of our names that are modules of that folder.
         modules: those modules.
         settings: torch's settings as it left them; None before its first call.
         on_cpu: takes every device for the CPU; None where its code names no other.
     """
 
     folder: str | None = None
+    namesakes: tuple[str, ...] = ()
     modules: dict[str, ModuleType] = field(default_factory=dict)
     settings: "Settings | None" = None
     on_cpu: "OnTheCpu | None" = None
+
+    def has(self, name: str) -> bool:
+        """True for a module whose package is one of the namesakes: the others of our names are
+        ours, such as the `compare` of which an adapter is made."""
+        return name.split(".")[0] in self.namesakes
 
 
 @contextmanager
@@ -82,7 +89,7 @@ def apart(own: Surroundings) -> Iterator[None]:
 @contextmanager
 def _namesakes_in_place(own: Surroundings, folder: str) -> Iterator[None]:
     """Puts a candidate's own modules in the place of ours of the same names, for a while."""
-    ours = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_ours(name)}
+    ours = {name: sys.modules.pop(name) for name in list(sys.modules) if own.has(name)}
     sys.modules.update(own.modules)
     sys.path.insert(0, folder)
     importlib.invalidate_caches()
@@ -90,7 +97,7 @@ def _namesakes_in_place(own: Surroundings, folder: str) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(folder)
-        theirs = [name for name in sys.modules if _is_ours(name)]
+        theirs = [name for name in sys.modules if own.has(name)]
         own.modules.update({name: sys.modules.pop(name) for name in theirs})
         sys.modules.update(ours)
 

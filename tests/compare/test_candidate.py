@@ -31,6 +31,21 @@ def test_a_file_is_loaded_with_its_neighbours_and_apart_from_ours(tmp_path: Path
     assert str(tmp_path) not in sys.path
 
 
+def test_an_adapter_beside_a_file_of_one_of_our_names_is_an_adapter_of_ours(tmp_path: Path) -> None:
+    """Many a repository has a ddpm.py: compare is ours all the same."""
+    (tmp_path / "ddpm.py").write_text("TABLE = [0.9, 0.5]\n")
+    (tmp_path / "mine.py").write_text(
+        "from compare import Adapter\ndef made():\n    from ddpm import TABLE\n"
+        "    return Adapter(alpha_bar=lambda: TABLE)\n"
+    )
+    made, own = load(f"{tmp_path / 'mine.py'}:made")
+    with apart(own):
+        adapter = made()
+    assert isinstance(adapter, Adapter)
+    assert adapter.alpha_bar is not None
+    assert adapter.alpha_bar() == [0.9, 0.5]
+
+
 def test_a_name_may_lie_deeper_and_in_a_package(tmp_path: Path) -> None:
     (tmp_path / "deep.py").write_text("class A:\n    class B:\n        pass\n")
     assert load(f"{tmp_path / 'deep.py'}:A.B")[0].__name__ == "B"

@@ -14,7 +14,7 @@ def test_it_prints_the_adapter(capsys: pytest.CaptureFixture) -> None:
     assert main(["adapt", f"{ROOT}/docs/examples/labml_like.py:DenoiseDiffusion"]) == 0
     printed = capsys.readouterr().out
     assert "from labml_like import DenoiseDiffusion" in printed
-    assert "step=lambda out, t, x: made(lambda *_, **__: out).p_sample(x, t)," in printed
+    assert "step=lambda out, t, x: made(as_network(out)).p_sample(x, t)," in printed
 
 
 @pytest.mark.parametrize("file", [*NO_DDPM, Path("nowhere.py")], ids=lambda file: file.name)

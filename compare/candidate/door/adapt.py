@@ -59,7 +59,7 @@ BUILT |= dict.fromkeys(STEPS, "T") | dict.fromkeys(SIDES, "8") | dict.fromkeys(C
 WHOLE = {"device": '"cpu"', "generator": "generator"}  # what a loop takes beside its model
 WHOLE |= dict.fromkeys(STEPS, "T") | dict.fromkeys(SIDES, "shape[-1]")
 WHOLE |= dict.fromkeys(CHANNELS, "shape[1]") | dict.fromkeys(map(plain, COUNTS), "shape[0]")
-WHOLE |= dict.fromkeys(map(plain, SHAPES), "shape")
+WHOLE |= dict.fromkeys(map(plain, SHAPES), "shape") | {"size": "shape[1:]"}
 UNKNOWN = "..."
 
 
@@ -118,7 +118,7 @@ def adapter(file: Path, name: str, source: str) -> str:
     head += ["import torch"] * ("torch." in body)
     head += [f"from {file.stem} import {found.class_name}" if found.class_name else ""]
     head += [] if found.class_name else [f"import {file.stem} as mine"]
-    head += ["from compare import Adapter\n"]
+    head += [f"from compare import Adapter{', as_network' * ('as_network(' in body)}\n"]
     head += [f"T = {_length(found)}\n"] * ("T)" in body or "T," in body)
     text = "\n".join([*filter(None, head), "", "def adapted():", body, ""])
     note = f"# {UNKNOWN} is what no name says: put it in.\n" if UNKNOWN in text else ""
@@ -134,7 +134,7 @@ def _source(file: Path, name: str, tree: ast.Module) -> Source:
     T = next(iter(lengths), "")
     if name in classes:
         node = classes[name]
-        return Source(methods_of(node, classes), name, _tables_of_class(node), T)
+        return Source(methods_of(node, classes), name, _tables_of_class(node, tree), T)
     if name and name not in functions:
         near = get_close_matches(name, [*classes, *functions], 1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -147,14 +147,17 @@ def _is_count(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant) and isinstance(value.value, int)
 
 
-def _tables_of_class(node: ast.ClassDef) -> list[str]:
-    """Attributes and buffers called alpha-bar."""
-    found = []
+def _tables_of_class(node: ast.ClassDef, tree: ast.Module) -> list[str]:
+    """Attributes and buffers called alpha-bar; buffers may be named in a dict elsewhere."""
+    found, elsewhere = [], False
     for each in ast.walk(node):
         if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Store):
             found.append(each.attr)
-        if isinstance(each, ast.Call) and each.args and isinstance(each.args[0], ast.Constant):
-            found.append(str(each.args[0].value))  # register_buffer("alphas_cumprod", ...)
+        if isinstance(each, ast.Call) and getattr(each.func, "attr", "") == "register_buffer":
+            elsewhere = elsewhere or not isinstance(each.args[0], ast.Constant)
+    for each in ast.walk(tree if elsewhere else node):
+        if isinstance(each, ast.Constant) and isinstance(each.value, str):
+            found.append(each.value)  # register_buffer("alphas_cumprod", ...)
     return [name for name in dict.fromkeys(found) if plain(name) in TABLES]
 
 
@@ -205,7 +208,8 @@ def _roles(found: Source, chosen: dict[str, str]) -> list[str]:
     lines = ["    return Adapter("]
     if found.class_name:
         build = f"        return {found.class_name}({_build(found)})\n"
-        lines = ["    def made(model=None):", build, *lines]
+        model = "model=as_network()" if found.owns_model else ""
+        lines = [f"    def made({model}):", build, *lines]
     if found.tables:
         owner = "made()" if found.class_name else "mine"
         lines.append(f"        alpha_bar=lambda: {owner}.{found.tables[0]},")
@@ -233,7 +237,7 @@ def _owner(found: Source, what: str, known: dict[str, str | None]) -> str:
     if not found.owns_model or what == "add_noise":
         return "made()"
     if what == "step":
-        return "made()" if "out" in known.values() else "made(lambda *_, **__: out)"
+        return "made()" if "out" in known.values() else "made(as_network(out))"
     return "made(model)"
 
 
@@ -254,6 +258,9 @@ def _build(found: Source) -> str:
         for name in named_keywords(function)
         if name in asked or name in MODELS
     }
+    for each in found.built.args.args:  # some ask for both ends of betas, and not for all
+        if each.arg == "betas" in values and "uple" in ast.unparse(each.annotation or each):
+            values["betas"] = "(1e-4, 0.02)"
     return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
@@ -278,7 +285,7 @@ def _call(what: str, function: Any, known: dict[str, str | None]) -> str:
 def _value(what: str, name: str, role: str | None) -> str:
     """What stands for a parameter in the lambda of a role; "" if nobody says."""
     if name in MODELS:
-        return "lambda *_, **__: out" if what == "step" else "model"
+        return "as_network(out)" if what == "step" else "model"
     if role in HANDED[what]:
         return HANDED[what][role]
     if what == "step" and plain(name) in AGAIN:

@@ -25,7 +25,7 @@ def _of(text: str) -> frozenset[str]:
 
 WORDS = {  # {method: {role: names, surest first}}
     "step": {"t": _of(T), "x": _of(X), "out": _of(PREDICTED), "z": _of(DRAWN)},
-    "add_noise": {"t": _of(T), "x_0": _of(CLEAN), "noise": _of(NOISE) | _of(DRAWN)},
+    "add_noise": {"t": _of(T), "x_0": _of(CLEAN), "noise": _of(NOISE) | _of(DRAWN) | {"xnoise"}},
 }
 WORDS["get_velocity"] = WORDS["add_noise"]
 

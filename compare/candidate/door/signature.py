@@ -16,7 +16,17 @@ MODELS |= {"denoise_model", "denoise_fn", "eps_net", "eps_fn", "score_model", "m
 COUNTS = {"n", "b", "num", "count", "batch_size", "n_sample", "n_samples", "num_samples"}
 SHAPES = {"shape", "image_shape", "sample_shape"}
 BESIDE_MODEL = {"sample": COUNTS | SHAPES, "loss": WORDS["add_noise"]["x_0"]}
-TABLES = {"ab", "abar", "abars", "alphabar", "alphabars", "alphasbar", "alphascumprod", "alphahat"}
+TABLES = {
+    "ab",
+    "abar",
+    "alphabart",
+    "abars",
+    "alphabar",
+    "alphabars",
+    "alphasbar",
+    "alphascumprod",
+    "alphahat",
+}
 
 
 def takes_generator(role: Callable[..., Any], place: int) -> bool:
