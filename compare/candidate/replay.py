@@ -1,6 +1,8 @@
 """The noise that a loop drew, replayed from its seed, so that its steps can be judged exactly."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -44,8 +46,15 @@ class Drawn:
     error: Tensor
 
 
+def global_seed(seed: int) -> int:
+    """The seed of the global state beside a generator of this one: other numbers, as where x_T is
+    drawn from the one and z from the other they must not be the same."""
+    return seed + 500_000
+
+
 def drawn(x: Tensor, out: Tensor, seed: int) -> Drawn | None:
-    """The z of each step as `randn` goes on after x_T; None if the loop drew others.
+    """The z of each step as `randn` goes on after x_T, or as it begins in another stream; None if
+    the loop drew others.
 
     They are the loop's own if x_{t-1} is a sum of x_t, the model's output and z, whatever the
     coefficients: so a wrong formula is told apart from noise of another kind.
@@ -53,7 +62,7 @@ def drawn(x: Tensor, out: Tensor, seed: int) -> Drawn | None:
     Args:
         x: (calls, b, c, h, w) what the model was given.
         out: of that shape, what it answered.
-        seed: of the generator and of the global state, from which x_T was drawn.
+        seed: of the generator, from which that of the global state follows.
 
     >>> x, out = torch.randn(2, 2, 4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     >>> stream = torch.Generator().manual_seed(5)
@@ -62,24 +71,28 @@ def drawn(x: Tensor, out: Tensor, seed: int) -> Drawn | None:
     >>> [round(w, 5) for w in drawn(x, out, 5).weights[0].tolist()], drawn(x, out, 6)
     ([0.9, -0.2, 0.5], None)
     """
-    z = _replayed(x, seed)
     calls = _some(x)
-    if z is None or not len(calls):
-        return None
-    found = weighed(x, out, z, calls)
-    return Drawn(z, calls, found.values, found.error) if bool(found.whole.all()) else None
-
-
-def _replayed(x: Tensor, seed: int) -> Tensor | None:
-    """(calls, b, c, h, w) what `randn` gives after x_T, in the dtype in which it gives that."""
-    for dtype in (torch.float32, torch.float64):
-        stream = torch.Generator().manual_seed(seed)
-        first, *others = (
-            torch.randn(x.shape[1:], generator=stream, dtype=dtype) for _ in range(len(x) + 1)
-        )
-        if torch.equal(first.to(x), x[0]):
-            return torch.stack(others)
+    for z in _replayed(x, seed) if len(calls) else ():
+        found = weighed(x, out, z, calls)
+        if bool(found.whole.all()):
+            return Drawn(z, calls, found.values, found.error)
     return None
+
+
+def _replayed(x: Tensor, seed: int) -> Iterator[Tensor]:
+    """(calls, b, c, h, w) what `randn` gives after x_T, in the dtype in which it gives that; then
+    what the other of the two streams gives from its start."""
+    seeds = (seed, global_seed(seed))
+    for dtype, (own, other) in product((torch.float32, torch.float64), (seeds, seeds[::-1])):
+        first, *after = _stream(own, x, len(x) + 1, dtype)
+        if torch.equal(first.to(x), x[0]):
+            yield torch.stack(after)
+            yield torch.stack(_stream(other, x, len(x), dtype))
+
+
+def _stream(seed: int, like: Tensor, count: int, dtype: torch.dtype) -> list[Tensor]:
+    stream = torch.Generator().manual_seed(seed)
+    return [torch.randn(like.shape[1:], generator=stream, dtype=dtype) for _ in range(count)]
 
 
 def weighed(x: Tensor, out: Tensor, z: Tensor, calls: Tensor) -> Weights:

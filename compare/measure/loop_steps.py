@@ -93,7 +93,7 @@ def _may_visit(listed: list[int], table: Tensor) -> bool:
 
 def of_mix(run: Run, oracle: Oracle, out: Tensor, at: Level, chosen: Setting) -> Tensor:
     """How far a step may be off as its output is mixed of several, each rounded by itself."""
-    plain = replace(chosen, clip_sample=False)
+    plain = chosen.unlimited
     return (run.rough - 1) * rounding(oracle.step_mean(out, torch.zeros_like(out), at, plain))
 
 

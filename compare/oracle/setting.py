@@ -1,6 +1,6 @@
 """What is asked of a scheduler, and the precision in which the oracle answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -38,3 +38,8 @@ class Setting:
     use_clipped_model_output: bool = False
     spare_beta: float | None = None
     spare_removed: bool = False
+
+    @property
+    def unlimited(self) -> "Setting":
+        """The same, x0-hat left as it is."""
+        return replace(self, clip_sample=False, thresholding=False)

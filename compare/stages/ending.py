@@ -73,7 +73,8 @@ def _bytes(run: Run, last: Tensor, bound: Tensor, oracle: Oracle) -> Iterator[Ch
     codec = oracle.loop.codec
     clamps = codec(torch.tensor([-2.0, 2.0])).tolist() == [0.0, 255.0]
     if run.far is not None:
-        white, black = (v.float() for v in (run.far[..., :4], run.far[..., 4:]))
+        half = run.far.shape[-1] // 2
+        white, black = (v.float() for v in (run.far[..., :half], run.far[..., half:]))
         clamped = bool((white >= 255 - ONE_LEVEL).all()) and bool((black <= ONE_LEVEL).all())
         yield yes_no(
             "sampling/loop/clamp",

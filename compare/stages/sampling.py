@@ -5,7 +5,7 @@ is not; a loop of the candidate's own call by call.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -196,7 +196,7 @@ def _recursion(id: str, scheduler: Scheduler, oracle: Oracle, n: int | None) -> 
     level = level_of(oracle, table, rows, setting)
     chain = Affine(level, *affine_denoiser(setting.prediction_type, table, t))
     out, x = inputs(rows)
-    plain = replace(setting, clip_sample=False)
+    plain = setting.unlimited
     uncut, cut = (oracle.step_mean(out, x, twice(level), how) for how in (plain, setting))
     if not torch.equal(uncut, cut):
         yield note(id, "x0-hat of the probes is cut off: the chain is walked instead")
@@ -239,7 +239,7 @@ def _marginals_allowed(
     scheduler: Scheduler, oracle: Oracle, rows: Probe, chain: Affine
 ) -> tuple[Tensor, Tensor]:
     """(k, 2) the right law of x_t, and how far off it may be if each curve is off, all one way."""
-    plain = replace(scheduler.setting, clip_sample=False)
+    plain = scheduler.setting.unlimited
     one = torch.ones(len(rows.t), 1, dtype=F64)
     a = oracle.step_mean(0 * one, one, chain.level, plain).flatten()
     b = oracle.step_mean(one, 0 * one, chain.level, plain).flatten()

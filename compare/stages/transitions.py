@@ -126,7 +126,7 @@ def _weights(steps: Steps, drawn: Drawn, chosen: Setting) -> Iterator[Check]:
     """What x_t and the output are multiplied by, each by itself."""
     oracle, at = steps.oracle, steps.level.at(drawn.some)
     one = torch.ones(len(drawn.some), 1, 1, 1, 1, dtype=F64)
-    plain = replace(chosen, clip_sample=False)
+    plain = chosen.unlimited
     inputs = (("x_t", one, 0 * one), ("output", 0 * one, one))
     errors = laws.normal_bound(RATE / len(drawn.some)) * drawn.error
     for i, (what, x, out) in enumerate(inputs):

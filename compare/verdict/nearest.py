@@ -6,7 +6,6 @@ curve and the right one. Where a list, a law or a loop is wrong, near is what mo
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -176,7 +175,7 @@ def _expected(scheduler: Scheduler, name: str, oracle: Oracle) -> Tensor:
         pair = oracle.add_noise(one, 0 * one, table, t), oracle.add_noise(0 * one, one, table, t)
         return torch.stack([values.reshape(T) for values in pair])
     rows = probe(scheduler)
-    setting = replace(setting, clip_sample=False, thresholding=False)  # the inputs are small
+    setting = setting.unlimited  # the inputs are small
     level = level_of(oracle, table, rows, setting)
     one = torch.ones(len(rows.t), 1, dtype=F64)
     if name == "variance":

@@ -19,7 +19,8 @@ class Plain:
     """A right DDIM or DDPM step in its own words; what it names is nothing."""
 
     eta: float | None = None
-    kind, clip, again = "epsilon", None, False
+    divided = True
+    kind, clip, again, percentile = "epsilon", None, False, None
 
     def __init__(self):
         self.alphas_cumprod = (1 - BETAS).cumprod(0)
@@ -42,6 +43,10 @@ class Plain:
         eps = out if self.kind == "epsilon" else (x - a.sqrt() * x_0) / (1 - a).sqrt()
         if self.clip is not None:
             x_0 = x_0.clamp(-self.clip, self.clip)
+        if self.percentile is not None:
+            s = x_0.abs().flatten(1).quantile(self.percentile, dim=1).clamp(min=1)
+            s = s.reshape(-1, 1, 1, 1)
+            x_0 = x_0.clamp(-s, s) / (s if self.divided else 1)
         if self.again:
             eps = (x - a.sqrt() * x_0) / (1 - a).sqrt()
         variance = (1 - p) / (1 - a) * (1 - a / p)
@@ -78,6 +83,8 @@ CARDS = {
     "v": (like(kind="v_prediction"), {"prediction": "v_prediction"}),
     "ddim": (like(eta=0.0), {"variance": "DDIM, eta=0 "}),
     "ddim-half": (like(eta=0.5), {"variance": "DDIM, eta=0.5"}),
+    "threshold": (like(percentile=0.95), {"clipping": "dynamic, at the 0.95 quantile"}),
+    "threshold-ddim": (like(percentile=0.99, eta=0.0), {"clipping": "dynamic, at the 0.99"}),
     "ddim-clip": (like(eta=0.0, clip=1.0), {"clipping": "1.0"}),
     "ddim-again": (like(eta=0.0, clip=1.5, again=True), {"clipping": "1.5"}),
     "own-list": (
@@ -284,3 +291,9 @@ def test_a_table_that_is_assumed_is_said_to_be():
     shown = Subject(Adapter(alpha_bar=lambda: (1 - BETAS).cumprod(0)), "table")
     conventions.read(shown)
     assert "table" not in shown.conventions
+
+
+def test_a_threshold_that_is_not_divided_by_is_no_convention() -> None:
+    report = judge(like(percentile=0.95, divided=False), "quick", 0, beside=False)
+    assert report.exit_status == 1
+    assert {c.stage for c in report.checks if not c.passed} <= {"prediction", "mean"}

@@ -150,6 +150,22 @@ def test_a_single_wrong_byte_is_found() -> None:
     assert failed[0].message.startswith("1 of 4096 bytes are not ")
 
 
+@pytest.mark.parametrize("clamped", [True, False])
+def test_bytes_of_large_pictures_are_judged_by_both_halves(clamped: bool) -> None:
+    setting = Setting(num_train_timesteps=60, beta_end=0.3)
+    inside = sample_of(Oracle(), setting)
+
+    def sample(model, shape, generator):
+        x = inside(model, (shape[0], 3, 32, 32), generator)  # the size is written in
+        x = x.clamp(-1, 1) if clamped else x
+        return ((x + 1) * 127.5).round().to(torch.int64).to(torch.uint8)
+
+    own = Adapter(alpha_bar=lambda: Oracle().alpha_bar(setting), sample=sample)
+    report = judge(own, "quick", 0, beside=False)
+    named = [d.bug for d in report.diagnoses]
+    assert named == ([] if clamped else ["69-clamp"]), str(report)
+
+
 T = 60
 BETA = torch.linspace(1e-3, 0.2, T)
 KEPT = 1 - BETA

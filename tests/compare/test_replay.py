@@ -43,6 +43,25 @@ def loop(
     return Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample, name="loop")
 
 
+@pytest.mark.parametrize("given", ["x_T", "z"])
+def test_a_loop_that_draws_from_two_streams_is_replayed(given: str) -> None:
+    """Such as x_T from the generator and z by `randn_like`: never the same numbers."""
+
+    def sample(model: Any, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        model.eval()
+        first, later = (generator, None) if given == "x_T" else (None, generator)
+        x = torch.randn(shape, generator=first)
+        for t in reversed(range(500)):
+            x = eps_form(x, model(x, torch.full(shape[:1], t)), t)
+            if t:
+                x = x + BETA[t].sqrt() * torch.randn(shape, generator=later)
+        return x
+
+    report = judge(Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample), "quick", 0, beside=False)
+    assert report.passed, str(report)
+    assert "sampling/loop/weight-of-x_t" in {c.id for c in report.checks}
+
+
 def test_a_right_loop_passes() -> None:
     report = judge(loop(), "quick", 0, beside=False)
     assert report.passed, str(report)

@@ -140,5 +140,7 @@ def test_a_function_of_no_role_is_told_in_one_line(function) -> None:
 
 def test_a_table_of_the_module_is_taken_by_its_name_and_its_axis() -> None:
     code = (lambda x_0, noise, t: None).__code__
-    assert [*role_of(FunctionType(code, {"alpha_bar": ab}))] == ["add_noise", "alpha_bar"]
+    own = FunctionType(code, {"alpha_bar": ab})
+    assert [*role_of(own)] == ["add_noise", "alpha_bar"]
+    assert [*role_of(torch.no_grad()(own))] == ["add_noise", "alpha_bar"]
     assert [*role_of(FunctionType(code, {"alpha_bar": abs, "alpha": ab}))] == ["add_noise"]

@@ -107,7 +107,7 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     found |= {m: function for m, a in asked.items() if {*CONTRACT[m]} <= {*a} and None not in a}
     name = getattr(function, "__name__", "")
     found = {name: found[name]} if name in found else found if len(found) == 1 else {}
-    beside = getattr(function, "__globals__", {})
+    beside = getattr(inspect.unwrap(function), "__globals__", {})  # below `torch.no_grad()`
     tables = [beside[name] for name in sorted(beside) if plain(name) in TABLES]
     tables = [table for table in tables if getattr(table, "ndim", 0) == 1]
     return found | {"alpha_bar": lambda: tables[0]} if found and len(tables) == 1 else found

@@ -12,6 +12,7 @@ from compare.candidate.model import learned
 from compare.candidate.model.call import Manner, Place
 from compare.candidate.model.output import is_of_a_pair, may_be_halved
 from compare.candidate.model.told import read_told
+from compare.candidate.replay import global_seed
 from compare.candidate.scheduler import seed_everything
 from compare.candidate.spy import Answer, Model, exact_denoiser, exact_output
 from compare.candidate.subject import Subject
@@ -135,7 +136,7 @@ def _check(result: Tensor, model: Model, shape: tuple[int, ...]) -> None:
 def _call(
     subject: Subject, model: Model, shape: tuple[int, ...], generator: Any, seed: int
 ) -> Tensor:
-    seed_everything(seed)
+    seed_everything(global_seed(seed))
     try:
         return torch.as_tensor(subject.whole["sample"](model, shape, generator)).detach()
     except Exception as error:

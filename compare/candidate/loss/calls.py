@@ -16,6 +16,7 @@ from compare.candidate.model.call import Manner, Place
 from compare.candidate.model.cost import HEIGHTS
 from compare.candidate.model.output import is_of_a_pair, may_be_halved
 from compare.candidate.model.told import Told, read_told, taken_for
+from compare.candidate.replay import global_seed
 from compare.candidate.scheduler import seed_everything
 from compare.candidate.spy import Answer, Model, exact_output
 from compare.candidate.subject import Subject
@@ -94,7 +95,7 @@ class Loss:
     def value(self, model: Model, x_0: Tensor, seed: int) -> Tensor:
         """What the loss returns."""
         seed += 10_000 * self.subject.seed
-        seed_everything(seed)
+        seed_everything(global_seed(seed))
         stream = torch.Generator().manual_seed(seed)
         try:
             images = handing.ranged(self.subject.door, x_0)

@@ -34,7 +34,9 @@ def card_of(subject: Subject) -> dict[str, str]:
         else f" {s.beta_start:g}..{s.beta_end:g}"
     )
     spread = BY_NAME[s.sampler].words(s)
-    clip = s.clip_sample_range if s.clip_sample else "none"
+    clip: str | float = s.clip_sample_range if s.clip_sample else "none"
+    if s.thresholding:
+        clip = f"dynamic, at the {s.dynamic_thresholding_ratio:g} quantile"
     card = {
         "t base": f"{subject.t_base}",
         "T": said("num_train_timesteps", s.num_train_timesteps),

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from compare.candidate.scheduler import Scheduler
-from compare.measure.probe import SHAPE
-from compare.measure.step import rounding
+from compare.measure.probe import OUT, SHAPE, X
+from compare.measure.step import mean_bound, rounding
 from compare.measure.tolerances import propagated
 from compare.oracle import F64, Level, Oracle, Setting
 from compare.oracle.samplers import BY_NAME
@@ -18,6 +18,7 @@ FAR = 256.0  # of x0-hat: outside any range that a person would clip to
 SMALL = 0.05  # of the signal: no clip acts on it
 MOST = 100.0  # of a range
 DIGITS = 6  # of one, that a person writes
+PERCENTILES = (0.995, 0.99, 0.95, 0.9, 0.999, 0.975, 0.98, 0.97, 0.85, 0.8)  # of a threshold
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,45 @@ def read_clip(
     for where in BY_NAME[setting.sampler].clip_shows:
         size = _agreed([each[where] for each in seen if where in each])
         if size is not None:
-            return {
+            found = {
                 "clip_sample": True,
                 "clip_sample_range": size,
                 "use_clipped_model_output": where == "again",
             }
+            dynamic = _threshold(built, setting, levels, found) if size == 1 else {}
+            return found | dynamic
     return {"clip_sample": False}
+
+
+def _threshold(
+    built: Scheduler, setting: Setting, levels: Level, clipped: dict[str, Any]
+) -> dict[str, Any]:
+    """What a limit of 1 is, where a picture of several sizes shows that no clip gives it: dynamic
+    thresholding (Saharia et al. 2022), the first of the percentiles that fits at every step."""
+    trials = [clipped] + [
+        {
+            "clip_sample": False,
+            "thresholding": True,
+            "dynamic_thresholding_ratio": ratio,
+            "sample_max_value": float("inf"),
+        }
+        for ratio in PERCENTILES
+    ]
+    x, out = ((FAR / 64 * v.to(F64)).reshape(1, 2, -1) for v in (X, OUT))
+    at = levels.map(lambda values: values.reshape(-1, 1, 1))
+    nothing, seen = torch.zeros(SHAPE), []
+    for t in levels.t.flatten().tolist():
+        given = [v.float().reshape(SHAPE) for v in (out, x)]
+        still, there = (built.step(a, t, b, 3).prev for a, b in ((nothing, nothing), given))
+        seen.append((there - still).reshape(2, -1))
+    measured = torch.stack(seen)
+    for trial in trials:
+        chosen = replace(setting, **trial)
+        right = RIGHT.step_mean(out, x, at, chosen)
+        allowed = mean_bound(RIGHT, out, x, None, at, chosen) + rounding(measured, right, x)
+        if bool(((measured - right).abs() <= allowed).all()):
+            return trial
+    return {}
 
 
 def _limits(built: Scheduler, setting: Setting, level: Level) -> dict[str, Limit]:

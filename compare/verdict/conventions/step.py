@@ -114,7 +114,7 @@ def _rows(built: Scheduler, t: int, signal: float) -> Tensor:
 def _fits(rows: Tensor, level: Level, setting: Setting) -> bool:
     """True if both parts of the mean are those of a right step, up to rounding."""
     x, out = X.to(F64).reshape(1, -1), OUT.to(F64).reshape(1, -1)
-    zero, plain = torch.zeros_like(x), replace(setting, clip_sample=False, thresholding=False)
+    zero, plain = torch.zeros_like(x), setting.unlimited
     size = SMALL * level.alpha_bar.sqrt()
     for j, (a, b) in enumerate(((zero, x), (out, zero)), start=1):
         right = RIGHT.step_mean(a, b, level, plain)
