@@ -199,17 +199,17 @@ def _one_line(what: str) -> Iterator[None]:
 
 
 def brief(error: BaseException) -> str:
-    """An exception in one line, with a cure where it wants a GPU."""
+    """An exception in one line, with a cure where it wants a GPU or a package."""
     error = error.error if isinstance(error, Thrown) else error
     try:
         text = " ".join(str(error).split())
     except Exception:  # a candidate's exception may be wrong itself
         text = ""
-    cure = (
-        " (compare judges on the CPU: take the device as an argument)"
-        if _NO_GPU.search(text)
-        else ""
-    )
+    cure = ""
+    if _NO_GPU.search(text):
+        cure = " (compare judges on the CPU: take the device as an argument)"
+    elif isinstance(error, ModuleNotFoundError):
+        cure = " (install it, or put what is to be judged into a file of its own)"
     return f"{type(error).__name__}: {text}"[:300] + cure if text else type(error).__name__
 
 

@@ -39,6 +39,8 @@ OTHER_NAMES = {  # tried where Diffusers' word is refused
     "epsilon": "eps",
     "sample": "x_0",
 }
+SIDES = ("img_size", "image_size", "sample_size", "resolution")  # of pictures, in pixels
+SIDE = 8  # of those that are asked for where larger ones are a default: no formula hangs on it
 WITH_WORDS = ("beta_schedule", "prediction_type")  # keywords that have such words
 STEP_ONLY = tuple(option for sampler in ALL for option in sampler.own)
 NAMES = tuple(f.name for f in fields(Setting) if f.name not in (*STEP_ONLY, "sampler"))
@@ -67,6 +69,10 @@ def _step_of(run: Callable[..., Any]) -> Callable[..., Any]:
         return run(*given, generator)
 
     return step
+
+
+def _is_large(name: str, default: Any) -> bool:
+    return name in SIDES and isinstance(default, int) and default > 2 * SIDE
 
 
 def _adapted(function: Callable[..., Any]) -> Adapter:
@@ -120,6 +126,7 @@ class Subject:
         self.any_words: set[tuple[str, Any]] = set()  # (keyword, word) that any word stands for
         self._factory = self._door(candidate)
         self.defaults = named_keywords(self._factory)
+        self.small = {name: SIDE for name, size in self.defaults.items() if _is_large(name, size)}
         self.words |= {usual: own for usual, own in OTHER_NAMES.items() if self._says(own)}
         self.named = set(self.defaults) & set(NAMES)
         self.setting = base or Setting()
@@ -182,7 +189,7 @@ class Subject:
         given = {name: value for name, value in keywords.items() if value is not None}
         given = {k: words.get(v, v) if isinstance(v, str) else v for k, v in given.items()}
         with apart(self.own):
-            return self._factory(**given)
+            return self._factory(**{**self.small, **given})
 
     def _wrap(self, thing: Any) -> Any:
         if not isinstance(thing, Adapter):

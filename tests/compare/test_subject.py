@@ -87,3 +87,18 @@ def test_an_error_says_how_the_method_was_called() -> None:
     built = subject.scheduler()
     with pytest.raises(Broken, match=r"^step\(model_output, t, x_t\) raises .*\.py, line \d+\)$"):
         built.step(torch.zeros(1, 1, 2, 2), 3, torch.zeros(1, 1, 2, 2), 0)
+
+
+def test_pictures_that_a_class_makes_large_are_asked_for_small() -> None:
+    class Large:
+        def __init__(self, img_size: int = 256, depth: int = 256):
+            self.img_size, self.depth = img_size, depth
+
+        def step(self, out, t, x): ...
+
+    class Small(Large):
+        def __init__(self, img_size: int = 16):
+            super().__init__(img_size)
+
+    assert (Subject(Large, "large").first.img_size, Subject(Large, "large").first.depth) == (8, 256)
+    assert Subject(Small, "small").first.img_size == 16

@@ -248,7 +248,8 @@ def _given(what: str, known: dict[str, str | None]) -> str:
 
 
 def _build(found: Source) -> str:
-    """The arguments that a class is built with: its model, and what it cannot do without."""
+    """The arguments that a class is built with: its model, what it cannot do without, and small
+    pictures."""
     if found.built is None:
         return ""
     function = found.signed("__init__")
@@ -256,7 +257,7 @@ def _build(found: Source) -> str:
     values = {
         name: "model" if name in MODELS else BUILT.get(plain(name), UNKNOWN)
         for name in named_keywords(function)
-        if name in asked or name in MODELS
+        if name in asked or name in MODELS or plain(name) in SIDES
     }
     for each in found.built.args.args:  # some ask for both ends of betas, and not for all
         if each.arg == "betas" in values and "uple" in ast.unparse(each.annotation or each):
