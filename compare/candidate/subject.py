@@ -116,6 +116,7 @@ class Subject:
         self.not_offered: list[str] = []
         self.words: dict[str, str] = {}  # {Diffusers' word for a value: the candidate's}
         self.conventions: dict[str, str] = {}
+        self.declared: str | None = None  # the prediction type of one that takes no other
         self.shorter: Setting | None = None  # with another T, of a schedule that it does not name
         self.kinds: tuple[Setting, ...] = ()  # other readings of a step or list that fits none
         self.door: Reading = CANONICAL
@@ -156,6 +157,8 @@ class Subject:
                 except REFUSALS as error:
                     self.named.discard(name)
                     self.not_offered.append(f"{name}={value!r} ({brief(error)})")
+                    if name == "prediction_type":
+                        self.declared = self._kind_by_default()
             thing = self._make(self._keywords(self.setting))
             self.first = self._wrap(thing)
         except Exception as error:
@@ -170,6 +173,12 @@ class Subject:
         for sampler in ALL:
             if sampler.own and sampler.own[0] in self.step_named:
                 self.setting = replace(self.setting, sampler=sampler.name)
+
+    def _kind_by_default(self) -> str | None:
+        """What its model predicts by the default of the keyword, in Diffusers' words."""
+        default = self.defaults["prediction_type"]
+        usual = {own: word for word, own in OTHER_NAMES.items()} | {k: k for k in OTHER_NAMES}
+        return usual.get(default) if isinstance(default, str) else None
 
     def _make(self, keywords: dict[str, Any]) -> Any:
         """A new one; a value that it refuses is tried under its other name."""

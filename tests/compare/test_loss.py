@@ -420,3 +420,18 @@ def test_a_loss_that_is_one_ahead_is_seen_though_it_never_tells_T() -> None:
     """Without t = 0 or T among what is told, the noise in x_t says at which level it is told."""
     report = judge(a_pair(lambda t: t + 1, lambda t: t, first=1), "quick", 0, beside=False)
     assert "loss/told" in [c.id for c in report.checks if not c.passed]
+
+
+def test_a_target_without_the_offset_that_x_t_holds_has_no_name_of_another() -> None:
+    """A perfect model has a loss; that errors are averaged before they are squared is not so."""
+
+    def loss(model, x_0, generator):
+        t = torch.randint(0, T, (len(x_0),), generator=generator)
+        eps = torch.randn(x_0.shape, generator=generator)
+        a, s = (v[t].sqrt()[:, None, None, None] for v in (ALPHA_BAR, 1 - ALPHA_BAR))
+        held = eps + channelled(0.1, x_0.shape, generator)
+        return (model(a * x_0 + s * held, t) - eps).square().mean()
+
+    report = judged(loss)
+    assert [c.id for c in report.checks if not c.passed] == ["loss/perfect"], str(report)
+    assert [d.bug for d in report.diagnoses] == [None]

@@ -200,3 +200,23 @@ def test_a_word_says_that_the_pictures_of_a_loss_are_in_0_to_1() -> None:
 
 def test_a_wrong_target_of_a_loss_alone_has_its_name() -> None:
     assert [d.bug for d in judged(program("24-loss", None)).diagnoses] == ["24-loss"]
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_a_class_that_takes_its_own_kind_alone_is_judged_by_it(power: float) -> None:
+    class Mine:
+        def __init__(self, prediction_type: str = "v_prediction"):
+            if prediction_type != "v_prediction":
+                raise ValueError("v alone")
+            self.alphas_cumprod = ALPHA_BAR
+
+        def loss(self, model, x_0):
+            t = torch.randint(0, T, (len(x_0),))
+            a, e = ALPHA_BAR[t].float().reshape(-1, 1, 1, 1), torch.randn_like(x_0)
+            target = a.sqrt() * e - (1 - a) ** power * x_0
+            return (model(a.sqrt() * x_0 + (1 - a).sqrt() * e, t) - target).square().mean()
+
+    report = judge(Mine, "quick", 0, beside=False)
+    assert report.passed == (power == 0.5), str(report)
+    assert report.readings["prediction"]["value"] == "v_prediction"
+    assert all("should have -sqrt(1 - ab_t)" in str(d.formula) for d in report.diagnoses)

@@ -40,6 +40,8 @@ def read(subject: Subject, door: Told | None = None) -> None:
     claims = _claims(subject.first)
     if subject.adapter is not None and subject.adapter.prediction_type is not None:
         claims["prediction_type"] = subject.adapter.prediction_type
+    if subject.declared is not None:
+        claims["prediction_type"] = subject.declared
     if "prediction" in (door or {}):
         claims["prediction_type"] = (door or {})["prediction"].value
     told = {k: v for k, v in claims.items() if k not in subject.named and v is not None}
