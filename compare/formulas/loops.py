@@ -21,7 +21,7 @@ from compare.formulas.fit import Curve, constants
 from compare.formulas.measured import Measured, Pair
 from compare.measure.law import normal_bound
 from compare.measure.loop_steps import clear, steps_of, visits
-from compare.measure.tolerances import FACTOR, RATE, UNIT
+from compare.measure.tolerances import FACTOR, RATE, UNIT, table_bound
 from compare.measure.values import apart_in_print
 from compare.oracle import Oracle
 
@@ -77,6 +77,7 @@ def other_table(scheduler: Scheduler, oracle: Oracle) -> str | None:
         return None
     step, t = seen[0].step, seen[0].t
     shown = seen[0].level.alpha_bar.flatten()
+    rounded = table_bound(seen[0].level.table)[seen[0].level.t.flatten()] * shown
     for levels in (_of_ddpm_s, _of_ddim_s):
         read = levels(step.x, step.out)
         moved = (levels(step.x + step.x_error, step.out), levels(step.x, step.out + step.out_error))
@@ -84,7 +85,7 @@ def other_table(scheduler: Scheduler, oracle: Oracle) -> str | None:
         (here, after), (off_here, off_after) = read, off
         sharp = off_here <= SHARP * torch.minimum(here, 1 - here)
         joined = (after[:-1] - here[1:]).abs() <= off_after[:-1] + off_here[1:]
-        apart = (here - shown).abs() > off_here
+        apart = (here - shown).abs() > off_here + rounded
         if bool(joined.all()) and bool(sharp.double().mean() > 0.5) and bool((apart & sharp).any()):
             i = int(((here - shown).abs() * sharp).argmax())
             is_, should = apart_in_print(float(here[i]), float(shown[i]))

@@ -41,6 +41,7 @@ NETWORKS = _of(unet)
 AVERAGES = _of(average)
 ALL = (*MISTAKES, *NETWORKS, *AVERAGES)
 BY_ID = {mistake.id: mistake for mistake in ALL}
+KIND_OF_LOSS = {"v_loss": "v_prediction", "eps_loss": "epsilon"}  # {`only`: what it predicts}
 # The numbers of the list of 111 that some check can see: each must have an entry.
 SEEN = {
     *(*range(1, 9), 10, 11, 13, *range(17, 29), 31, 32, *range(34, 66)),
@@ -74,17 +75,16 @@ def mutant(mistake: Mistake, setting: Setting) -> Any:
         setting: T and betas of a loop or loss; a scheduler is told its own by the checks.
     """
     oracle, only = mistake.oracle(), mistake.only
-    if only not in ("sample", "strided", "uint8", "loss", "v_loss", "both"):
+    if only not in ("sample", "strided", "uint8", "loss", *KIND_OF_LOSS, "both"):
         return scheduler(oracle, only, f"Mistake{mistake.id}")
-    kind = "sample" if mistake.id == "27-loss" else "epsilon"
-    kind = "v_prediction" if only == "v_loss" else kind
+    kind = "sample" if mistake.id == "27-loss" else KIND_OF_LOSS.get(only, "epsilon")
     setting = replace(setting, prediction_type=kind)
     shared: dict[str, Any] = {
         "alpha_bar": lambda: Oracle().alpha_bar(setting),
         "prediction_type": kind,
         "name": f"mistake {mistake.id}",
     }
-    if only in ("loss", "v_loss"):
+    if only in ("loss", *KIND_OF_LOSS):
         return Adapter(loss=loss_of(oracle, setting), **shared)
     n = 20 if only == "strided" else None
     if only == "both":

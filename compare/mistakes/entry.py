@@ -36,9 +36,9 @@ class Mistake:
         formula: the right formula and its source, where the head of the file does not say it.
         seen_in: where it was found: "owner/repository#number" of an issue or pull request, or
             "owner/repository path".
-        only: `"ddim"` if it needs a DDIM step, `"epsilon"` etc. if it needs that option, `"loss"`
-            or `"v_loss"` (of a model that predicts v) if it is one of a training loss, `"both"` if
-            it is one of a loss and a loop together.
+        only: `"ddim"` if it needs a DDIM step, `"epsilon"` etc. if it needs that option, `"loss"`,
+            `"v_loss"` or `"eps_loss"` (of a model that predicts v, or the noise) if it is one of a
+            training loss, `"both"` if it is one of a loss and a loop together.
         twin: the id of a less likely mistake that gives the same numbers to some candidates, such
             as show no x0-hat: where both hold, one diagnosis tells both.
     """

@@ -131,7 +131,7 @@ def noise_as_target() -> Loss:
     fix="loss = mean((noise - model(x_t, t))^2)",
     effect="the loss looks normal; samples explode, as each step adds the noise that it should "
     "remove",
-    only="loss",
+    only="eps_loss",
 )
 def minus_noise_as_target() -> Loss:
     """the target is minus the noise: output and noise are added before they are squared"""

@@ -12,7 +12,7 @@ from compare.candidate.subject import Subject
 from compare.formulas.naming import Named, name
 from compare.measure.check import Check
 from compare.measure.values import explains
-from compare.mistakes import BY_ID, Mistake
+from compare.mistakes import BY_ID, KIND_OF_LOSS, Mistake
 from compare.oracle import Oracle
 from compare.oracle.samplers import BY_NAME as BY_SAMPLER
 from compare.stages.stage import Stage
@@ -280,7 +280,8 @@ def _best(
         if other and subject.has("step"):
             continue
         for reading in readings(subject):
-            if mistake.only == "v_loss" and reading.setting.prediction_type != "v_prediction":
+            kind = reading.setting.prediction_type
+            if KIND_OF_LOSS.get(mistake.only, kind) != kind:
                 continue
             rest = trial.rest(reading, mistake)
             if rest is not None and (best is None or len(rest) < len(best[1])):

@@ -49,9 +49,12 @@ def by_list(subject: "Subject", T: int) -> Fact | None:
 
 
 def all_take(subject: "Subject", T: int) -> bool:
-    """True if every method that a candidate has can be asked at t = T."""
+    """True if every method that a candidate has can be asked at t = T; one that cannot be asked at
+    T - 1 either says nothing."""
     methods = [m for m in ("add_noise", "step") if subject.has(m)]
-    return bool(methods) and all(asked(subject, method, T) is not None for method in methods)
+    takes = {m: asked(subject, m, T) is not None for m in methods}
+    silent = {m: not takes[m] and asked(subject, m, T - 1) is None for m in methods}
+    return any(takes.values()) and all(takes[m] or silent[m] for m in methods)
 
 
 def asked(subject: "Subject", method: str, t: int) -> Tensor | None:
