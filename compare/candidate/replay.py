@@ -1,11 +1,13 @@
 """The noise that a loop drew, replayed from its seed, so that its steps can be judged exactly."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from compare.oracle import F64
 
@@ -52,6 +54,30 @@ def global_seed(seed: int) -> int:
     return seed + 500_000
 
 
+class Recorded(TorchFunctionMode):
+    """While open, writes down the numbers from N(0, 1) that torch draws, so many at a time.
+
+    >>> with Recorded(6) as recorded:
+    ...     z = torch.randn(2, 3), torch.rand(6), torch.empty(6).normal_()
+    >>> [torch.equal(seen, z[i]) for seen, i in zip(recorded.found, (0, 2), strict=True)]
+    [True, True]
+    """
+
+    DRAWS = (torch.randn, torch.randn_like)
+
+    def __init__(self, count: int):
+        super().__init__()
+        self.count, self.found = count, list[Tensor]()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """The call; what it draws is kept."""
+        result = func(*args, **(kwargs or {}))
+        plain = func is torch.Tensor.normal_ and len(args) == 1 and not {*(kwargs or {})} & {"std"}
+        if (plain or func in self.DRAWS) and result.numel() == self.count:
+            self.found.append(result.detach().clone())
+        return result
+
+
 def drawn(x: Tensor, out: Tensor, seed: int) -> Drawn | None:
     """The z of each step as `randn` goes on after x_T, or as it begins in another stream; None if
     the loop drew others.
@@ -71,8 +97,25 @@ def drawn(x: Tensor, out: Tensor, seed: int) -> Drawn | None:
     >>> [round(w, 5) for w in drawn(x, out, 5).weights[0].tolist()], drawn(x, out, 6)
     ([0.9, -0.2, 0.5], None)
     """
+    return _fitting(x, out, _replayed(x, seed))
+
+
+def drawn_as_seen(x: Tensor, out: Tensor, recorded: Sequence[Tensor]) -> Drawn | None:
+    """The same of what the loop was seen to draw, in its order, where that is x_T and one z for
+    each step, the last of which may have none; None too if two of them are the same."""
+    found = [z.reshape(x.shape[1:]) for z in recorded if z.numel() == x[0].numel()]
+    start = next((i for i, z in enumerate(found) if torch.equal(z.to(x), x[0])), len(found))
+    after = found[start + 1 :]
+    fresh = len({float(z.flatten()[0]) for z in after}) == len(after) > 0
+    if not fresh or len(after) not in (len(x) - 1, len(x)):
+        return None
+    return _fitting(x, out, [torch.stack([*after, torch.zeros_like(after[0])][: len(x)])])
+
+
+def _fitting(x: Tensor, out: Tensor, noises: Iterable[Tensor]) -> Drawn | None:
+    """The first of these noises with which every step is a sum."""
     calls = _some(x)
-    for z in _replayed(x, seed) if len(calls) else ():
+    for z in noises if len(calls) else ():
         found = weighed(x, out, z, calls)
         if bool(found.whole.all()):
             return Drawn(z, calls, found.values, found.error)

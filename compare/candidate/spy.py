@@ -68,6 +68,7 @@ class Model(nn.Module):
         self.maybe: dict[Place, list[Tensor]] = {}  # what may have been t, call by call
         self.told = self.manner.told
         self.uses: list[Use] = []
+        self.drawn: list[Tensor] = []  # what a loop drew, as many numbers as its pictures have
         self.owner = Owner()
         size = self.manner.shape or (0, 0, 0)
         about = dict.fromkeys(("in_channels", "channels", "out_channels"), size[1])

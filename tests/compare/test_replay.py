@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from compare import Adapter
-from compare.candidate.replay import drawn
+from compare.candidate.replay import drawn, drawn_as_seen
 from compare.verdict.judge import judge
 from tests.compare.often import each
 
@@ -97,22 +98,44 @@ def test_an_answer_that_is_thrown_away_is_found() -> None:
     assert {c.id for c in report.checks if not c.passed} == {"sampling/loop/pictures"}
 
 
-def test_noise_of_another_source_is_left_to_its_law() -> None:
-    own = torch.Generator().manual_seed(7)
+def test_noise_of_a_stream_of_its_own_is_seen_as_it_is_drawn() -> None:
+    """Nothing of it can be replayed from the seed that the loop is given."""
+    own = torch.Generator()
 
     def draw(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return torch.randn(shape, generator=own)
 
-    def sample(model: Any, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        own.manual_seed(7 + generator.initial_seed())
-        result: Tensor = inside.sample(model, shape, generator)  # type: ignore[misc]
-        return result
+    def seeded(factor: float) -> Adapter:
+        inside = loop(draw=draw, mean=lambda x, eps, t: eps_form(x, factor * eps, t))
 
-    inside = loop(draw=draw)
-    outside = Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample)
-    report = judge(outside, "quick", 0, beside=False)
+        def sample(model: Any, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+            own.manual_seed(7 + generator.initial_seed())
+            result: Tensor = inside.sample(model, shape, generator)  # type: ignore[misc]
+            return result
+
+        return Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample)
+
+    report = judge(seeded(1.0), "quick", 0, beside=False)
+    assert report.passed, str(report)
+    assert "sampling/loop/steps" in {c.id for c in report.checks}
+    report = judge(seeded(1.01), "quick", 0, beside=False)
+    (told,) = report.diagnoses
+    assert "your model output has -1.01 * beta_t" in told.explanation, str(report)
+
+
+def test_noise_that_torch_does_not_draw_is_left_to_its_law() -> None:
+    def draw(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return torch.from_numpy(np.random.standard_normal(shape)).float()  # noqa: NPY002
+
+    report = judge(loop(draw=draw), "quick", 0, beside=False)
     assert report.passed, str(report)
     assert "sampling/loop/steps" not in {c.id for c in report.checks}
+
+
+def test_the_same_numbers_at_two_steps_are_not_taken_for_two() -> None:
+    x = torch.randn(3, 4, 1, 2, 2)
+    z = torch.randn(4, 1, 2, 2)
+    assert drawn_as_seen(x, 0 * x, [x[0], z, z]) is None
 
 
 def test_what_is_not_a_sum_is_not_replayed() -> None:

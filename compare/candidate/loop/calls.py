@@ -12,7 +12,7 @@ from compare.candidate.model import learned
 from compare.candidate.model.call import Manner, Place
 from compare.candidate.model.output import is_of_a_pair, may_be_halved
 from compare.candidate.model.told import read_told
-from compare.candidate.replay import global_seed
+from compare.candidate.replay import Recorded, global_seed
 from compare.candidate.scheduler import seed_everything
 from compare.candidate.spy import Answer, Model, exact_denoiser, exact_output
 from compare.candidate.subject import Subject
@@ -138,7 +138,10 @@ def _call(
 ) -> Tensor:
     seed_everything(global_seed(seed))
     try:
-        return torch.as_tensor(subject.whole["sample"](model, shape, generator)).detach()
+        with Recorded(prod(shape)) as recorded:
+            result = subject.whole["sample"](model, shape, generator)
+        model.drawn = recorded.found
+        return torch.as_tensor(result).detach()
     except Exception as error:
         raise Broken(f"sample(model, {shape}) raises {raised(error)}") from None
 

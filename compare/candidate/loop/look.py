@@ -13,7 +13,7 @@ from compare.candidate.model import learned
 from compare.candidate.model.call import Manner
 from compare.candidate.model.guidance import Mix, Round, mix, rounds
 from compare.candidate.model.told import Told
-from compare.candidate.replay import Drawn, drawn, fixed_noise
+from compare.candidate.replay import Drawn, drawn, drawn_as_seen, fixed_noise
 from compare.candidate.spy import Answer, Model, exact_denoiser, exact_output
 from compare.candidate.subject import Subject
 
@@ -100,6 +100,7 @@ def _look(subject: Subject, table: Tensor) -> Run:
     if replayed is None:
         stranger, _ = loop.run(restless(kind, table, 4), stream(seed + 1), seed + 1)
         fixed = fixed_noise(x, out, *_mixed(rounds(stranger.seen), mixture))
+        replayed = None if fixed else drawn_as_seen(x, out, model.drawn)
     far = None
     if result.dtype == torch.uint8:
         _, far = loop.run(_far_outside(kind, table), stream(1), seed)
