@@ -20,6 +20,7 @@ What is where, from the bottom up; imports go one way:
     backends/   both backends without a candidate: networks, training, the organ swap
     verdict/    conventions, diagnosis, what is known of Diffusers, the report and its page
     cli.py      the arguments; the candidate runs in a process of its own
+    expected.py known failures by file, for somebody's CI
 
 How a verdict comes about (`verdict/judge.py`): a name is loaded (`candidate/load.py`) and becomes a
 `Subject`, which builds schedulers and keeps what they answer. `candidate/door` reads how it is

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from compare.candidate.door.reading import told_by
+from compare.expected import as_expected, with_expected
 from compare.measure.check import Check
 from compare.process import refuse, say
-from compare.verdict.expected import as_expected, with_expected
 from compare.verdict.report import Report, stage_line
 from workbench.files import write_text
 

@@ -116,7 +116,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _expected(file: Path) -> dict[str, str]:
-    from compare.verdict.expected import read
+    from compare.expected import read
 
     if not file.is_file():
         raise ValueError("no such file")

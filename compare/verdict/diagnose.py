@@ -61,15 +61,12 @@ def _mark(checks: list[Check], ids: set[str], trial: tuple[Finding, ...]) -> Non
 
 
 def diagnose(
-    subject: Subject,
-    judged: tuple[Stage, ...],
-    checks: list[Check],
-    mistakes: tuple[Mistake, ...],
+    subject: Subject, judged: tuple[Stage, ...], checks: list[Check], mistakes: tuple[Mistake, ...]
 ) -> list[Diagnosis]:
     """The mistakes that explain the failing checks, one for each fault that stands by itself."""
     tolerated = frozenset(c.id for c in checks if c.status == "known")
-    failing = [c for c in checks if not c.passed]
-    read = {c.id: c for c in failing}
+    read = {c.id: c for c in checks if not c.passed}
+    failing = list(read.values())
     left = [stage for stage in judged if any(c.stage == stage.name for c in failing)]
     base = Oracle()
     diagnoses: list[Diagnosis] = []

@@ -51,8 +51,7 @@ def judge(
     told what can be judged meanwhile (`elsewhere.begun`), and gives what its report is asked of.
     `reading` are facts of the candidate's door that are decided (`door.reading.told_by`).
     """
-    began = time.perf_counter()
-    both = candidate is None
+    began, both = time.perf_counter(), candidate is None
     candidate, name, itself = _called(candidate)
     report = Report(name, [], level=level, seed=seed, versions=versions())
     own, before = Surroundings(settings=Settings.now()), shared_functions()

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from compare.cli import main
+from compare.expected import read, with_expected
 from compare.measure.check import found
-from compare.verdict.expected import read, with_expected
 from compare.verdict.report import Diagnosis, Report
 from tests.compare.test_cli import arguments, command
 

@@ -28,11 +28,8 @@ def card_of(subject: Subject) -> dict[str, str]:
             return f"not read, as there is no {seen_by}"
         return f"{value} (read off)"
 
-    ends = (
-        ""
-        if s.beta_schedule in ("own", "squaredcos_cap_v2")
-        else f" {s.beta_start:g}..{s.beta_end:g}"
-    )
+    ends = f" {s.beta_start:g}..{s.beta_end:g}"
+    ends = "" if s.beta_schedule in ("own", "squaredcos_cap_v2") else ends
     spread = BY_NAME[s.sampler].words(s)
     clip: str | float = s.clip_sample_range if s.clip_sample else "none"
     if s.thresholding:
