@@ -8,7 +8,7 @@
 
 On the command line: `ddpm compare --candidate mine.py:MyScheduler`.
 
-What is where, from the bottom up; imports go one way:
+What is where, from the bottom up; imports go one way::
 
     oracle/     the papers once, in float64; every formula a seam that a mistake replaces
     candidate/  somebody else's code: loaded, built, called; every answer is kept
