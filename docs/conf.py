@@ -45,6 +45,7 @@ exclude_patterns = [
     "**/.ipynb_checkpoints",
 ]
 suppress_warnings: list[str] = []
+viewcode_follow_imported_members = False  # a field of `Oracle` is no second home of its formula
 
 # Text
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "attrs_inline", "deflist"]
