@@ -24,6 +24,7 @@ from compare.oracle import F64
 
 HEIGHT = 0.6  # pixels of the images are +-HEIGHT
 OFF = 4.0  # how wrong a model is that is wrong everywhere
+MISSED = 1e-9  # how often an end of the t that are drawn is missed by chance
 TIMES = 512  # images of a call that shows which t are drawn
 CALLS = 24  # by which x_t is taken apart
 TINY = (1, 2, 2)  # those images, if the loss takes any
@@ -110,14 +111,21 @@ class Loss:
         return (model.seen[0].t.long() - base).clamp(0, len(self.table) - 1)
 
 
+def _enough(T: int, rate: float) -> int:
+    """Calls that miss one of both ends of the t that are drawn by chance at most at this rate.
+
+    (1 - 1/T)^n < exp(-n/T) is the chance that n draws miss one; t that are drawn in pairs are half
+    as many draws.
+    """
+    return 2 * max(1, ceil(T * log(2 / rate) / TIMES))
+
+
 def look(subject: Subject, table: Tensor, rate: float) -> Seen:
     """Calls the loss, once, with models of known answers; `table` (T,) is its alpha-bar.
 
-    So many calls show which t are drawn that one is missed by chance at most at this `rate`:
-    (1 - 1/T)^n < exp(-n/T) is the chance that n draws miss it. Both ends are looked at, and t that
-    are drawn in pairs are half as many draws.
+    So many calls show which t are drawn that an end is missed by chance at most at this `rate`.
     """
-    calls = 2 * max(1, ceil(len(table) * log(2 / rate) / TIMES))
+    calls = _enough(len(table), rate)
     seen: Seen = subject.remember(("loss", *subject.asked_as), lambda: _look(subject, table, calls))
     return seen
 
@@ -239,8 +247,12 @@ def _smaller(loss: Loss, off: float) -> float | None:
 
 
 def loss_told(subject: Subject, table: Tensor) -> Tensor:
-    """(TIMES,) float64 what a loss tells its model of as many images, as it tells it."""
-    return subject.remember(("loss told",), lambda: _said(settled(subject, table), 1).flatten())
+    """(n,) float64 what a loss tells its model of so many images that both ends are among them."""
+
+    def ask() -> Tensor:
+        return _said(settled(subject, table), _enough(len(table), MISSED)).flatten()
+
+    return subject.remember(("loss told",), ask)
 
 
 def _times(loss: Loss, calls: int, x_0: Tensor) -> tuple[Tensor, Told]:
