@@ -12,9 +12,11 @@ from dataclasses import fields, replace
 from typing import Any
 
 from compare.candidate.devices import OnTheCpu, names_another
-from compare.candidate.door.names import role
+from compare.candidate.door.names import plain, role
 from compare.candidate.door.reading import CANONICAL, Reading
 from compare.candidate.door.signature import (
+    SIDE,
+    SIDES,
     asked_for,
     named_keywords,
     role_of,
@@ -39,8 +41,6 @@ OTHER_NAMES = {  # tried where Diffusers' word is refused
     "epsilon": "eps",
     "sample": "x_0",
 }
-SIDES = ("img_size", "image_size", "sample_size", "resolution")  # of pictures, in pixels
-SIDE = 8  # of those that are asked for where larger ones are a default: no formula hangs on it
 WITH_WORDS = ("beta_schedule", "prediction_type")  # keywords that have such words
 STEP_ONLY = tuple(option for sampler in ALL for option in sampler.own)
 NAMES = tuple(f.name for f in fields(Setting) if f.name not in (*STEP_ONLY, "sampler"))
@@ -72,7 +72,7 @@ def _step_of(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_large(name: str, default: Any) -> bool:
-    return name in SIDES and isinstance(default, int) and default > 2 * SIDE
+    return plain(name) in SIDES and isinstance(default, int) and default > 2 * SIDE
 
 
 def _adapted(function: Callable[..., Any]) -> Adapter:
@@ -197,8 +197,11 @@ class Subject:
     def _called(self, keywords: dict[str, Any], words: dict[str, str]) -> Any:
         given = {name: value for name, value in keywords.items() if value is not None}
         given = {k: words.get(v, v) if isinstance(v, str) else v for k, v in given.items()}
+        if self.small:  # unless it cannot be built so
+            with contextlib.suppress(Exception), apart(self.own):
+                return self._factory(**{**self.small, **given})
         with apart(self.own):
-            return self._factory(**{**self.small, **given})
+            return self._factory(**given)
 
     def _wrap(self, thing: Any) -> Any:
         if not isinstance(thing, Adapter):

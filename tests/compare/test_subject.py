@@ -101,4 +101,12 @@ def test_pictures_that_a_class_makes_large_are_asked_for_small() -> None:
             super().__init__(img_size)
 
     assert (Subject(Large, "large").first.img_size, Subject(Large, "large").first.depth) == (8, 256)
+
+    class Picky(Large):
+        def __init__(self, img_size: int = 64):
+            if img_size < 64:
+                raise ValueError("too small")
+            super().__init__(img_size)
+
     assert Subject(Small, "small").first.img_size == 16
+    assert Subject(Picky, "picky").first.img_size == 64

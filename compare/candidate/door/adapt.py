@@ -6,6 +6,7 @@ name says stands as `...` in the text, for who knows it.
 
 import ast
 import inspect
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,6 +18,8 @@ from compare.candidate.door.signature import (
     COUNTS,
     MODELS,
     SHAPES,
+    SIDE,
+    SIDES,
     TABLES,
     asked_for,
     named_keywords,
@@ -50,12 +53,12 @@ HANDED = {  # {role: {what a parameter stands for: what it is handed}}
 }
 STEPS = {"t", "timesteps", "nsteps", "numtimesteps", "noisesteps", "steps", "numtraintimesteps"}
 STEPS |= {"nt", "numsteps", "diffusionsteps", "ntimesteps"}
-SIDES = {"imagesize", "imgsize", "size", "resolution", "samplesize"}
 CHANNELS = {"channels", "inchannels", "c", "nchannels", "imagechannels"}
 AGAIN = {"tindex", "i", "index", "idx", "step"}  # t once more, as one number
 BUILT = {"device": '"cpu"', "betas": "torch.linspace(1e-4, 0.02, T)"}  # what a class is built with
 BUILT |= {"betastart": "1e-4", "beta1": "1e-4", "betaend": "0.02", "beta2": "0.02"}
-BUILT |= dict.fromkeys(STEPS, "T") | dict.fromkeys(SIDES, "8") | dict.fromkeys(CHANNELS, "2")
+BUILT |= dict.fromkeys(STEPS, "T") | dict.fromkeys(CHANNELS, "2")
+BUILT |= dict.fromkeys({*SIDES, "size"}, str(SIDE))
 WHOLE = {"device": '"cpu"', "generator": "generator"}  # what a loop takes beside its model
 WHOLE |= dict.fromkeys(STEPS, "T") | dict.fromkeys(SIDES, "shape[-1]")
 WHOLE |= dict.fromkeys(CHANNELS, "shape[1]") | dict.fromkeys(map(plain, COUNTS), "shape[0]")
@@ -116,11 +119,13 @@ def adapter(file: Path, name: str, source: str) -> str:
     body = "\n".join(_roles(found, chosen))
     head = [f'"""{file.name} for `ddpm compare`: which of its parts is which."""\n']
     head += ["import torch"] * ("torch." in body)
-    head += [f"from {file.stem} import {found.class_name}" if found.class_name else ""]
-    head += [] if found.class_name else [f"import {file.stem} as mine"]
+    class_name = found.class_name
+    head += [
+        f"from {file.stem} import {class_name}" if class_name else f"import {file.stem} as mine"
+    ]
     head += [f"from compare import Adapter{', as_network' * ('as_network(' in body)}\n"]
-    head += [f"T = {_length(found)}\n"] * ("T)" in body or "T," in body)
-    text = "\n".join([*filter(None, head), "", "def adapted():", body, ""])
+    head += [f"T = {_length(found)}\n"] * bool(re.search(r"\bT\b", body))
+    text = "\n".join([*head, "", "def adapted():", body, ""])
     note = f"# {UNKNOWN} is what no name says: put it in.\n" if UNKNOWN in text else ""
     return note + text
 

@@ -10,9 +10,9 @@ from inspect import Parameter, Signature
 from typing import Any
 
 from compare.candidate.door.signature import BESIDE_MODEL, asked_for, role_of, with_model
+from compare.candidate.load import ROLES
 
 METHODS = ("set_timesteps", "add_noise", "get_velocity", "step")  # judged whatever they ask for
-ROLES = ("alpha_bar", "add_noise", "step", "sample", "loss")  # of an adapter
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

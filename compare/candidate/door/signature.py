@@ -15,6 +15,8 @@ MODELS = {"model", "net", "network", "unet", "nn_model", "denoiser", "eps_model"
 MODELS |= {"denoise_model", "denoise_fn", "eps_net", "eps_fn", "score_model", "model_fn"}
 COUNTS = {"n", "b", "num", "count", "batch_size", "n_sample", "n_samples", "num_samples"}
 SHAPES = {"shape", "image_shape", "sample_shape"}
+SIDES = {"imagesize", "imgsize", "resolution", "samplesize"}  # of pictures, in pixels, plainly
+SIDE = 8  # of those that are asked for: no formula hangs on it
 BESIDE_MODEL = {"sample": COUNTS | SHAPES, "loss": WORDS["add_noise"]["x_0"]}
 TABLES = {
     "ab",
