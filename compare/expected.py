@@ -34,14 +34,18 @@ def as_expected(check: Check, expected: dict[str, str]) -> Check:
 
 
 def with_expected(report: Report, expected: dict[str, str]) -> Report:
-    """The report with what fails as expected told as such, and what holds again."""
+    """The report with what fails as expected told as such, and what holds again.
+
+    A diagnosis of a stage goes with the last failure there; one of a formula that was seen to be
+    wrong elsewhere, as a step's is in a loop, with the last of all.
+    """
     checks = [as_expected(check, expected) for check in report.checks]
     status = {c.id: c.status for c in checks}
-    left = {c.stage for c in checks if not c.passed}
+    failed, left = ({c.stage for c in some if not c.passed} for some in (report.checks, checks))
     return replace(
         report,
         checks=checks,
-        diagnoses=[d for d in report.diagnoses if d.stage in left],
+        diagnoses=[d for d in report.diagnoses if left and d.stage not in failed - left],
         holds_again=[
             f"{id} ({reason}) {'holds' if id in status else 'is not looked at'}"
             for id, reason in expected.items()

@@ -88,3 +88,36 @@ def test_the_command_passes_with_what_is_known(tmp_path: Path) -> None:
     done = command("--candidate", "mine.py:add_noise", "--expect", "known.txt", folder=tmp_path)
     assert done.returncode == 0, done.stdout
     assert "forward/add_noise/coefficients (ours, on purpose) holds" in done.stdout
+
+
+def test_a_formula_that_another_stage_shows_is_named_until_nothing_fails() -> None:
+    loop = found("sampling/loop/steps", "differs", "so")
+    named = Diagnosis("43", "mean", "words", "fix")
+    report = Report("mine", [loop], [named])
+    assert with_expected(report, {}).diagnoses == [named]
+    assert with_expected(report, {"mean/epsilon": "x"}).diagnoses == [named]
+    assert with_expected(report, {loop.id: "x"}).diagnoses == []
+
+
+LOOP = """
+import torch
+ab = (1 - torch.linspace(1e-3, 0.2, 60, dtype=torch.float64)).cumprod(0)
+def sample(model, shape, generator):
+    model.eval()
+    x = torch.randn(shape, generator=generator)
+    for t in reversed(range(60)):
+        before = ab[t - 1] if t else torch.ones(())
+        beta = 1 - ab[t] / before
+        with torch.no_grad():
+            eps = model(x, torch.full((shape[0],), t))
+        x = (x - beta / (1 - ab[t]) * eps) / (1 - beta).sqrt()
+        x = (x + beta.sqrt() * torch.randn(shape, generator=generator) * (t > 0)).float()
+    return x
+"""
+
+
+def test_the_command_names_what_a_loop_shows_of_its_step(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(LOOP)
+    done = command("--candidate", "mine.py:sample", folder=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "[mistake 43" in done.stdout

@@ -100,6 +100,8 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
 
     >>> [*role_of(lambda model, n: None)], [*role_of(lambda x0, noise, t: None)]
     (['sample'], ['add_noise'])
+    >>> [*role_of(lambda model, x_0, generator: None)]
+    ['loss']
     >>> role_of(lambda x, y: None)
     {}
     """
@@ -122,8 +124,9 @@ def asked_for(function: Callable[..., Any]) -> list[str]:
 
 
 def with_model(function: Callable[..., Any], role: str) -> Callable[..., Any] | None:
-    """A function (model, what) as a role, if it asks for these two by names and nothing else."""
-    asked = asked_for(function)
+    """A function (model, what) as a role, if it asks for these two by names and nothing else but a
+    generator."""
+    asked = [name for name in asked_for(function) if name != "generator"]
     models = [name for name in asked if name in MODELS]
     whats = [name for name in asked if {name, plain(name)} & BESIDE_MODEL[role]]
     if len(asked) != 2 or len(models) != 1 or len(whats) != 1:

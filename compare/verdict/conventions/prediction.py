@@ -7,7 +7,9 @@ from compare.candidate.door.names import predicted
 from compare.candidate.door.reading import Fact
 from compare.candidate.door.source import outputs
 from compare.candidate.load import Broken
+from compare.candidate.loop.look import look
 from compare.candidate.subject import Subject
+from compare.measure.loop_steps import kind_of_step, largest, steps_of, visits
 from compare.oracle import Oracle
 from compare.stages.prediction import KINDS
 from compare.stages.stage import Stage
@@ -54,12 +56,30 @@ def _shown(subject: Subject, stage: Stage) -> Subject | None:
     said = subject.setting.prediction_type
     for kind in sorted(KINDS, key=lambda kind: kind != said):
         try:
+            if kind != said and stage is stages.SAMPLING and _excluded(subject, kind):
+                continue
             read = subject if kind == said else subject.reading(prediction_type=kind)
             if _holds(read, stage):
                 return read
         except Broken:
             return None
     return None
+
+
+def _excluded(subject: Subject, kind: str) -> bool:
+    """True if the steps that a loop was seen to take are sums, but not those of this kind.
+
+    A step that limits x_0 is no sum, whatever it takes the answers for: then another run tells.
+    """
+    table, setting = subject.scheduler().alpha_bars(Oracle()), subject.setting.unlimited
+    run, setting = look(subject, table), replace(setting, prediction_type=kind)
+    steps = steps_of(run, Oracle(), setting, table, visits(run, Oracle(), setting, table))
+    if run.drawn is None or steps is None:
+        return False
+    few = steps.few()
+    chosen = kind_of_step(few, setting)
+    allowed = few.bound(chosen, largest, run.drawn.z[few.calls])
+    return bool((few.off(chosen) > allowed).any())
 
 
 def _holds(subject: Subject, stage: Stage) -> bool:
