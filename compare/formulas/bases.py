@@ -13,7 +13,7 @@ from torch import Tensor
 from compare.formulas.curves import NOISE, SIGNAL, Reading
 from compare.formulas.expressions import Expression, Monomial
 from compare.formulas.fit import Curve
-from compare.formulas.measured import Measured, Pair
+from compare.formulas.parts.measured import Measured, Pair
 from compare.measure.tolerances import FACTOR, UNIT
 
 BRACKET = 1.5  # factors: how much shorter what is inside a bracket must be than the whole

@@ -12,9 +12,9 @@ from compare.formulas.accounts import Account, Told, accounts
 from compare.formulas.curves import Reading
 from compare.formulas.expressions import Expression
 from compare.formulas.fit import Curve
-from compare.formulas.loops import of_loop, other_table
-from compare.formulas.losses import of_loss
-from compare.formulas.measured import measured
+from compare.formulas.parts.loops import of_loop, other_table
+from compare.formulas.parts.losses import of_loss
+from compare.formulas.parts.measured import measured
 from compare.measure.step import loud
 from compare.measure.values import apart_in_print
 from compare.oracle import Oracle

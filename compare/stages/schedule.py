@@ -1,6 +1,6 @@
 """Stage schedule: is alpha-bar_t the product it should be, for each family that is offered?"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
+from compare.formulas.parts.table import RIGHT, form_of
 from compare.measure.check import Check, guarded, note
 from compare.measure.tolerances import as_none, betas_bound, cosine_bound, log_snr, table_bound
 from compare.measure.values import values
@@ -92,7 +93,7 @@ def _table(name: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
     if len(own) != len(right):
         raise Broken(f"the alpha-bar table has {len(own)} entries, should have {len(right)}", False)
     asked = f"beta_schedule={setting.beta_schedule!r}, T={setting.num_train_timesteps}"
-    yield values(
+    check = values(
         id,
         "log-SNR of alpha-bar",
         log_snr(as_none(own, right)),
@@ -101,10 +102,15 @@ def _table(name: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
         tolerance="table",
         input=asked,
     )
+    rescaled, expected = setting.rescale_betas_zero_snr, oracle.betas(setting)
+    yield (
+        check
+        if rescaled
+        else _told(check, own, lambda: {"": expected} | _families(setting, oracle))
+    )
     betas = scheduler.betas()
-    if betas is not None and len(betas) == len(right) and not setting.rescale_betas_zero_snr:
-        expected = oracle.betas(setting)
-        yield values(
+    if betas is not None and len(betas) == len(right) and not rescaled:
+        check = values(
             f"{id}/betas",
             "beta",
             betas,
@@ -113,10 +119,34 @@ def _table(name: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
             tolerance="betas",
             input=asked,
         )
+        yield _told(check, own, lambda: {" of its betas": betas})
     left = float(own[-1].clamp(min=0).sqrt())
     if is_base and left > 0.05:
         message = f"sqrt(alpha-bar_T) = {left:.3f}: x_T still carries the image (T too short?)"
         yield note("schedule/terminal", message)
+
+
+def _told(check: Check, table: Tensor, betas: Callable[[], dict[str, Tensor]]) -> Check:
+    """The check; where it fails a report says what the table holds, if it is a form of betas.
+
+    `betas` gives those that it may be made of, by whose they are, the likeliest first.
+    """
+
+    def in_letters() -> Check:
+        for whose, made_of in betas().items():
+            form = form_of(table, made_of)
+            if form is not None:
+                formula = f"the table holds {form}{whose}, should hold {RIGHT}"
+                return replace(check, message=f"{formula}: {check.message}", formula=formula)
+        return check
+
+    return check if check.passed else replace(check, whole=in_letters)
+
+
+def _families(setting: Setting, oracle: Oracle) -> dict[str, Tensor]:
+    """The betas of every family with these ends, by what is said of them."""
+    made = (replace(setting, beta_schedule=name, trained_betas=None) for name in FAMILIES)
+    return {f" of {one.beta_schedule} betas": oracle.betas(one) for one in made}
 
 
 def _quotients(setting: Setting) -> Tensor | None:

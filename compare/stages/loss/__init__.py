@@ -11,7 +11,7 @@ from compare.candidate.loop.calls import sized
 from compare.candidate.loss.calls import HEIGHT, SHAPES, look
 from compare.candidate.loss.inside import look_inside
 from compare.candidate.subject import Subject
-from compare.formulas.losses import weights_of
+from compare.formulas.parts.losses import weights_of
 from compare.measure import law as laws
 from compare.measure.check import Check, guarded, note, yes_no
 from compare.measure.tolerances import FACTOR, RATE

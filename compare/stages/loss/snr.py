@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compare.formulas.losses import Weights
+from compare.formulas.parts.losses import Weights
 from compare.measure.tolerances import FACTOR, UNIT
 
 SNR = "SNR_t"

@@ -18,7 +18,7 @@ from compare.formulas.bases import readings
 from compare.formulas.curves import BETA_TILDE, Reading, size_of_noise
 from compare.formulas.expressions import Expression, Monomial, Sum, is_plain
 from compare.formulas.fit import Curve, constants
-from compare.formulas.measured import Measured, Pair
+from compare.formulas.parts.measured import Measured, Pair
 from compare.measure.law import normal_bound
 from compare.measure.loop_steps import clear, steps_of, visits
 from compare.measure.tolerances import FACTOR, RATE, UNIT, table_bound

@@ -1,0 +1,72 @@
+"""A wrong alpha-bar table is told in letters, and no form is stated that it does not have."""
+
+import pytest
+import torch
+
+from compare.formulas.parts.table import form_of
+from compare.oracle import Oracle
+from tests.compare.test_schedule import SHORT, judged
+
+
+class Tabled:
+    """A class of betas that it shows, whose table is something else than their product."""
+
+    table = staticmethod(lambda betas: (1 - betas).cumprod(0))
+    dtype = torch.float64
+
+    def __init__(self, num_train_timesteps: int = 60) -> None:
+        self.betas = torch.linspace(1e-3, 0.2, num_train_timesteps, dtype=self.dtype)
+        self.alphas_cumprod = self.table(self.betas)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    ("table", "holds"),
+    [
+        (lambda b: (1 - b).cumprod(0) ** 2, "alpha-bar_t^2"),
+        (lambda b: (1 - b).cumprod(0) ** 1.5, "alpha-bar_t^(3/2)"),
+        (lambda b: 1 - (1 - b).cumprod(0), "1 - alpha-bar_t"),
+        (lambda b: (1 - b) ** 2, "alpha_t^2"),
+        (lambda b: 1 - 0.1 * b.cumsum(0), None),
+        (lambda b: (-b.cumsum(0)).exp(), "exp(-the sum of beta_s for s = 0..t)"),
+        (lambda b: (1 - b / 2).cumprod(0), "the product of 1 - 0.5 * beta_s for s = 0..t"),
+        (lambda b: (1 - b**2).cumprod(0), "the product of 1 - beta_s^2 for s = 0..t"),
+        (lambda b: (1 + b).cumprod(0), "the product of 1 + beta_s for s = 0..t"),
+        (lambda b: (1 - b).cumprod(0) * (1 + 0.1 * b), None),
+    ],
+)
+def test_a_wrong_table_is_told_in_letters(table, holds: str | None, dtype: torch.dtype) -> None:
+    mine = type("Mine", (Tabled,), {"table": staticmethod(table), "dtype": dtype})
+    report = judged(mine)
+    (found,) = report.diagnoses
+    assert found.bug is None
+    if holds is None:
+        assert found.formula is None
+        assert "log-SNR" in found.explanation
+    else:
+        assert found.formula is not None
+        assert found.formula.startswith(f"the table holds {holds}")
+    assert judged(type("Right", (Tabled,), {"dtype": dtype})).passed
+
+
+def test_a_table_without_shown_betas_is_told_by_those_of_a_family() -> None:
+    class Mine:
+        def __init__(self, num_train_timesteps=60, beta_start=1e-4, beta_end=0.02):
+            betas = torch.linspace(beta_start, beta_end, num_train_timesteps)
+            self.alphas_cumprod = (1 - betas).cumprod(0) ** 2
+
+    (found,) = judged(Mine).diagnoses
+    assert found.formula is not None
+    assert "the table holds alpha-bar_t^2 of linear betas" in found.formula
+
+
+def test_no_form_is_stated_that_a_table_does_not_have() -> None:
+    """Tables that fall at random, or are off from a form at one entry, have no form."""
+    stream = torch.Generator().manual_seed(0)
+    betas = Oracle().betas(SHORT)
+    for _ in range(200):
+        fall = torch.rand(60, generator=stream, dtype=torch.float64).sort(descending=True).values
+        assert form_of(fall, betas) is None
+        spoilt = (1 - betas).cumprod(0) ** 2
+        spoilt[int(60 * fall[0])] *= 1 + 1e-4
+        assert form_of(spoilt, betas) is None
