@@ -14,7 +14,7 @@ from compare.candidate.from_oracle import loss_of, sample_of
 from compare.candidate.model.call import Manner, read
 from compare.candidate.subject import Subject
 from compare.measure.check import Check
-from compare.mistakes import MISTAKES, Mistake
+from compare.mistakes import MISTAKES, NOT_OF_NOISE, Mistake
 from compare.oracle import Oracle, Setting
 from compare.stages.loss import LOSS
 from compare.stages.sampling import SAMPLING
@@ -173,7 +173,7 @@ def mutant(mistake: Mistake) -> Adapter | None:
     if mistake.only == "both":
         return None
     if mistake.stage in ("forward", "loss"):
-        kind = "sample" if mistake.id == "27-loss" else "epsilon"
+        kind = "sample" if mistake.id in NOT_OF_NOISE else "epsilon"
         kind = "v_prediction" if mistake.only == "v_loss" else kind
         return adapter_of(mistake.oracle(), "loss", replace(SHORT, prediction_type=kind))
     if mistake.stage in ("prediction", "mean", "variance", "sampling"):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from compare.candidate.loss.calls import HEIGHT, TIMES, Seen
 from compare.candidate.loss.inside import Inside
+from compare.measure import law as laws
 from compare.measure.check import Check, note, within, yes_no
 from compare.measure.noise import moments, neighbours
 from compare.measure.tolerances import FACTOR, RATE, TOLERANCES, once_in
@@ -15,20 +16,14 @@ from compare.oracle import Oracle, Setting
 from compare.stages.loss.rounding import Rounding
 
 
-def given(
-    seen: Seen,
-    inside: Inside,
-    oracle: Oracle,
-    setting: Setting,
-    rounding: Rounding,
-    offset: "Offset | None",
-) -> Iterator[Check]:
+def given(shown: "Shown", oracle: Oracle, setting: Setting) -> Iterator[Check]:
     """Range of the images, cover of t, the coefficient of the image, the law of the noise."""
+    seen, inside, rounding = shown.seen, shown.inside, shown.rounding
     yield _range(inside, oracle)
     yield from _times(seen, oracle, setting)
     if seen.gain is not None:
         yield _signal(seen, seen.gain, inside, oracle, rounding)
-    noise = inside.noise if offset is None else offset.removed(inside.noise)
+    noise = inside.noise if shown.offset is None else shown.offset.removed(inside.noise)
     yield from _noise(seen, inside, noise, oracle, rounding)
 
 
@@ -134,10 +129,12 @@ class Offset:
     Attributes:
         strength: of the offset.
         shape: (parts, pixels of each) of an image: a part has one number.
+        unsure: how far off the square of the strength may be, relative.
     """
 
     strength: float
     shape: tuple[int, int]
+    unsure: float
 
     @property
     def words(self) -> str:
@@ -150,6 +147,23 @@ class Offset:
         parts = noise.reshape(len(noise), *self.shape)
         loud = (1 + self.shape[1] * self.strength**2) ** 0.5
         return (parts - (1 - 1 / loud) * parts.mean(dim=2, keepdim=True)).flatten(1)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a loss shows.
+
+    Attributes:
+        seen: by its calls.
+        inside: of the x_t in them, by an oracle.
+        rounding: how far off that may be.
+        offset: of its noise, if it has one.
+    """
+
+    seen: Seen
+    inside: Inside
+    rounding: Rounding
+    offset: Offset | None
 
 
 def offset(seen: Seen, inside: Inside, rounding: Rounding) -> Offset | None:
@@ -165,9 +179,13 @@ def offset(seen: Seen, inside: Inside, rounding: Rounding) -> Offset | None:
     for parts in (1, channels):
         shape = (parts, seen.pixels // parts)
         means = inside.noise.reshape(-1, *shape).mean(dim=2)
-        power = float(means.square().mean()) - 1 / shape[1]
-        found = Offset(max(power, 0.0) ** 0.5, shape)
-        if power > 0 and holds(found.removed(inside.noise)):
+        whole = float(means.square().mean())
+        power = whole - 1 / shape[1]  # the mean of a part of plain noise has the rest
+        if power <= 0:
+            continue
+        unsure = (1 + laws.of_std(means.numel(), RATE)) ** 2 - 1
+        found = Offset(power**0.5, shape, unsure * whole / power)
+        if holds(found.removed(inside.noise)):
             return found
     return None
 
