@@ -168,26 +168,35 @@ class Shown:
 
 def offset(seen: Seen, inside: Inside, rounding: Rounding) -> Offset | None:
     """The offset without which noise that is not right would be; None if there is no such."""
-    oracle = Oracle()
+    if len(seen.shape) == 2:
+        return None
+    oracle, whole, channels = Oracle(), (1, seen.pixels), seen.shape[1]
+    shapes = (whole, (channels, seen.pixels // channels))
+    by_float = _root_mean_square(rounding.noise[seen.x_t])
 
     def holds(noise: Tensor) -> bool:
-        return all(c.passed for c in _noise(seen, inside, noise, oracle, rounding))
+        wide = any(_of_means(noise, shape, by_float)[0] for shape in shapes)
+        return not wide and all(c.passed for c in _noise(seen, inside, noise, oracle, rounding))
 
-    if len(seen.shape) == 2 or holds(inside.noise):
+    if holds(inside.noise):
         return None
-    channels = seen.shape[1]
-    for parts in (1, channels):
-        shape = (parts, seen.pixels // parts)
-        means = inside.noise.reshape(-1, *shape).mean(dim=2)
-        whole = float(means.square().mean())
-        power = whole - 1 / shape[1]  # the mean of a part of plain noise has the rest
-        if power <= 0:
-            continue
-        unsure = (1 + laws.of_std(means.numel(), RATE)) ** 2 - 1
-        found = Offset(power**0.5, shape, unsure * whole / power)
-        if holds(found.removed(inside.noise)):
+    for shape in shapes:
+        wide, power, unsure = _of_means(inside.noise, shape, by_float)
+        found = Offset(power**0.5, shape, unsure)
+        if wide and holds(found.removed(inside.noise)):
             return found
     return None
+
+
+def _of_means(noise: Tensor, shape: tuple[int, int], by_float: float) -> tuple[bool, float, float]:
+    """Whether the means of parts are larger than those of fresh noise, by which square, and how far
+    off that may be, relative."""
+    means = noise.reshape(-1, *shape).mean(dim=2)
+    fresh, power = shape[1] ** -0.5, float(means.square().mean())
+    off = laws.of_std(means.numel(), RATE)
+    wide = power**0.5 > fresh * (1 + off) + by_float
+    more = power - fresh**2
+    return wide, max(more, 0.0), ((1 + off) ** 2 - 1) * power / max(more, 1e-12)
 
 
 def _noise(
