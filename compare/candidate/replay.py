@@ -102,11 +102,12 @@ def drawn(x: Tensor, out: Tensor, seed: int) -> Drawn | None:
 
 
 def drawn_as_seen(x: Tensor, out: Tensor, recorded: Sequence[Tensor]) -> Drawn | None:
-    """The same of what the loop was seen to draw, in its order, where that is x_T and one z for
-    each step, the last of which may have none; None too if two of them are the same."""
+    """The same of what the loop was seen to draw, in its order, where that is one z for each step,
+    the last of which may have none, and x_T before them unless that is made of other numbers; None
+    too if two of them are the same."""
     found = [z.reshape(x.shape[1:]) for z in recorded if z.numel() == x[0].numel()]
     start = next((i for i, z in enumerate(found) if torch.equal(z.to(x), x[0])), -1)
-    after = found[start + 1 :]  # all where x_T is made of other numbers
+    after = found[start + 1 :]
     fresh = len({float(z.flatten()[0]) for z in after}) == len(after) > 0
     if not fresh or len(after) not in (len(x) - 1, len(x)):
         return None
@@ -175,7 +176,7 @@ def fixed_noise(x: Tensor, out: Tensor, other_x: Tensor, other_out: Tensor) -> s
     """
     if x.shape != other_x.shape:
         return ""
-    if torch.equal(x[0], other_x[0]):
+    if torch.equal(x[0], other_x[0]) and len(x[0].unique()) > 1:  # it is drawn
         return "x_T"
     calls = _some(torch.maximum(x.abs(), other_x.abs()))
     if not len(calls):

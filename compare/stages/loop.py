@@ -116,9 +116,11 @@ def _apart(run: Run, oracle: Oracle) -> Check:
 
 
 def _seeds(run: Run, loop: Loop) -> Check:
+    """Noise that is the same at every step may be so with every seed; what is replayed is fresh."""
+    reseeded = loop.reseeds and run.fixed == "noise" and run.drawn is None
     check = yes_no(
         "sampling/loop/seeds",
-        run.fixed == loop.fixed or (loop.reseeds and run.fixed == "noise"),
+        run.fixed == loop.fixed or reseeded,
         "what another seed changes is as looked for",
         f"another seed gives the same {run.fixed}: a seed is set inside sample",
     )
