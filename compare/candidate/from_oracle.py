@@ -4,7 +4,9 @@ It computes in float32 from its own tables and is called like any candidate; `mi
 makes one with each mistake of the catalogue.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 from compare.candidate.spy import per_image
 from compare.oracle import F64, Inputs, Level, Oracle, Setting
 from compare.oracle import timesteps as right_timesteps
-from compare.oracle.algorithms import NORMAL, TARGETS
+from compare.oracle.algorithms import TARGETS, Loop, Loss, min_snr
 
 
 @dataclass
@@ -151,6 +153,7 @@ def scheduler(oracle: Oracle, only: str = "", name: str = "Mutant") -> type:
 def sample_of(oracle: Oracle, setting: Setting, n: int | None = None, uint8: bool = False) -> Any:
     """A sampling loop over an oracle's formulas, right or with its mistake."""
     table, T, loop = oracle.alpha_bar(setting), setting.num_train_timesteps, oracle.loop
+    noise = partial(oracle.of_steps().draw, dtype=torch.float32)
     exact, unit = oracle.timesteps(setting, n or T)
     visited = (exact.to(F64) / unit).round().long().tolist()
     following = dict(zip(visited, [*visited[1:], -1], strict=True))
@@ -162,9 +165,9 @@ def sample_of(oracle: Oracle, setting: Setting, n: int | None = None, uint8: boo
         training = model.training
         if loop.evaluates:
             model.eval()
-        x = _normal(oracle, shape, generator)
-        if loop.start is not NORMAL:
-            x = loop.start.draw(shape, generator=generator)
+        generator = _reseeded(generator) if loop.fixed == "x_T" else generator
+        x = _drawn(oracle.start, loop, shape, generator)
+        generator = _reseeded(generator) if loop.fixed == "noise" else generator
         memory = None
         for i, t in enumerate(visited):
             told = t if loop.tells == "t" else i
@@ -174,7 +177,7 @@ def sample_of(oracle: Oracle, setting: Setting, n: int | None = None, uint8: boo
             prev = oracle.previous(torch.full_like(at, following[t]), at, len(following), setting)
             level = oracle.level(table, at, prev, setting)
             stream = _reseeded(generator) if loop.reseeds else generator
-            z = _normal(oracle, shape, stream).to(F64) if following[t] >= 0 else torch.zeros(())
+            z = _drawn(noise, loop, shape, stream).to(F64) if following[t] >= 0 else torch.zeros(())
             given = Inputs(out, x.to(F64), level, setting, memory=memory)
             if following[t] >= 0 or loop.keeps_last:
                 x, memory = oracle.step(given, z).float(), oracle.keep(given)
@@ -184,14 +187,13 @@ def sample_of(oracle: Oracle, setting: Setting, n: int | None = None, uint8: boo
     return sample
 
 
-def _normal(oracle: Oracle, shape: Any, generator: Any) -> Tensor:
+def _drawn(draw: Callable[..., Tensor], loop: Loop, shape: Any, generator: Any) -> Tensor:
     """Noise of a loop, of each image from its own generator if there are several."""
     if not isinstance(generator, list):
-        return oracle.draw(shape, generator, torch.float32)
-    if not oracle.loop.own_streams:
-        return oracle.draw(shape, generator[0], torch.float32)
-    each = (1, *shape[1:])
-    return torch.cat([oracle.draw(each, g, torch.float32) for g in generator])
+        return draw(shape, generator)
+    if not loop.own_streams:
+        return draw(shape, generator[0])
+    return torch.cat([draw((1, *shape[1:]), g) for g in generator])
 
 
 def _reseeded(generator: Any) -> Any:
@@ -203,22 +205,33 @@ def _reseeded(generator: Any) -> Any:
 def loss_of(oracle: Oracle, setting: Setting) -> Any:
     """A training loss over an oracle's formulas, right or with its mistake."""
     table, T, how = oracle.alpha_bar(setting), setting.num_train_timesteps, oracle.loss
-    weights = (how.target or TARGETS[setting.prediction_type])(table)
+    target = (how.target or TARGETS[setting.prediction_type])(table)
+    weights = _weights(how, table, setting.prediction_type)
 
     def loss(model: nn.Module, x_0: Tensor, generator: torch.Generator) -> Tensor:
         b = len(x_0)
         count = b if how.per_image else 1
         t = torch.randint(how.low, T - how.high, (count,), generator=generator).expand(b)
         noise = how.noise.draw(x_0.shape, generator=generator)
-        seen = how.scale * x_0 + how.shift
-        x_t = oracle.add_noise(seen, noise, table, t)
+        seen, held = how.scale * x_0 + how.shift, noise
+        if how.bare_target:
+            held = noise + 0.2 * torch.randn(*x_0.shape[:2], 1, 1, generator=generator)
+        x_t = oracle.add_noise(seen, held, table, t)
         if how.redrawn:
             noise = torch.randn(x_0.shape, generator=generator)
-        of_noise, of_image = (per_image(part[t], x_0).to(x_0.dtype) for part in weights)
+        of_noise, of_image = (per_image(part[t], x_0).to(x_0.dtype) for part in target)
         error = model(x_t, t + max(how.ahead, 0)) - (of_noise * noise + of_image * seen)
-        if how.crossed:  # the weight min(SNR, 5) / SNR
-            weight = (5 * (1 - table[t]) / table[t]).clamp(max=1).float()
-            return (weight.reshape(-1, 1) * error.square().mean(dim=(1, 2, 3))).mean()
-        return how.reduce(error)
+        if weights is None:
+            value = how.reduce(error)
+        else:
+            weight = weights[t].reshape((-1, 1) if how.crossed else (-1,))
+            value = (weight * error.square().mean(dim=(1, 2, 3))).mean()
+        return value if how.learns else value.detach()
 
     return loss
+
+
+def _weights(how: Loss, table: Tensor, kind: str) -> Tensor | None:
+    """(T,) by which a loss weighs its images; None if it does not."""
+    weight = how.weight or (min_snr if how.crossed else None)
+    return None if weight is None else weight(table / (1 - table), kind).float()

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -101,10 +102,11 @@ def drawn(x: Tensor, out: Tensor, seed: int) -> Drawn | None:
 
 
 def drawn_as_seen(x: Tensor, out: Tensor, recorded: Sequence[Tensor]) -> Drawn | None:
-    """The same of what the loop was seen to draw, in its order, where that is x_T and one z for
-    each step, the last of which may have none; None too if two of them are the same."""
+    """The same of what the loop was seen to draw, in its order, where that is one z for each step,
+    the last of which may have none, and x_T before them unless that is made of other numbers; None
+    too if two of them are the same."""
     found = [z.reshape(x.shape[1:]) for z in recorded if z.numel() == x[0].numel()]
-    start = next((i for i, z in enumerate(found) if torch.equal(z.to(x), x[0])), len(found))
+    start = next((i for i, z in enumerate(found) if torch.equal(z.to(x), x[0])), -1)
     after = found[start + 1 :]
     fresh = len({float(z.flatten()[0]) for z in after}) == len(after) > 0
     if not fresh or len(after) not in (len(x) - 1, len(x)):
@@ -123,19 +125,26 @@ def _fitting(x: Tensor, out: Tensor, noises: Iterable[Tensor]) -> Drawn | None:
 
 
 def _replayed(x: Tensor, seed: int) -> Iterator[Tensor]:
-    """(calls, b, c, h, w) what `randn` gives after x_T, in the dtype in which it gives that; then
-    what the other of the two streams gives from its start."""
-    seeds = (seed, global_seed(seed))
-    for dtype, (own, other) in product((torch.float32, torch.float64), (seeds, seeds[::-1])):
-        first, *after = _stream(own, x, len(x) + 1, dtype)
-        if torch.equal(first.to(x), x[0]):
-            yield torch.stack(after)
-            yield torch.stack(_stream(other, x, len(x), dtype))
+    """(calls, b, c, h, w) what the stream that x_T is drawn from gives next, then what each other
+    gives from its start: torch's two, and numpy's global state."""
+    seeded = ((_of_torch, seed), (_of_torch, global_seed(seed)), (_of_numpy, global_seed(seed)))
+    for dtype in (torch.float32, torch.float64):
+        streams = [partial(draw, each, x, dtype) for draw, each in seeded]
+        for own in streams:
+            if torch.equal(own(1)[0].to(x), x[0]):
+                yield own(len(x) + 1)[1:]
+                yield from (other(len(x)) for other in streams if other is not own)
 
 
-def _stream(seed: int, like: Tensor, count: int, dtype: torch.dtype) -> list[Tensor]:
+def _of_torch(seed: int, like: Tensor, dtype: torch.dtype, count: int) -> Tensor:
     stream = torch.Generator().manual_seed(seed)
-    return [torch.randn(like.shape[1:], generator=stream, dtype=dtype) for _ in range(count)]
+    drawn = [torch.randn(like.shape[1:], generator=stream, dtype=dtype) for _ in range(count)]
+    return torch.stack(drawn)
+
+
+def _of_numpy(seed: int, like: Tensor, dtype: torch.dtype, count: int) -> Tensor:
+    stream = np.random.RandomState(seed)  # that of np.random after np.random.seed
+    return torch.from_numpy(stream.standard_normal((count, *like.shape[1:]))).to(dtype)
 
 
 def weighed(x: Tensor, out: Tensor, z: Tensor, calls: Tensor) -> Weights:
@@ -167,7 +176,7 @@ def fixed_noise(x: Tensor, out: Tensor, other_x: Tensor, other_out: Tensor) -> s
     """
     if x.shape != other_x.shape:
         return ""
-    if torch.equal(x[0], other_x[0]):
+    if torch.equal(x[0], other_x[0]) and len(x[0].unique()) > 1:  # it is drawn
         return "x_T"
     calls = _some(torch.maximum(x.abs(), other_x.abs()))
     if not len(calls):

@@ -188,7 +188,7 @@ def steps_of(
     known = run.mix is None or (run.mix.readable and not run.mix.varies)
     if not (visited.fits and loop.tells == "t" and k > 1 and known):
         return None
-    stepping = oracle.only(*STEP, "loop")
+    stepping = oracle.only(*STEP, "loop").of_steps()
     t, following = (torch.tensor(part[:k]) for part in (visited.at, visited.after))
     prev = stepping.previous(following, t, k, setting)
     level = stepping.level(table, t, prev, setting).map(lambda v: v.reshape(-1, 1, 1, 1, 1))

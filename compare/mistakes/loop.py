@@ -5,6 +5,7 @@ mode, at that t (Ho et al. algorithm 2); pictures are rounded and clamped.
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,14 @@ from compare.oracle import Loop
 from compare.oracle.algorithms import Law
 
 UNIFORM = Law(torch.rand, 0.5, 12**-0.5)  # in [0, 1)
+
+
+def one_for_the_batch(
+    shape: Any, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """The same normal numbers for every image."""
+    return torch.randn((1, *shape[1:]), generator=generator, dtype=dtype).expand(shape)
+
 
 mistake = partial(
     entry,
@@ -33,6 +42,58 @@ mistake = partial(
 def generator_made_again_in_the_loop() -> Loop:
     """every step of the loop adds the same z: the generator is made again in the loop"""
     return Loop(reseeds=True)
+
+
+@mistake(
+    "61-seed",
+    "loop",
+    fix="set the seed once, outside sample, or draw from the generator that is given",
+    effect="every batch is the same: 64 calls for a thousand pictures give those of one",
+    only="sample",
+)
+def seed_set_inside_sample() -> Loop:
+    """a seed is set inside sample: x_T is the same at every call, whatever the seed outside"""
+    return Loop(fixed="x_T")
+
+
+@mistake(
+    "61-seed-z",
+    "loop",
+    fix="set the seed once, outside sample, or draw from the generator that is given",
+    effect="every batch gets the same noise in its steps: pictures of two batches resemble each "
+    "other",
+    only="sample",
+)
+def seed_set_after_the_start() -> Loop:
+    """a seed is set inside sample, after x_T is drawn: the noise of the steps is the same at every
+    call, whatever the seed outside"""
+    return Loop(fixed="noise")
+
+
+@mistake(
+    "62-start",
+    "loop",
+    fix="x_T = randn(shape), of the whole shape",
+    effect="with DDIM all pictures of a batch are one; with DDPM they resemble each other",
+    only="sample",
+)
+def start_shared_by_the_batch() -> Loop:
+    """all images of the batch start from the same x_T, should each from its own (Ho et al.
+    algorithm 2)"""
+    return Loop(start=Law(one_for_the_batch, 0.0, 1.0))
+
+
+@mistake(
+    "62-loop",
+    "loop",
+    fix="z = randn(shape), of the whole shape",
+    effect="the images of a batch resemble each other; each by itself looks right",
+    only="sample",
+)
+def steps_noise_shared_by_the_batch() -> Loop:
+    """at each step all images of the batch get the same z, should each get its own (Ho et al.
+    algorithm 2)"""
+    return Loop(noise=one_for_the_batch)
 
 
 @mistake(

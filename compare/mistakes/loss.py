@@ -13,7 +13,12 @@ from torch import Tensor
 from compare.mistakes.entry import answer, entry
 from compare.mistakes.loop import UNIFORM
 from compare.oracle import Loss
-from compare.oracle.algorithms import TARGETS
+from compare.oracle.algorithms import DIVIDERS, TARGETS, min_snr
+
+MIN_SNR = (
+    "min(SNR, gamma) for a model that predicts x_0, over SNR for the noise, over SNR + 1 for v "
+    "(Hang et al. 2023, section 3.4)"
+)
 
 mistake = partial(
     entry,
@@ -46,6 +51,19 @@ def uniform_noise_in_the_loss() -> Loss:
 def noise_drawn_again_for_the_target() -> Loss:
     """the noise is drawn again for the target: a perfect model would have loss 2, not 0"""
     return Loss(redrawn=True)
+
+
+@mistake(
+    "18-offset",
+    "loss",
+    fix="add the offset to the noise before x_t and the target are made of it",
+    effect="the offset is learnt as part of the image: some samples are too bright, some too dark",
+    only="loss",
+)
+def offset_missing_from_the_target() -> Loss:
+    """x_t holds noise with an offset, the target the noise without it: a perfect model would have a
+    loss"""
+    return Loss(bare_target=True)
 
 
 @mistake(
@@ -88,6 +106,22 @@ def first_t_never_trained() -> Loss:
 
 
 @mistake(
+    "20-weight",
+    "loss",
+    fix="weights above 0 at every t",
+    effect="at some t the model is never trained: a step there is a guess",
+    only="loss",
+)
+def weight_of_nothing() -> Loss:
+    """the loss weighs some t by 0 or less: they are never trained"""
+
+    def weight(snr: Tensor, kind: str) -> Tensor:
+        return (snr > snr.min()).float()
+
+    return Loss(weight=weight)
+
+
+@mistake(
     "23",
     "loss",
     fix="weights and losses both (b,)",
@@ -98,6 +132,116 @@ def first_t_never_trained() -> Loss:
 def weights_of_other_images() -> Loss:
     """weights of shape (b, 1) meet losses of shape (b,): every image gets the mean weight"""
     return Loss(crossed=True)
+
+
+@mistake(
+    "29",
+    "loss",
+    fix="snr.clamp(max=gamma), which is min(SNR, gamma)",
+    effect="it trains; of a model that predicts the noise, the noisiest t outweigh all others",
+    formula=MIN_SNR,
+    seen_in=("lucidrains/denoising-diffusion-pytorch b8f8e40",),
+    only="loss",
+)
+def max_for_min_in_min_snr() -> Loss:
+    """min-SNR's weight has max(SNR, gamma), should have min(SNR, gamma) (Hang et al. section
+    3.4)"""
+
+    def weight(snr: Tensor, kind: str) -> Tensor:
+        return snr.clamp(min=5) / DIVIDERS[kind](snr)
+
+    return Loss(weight=weight)
+
+
+@mistake(
+    "29-inverse",
+    "loss",
+    fix="multiply by the weight, which is min(SNR, gamma) / SNR for the noise",
+    effect="it trains; of a model that predicts the noise, nearly clean images outweigh all others",
+    formula=MIN_SNR,
+    only="loss",
+)
+def min_snr_upside_down() -> Loss:
+    """the loss is divided by min-SNR's weight, should be multiplied by it (Hang et al. section
+    3.4)"""
+
+    def weight(snr: Tensor, kind: str) -> Tensor:
+        return 1 / min_snr(snr, kind)
+
+    return Loss(weight=weight)
+
+
+@mistake(
+    "29-p2",
+    "loss",
+    fix="1 / (k + SNR)^gamma",
+    effect="it trains; nearly clean images outweigh all others, and shapes stay vague",
+    formula="1 / (k + SNR)^gamma for a model that predicts the noise (Choi et al. 2022, eq. 8)",
+    only="eps_loss",
+)
+def p2_upside_down() -> Loss:
+    """the loss is multiplied by (k + SNR)^gamma, should be divided by it (P2's weight, Choi et al.
+    eq. 8)"""
+
+    def weight(snr: Tensor, kind: str) -> Tensor:
+        return (0.5 + snr).sqrt()
+
+    return Loss(weight=weight)
+
+
+@mistake(
+    "30",
+    "loss",
+    fix="min(SNR, gamma) for x_0, min(SNR, gamma) / (SNR + 1) for v",
+    effect="it trains; the t of little noise, where it should learn most, count next to nothing",
+    formula=MIN_SNR,
+    seen_in=("huggingface/diffusers#5654",),
+    only="loss",
+)
+def min_snr_of_the_noise() -> Loss:
+    """min-SNR's weight is that for a model that predicts the noise, min(SNR, gamma) / SNR, and
+    yours predicts something else (Hang et al. section 3.4)"""
+
+    def weight(snr: Tensor, kind: str) -> Tensor:
+        return min_snr(snr, "epsilon")
+
+    return Loss(weight=weight)
+
+
+@mistake(
+    "30-image",
+    "loss",
+    fix="min(SNR, gamma) / SNR for the noise, min(SNR, gamma) / (SNR + 1) for v",
+    effect="it trains; the t of much noise, where shapes are made, count next to nothing",
+    formula=MIN_SNR,
+    only="loss",
+)
+def min_snr_of_the_image() -> Loss:
+    """min-SNR's weight is that for a model that predicts x_0, min(SNR, gamma), and yours predicts
+    something else (Hang et al. section 3.4)"""
+
+    def weight(snr: Tensor, kind: str) -> Tensor:
+        return min_snr(snr, "sample")
+
+    return Loss(weight=weight)
+
+
+@mistake(
+    "30-v",
+    "loss",
+    fix="min(SNR, gamma) / SNR for the noise, min(SNR, gamma) for x_0",
+    effect="it trains, with other weights than were meant",
+    formula=MIN_SNR,
+    only="loss",
+)
+def min_snr_of_the_velocity() -> Loss:
+    """min-SNR's weight is that for a model that predicts v, min(SNR, gamma) / (SNR + 1), and yours
+    predicts something else (Hang et al. section 3.4)"""
+
+    def weight(snr: Tensor, kind: str) -> Tensor:
+        return min_snr(snr, "v_prediction")
+
+    return Loss(weight=weight)
 
 
 @mistake(
@@ -217,6 +361,19 @@ def mean_before_the_square() -> Loss:
         return error.mean().square()
 
     return Loss(reduce=reduce)
+
+
+@mistake(
+    "32-detached",
+    "loss",
+    fix="return the loss itself: no detach(), item() or float() of it, and no torch.no_grad()",
+    effect="the loss is printed and never falls: nothing is learnt",
+    only="loss",
+)
+def loss_without_a_gradient() -> Loss:
+    """the loss has no gradient that reaches the model: it, or the model's output, is detached, made
+    a number, or computed under no_grad"""
+    return Loss(learns=False)
 
 
 @mistake(

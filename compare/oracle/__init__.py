@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compare.oracle.algorithms import LOOP, LOSS, Loop, Loss
+from compare.oracle.algorithms import LOOP, LOSS, NORMAL, Loop, Loss
 from compare.oracle.forward import add_noise, velocity
 from compare.oracle.samplers import BY_NAME, Sampler
 from compare.oracle.samplers.ddim import ddim_eps, ddim_mean, rederived
@@ -116,6 +116,16 @@ class Oracle:
     def only(self, *names: str) -> "Oracle":
         """The right one with these of its formulas: oracles that are equal there become equal."""
         return replace(Oracle(), **{name: getattr(self, name) for name in names})
+
+    def start(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+        """x_T of a loop, float32."""
+        if self.loop.start is NORMAL:
+            return self.draw(shape, generator, torch.float32)
+        return self.loop.start.draw(shape, generator=generator)
+
+    def of_steps(self) -> "Oracle":
+        """The same with the noise of a loop's steps for its `draw`."""
+        return self if self.loop.noise is None else replace(self, draw=self.loop.noise)
 
     def sampler(self, setting: Setting) -> Sampler:
         """Whose step it is."""

@@ -8,6 +8,8 @@ from torch import Tensor
 
 # Of alpha-bars: what the noise and the image weigh in it.
 Target = Callable[[Tensor], tuple[Tensor, Tensor]]
+# Of signal-to-noise ratios (n,) and of what the model predicts: what the images of these t weigh.
+Weight = Callable[[Tensor, str], Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,19 @@ TARGETS: dict[str, Target] = {
 }
 
 
+# What min(SNR, gamma) is divided by in min-SNR's weight: Hang et al. 2023, section 3.4.
+DIVIDERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "epsilon": lambda snr: snr,
+    "sample": torch.ones_like,
+    "v_prediction": lambda snr: snr + 1,
+}
+
+
+def min_snr(snr: Tensor, kind: str) -> Tensor:
+    """min(SNR, 5), over what belongs to the kind of prediction: Hang et al. 2023, section 3.4."""
+    return snr.clamp(max=5) / DIVIDERS[kind](snr)
+
+
 def mean_square(error: Tensor) -> Tensor:
     """One number of the errors (b, c, h, w) of a batch."""
     return error.square().mean()
@@ -70,7 +85,10 @@ class Loop:
         tells: what the model is told: `"t"`, or `"index"`, the position in the list.
         evaluates: the model is put into eval mode.
         start: the law of x_T.
+        noise: draws z where that is not drawn as x_T is; called as the oracle's `draw`.
         reseeds: every step draws the same z.
+        fixed: what is the same at every call, whatever its seed: `"x_T"`, or `"noise"`, that of the
+            steps alone.
         own_streams: with one generator for each image, an image does not depend on the others.
         codec: makes whole numbers for bytes of pictures in [-1, 1].
     """
@@ -81,7 +99,9 @@ class Loop:
     tells: str = "t"
     evaluates: bool = True
     start: Law = NORMAL
+    noise: Callable[..., Tensor] | None = None
     reseeds: bool = False
+    fixed: str = ""
     own_streams: bool = True
     codec: Callable[[Tensor], Tensor] = rounded_and_clamped
 
@@ -93,17 +113,21 @@ class Loss:
     Attributes:
         noise: the law of the noise.
         redrawn: the target is other noise than that in x_t.
+        bare_target: the noise in x_t has an offset, that in the target has none.
         per_image: every image has a t of its own.
         low, high: t is drawn from low..T-1-high.
         scale, shift: the model sees noise added to scale x_0 + shift.
         reduce: makes one number of the errors (b, c, h, w).
         target: what the output is compared with; None: what the model predicts.
+        weight: of an image by its t; None: all weigh alike, or as a paper has it.
         crossed: weights of shape (b, 1) meet losses of shape (b,): every pair is averaged.
+        learns: a gradient of the loss reaches the model.
         ahead: how much more the model is told than by the loop at the same level of noise.
     """
 
     noise: Law = NORMAL
     redrawn: bool = False
+    bare_target: bool = False
     per_image: bool = True
     low: int = 0
     high: int = 0
@@ -111,7 +135,9 @@ class Loss:
     shift: float = 0.0
     reduce: Callable[[Tensor], Tensor] = mean_square
     target: Target | None = None
+    weight: Weight | None = None
     crossed: bool = False
+    learns: bool = True
     ahead: int = 0
 
 

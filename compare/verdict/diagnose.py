@@ -81,7 +81,8 @@ def diagnose(
             letters = name(subject, mistake.stage if own else first.name, base)
             base = mistake.oracle(base)
             seen = _first_seen(failing, first.name)
-            diagnoses.append(_named(mistake, seen, twin, letters))
+            formula = _formula(failing, first.name, letters)
+            diagnoses.append(_named(mistake, seen, twin, formula))
             continue
         part = _part(subject, trial, failing, mistakes)
         if part is not None:
@@ -117,14 +118,13 @@ def _named(
     mistake: Mistake,
     seen: str = "",
     twin: Mistake | None = None,
-    letters: Named | None = None,
+    formula: str | None = None,
 ) -> Diagnosis:
     words, fix = mistake.words, mistake.fix
     if twin is not None:
         words = f"{words}; or, which gives the same numbers here: {twin.words}"
         fix = f"{fix}; or {twin.fix}"
     other = None if twin is None else twin.id
-    formula = None if letters is None else letters.formula
     return Diagnosis(mistake.id, mistake.stage, words + seen, fix, mistake.name, other, formula)
 
 
@@ -179,6 +179,13 @@ def _first_seen(failing: list[Check], stage: str) -> str:
     check = next(c for c in failing if c.stage == stage)
     place = re.search(r"\bt=\d+", check.message)
     return f" (first seen at {place[0]}, {check.id})" if place else ""
+
+
+def _formula(failing: list[Check], stage: str, letters: Named | None) -> str | None:
+    """The formula that was read off: as letters say it, or a check of the stage."""
+    if letters is not None and letters.formula is not None:
+        return letters.formula
+    return next((c.formula for c in failing if c.stage == stage and c.formula), None)
 
 
 def _unnamed(

@@ -14,7 +14,7 @@ from compare.candidate.from_oracle import loss_of, sample_of
 from compare.candidate.model.call import Manner, read
 from compare.candidate.subject import Subject
 from compare.measure.check import Check
-from compare.mistakes import MISTAKES, Mistake
+from compare.mistakes import MISTAKES, NOT_OF_NOISE, Mistake
 from compare.oracle import Oracle, Setting
 from compare.stages.loss import LOSS
 from compare.stages.sampling import SAMPLING
@@ -173,7 +173,7 @@ def mutant(mistake: Mistake) -> Adapter | None:
     if mistake.only == "both":
         return None
     if mistake.stage in ("forward", "loss"):
-        kind = "sample" if mistake.id == "27-loss" else "epsilon"
+        kind = "sample" if mistake.id in NOT_OF_NOISE else "epsilon"
         kind = "v_prediction" if mistake.only == "v_loss" else kind
         return adapter_of(mistake.oracle(), "loss", replace(SHORT, prediction_type=kind))
     if mistake.stage in ("prediction", "mean", "variance", "sampling"):
@@ -437,7 +437,7 @@ def test_who_keeps_a_model_must_switch_it(candidate: Adapter, bugs: list[str]) -
 def test_an_x_T_that_the_batch_shares_is_found_with_every_seed(seed: int) -> None:
     shared = loop(start=lambda shape: torch.randn(1, *shape[1:]).repeat(shape[0], 1, 1, 1))
     report = judge(shared, "quick", seed, beside=False)
-    assert not report.passed
+    assert [d.bug for d in report.diagnoses] == ["62-start"], str(report)
     assert "x_T has the same numbers in several images" in str(report)
 
 
@@ -458,8 +458,8 @@ def of_own(shape: Any) -> Tensor:
     ("wrong", "words"),
     [
         (loop(start=one_channel), "several channels"),
-        (loop(start=seeded), "another seed gives the same x_T"),
-        (loop(start=of_own), "another seed gives the same x_T"),
+        (loop(start=seeded), "x_T is the same at every call"),
+        (loop(start=of_own), "x_T is the same at every call"),
         (loop(draw=seeded), "every step of the loop adds the same z"),
     ],
 )
@@ -478,4 +478,4 @@ def test_a_seed_set_after_x_T_is_found() -> None:
 
     inside = loop(start=lambda x: x).sample
     report = judged(Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample))
-    assert "another seed gives the same noise" in report.verdict
+    assert [d.bug for d in report.diagnoses] == ["61-seed-z"], str(report)

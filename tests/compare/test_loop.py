@@ -14,6 +14,7 @@ from compare.stages.loop import judge_loop
 from compare.verdict import conventions
 from compare.verdict.judge import judge
 from compare.verdict.quiet import quiet
+from compare.verdict.report import Report
 from tests.compare.often import each
 
 ALPHA = 1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
@@ -318,3 +319,123 @@ def test_a_quadratic_list_may_end_with_0_twice() -> None:
 def test_a_list_with_another_step_twice_is_none(wrong: Adapter) -> None:
     report = judge(wrong, "quick", 0, beside=False)
     assert {d.stage for d in report.diagnoses} == {"sampling"}, str(report)
+
+
+# --- what images share, and seeds ---
+
+
+def of_x_T(shape, g):
+    return torch.randn(shape, generator=g)
+
+
+def drawing(start=of_x_T, noise=of_x_T, power=0.5, seed=None, steps=T) -> Adapter:
+    """A loop that draws in words of its own; `seed`: sets one at the start, or after x_T."""
+    alpha_bar = PRODUCT[:steps]
+
+    def sample(model, shape, generator):
+        model.eval()
+        if seed == "start":
+            torch.manual_seed(0)
+        x = start(shape, generator if seed is None else None)
+        if seed == "after":
+            torch.manual_seed(0)
+        for i in reversed(range(steps)):
+            x = step_at(i, x, model(x, torch.full((shape[0],), i)), power)
+            if i:
+                x = x + BETA[i].sqrt() * noise(shape, generator if seed is None else None)
+        return x
+
+    return Adapter(alpha_bar=lambda: alpha_bar, sample=sample, name="drawing")
+
+
+def one_by_one(shape, g):
+    return torch.stack([torch.randn(shape[1:], generator=g) for _ in range(shape[0])])
+
+
+def again(shape, g):
+    """A generator of its own, seeded from what is given."""
+    own = torch.Generator().manual_seed(int(torch.randint(2**40, (), generator=g)))
+    return torch.randn(shape, generator=own)
+
+
+def expanded(shape, g):
+    return torch.randn(1, *shape[1:], generator=g).expand(shape)
+
+
+def repeated(shape, g):
+    return torch.randn(shape[1:], generator=g).repeat(shape[0], 1, 1, 1)
+
+
+def of_the_first(shape, g):
+    return torch.randn(shape, generator=g)[:1].expand(shape)
+
+
+def fixed(shape, g):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+def judged(candidate: Adapter, seed: int = 0) -> Report:
+    return judge(candidate, "quick", seed, beside=False)
+
+
+@pytest.mark.parametrize(
+    ("start", "noise"), [(one_by_one, one_by_one), (again, of_x_T), (of_x_T, again)]
+)
+def test_noise_in_other_words_is_each_image_s_own(start, noise) -> None:
+    report = judged(drawing(start, noise))
+    assert report.passed, str(report)
+
+
+SHARED = {
+    "x_T, expanded": ((expanded, of_x_T), "62-start"),
+    "x_T, repeated": ((repeated, one_by_one), "62-start"),
+    "x_T, the first": ((of_the_first, of_x_T), "62-start"),
+    "z, expanded": ((of_x_T, expanded), "62-loop"),
+    "z, repeated": ((one_by_one, repeated), "62-loop"),
+    "z, the first": ((of_x_T, of_the_first), "62-loop"),
+    "both": ((expanded, repeated), "62"),
+    "seeded, x_T alone": ((fixed, of_x_T), "61-seed"),
+    "the same z at each step": ((of_x_T, fixed), "61-loop"),
+}
+
+
+@pytest.mark.parametrize("name", each(2, SHARED))
+def test_what_the_images_of_a_batch_share_has_a_name(name: str) -> None:
+    draws, bug = SHARED[name]
+    report = judged(drawing(*draws), seed=3)
+    assert [d.bug for d in report.diagnoses] == [bug], str(report)
+
+
+@pytest.mark.parametrize("draw", each(2, [expanded, repeated, of_the_first]))
+def test_a_shared_x_T_is_found_on_every_seed(draw) -> None:
+    """By the numbers themselves, and not by any law of theirs."""
+    for seed in range(20):
+        subject = Subject(drawing(draw, steps=8), "drawing", "quick", seed)
+        with quiet():
+            conventions.read(subject)
+            wrong = next(check for check in judge_loop(subject, Oracle()) if not check.passed)
+        assert wrong.id == "sampling/loop/start-apart", seed
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("name", ["x_T, expanded", "z, expanded"])
+def test_what_they_share_is_named_on_every_seed(name: str, seed: int) -> None:
+    draws, bug = SHARED[name]
+    report = judged(drawing(*draws), seed)
+    assert [d.bug for d in report.diagnoses] == [bug], str(report)
+
+
+@pytest.mark.parametrize(("seed", "bug"), [("start", "61-seed"), ("after", "61-seed-z")])
+def test_a_seed_inside_sample_is_named_and_hides_nothing(seed: str, bug: str) -> None:
+    report = judged(drawing(seed=seed))
+    (diagnosis,) = report.to_dict()["diagnoses"]
+    assert (diagnosis["bug"], diagnosis["name"]) == (bug, BY_ID[bug].name)
+    both = judged(drawing(seed=seed, power=1))
+    assert {d.bug for d in both.diagnoses} == {bug, "43"}, str(both)
+
+
+def test_an_x_T_that_nobody_draws_is_no_seed() -> None:
+    report = judged(drawing(lambda shape, g: torch.zeros(shape)))
+    assert not report.passed
+    assert "61-seed" not in [d.bug for d in report.diagnoses], str(report)

@@ -312,12 +312,14 @@ def test_a_weighted_loss_is_never_taken_for_an_absolute_one(low: float, high: fl
         (lambda square: square.detach().mean(), "the loss has no gradient"),
         (lambda square: float(square.mean()), "the loss has no gradient"),
         (lambda square: square.mean().item(), "the loss has no gradient"),
+        (lambda square: torch.tensor(square.mean().item()), "the loss has no gradient"),
     ],
 )
 def test_a_loss_without_a_gradient_is_found_and_told(weigh, words) -> None:
     report = judged(written(weigh=weigh))
     assert report.exit_status == 1
     assert words in report.verdict
+    assert [d.bug for d in report.diagnoses] == ["32-detached"]
 
 
 def test_no_grad_and_a_detached_output_are_found() -> None:
@@ -327,7 +329,25 @@ def test_no_grad_and_a_detached_output_are_found() -> None:
         return written()(lambda x, t: model(x, t).detach().requires_grad_(), x_0, generator)
 
     report = judged(detached)
-    assert "the gradient of the loss does not reach the model" in report.verdict
+    assert [d.bug for d in report.diagnoses] == ["32-detached"]
+    assert "the gradient of the loss does not reach the model" in str(report)
+
+
+def test_a_loss_that_is_detached_for_the_print_alone_or_goes_backward_itself_is_right() -> None:
+    printed: list[float] = []
+
+    def kept(square: torch.Tensor) -> torch.Tensor:
+        printed.append(square.detach().mean().item())
+        return square.mean()
+
+    def backward(square: torch.Tensor) -> float:
+        if square.requires_grad:
+            square.mean().backward()
+        return square.mean().item()
+
+    assert judged(written(weigh=kept)).passed
+    assert judged(written(weigh=backward)).passed
+    assert printed
 
 
 def test_an_offset_that_the_target_lacks_is_found() -> None:
@@ -338,7 +358,7 @@ def test_an_offset_that_the_target_lacks_is_found() -> None:
         return drawn[0] + channelled(0.3, shape, g)
 
     report = judged(written(draw=draw, target=lambda x_0, eps, a, s: drawn[0]))
-    assert [(d.bug, d.stage) for d in report.diagnoses] == [(None, "loss")], str(report)
+    assert [(d.bug, d.stage) for d in report.diagnoses] == [("18-offset", "loss")], str(report)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -422,16 +442,50 @@ def test_a_loss_that_is_one_ahead_is_seen_though_it_never_tells_T() -> None:
     assert "loss/told" in [c.id for c in report.checks if not c.passed]
 
 
-def test_a_target_without_the_offset_that_x_t_holds_has_no_name_of_another() -> None:
-    """A perfect model has a loss; that errors are averaged before they are squared is not so."""
+@pytest.mark.parametrize(
+    ("strength", "channels", "kind"),
+    each(
+        2,
+        [
+            (0.1, 3, "epsilon"),
+            (0.5, 3, "epsilon"),
+            (0.1, 1, "v_prediction"),
+            (0.3, 1, "epsilon"),
+        ],
+    ),
+)
+def test_a_target_without_the_offset_that_x_t_holds_is_a_mistake(strength, channels, kind):
+    """With it, it is a convention."""
 
+    def loss(known):
+        def loss(model, x_0, generator):
+            t = torch.randint(0, T, (len(x_0),), generator=generator)
+            eps = torch.randn(x_0.shape, generator=generator)
+            a, s = (v[t].sqrt()[:, None, None, None] for v in (ALPHA_BAR, 1 - ALPHA_BAR))
+            held = eps + channelled(strength, x_0.shape, generator, channels)
+            noise = held if known else eps
+            target = noise if kind == "epsilon" else velocity(x_0, noise, a, s)
+            return (model(a * x_0 + s * held, t) - target).square().mean()
+
+        return loss
+
+    right, wrong = (judged(loss(known), kind) for known in (True, False))
+    assert right.passed, str(right)
+    assert [d.bug for d in wrong.diagnoses] == ["18-offset"], str(wrong)
+    each_part = "image" if channels == 1 else "channel of an image"
+    for report in (right, wrong):
+        (said,) = (c.message for c in report.checks if c.id == "loss/offset")
+        found, _, part = said.removeprefix("the noise has an offset: ").partition(" times a normal")
+        assert float(found) == pytest.approx(strength, rel=0.2)
+        assert part == f" number for each {each_part}"
+
+
+def test_noise_drawn_again_beside_an_offset_is_not_that() -> None:
     def loss(model, x_0, generator):
         t = torch.randint(0, T, (len(x_0),), generator=generator)
-        eps = torch.randn(x_0.shape, generator=generator)
+        eps, other = torch.randn(2, *x_0.shape, generator=generator)
         a, s = (v[t].sqrt()[:, None, None, None] for v in (ALPHA_BAR, 1 - ALPHA_BAR))
-        held = eps + channelled(0.1, x_0.shape, generator)
-        return (model(a * x_0 + s * held, t) - eps).square().mean()
+        held = eps + channelled(0.3, x_0.shape, generator)
+        return (model(a * x_0 + s * held, t) - other).square().mean()
 
-    report = judged(loss)
-    assert [c.id for c in report.checks if not c.passed] == ["loss/perfect"], str(report)
-    assert [d.bug for d in report.diagnoses] == [None]
+    assert "18-offset" not in [d.bug for d in judged(loss).diagnoses]

@@ -118,6 +118,7 @@ def snr(ab):
 
 DIVIDED = {"epsilon": snr, "sample": torch.ones_like, "v_prediction": lambda ab: snr(ab) + 1}
 WRITTEN = {"epsilon": " / SNR_t", "sample": "", "v_prediction": " / (SNR_t + 1)"}
+NAME = {"epsilon": "30", "sample": "30-image", "v_prediction": "30-v"}
 TARGET = {
     "epsilon": lambda x_0, eps, ab: eps,
     "sample": lambda x_0, eps, ab: x_0,
@@ -138,16 +139,57 @@ def test_the_weight_of_min_snr_is_that_of_what_the_model_predicts(kind, other, g
     assert weight_in_json(report) == f"weight(t) = {formula}{WRITTEN[other]}"
     assert ("should by" in weighed(report)) == (kind != other)
     if kind != other:
+        assert [d.bug for d in report.diagnoses] == [NAME[other]]
         assert weighed(report).endswith(f"should by {formula}{WRITTEN[kind]}")
         assert report.diagnoses[0].formula == f"weight(t) = {formula}{WRITTEN[other]}"
 
 
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
-def test_max_for_min_is_a_mistake(kind):
-    weight = lambda ab, **_: snr(ab).clamp(min=5) / DIVIDED[kind](ab)  # noqa: E731
-    report = judged(kind=kind, weight=weight, target=TARGET[kind])
-    assert report.exit_status == 1
+def of_kind(weight, kind, **written) -> Report:
+    return judged(kind=kind, weight=weight, target=TARGET[kind], **written)
+
+
+@pytest.mark.parametrize(("kind", "gamma"), each(2, [(k, g) for k in DIVIDED for g in (5, 0.7)]))
+def test_max_for_min_is_a_mistake(kind, gamma):
+    report = of_kind(lambda ab, **_: snr(ab).clamp(min=gamma) / DIVIDED[kind](ab), kind)
+    assert [d.bug for d in report.diagnoses] == ["29"], str(report)
     assert "with max for min" in weighed(report)
+
+
+@pytest.mark.parametrize("kind", DIVIDED)
+@pytest.mark.parametrize(
+    "clamped",
+    [
+        lambda r: torch.maximum(r, torch.ones_like(r)),
+        lambda r: torch.where(r > 1, r, 1.0),
+    ],
+)
+def test_the_truncated_snr_is_no_max_for_min(kind, clamped):
+    """The larger of both errors, in x_0 and in the noise: Salimans & Ho, section 4."""
+    report = of_kind(lambda ab, **_: 4 * clamped(snr(ab)) / DIVIDED[kind](ab), kind)
+    assert report.passed, str(report)
+    assert "the truncated SNR's weight (Salimans & Ho, section 4)" in weighed(report)
+
+
+INVERSE = {"epsilon": "SNR_t / ", "sample": "1 / ", "v_prediction": "(SNR_t + 1) / "}
+
+
+@pytest.mark.parametrize(("kind", "gamma"), each(2, [(k, g) for k in DIVIDED for g in (5, 3)]))
+def test_min_snr_upside_down_is_a_mistake(kind, gamma):
+    report = of_kind(lambda ab, **_: DIVIDED[kind](ab) / snr(ab).clamp(max=gamma), kind)
+    (diagnosis,) = report.to_dict()["diagnoses"]
+    assert (diagnosis["bug"], diagnosis["name"]) == ("29-inverse", "min-snr-upside-down")
+    assert diagnosis["formula"] == f"weight(t) = {INVERSE[kind]}min(SNR_t, {gamma})"
+    assert f"should by min(SNR_t, {gamma}){WRITTEN[kind]}" in weighed(report)
+
+
+@pytest.mark.parametrize(("k", "gamma"), each(2, [(0.5, 1), (2, 0.5), (1, 0.25)]))
+def test_the_weight_of_p2_upside_down_is_a_mistake_for_the_noise_alone(k, gamma):
+    """Of who predicts x_0, k + SNR may be meant: Karras et al. 2022, table 1."""
+    weight = lambda ab, **_: (k + snr(ab)) ** gamma  # noqa: E731
+    report = judged(weight=weight)
+    plain = k == 1  # a power of 1 - ab_t, which may be meant as well
+    assert [d.bug for d in report.diagnoses] == ([] if plain else ["29-p2"]), str(report)
+    assert of_kind(weight, "sample").passed
 
 
 @pytest.mark.parametrize(("k", "gamma"), [(0.5, 1), (2, 0.5)])
@@ -179,12 +221,13 @@ def test_what_weighs_all_t_alike_is_told_nothing(written):
     [
         (lambda abs, ab, t, **_: torch.where(t > 0, ab, 0.0), "t by ab_t"),
         (lambda t, **_: (t >= 7) * 1.0, "t=0, 40, 79 by 0, 1, 1"),
+        (lambda t, **_: (t < T - 1) * 1.0, "t=0, 40, 79 by 1, 1, 0"),  # one of all alone
     ],
 )
 def test_a_weight_of_0_is_wrong(weight, letters):
     report = judged(weight=weight)
     assert [c.id for c in report.checks if not c.passed] == ["loss/weight"]
-    assert [d.bug for d in report.diagnoses] == [None]
+    assert [d.bug for d in report.diagnoses] == ["20-weight"]
     assert f"your loss weighs {letters}, should" in weighed(report)
 
 

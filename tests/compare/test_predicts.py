@@ -194,6 +194,23 @@ def test_pictures_that_one_part_maps_are_a_mistake(candidate: Adapter, bugs: set
     assert {d.bug for d in report.diagnoses if d.stage == "loss"} == bugs, str(report)
 
 
+@pytest.mark.parametrize("clamped", [True, False])
+def test_a_loop_that_is_wrong_elsewhere_still_says_what_pictures_are_in(
+    clamped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loss is right, and is not blamed for what its loop undoes."""
+    monkeypatch.setitem(TO_IMAGE, "wrong", lambda x, out, a: (x - (1 - a) ** 0.5 * out) / a)
+
+    def end(x: Tensor, *_: Tensor) -> Tensor:
+        return ((x + 1) / 2).clamp(0, 1) if clamped else (x + 1) / 2
+
+    report = judged(mapped(program("epsilon", "wrong"), end=end))
+    assert [d.bug for d in report.diagnoses] == ["42"], str(report)
+    assert report.conventions["data range"] == "[0, 1]"
+    alone = judged(mapped(program("epsilon", "wrong"), end=lambda x, *_: x))
+    assert [d.bug for d in alone.diagnoses] == ["42", "36"], str(alone)
+
+
 def test_a_word_says_that_the_pictures_of_a_loss_are_in_0_to_1() -> None:
     assert judged(mapped(program("epsilon", None)), "pictures=[0, 1]").passed
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from compare import Adapter
 from compare.candidate.replay import drawn, drawn_as_seen
 from compare.verdict.judge import judge
+from compare.verdict.report import Report
 from tests.compare.often import each
 
 BETA = torch.linspace(1e-4, 0.02, 500)
@@ -123,11 +124,55 @@ def test_noise_of_a_stream_of_its_own_is_seen_as_it_is_drawn() -> None:
     assert "your model output has -1.01 * beta_t" in told.explanation, str(report)
 
 
-def test_noise_that_torch_does_not_draw_is_left_to_its_law() -> None:
-    def draw(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        return torch.from_numpy(np.random.standard_normal(shape)).float()  # noqa: NPY002
+OF_NUMPY = {  # the global state of np.random, in other words
+    "standard_normal": lambda shape: torch.from_numpy(np.random.standard_normal(shape)).float(),  # noqa: NPY002
+    "normal": lambda shape: torch.tensor(np.random.normal(size=shape).astype("float32")),  # noqa: NPY002
+    "randn": lambda shape: torch.from_numpy(np.random.randn(*shape)).float(),  # noqa: NPY002
+}
 
-    report = judge(loop(draw=draw), "quick", 0, beside=False)
+
+@pytest.mark.parametrize("name", each(2, OF_NUMPY))
+@pytest.mark.parametrize("start", [True, False])
+def test_noise_of_numpy_s_global_state_is_replayed(name: str, start: bool) -> None:
+    """And so a wrong coefficient is told in letters, whichever stream x_T is of."""
+
+    def seen(factor: float) -> Report:
+        def sample(model: Any, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+            model.eval()
+            draw = OF_NUMPY[name]
+            x = draw(shape) if start else torch.randn(shape, generator=generator)
+            for t in reversed(range(500)):
+                x = eps_form(x, factor * model(x, torch.full(shape[:1], t)), t)
+                if t:
+                    x = x + BETA[t].sqrt() * draw(shape)
+            return x
+
+        own = Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample)
+        return judge(own, "quick", 0, beside=False)
+
+    report = seen(1.0)
+    assert report.passed, str(report)
+    assert "sampling/loop/weight-of-x_t" in {c.id for c in report.checks}
+    (told,) = seen(1.01).diagnoses
+    assert "your model output has -1.01 * beta_t" in told.explanation
+
+
+def test_noise_of_another_kind_is_left_to_its_law() -> None:
+    """A `default_rng` is no global state: from which seed it is made is not known."""
+    own = np.random.default_rng(0)
+
+    def draw(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return torch.from_numpy(own.standard_normal(shape)).float()
+
+    inside = loop(draw=draw)
+
+    def sample(model: Any, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        nonlocal own
+        own = np.random.default_rng(generator.initial_seed())
+        result: Tensor = inside.sample(model, shape, generator)  # type: ignore[misc]
+        return result
+
+    report = judge(Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample), "quick", 0, beside=False)
     assert report.passed, str(report)
     assert "sampling/loop/steps" not in {c.id for c in report.checks}
 

@@ -100,7 +100,7 @@ def _look(subject: Subject, table: Tensor) -> Run:
     if replayed is None:
         stranger, _ = loop.run(restless(kind, table, 4), stream(seed + 1), seed + 1)
         fixed = fixed_noise(x, out, *_mixed(rounds(stranger.seen), mixture))
-        replayed = None if fixed else drawn_as_seen(x, out, model.drawn)
+        replayed = drawn_as_seen(x, out, model.drawn)
     far = None
     if result.dtype == torch.uint8:
         _, far = loop.run(_far_outside(kind, table), stream(1), seed)

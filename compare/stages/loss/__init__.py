@@ -17,12 +17,14 @@ from compare.measure.check import Check, guarded, note, yes_no
 from compare.measure.tolerances import FACTOR, RATE
 from compare.oracle import ALPHA_BAR, Oracle
 from compare.stages.loss.costs import values
-from compare.stages.loss.given import given, offset
+from compare.stages.loss.given import Shown, given, offset
 from compare.stages.loss.rounding import rounding_of
 from compare.stages.loss.snr import by_snr
 from compare.stages.loss.told import told
 from compare.stages.loss.weights import weighed
 from compare.stages.stage import Stage
+
+OF_EQUAL_T, ADDS = ("loss/zero", "loss/factor"), "loss/images"  # where all t, where any weigh
 
 
 def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
@@ -46,23 +48,23 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     strength = subject.remember(("offset", *asked), lambda: offset(seen, right, rounding))
     if strength is not None:
         yield note("loss/offset", f"the noise has an offset: {strength.words}")
-    yield from given(seen, inside, oracle, subject.setting, rounding, strength)
+    shown = Shown(seen, inside, rounding, strength)
+    yield from given(shown, oracle, subject.setting)
     if len(seen.t.unique()) > 1:
         yield from told(subject, seen, table, oracle)
-    check = yes_no(
-        "loss/gradient", not seen.gradient, "its gradient reaches the model", seen.gradient
-    )
+    learns, said = not seen.gradient, seen.gradient or "its gradient reaches the model"
+    check = yes_no("loss/gradient", learns == oracle.loss.learns, said, said)
     yield replace(check, right="a mean of squares of (noise - model(x_t, t)), with its gradient")
     weight = weights_of(subject.scheduler())
     kind = subject.setting.prediction_type
     known = None if weight is None else by_snr(weight, table, kind)
-    yield from weighed(weight, seen, known)
+    yield from weighed(weight, seen, known, oracle.loss.weight, kind)
     # The losses below are those of right x_t of the images that were given.
     off = (inside.noise - right.noise).abs().amax(dim=1)
     kept = (oracle.loss.scale, oracle.loss.shift) == (1.0, 0.0) and inside.is_range(1.0, 0.0)
     if kept and bool((off <= rounding.noise[seen.x_t]).all()):
-        silent = ("loss/images",) if weight is not None and not weight.trains else ()
-        judged = values(seen, inside, oracle, subject.setting, rounding)
+        silent = () if weight is None else OF_EQUAL_T if weight.trains else (*OF_EQUAL_T, ADDS)
+        judged = values(shown, oracle, subject.setting)
         yield from (check for check in judged if check.id not in silent)
 
 

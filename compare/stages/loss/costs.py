@@ -6,30 +6,29 @@ import torch
 from torch import Tensor
 
 from compare.candidate.loss.calls import HEIGHT, OFF, Seen
-from compare.candidate.loss.inside import Inside
 from compare.candidate.model.cost import HEIGHTS, Cost, read
 from compare.measure import law as laws
 from compare.measure.check import Check, note, yes_no
 from compare.measure.tolerances import RATE, TOLERANCES
 from compare.oracle import F64, Oracle, Setting
 from compare.oracle.algorithms import NORMAL, TARGETS
+from compare.stages.loss.given import Shown
 from compare.stages.loss.rounding import Rounding
 
 GRID = 4096  # quantiles of N(0, 1) by which the mean of what an error costs is worked out
 ALIKE = 0.01  # factors that hang on the batch or the size differ by half or more
 
 
-def values(
-    seen: Seen, inside: Inside, oracle: Oracle, setting: Setting, rounding: Rounding
-) -> Iterator[Check]:
+def values(shown: Shown, oracle: Oracle, setting: Setting) -> Iterator[Check]:
     """What known models cost; how errors are counted, and times which number, is a convention."""
+    seen, rounding = shown.seen, shown.rounding
     table = oracle.alpha_bar(setting)
     left = rounding.left(setting.prediction_type, table)
     rounded, most_left = (float(v) for v in (left[seen.perfect_t].mean(), left.max()))
     found = read(seen.costs, float(left[seen.perfect_t].max()) ** 0.5, rounding.sums)
     cost = found or Cost()
     unit, nothing = cost.factor, cost.at(rounded**0.5)  # what is left of a perfect model's loss
-    perfect, allowed = _perfect(seen, oracle, setting, cost)
+    perfect, allowed = _perfect(shown, oracle, setting, cost)
     allowed += cost.slope(perfect**0.5) * rounded**0.5 + nothing + rounding.sums * perfect
     off = abs(seen.perfect - unit * perfect)
     known = off <= unit * allowed
@@ -48,7 +47,7 @@ def values(
     weighted = seen.perfect <= unit * nothing and most - least > alike * most
     yield from _conventions(seen, found, known, weighted)
     if found is not None and known and not weighted:  # else it is no target of this oracle's
-        zero = _zero(seen, inside, oracle, setting, cost, rounding)
+        zero = _zero(shown, oracle, setting, cost)
         yield from () if zero is None else (zero,)
     yield _pixels(seen, oracle, cost, rounded, rounding)
     yield from _images(seen, rows, oracle, weighted, alike)
@@ -118,34 +117,36 @@ def _mean(
     return float(each.mean()), laws.normal_bound(RATE) * error + float(each.mean()) / GRID
 
 
-def _perfect(seen: Seen, oracle: Oracle, setting: Setting, cost: Cost) -> tuple[float, float]:
+def _perfect(shown: Shown, oracle: Oracle, setting: Setting, cost: Cost) -> tuple[float, float]:
     """The mean cost of what a perfect model is off by at the t drawn, and its bound."""
-    how = oracle.loss
+    how, seen, offset = oracle.loss, shown.seen, shown.offset
     (c_eps, c_x), (k_eps, k_x) = (
         _parts(o, setting, seen.perfect_t)
         for o in (oracle, Oracle(betas=oracle.betas, table=oracle.table))
     )
     scale, shift = c_eps - k_eps, c_x - k_x
+    if how.bare_target and offset is not None:  # a perfect model finds the offset too
+        mean, bound = _mean(cost, offset.strength * c_eps, 0 * shift, 1.0, offset.shape[0])
+        return mean, bound + offset.unsure * mean
     if how.redrawn:
         scale, shift = 2**0.5 * c_eps, 0 * shift
     return _mean(cost, scale, shift, how.noise.power, seen.pixels)
 
 
-def _zero(
-    seen: Seen, inside: Inside, oracle: Oracle, setting: Setting, cost: Cost, rounding: Rounding
-) -> Check | None:
+def _zero(shown: Shown, oracle: Oracle, setting: Setting, cost: Cost) -> Check | None:
     """The cost of the target at the t drawn, which is what a zero model is off by.
 
-    The target is known from the noise in x_t, unless it is other noise: then its law is.
+    The target is known from the noise in x_t, unless it is another: then its law is.
     """
-    how, (scale, shift) = oracle.loss, _parts(oracle, setting, seen.x_t)
-    if how.redrawn:
+    how, seen, rounding = oracle.loss, shown.seen, shown.rounding
+    scale, shift = _parts(oracle, setting, seen.x_t)
+    if how.redrawn or (how.bare_target and shown.offset is not None):
         if cost.kind != "square" and how.noise is not NORMAL:
             return None
         zero, allowed = _mean(cost, scale, shift, how.noise.power, seen.pixels)
         reason = f"mean of {scale.numel() * seen.pixels} targets: {TOLERANCES['law'].why}"
     else:
-        target = scale[:, None] * inside.noise + shift[:, None] * seen.signs
+        target = scale[:, None] * shown.inside.noise + shift[:, None] * seen.signs
         zero, error = float(cost.phi(target).mean()), scale.abs() * rounding.noise[seen.x_t]
         size = float(target.square().mean()) ** 0.5
         by_float = float(error.square().mean()) ** 0.5

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from compare.candidate.loss.calls import HEIGHT, TIMES, Seen
 from compare.candidate.loss.inside import Inside
+from compare.measure import law as laws
 from compare.measure.check import Check, note, within, yes_no
 from compare.measure.noise import moments, neighbours
 from compare.measure.tolerances import FACTOR, RATE, TOLERANCES, once_in
@@ -15,20 +16,14 @@ from compare.oracle import Oracle, Setting
 from compare.stages.loss.rounding import Rounding
 
 
-def given(
-    seen: Seen,
-    inside: Inside,
-    oracle: Oracle,
-    setting: Setting,
-    rounding: Rounding,
-    offset: "Offset | None",
-) -> Iterator[Check]:
+def given(shown: "Shown", oracle: Oracle, setting: Setting) -> Iterator[Check]:
     """Range of the images, cover of t, the coefficient of the image, the law of the noise."""
+    seen, inside, rounding = shown.seen, shown.inside, shown.rounding
     yield _range(inside, oracle)
     yield from _times(seen, oracle, setting)
     if seen.gain is not None:
         yield _signal(seen, seen.gain, inside, oracle, rounding)
-    noise = inside.noise if offset is None else offset.removed(inside.noise)
+    noise = inside.noise if shown.offset is None else shown.offset.removed(inside.noise)
     yield from _noise(seen, inside, noise, oracle, rounding)
 
 
@@ -134,10 +129,12 @@ class Offset:
     Attributes:
         strength: of the offset.
         shape: (parts, pixels of each) of an image: a part has one number.
+        unsure: how far off the square of the strength may be, relative.
     """
 
     strength: float
     shape: tuple[int, int]
+    unsure: float
 
     @property
     def words(self) -> str:
@@ -152,24 +149,54 @@ class Offset:
         return (parts - (1 - 1 / loud) * parts.mean(dim=2, keepdim=True)).flatten(1)
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a loss shows.
+
+    Attributes:
+        seen: by its calls.
+        inside: of the x_t in them, by an oracle.
+        rounding: how far off that may be.
+        offset: of its noise, if it has one.
+    """
+
+    seen: Seen
+    inside: Inside
+    rounding: Rounding
+    offset: Offset | None
+
+
 def offset(seen: Seen, inside: Inside, rounding: Rounding) -> Offset | None:
     """The offset without which noise that is not right would be; None if there is no such."""
-    oracle = Oracle()
+    if len(seen.shape) == 2:
+        return None
+    oracle, whole, channels = Oracle(), (1, seen.pixels), seen.shape[1]
+    shapes = (whole, (channels, seen.pixels // channels))
+    by_float = _root_mean_square(rounding.noise[seen.x_t])
 
     def holds(noise: Tensor) -> bool:
-        return all(c.passed for c in _noise(seen, inside, noise, oracle, rounding))
+        wide = any(_of_means(noise, shape, by_float)[0] for shape in shapes)
+        return not wide and all(c.passed for c in _noise(seen, inside, noise, oracle, rounding))
 
-    if len(seen.shape) == 2 or holds(inside.noise):
+    if holds(inside.noise):
         return None
-    channels = seen.shape[1]
-    for parts in (1, channels):
-        shape = (parts, seen.pixels // parts)
-        means = inside.noise.reshape(-1, *shape).mean(dim=2)
-        power = float(means.square().mean()) - 1 / shape[1]
-        found = Offset(max(power, 0.0) ** 0.5, shape)
-        if power > 0 and holds(found.removed(inside.noise)):
+    for shape in shapes:
+        wide, power, unsure = _of_means(inside.noise, shape, by_float)
+        found = Offset(power**0.5, shape, unsure)
+        if wide and holds(found.removed(inside.noise)):
             return found
     return None
+
+
+def _of_means(noise: Tensor, shape: tuple[int, int], by_float: float) -> tuple[bool, float, float]:
+    """Whether the means of parts are larger than those of fresh noise, by which square, and how far
+    off that may be, relative."""
+    means = noise.reshape(-1, *shape).mean(dim=2)
+    fresh, power = shape[1] ** -0.5, float(means.square().mean())
+    off = laws.of_std(means.numel(), RATE)
+    wide = power**0.5 > fresh * (1 + off) + by_float
+    more = power - fresh**2
+    return wide, max(more, 0.0), ((1 + off) ** 2 - 1) * power / max(more, 1e-12)
 
 
 def _noise(

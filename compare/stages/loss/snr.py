@@ -1,28 +1,34 @@
 """Weights of a loss by the signal-to-noise ratio, as papers give them: their numbers are read off.
 
-min-SNR  Hang et al. 2023, section 3.4: min(SNR, gamma) for x_0, over SNR for the noise, over
-         SNR + 1 for v
-P2       Choi et al. 2022, eq. 8: 1 / (k + SNR)^gamma for the noise
+min-SNR    Hang et al. 2023, section 3.4: min(SNR, gamma) for x_0, over SNR for the noise, over
+           SNR + 1 for v
+truncated  Salimans & Ho 2022, section 4: max(SNR, 1) for x_0, over the same for the others
+P2         Choi et al. 2022, eq. 8: 1 / (k + SNR)^gamma for the noise
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from compare.formulas.expressions import Monomial
 from compare.formulas.parts.losses import Weights
 from compare.measure.tolerances import FACTOR, UNIT
+from compare.oracle import F64
+from compare.oracle.algorithms import DIVIDERS, Weight
 
 SNR = "SNR_t"
-# {what is predicted: (by what min(SNR, gamma) is divided, as it is written, in words)}
-DIVIDED: dict[str, tuple[Callable[[Tensor], Tensor], str, str]] = {
-    "epsilon": (lambda snr: snr, f" / {SNR}", "the noise"),
-    "sample": (torch.ones_like, "", "x_0"),
-    "v_prediction": (lambda snr: snr + 1, f" / ({SNR} + 1)", "v"),
+# {what is predicted: (by what min(SNR, gamma) is divided, how its inverse begins, in words)}
+WRITTEN: dict[str, tuple[str, str, str]] = {
+    "epsilon": (f" / {SNR}", f"{SNR} / ", "the noise"),
+    "sample": ("", "1 / ", "x_0"),
+    "v_prediction": (f" / ({SNR} + 1)", f"({SNR} + 1) / ", "v"),
 }
 POWERS = (1.0, 0.5, 2.0, 0.25, 0.75, 1.25, 1.5, 1.75)  # the gamma of P2
+SOME_SNR = torch.logspace(4, -3, 100, dtype=F64)  # from little noise to much
 FEWEST = 2  # steps on either side of gamma
+TRUNCATED = "the truncated SNR's weight (Salimans & Ho, section 4)"
 
 
 @dataclass(frozen=True)
@@ -30,14 +36,26 @@ class BySnr:
     """A weight of a paper's, times which number is a convention.
 
     Attributes:
-        formula: what the loss weighs by.
-        right: what it should, where that is another.
+        form: what the loss weighs by, with {} for numbers.
+        right: what it should, where that is another form.
         words: whose weight it is.
+        numbers: gamma; or the k of P2, and its exponent as that is written.
     """
 
-    formula: str
+    form: str
     right: str
     words: str
+    numbers: tuple[str, ...]
+
+    @property
+    def letters(self) -> str:
+        """What the loss weighs by."""
+        return self.form.format(*self.numbers)
+
+    @property
+    def should(self) -> str:
+        """What it should."""
+        return self.right.format(*self.numbers)
 
 
 def by_snr(found: Weights, table: Tensor, kind: str) -> BySnr | None:
@@ -49,31 +67,51 @@ def by_snr(found: Weights, table: Tensor, kind: str) -> BySnr | None:
         kind: what the model predicts.
     """
     ab = table[found.t]
-    snr = ab / (1 - ab)
     rounded = FACTOR * UNIT * (1 + 1 / (1 - ab))  # of SNR, relative
     allowed = found.error + rounded * found.values.abs()
-    clamped = next(_clamped(found.values, allowed, snr, kind), None)
-    if clamped is not None or kind != "epsilon" or found.formula is not None:
+    return _known(found.values, allowed, ab / (1 - ab), kind, isinstance(found.formula, Monomial))
+
+
+def form_of(weight: Weight, kind: str) -> str | None:
+    """The form of a weight over SNR, whatever its numbers; None if it is none of a paper's."""
+    values = weight(SOME_SNR, kind)
+    known = _known(values, FACTOR * UNIT * values, SOME_SNR, kind)
+    return None if known is None else known.form
+
+
+def _known(
+    values: Tensor, allowed: Tensor, snr: Tensor, kind: str, plain: bool = False
+) -> BySnr | None:
+    """The weight that these are; `plain`: they are powers of the table, and not P2's."""
+    clamped = next(_clamped(values, allowed, snr, kind), None)
+    if clamped is not None or kind != "epsilon" or plain:
         return clamped
-    return next(_p2(found.values, allowed, snr), None)
+    return next(_p2(values, allowed, snr), None)
 
 
 def _clamped(values: Tensor, allowed: Tensor, snr: Tensor, kind: str) -> Iterator[BySnr]:
-    """min-SNR, first for what the model predicts, and max in its place."""
-    for other in sorted(DIVIDED, key=lambda one: one != kind):
-        divider, written, _ = DIVIDED[other]
-        whole = values * divider(snr)
+    """min-SNR for what the model predicts, max in its place, its inverse; then for another kind."""
+    own, inverse, _ = WRITTEN[kind]
+    right = f"min({SNR}, {{}}){own}"
+    for other in sorted(WRITTEN, key=lambda one: one != kind):
+        written, _, what = WRITTEN[other]
+        divider, whose = DIVIDERS[other](snr), f"min-SNR's weight for a model that predicts {what}"
         for name, least in (("min", True), ("max", False)):
-            gamma = _gamma(whole, allowed * divider(snr), snr, least)
-            if gamma is not None:
-                number = f"{gamma:.3g}"
-                right = f"min({SNR}, {number}){DIVIDED[kind][1]}"
-                words = f"min-SNR's weight for a model that predicts {DIVIDED[other][2]}"
-                words += "" if least else ", with max for min"
-                yield BySnr(f"{name}({SNR}, {number}){written}", right, f"{words} (Hang et al.)")
+            form = f"{name}({SNR}, {{}}){written}"
+            gamma = _gamma(values * divider, allowed * divider, snr, least)
+            if gamma == "1" and other == kind and not least:
+                yield BySnr(form, form, TRUNCATED, (gamma,))
+            elif gamma is not None:
+                words = f"{whose}{'' if least else ', with max for min'} (Hang et al.)"
+                yield BySnr(form, right, words, (gamma,))
+        turned = divider / values
+        gamma = _gamma(turned, turned * allowed / values, snr, True) if other == kind else None
+        if gamma is not None:
+            form = f"{inverse}min({SNR}, {{}})"
+            yield BySnr(form, right, f"{whose}, upside down (Hang et al.)", (gamma,))
 
 
-def _gamma(whole: Tensor, allowed: Tensor, snr: Tensor, least: bool) -> float | None:
+def _gamma(whole: Tensor, allowed: Tensor, snr: Tensor, least: bool) -> str | None:
     """The gamma with which `whole` is a constant times min(SNR, gamma), or max; None if none is."""
     slope = whole / snr
     constant = slope.max() if least else slope.min()
@@ -85,17 +123,19 @@ def _gamma(whole: Tensor, allowed: Tensor, snr: Tensor, least: bool) -> float | 
     constant = slope[follows].median()
     gamma = whole[~follows].median() / constant
     wanted = constant * (snr.clamp(max=float(gamma)) if least else snr.clamp(min=float(gamma)))
-    return float(gamma) if bool(((whole - wanted).abs() <= 2 * allowed).all()) else None
+    return f"{float(gamma):.3g}" if bool(((whole - wanted).abs() <= 2 * allowed).all()) else None
 
 
 def _p2(values: Tensor, allowed: Tensor, snr: Tensor) -> Iterator[BySnr]:
-    """1 / (k + SNR)^gamma: to the power -1 / gamma it is a line over SNR."""
+    """1 / (k + SNR)^gamma, or upside down: to the power -1 / gamma it is a line over SNR."""
     first, last = int(snr.argmax()), int(snr.argmin())
-    for power in POWERS:
+    for power in (*POWERS, *(-power for power in POWERS)):
         line = values ** (-1 / power)
         slope = (line[first] - line[last]) / (snr[first] - snr[last])
         k = float(line[last] / slope - snr[last])
         wanted = (slope * (k + snr)) ** -power
         if k > 0 and bool(((values - wanted).abs() <= 2 * allowed).all()):
-            formula = f"1 / ({k:.3g} + {SNR})" + (f"^{power:g}" if power != 1 else "")
-            yield BySnr(formula, formula, "P2's weight (Choi et al., eq. 8)")
+            form, exponent = f"({{}} + {SNR}){{}}", "" if abs(power) == 1 else f"^{abs(power):g}"
+            over, turned = ("1 / ", "") if power > 0 else ("", ", upside down")
+            words = f"P2's weight{turned} (Choi et al., eq. 8)"
+            yield BySnr(f"{over}{form}", f"1 / {form}", words, (f"{k:.3g}", exponent))

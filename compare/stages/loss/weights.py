@@ -11,24 +11,29 @@ from compare.measure import law as laws
 from compare.measure.check import Check, note, yes_no
 from compare.measure.tolerances import RATE
 from compare.oracle import F64
-from compare.stages.loss.snr import BySnr
+from compare.oracle.algorithms import Weight
+from compare.stages.loss.snr import SOME_SNR, BySnr, form_of
 
 
-def weighed(found: Weights | None, seen: Seen, known: BySnr | None) -> Iterator[Check]:
+def weighed(
+    found: Weights | None, seen: Seen, known: BySnr | None, wanted: Weight | None, kind: str
+) -> Iterator[Check]:
     """A note of the curve, as a perfect model has the least loss with any; a weight of 0 is wrong.
 
     So is one of a paper's that is another's, or upside down: `known`. Where t are not drawn alike,
-    and weights may make up for it, nothing is said.
+    and weights may make up for it, nothing is said. `wanted` is the weight that is looked for.
     """
     if found is None or not _drawn_alike(found, seen):
         return
     id = "loss/weight"
     if known is not None:
-        letters = f"weight(t) = {known.formula}"
-        words = f"your loss weighs t by {known.formula}, {known.words}"
-        wrong = f"{words}, should by {known.right}"
-        check = yes_no(id, known.formula == known.right, words, wrong, formula=letters)
-        yield replace(check, status="note" if check.passed else check.status, right=known.right)
+        letters, form = f"weight(t) = {known.letters}", known.right
+        if wanted is not None:
+            form = form_of(wanted, kind) or ""
+        words = f"your loss weighs t by {known.letters}, {known.words}"
+        wrong = f"{words}, should by {known.should}"
+        check = yes_no(id, known.form == form, words, wrong, formula=letters)
+        yield replace(check, status="note" if check.passed else check.status, right=known.should)
         return
     if found.trains:
         words = f"{found.words}, unless that is meant: a convention"
@@ -37,7 +42,8 @@ def weighed(found: Weights | None, seen: Seen, known: BySnr | None) -> Iterator[
     none = found.t[found.values <= 0].tolist()
     places = f"t={none[0]}" + (f" and {len(none) - 1} more" if len(none) > 1 else "")
     words = f"{found.words}; {places}: no model is trained by a weight of 0 or less"
-    check = yes_no(id, False, "", words, formula=found.letters)
+    as_looked_for = wanted is not None and bool((wanted(SOME_SNR, kind) <= 0).any())
+    check = yes_no(id, as_looked_for, "some t have no weight", words, formula=found.letters)
     yield replace(check, right="weights above 0: 1 at every t (Ho et al. eq. 14)")
 
 
