@@ -71,7 +71,7 @@ class Model(nn.Module):
         self.drawn: list[Tensor] = []  # what a loop drew, as many numbers as its pictures have
         self.owner = Owner()
         size = self.manner.shape or (0, 0, 0)
-        about = dict.fromkeys(("in_channels", "channels", "out_channels"), size[1])
+        about = dict.fromkeys(("in_channels", "channels", "out_channels", "out_dim"), size[1])
         about |= dict.fromkeys(("image_size", "sample_size", "img_size"), size[-1])
         self.config = Config(about)
 

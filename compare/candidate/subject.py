@@ -7,7 +7,7 @@ asked again with another oracle (a mistake of the catalogue) without calling the
 import contextlib
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -73,6 +73,12 @@ def _step_of(run: Callable[..., Any]) -> Callable[..., Any]:
 
 def _is_large(name: str, default: Any) -> bool:
     return plain(name) in SIDES and isinstance(default, int) and default > 2 * SIDE
+
+
+def _refuses(error: Exception, values: Iterable[Any]) -> bool:
+    """True for an error by which values are refused; of a word, any: a constructor that goes by
+    words may have no answer to others, and break where it misses it."""
+    return isinstance(error, REFUSALS) or any(isinstance(value, str) for value in values)
 
 
 def _adapted(function: Callable[..., Any]) -> Adapter:
@@ -154,7 +160,9 @@ class Subject:
                 value = getattr(self.setting, name)
                 try:
                     self._make({name: value})
-                except REFUSALS as error:
+                except Exception as error:
+                    if not _refuses(error, [value]):
+                        raise
                     self.named.discard(name)
                     self.not_offered.append(f"{name}={value!r} ({brief(error)})")
                     if name == "prediction_type":
@@ -184,11 +192,11 @@ class Subject:
         """A new one; a value that it refuses is tried under its other name."""
         try:
             return self._called(keywords, self.words)
-        except REFUSALS:
+        except Exception:
             for value in keywords.values():
                 if isinstance(value, str) and value in OTHER_NAMES and value not in self.words:
                     words = {**self.words, value: OTHER_NAMES[value]}
-                    with contextlib.suppress(*REFUSALS):
+                    with contextlib.suppress(Exception):
                         made = self._called(keywords, words)
                         self.words = words
                         return made
@@ -280,14 +288,14 @@ class Subject:
         """What the candidate makes of these keywords; None, and said, if it refuses them."""
         try:
             return self._wrap(self._make(keywords)), Chain()
-        except REFUSALS as error:
+        except Exception as error:
             base = self._keywords(self.setting)
             changed = {k: v for k, v in keywords.items() if v != base[k]}
+            if not _refuses(error, changed.values()):
+                raise Broken(f"cannot be built: {brief(error)}") from None
             said = ", ".join(f"{k}={v!r}"[:60] for k, v in changed.items())
             self.not_offered.append(f"{said} ({brief(error)})"[:200])
             return None
-        except Exception as error:
-            raise Broken(f"cannot be built: {brief(error)}") from None
 
     def takes(self, **keywords: Any) -> Scheduler | None:
         """One made with such keywords beside the usual ones, or None; nothing is said of it."""

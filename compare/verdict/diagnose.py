@@ -131,13 +131,13 @@ def _named(
 def _part(
     subject: Subject, trial: "_Trial", failing: list[Check], mistakes: tuple[Mistake, ...]
 ) -> tuple[Mistake, Oracle, list[Check]] | None:
-    """A mistake of a loop or a loss that explains some of its failing checks and spoils none.
+    """A mistake of a loop, loss or list that explains some of its failing checks and spoils none.
 
     Such code has several duties that are looked at apart: more than one may be neglected.
     """
     stage = trial.left[0]
     wrong = {c.id for c in failing if c.stage == stage.name}
-    if stage.name not in ("sampling", "loss") or len(wrong) == 1:
+    if stage.name not in ("sampling", "loss", "timesteps") or len(wrong) == 1:
         return None
     best: tuple[Mistake, Oracle, list[Check]] | None = None
     fewest = len(wrong)

@@ -154,6 +154,22 @@ def test_any_other_mix_is_never_right(mix: Mix) -> None:
     assert not judged(mix).passed
 
 
+def test_an_update_that_is_thrown_away_leaves_no_answer_to_mix() -> None:
+    def sample(model: Any, shape: tuple[int, ...]) -> Tensor:
+        model.eval()
+        x = torch.randn(shape)
+        for t in range(T - 1, 0, -1):
+            eps = unlabelled(model, x, torch.full((len(x),), t))
+            x = (x - BETA[t] / (1 - ALPHA_BAR[t]).sqrt() * eps) / ALPHA[t].sqrt()
+            x = x + BETA[t].sqrt() * torch.randn_like(x)
+        unlabelled(model, x, torch.zeros(len(x), dtype=torch.long))
+        return x
+
+    adapter = Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample)
+    (found,) = judge(adapter, "quick", 0, beside=False).diagnoses
+    assert found.bug == "79-thrown"
+
+
 def test_weights_that_vary_are_told_with_the_t() -> None:
     assert "the weights of the answers vary with t: " in judged(falling).verdict
 

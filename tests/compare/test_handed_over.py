@@ -57,6 +57,10 @@ def plain(model: Any, x: Tensor, t: Tensor) -> Tensor:
     return model(x, t)
 
 
+def labels_first(model: Any, x: Tensor, t: Tensor) -> Tensor:
+    return model(x, torch.arange(len(x)) % 10, t)
+
+
 class Worn:
     """A model behind a door."""
 
@@ -126,6 +130,7 @@ LOSSES: dict[str, Callable[[Adapter], Adapter]] = {
     "dictionary": lambda adapter: of_loss(adapter, dictionary),
     "first of a pair": lambda adapter: of_loss(adapter, first_of_pair),
     "points": lambda adapter: of_loss(adapter, size=(2,)),
+    "labels before t": lambda adapter: of_loss(adapter, labels_first),
 }
 
 

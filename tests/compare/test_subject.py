@@ -110,3 +110,27 @@ def test_pictures_that_a_class_makes_large_are_asked_for_small() -> None:
 
     assert Subject(Small, "small").first.img_size == 16
     assert Subject(Picky, "picky").first.img_size == 64
+
+
+class OfWords:
+    """A constructor that goes by words and has no answer to others."""
+
+    def __init__(self, num_timesteps: int = 60, beta_schedule: str = "linear"):
+        ends = {"linear": (1e-3, 0.2), "steep": (1e-2, 0.3)}[beta_schedule]
+        self.alphas_cumprod = (1 - torch.linspace(*ends, num_timesteps)).cumprod(0)
+
+
+class OfBranches:
+    def __init__(self, num_timesteps: int = 60, beta_schedule: str = "linear"):
+        if beta_schedule == "linear":
+            self.betas = torch.linspace(1e-3, 0.2, num_timesteps)
+        self.alphas_cumprod = (1 - self.betas).cumprod(0)
+
+
+@pytest.mark.parametrize(("candidate", "error"), [(OfWords, "KeyError"), (OfBranches, "betas")])
+def test_a_word_that_a_constructor_breaks_at_is_not_offered(candidate: type, error: str) -> None:
+    subject = Subject(candidate, "words")
+    assert subject.scheduler() is not None
+    assert subject.offers(beta_schedule="sigmoid") is None
+    (said,) = {text for text in subject.not_offered if "sigmoid" in text}
+    assert error in said

@@ -26,6 +26,7 @@ HEIGHT = 0.6  # pixels of the images are +-HEIGHT
 OFF = 4.0  # how wrong a model is that is wrong everywhere
 MISSED = 1e-9  # how often an end of the t that are drawn is missed by chance
 TIMES = 512  # images of a call that shows which t are drawn
+SAME = 1e-6  # of the signal of two images at one t, by rounding
 CALLS = 24  # by which x_t is taken apart
 TINY = (1, 2, 2)  # those images, if the loss takes any
 SHAPES = ((3, 8, 8), (1, 8, 8), (3, 32, 32), (1, 28, 28), (1, 32, 32), (3, 64, 64), (192,), (2,))
@@ -172,7 +173,7 @@ def settled(subject: Subject, table: Tensor) -> Loss:
                 loss.of(model, images_of(loss.manner.shape), 0)
                 _refuse_learned(loss, model, False)
                 if pair or not is_of_a_pair(model.uses):
-                    return loss
+                    return _with_time(loss, model)
             except Broken as broken:
                 _refuse_learned(loss, model, True)
                 first = first or broken
@@ -180,6 +181,34 @@ def settled(subject: Subject, table: Tensor) -> Loss:
                     break
     assert first is not None
     raise first
+
+
+def _with_time(loss: Loss, seen: Model) -> Loss:
+    """The loss; of several numbers for each image that may be t, the one that the signal goes by.
+
+    Labels stand beside t, and may stand before it. What an image adds to x_t, of two calls of one
+    seed, goes down where t goes up and nowhere else (up, with mistake 5-swapped): labels do so in
+    no batch.
+    """
+    told = {k: v[0] for k, v in seen.maybe.items() if v[0].numel() == loss.manner.shape[0]}
+    if loss.manner.time is not None or len(told) < 2:
+        return loss
+    x_0, turned = images_of(loss.manner.shape), loss.model(_nothing)
+    loss.of(turned, -x_0, 0)
+    apart = (seen.seen[0].x - turned.seen[0].x).flatten(1)
+    signal = (apart / (2 * x_0.flatten(1))).mean(dim=1)
+    found = [place for place, value in told.items() if _goes_by(signal, value.flatten())]
+    time = found[0] if len(found) == 1 else None
+    return replace(loss, manner=replace(loss.manner, time=time))
+
+
+def _goes_by(signal: Tensor, value: Tensor) -> bool:
+    """True if the signal of images goes one way with a value of theirs, and is the same just where
+    the value is, but at one place: where a table is read beyond its end."""
+    order = value.argsort()
+    steps, falls = value[order].to(F64).diff(), -signal[order].diff()
+    back = min(int((falls > SAME).sum()), int((falls < -SAME).sum()))
+    return back + int(((steps > 0) != (falls.abs() > SAME)).sum()) <= 1
 
 
 def _refuse_learned(loss: Loss, model: Model, raised: bool) -> None:

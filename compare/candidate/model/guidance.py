@@ -166,7 +166,8 @@ def _weights(
     spread = torch.linalg.pinv((design / scale).T @ (design / scale)).diagonal().sqrt()
     error = left.square().mean().sqrt() * spread / scale
     of_all, *others = (found / scale)[1:]
-    if not float(of_all.abs()) > ERRORS * float(error[1]):
+    seen = float(of_all.abs() * design[:, 1].abs().max())  # else it is left out there
+    if not float(of_all.abs()) > ERRORS * float(error[1]) or seen < SMALLEST * size:
         return None
     rest = torch.stack(others) / of_all
     errors = (error[2:] + rest.abs() * error[1]) / of_all.abs()
