@@ -22,6 +22,7 @@ from compare.candidate.door.reading import (
     CANONICAL,
     CONTRACT,
     DOUBLED,
+    EXCHANGED,
     FOUR_AXES,
     IMAGES,
     NOT_LAST,
@@ -285,16 +286,17 @@ def _ways(method: str, found: dict[str, Fact], says_int: bool) -> Iterator[dict[
     """
     t_name = "t_of_step" if method == "step" else "t_of_add_noise"
     kinds = (NUMBER, BATCH) if method == "step" else (BATCH, NUMBER)[: 1 + says_int]
+    outputs = [found["output"].value] if "output" in found else [SAME, DOUBLED]
     options = {
         t_name: [found[t_name].value] if t_name in found else kinds,
         "data": [found["data"].value] if "data" in found else [IMAGES, RGB, POINTS],
-        "output": [SAME, DOUBLED] if method == "step" else [SAME],
+        "output": outputs if method == "step" else [SAME],
     }
     for output, data, kind in product(options["output"], options["data"], options[t_name]):
         chosen = {t_name: kind, "data": data, "output": output}
         why = f"{method} can be called so, and not as in the contract"
         yield {
-            name: Fact(value, "structural", why)
+            name: Fact(value, "structural", why, (EXCHANGED,) if value == DOUBLED else ())
             for name, value in chosen.items()
             if value != getattr(CANONICAL, name).value and name not in found
         }
