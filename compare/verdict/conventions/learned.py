@@ -1,7 +1,7 @@
 """What the half of twice the channels that is for the variance is taken for.
 
-Nobody but the candidate says it: an option that does is judged as it says. The first of the oracle's
-kinds whose sizes, at early steps and in mid-chain, have the ratios that are seen.
+An option that says it is believed. Else it is the first of the oracle's kinds whose sizes, at early
+steps and in mid-chain, have the ratios that are seen.
 """
 
 from dataclasses import dataclass, replace
@@ -48,7 +48,7 @@ class Sizes:
 
     @property
     def by_a_rule_of_their_own(self) -> bool:
-        """True if they go by what is asked alone, whatever t; or by a v of that between the ends."""
+        """True if they go by what is asked alone, whatever t; or by a v made of it in [0, 1]."""
         if bool(((self.sizes - self.sizes[-1]).abs() <= ALIKE * self.sizes[-1]).all()):
             return True
         low, high = (RIGHT.std(k, self.level).log() for k in ("fixed_small", "fixed_large"))
@@ -64,8 +64,8 @@ class Sizes:
 def read_learned(scheduler: Scheduler, setting: Setting) -> Setting:
     """The setting with the kind of variance that a step has whose model has twice the channels.
 
-    It stays as it is where what is asked changes nothing. A rule that is none of the known, and that
-    may be right, is kept with the subject: it is not judged.
+    It stays as it is where what is asked changes nothing. That there is a rule which is none of the
+    known, and may be right, is kept with the subject: it is not judged.
     """
     subject, T = scheduler.subject, setting.num_train_timesteps
     steps = sorted({t for t in (1, 2, T // 8, T // 2) if 0 < t < T})
