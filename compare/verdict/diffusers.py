@@ -98,8 +98,7 @@ FINDINGS: tuple[Finding, ...] = (
     ),
     Finding(
         "noise-at-the-end",
-        "`trailing` with `fixed_large` or a learned variance adds noise at the last step, since t > 0 "
-        "there",
+        "`trailing` with `fixed_large` or a learned variance adds noise at the last step, as t > 0",
         "no noise where no previous step exists (Ho et al., algorithm 2, line 3)",
         "noise of std 0.32 stays in a 10-step picture",
         _START + "s = DDPMScheduler(timestep_spacing='trailing', variance_type='fixed_large'); "

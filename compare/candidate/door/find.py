@@ -258,13 +258,14 @@ def _structure(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[
 def _first_way(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[str, Fact] | None:
     """The first way that gives what was asked for, else the contract's if that answers at all.
 
-    An answer of another shape is for the stages to blame, unless it is one of three channels.
+    An answer of another shape is for the stages to blame, unless one of three channels, or of twice
+    as many, gives that which was asked for.
     """
     answers: dict[str, Fact] | None = None
     for ways in _ways(method, found, _says_int(subject, method)):
         taken = _taken(subject, method, CANONICAL.told(found | ways))
-        rgb = "data" in ways and ways["data"].value == RGB
-        if taken is not None and taken[1] and (answers is None or rgb):
+        wider = {RGB, DOUBLED} & {fact.value for fact in ways.values()}
+        if taken is not None and taken[1] and (answers is None or wider):
             return ways | _returned(method, taken[0])
         if taken is not None and not ways:
             answers = _returned(method, taken[0])
