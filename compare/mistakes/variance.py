@@ -50,6 +50,11 @@ def v_of(kind: str, level: Level, out: Tensor | None) -> Tensor:
     return (said + 1) / 2 if kind == "learned_range" else said
 
 
+def only_multiplied_by_0(level: Level) -> Tensor:
+    """A mask behind which NaN stays NaN: the size is 0 at the last step, and noise is added."""
+    return torch.ones_like(level.prev, dtype=torch.bool)
+
+
 def clipped_below(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
     """The log-variance of the first step, which is log 0, replaced by that of the second."""
     size = right.std(kind, level, out)
@@ -168,6 +173,7 @@ def root_of_a_learned_log_variance(kind: str, level: Level, out: Tensor | None =
     "std",
     fix="exp(v log beta + (1-v) log beta-tilde)",
     effect="the pictures look right: the two ends differ at small t alone",
+    right="compare.oracle:log_variance",
     formula=OF_LEARNED,
 )
 def learned_ends_exchanged(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
@@ -184,6 +190,7 @@ def learned_ends_exchanged(kind: str, level: Level, out: Tensor | None = None) -
     "std",
     fix="v = (out + 1) / 2",
     effect="a network trained in [-1, 1] gives sizes far below beta-tilde where it says -1",
+    right="compare.oracle:log_variance",
     formula="v = (out + 1) / 2, as in Nichol & Dhariwal's code, where variance_type says so",
 )
 def range_of_v_not_mapped(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
@@ -197,8 +204,9 @@ def range_of_v_not_mapped(kind: str, level: Level, out: Tensor | None = None) ->
     "std",
     fix="log beta-tilde with beta-tilde clipped, as it is 0 at t = 0",
     effect="NaN in the last step",
+    right="compare.oracle:log_variance",
     formula="log max(beta-tilde, that of the second step), and no noise at the last step",
-    also={"noisy": lambda level: torch.ones_like(level.prev, dtype=torch.bool)},
+    also={"noisy": only_multiplied_by_0},
 )
 def log_of_no_variance(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
     """the logarithm of beta-tilde is taken at t = 0, where it is 0: 0 times minus infinity is NaN,
