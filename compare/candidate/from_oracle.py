@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compare.candidate.spy import per_image
-from compare.oracle import F64, Inputs, Level, Oracle, Setting
+from compare.oracle import F64, LEARNED, Inputs, Level, Oracle, Setting
 from compare.oracle import timesteps as right_timesteps
 from compare.oracle.algorithms import TARGETS, Loop, Loss, min_snr
 
@@ -51,7 +51,7 @@ class Scheduler:
         rescale_betas_zero_snr: bool = False,
         set_alpha_to_one: bool = True,
     ):
-        if variance_type in ("learned", "learned_range") and not self.learned:
+        if variance_type in LEARNED and not self.learned:
             raise ValueError(f"variance_type={variance_type!r} is not built")
         given = {k: v for k, v in locals().items() if k in Setting.__dataclass_fields__}
         if trained_betas is not None:
@@ -93,8 +93,8 @@ class Scheduler:
     ) -> Step:
         oracle, shape = self.oracle, sample.shape
         v = None
-        if setting.variance_type == "learned_range":
-            out, v = out.chunk(2, dim=1)
+        if setting.variance_type in LEARNED:
+            out, v = oracle.halves(*out.chunk(2, dim=1))
         level, sigma, noisy = self._at(int(timestep), setting)
         flat = (shape[0], -1)
         out_64, x_64 = out.to(F64).reshape(flat), sample.to(F64).reshape(flat)
@@ -102,14 +102,14 @@ class Scheduler:
         prev = oracle.step_mean(out_64, x_64, level, setting, x_0).float()
         if noisy:
             z = oracle.draw(shape, generator, torch.float32).reshape(flat)
-            size = sigma if v is None else self._learned(level, v)
+            size = sigma if v is None else self._learned(level, v, setting)
             prev = prev + size * oracle.noise_of(z, out.reshape(flat))
         prev = oracle.finish(prev, setting)
         return Step(prev.reshape(shape).to(sample.dtype), x_0.reshape(shape).to(sample.dtype))
 
-    def _learned(self, level: Level, v: Tensor) -> Tensor:
-        std = self.oracle.std("learned_range", level, v.to(F64).reshape(v.shape[0], -1))
-        return std.float()
+    def _learned(self, level: Level, v: Tensor, setting: Setting) -> Tensor:
+        flat = v.to(F64).reshape(v.shape[0], -1)
+        return self.oracle.std(setting.variance_type, level, flat).float()
 
     def _at(self, t: int, setting: Setting) -> tuple[Level, Tensor, bool]:
         """The level of t in the list, the size of its noise, and whether there is any."""
@@ -120,8 +120,7 @@ class Scheduler:
             at, n = torch.tensor([t]), len(self._listed)
             prev = self.oracle.previous(torch.tensor([following]), at, n, setting)
             level = self.oracle.level(self.table, at, prev, setting)
-            learned = setting.variance_type == "learned_range"
-            sigma = torch.zeros(1) if learned else self.oracle.sigma(level, setting).float()
+            sigma = self.oracle.sigma(level, setting).float()
             self._known[key] = level, sigma, bool(self.oracle.noisy(level))
         return self._known[key]
 

@@ -260,16 +260,25 @@ class Scheduler:
         return listed.detach().to("cpu", F64) - self.subject.t_base
 
     def step(
-        self, out: Tensor, t: int, x_t: Tensor, seed: int | None, generator: Any = None
+        self,
+        out: Tensor,
+        t: int,
+        x_t: Tensor,
+        seed: int | None,
+        generator: Any = None,
+        said: Tensor | None = None,
     ) -> Answer:
-        """One reverse step from `t`, every source of randomness set to `seed` (None: none is)."""
+        """One reverse step from `t`, every source of randomness set to `seed` (None: none is).
+
+        `said` is what a model of twice the channels says of the variance, of the shape of `out`.
+        """
         if seed is not None:
             seed_everything(seed)
         if getattr(self.thing, "step", None) is None:
             raise Broken("has no method step(model_output, t, x_t)")
         element = self.chain.by_t.get(t, t + self.subject.t_base)
         generator = generator or torch.Generator().manual_seed(seed or 0)
-        whole = handing.whole_output(self.door, out, x_t)
+        whole = handing.whole_output(self.door, self.setting.variance_type, out, said)
         given = {
             "the model output": handing.shaped(self.door, whole),
             "x_t": handing.shaped(self.door, x_t),

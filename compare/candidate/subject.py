@@ -128,6 +128,7 @@ class Subject:
         self.door: Reading = CANONICAL
         self.returned: dict[str, str] = {}  # {method: what kind of thing it returned last}
         self.table_is_assumed = False  # it shows none
+        self.own_variance = False  # its model says the size of the noise by a rule of its own
         self.steps_pass = True  # whole chains are judged only where every single step passes
         self.overwritten: set[str] = set()  # arguments that a method changed in place
         self.any_words: set[tuple[str, Any]] = set()  # (keyword, word) that any word stands for

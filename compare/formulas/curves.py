@@ -15,7 +15,7 @@ from compare.formulas.fit import Curve
 from compare.measure.probe import Probe, probe, some_steps
 from compare.measure.step import chain, level_of, replayed_noise, strided
 from compare.measure.tolerances import FACTOR, UNIT
-from compare.oracle import Level, Oracle, Setting
+from compare.oracle import LEARNED, Level, Oracle, Setting
 
 SIGNAL, NOISE = Monomial(1.0, {"ab_t": 0.5}), Monomial(1.0, {"1 - ab_t": 0.5})
 BETA = Monomial(1.0, {"beta_t": 0.5})
@@ -152,11 +152,13 @@ def size_of_noise(s: Tensor, slack: Tensor, setting: Setting, named: bool) -> Cu
 def noise(scheduler: Scheduler, oracle: Oracle, short: bool) -> Iterator[Reading]:
     """The size of the noise of a step, where the stage asks for it."""
     setting, subject = scheduler.setting, scheduler.subject
+    if setting.variance_type in LEARNED:
+        return
     base = setting == subject.setting
     steps = chosen_steps(scheduler) if setting.variance_type.endswith("_log") else None
     seen = rows(scheduler, oracle, steps, short, noise_only=not base)
     s = sizes(scheduler, oracle, seen)
-    if s is None or setting.variance_type.startswith("learned"):
+    if s is None:
         return
     slack = 2 * FACTOR * UNIT * s.abs() + CLAMPED
     curve = size_of_noise(s, slack, setting, "variance_type" in subject.named)

@@ -73,12 +73,12 @@ def probe(
             raise Broken("leaves no timestep in 0..T-1 to step from", raised=False)
         t = torch.tensor(ts).reshape(-1, 1)
         prev = torch.tensor([[following[i]] for i in ts])
-        return _ask(scheduler, t, prev, _sizes(scheduler, t), noise_only)
+        return _ask(scheduler, t, prev, sizes(scheduler, t), noise_only)
 
     return scheduler.subject.remember(("probe", scheduler.key, n, chosen, noise_only), ask)
 
 
-def _sizes(scheduler: Scheduler, t: Tensor) -> Tensor:
+def sizes(scheduler: Scheduler, t: Tensor) -> Tensor:
     """How large the inputs are: large for precision, unless a clip would act."""
     setting = scheduler.setting
     if not (setting.clip_sample or setting.thresholding):

@@ -13,9 +13,12 @@ from torch import Tensor
 
 from compare import oracle as right
 from compare.mistakes.entry import entry
-from compare.oracle import F64, Level
+from compare.oracle import F64, LEARNED, Level
 
 mistake = partial(entry, stage="variance")
+of_learned = partial(mistake, only="learned_range")
+BETWEEN = ("learned_range", "learned_unit")  # of `LEARNED`, those with a v between two ends
+OF_LEARNED = "sigma = exp(0.5 (v log beta + (1 - v) log beta-tilde)) (Nichol & Dhariwal eq. 15)"
 
 
 def full_chain(level: Level) -> Level:
@@ -26,18 +29,36 @@ def full_chain(level: Level) -> Level:
 
 def beta_of_the_full_chain(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
     """A standard deviation with beta of the full chain, where there is a stride too."""
-    if kind == "learned_range":
-        return right.std(kind, level, out)
     beta = 1 - level.alpha_bar / full_chain(level).alpha_bar_prev
+    if kind in LEARNED:
+        small = (1 - level.alpha_bar_prev) / (1 - level.alpha_bar) * beta
+        return (0.5 * right.log_variance(kind, beta, small, out)).exp()
     if kind.startswith("fixed_small"):
         return ((1 - level.alpha_bar_prev) / (1 - level.alpha_bar) * beta).clamp(min=0).sqrt()
     return beta.sqrt()
 
 
+def ends(level: Level) -> tuple[Tensor, Tensor]:
+    """beta and beta-tilde of a step."""
+    beta = 1 - level.alpha_bar / level.alpha_bar_prev
+    return beta, (1 - level.alpha_bar_prev) / (1 - level.alpha_bar) * beta
+
+
+def v_of(kind: str, level: Level, out: Tensor | None) -> Tensor:
+    """What the model says of the variance, from 0 for beta-tilde to 1 for beta."""
+    said = torch.full_like(level.alpha_bar, LEARNED[kind]) if out is None else out
+    return (said + 1) / 2 if kind == "learned_range" else said
+
+
+def only_multiplied_by_0(level: Level) -> Tensor:
+    """A mask behind which NaN stays NaN: the size is 0 at the last step, and noise is added."""
+    return torch.ones_like(level.prev, dtype=torch.bool)
+
+
 def clipped_below(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
     """The log-variance of the first step, which is log 0, replaced by that of the second."""
     size = right.std(kind, level, out)
-    if kind == "learned_range" or level.table.shape[-1] < 2:
+    if kind in LEARNED or level.table.shape[-1] < 2:
         return size
     zero = torch.zeros_like(level.t)
     second = replace(level, alpha_bar=level.read(zero + 1), alpha_bar_prev=level.read(zero))
@@ -55,7 +76,7 @@ def root_forgotten(kind: str, level: Level, out: Tensor | None = None) -> Tensor
     """the standard deviation is the variance itself (also: exp(log-variance), mistake 50): its
     square root is missing"""
     size = right.std(kind, level, out)
-    return size if kind == "learned_range" else size**2
+    return size if kind in LEARNED else size**2
 
 
 @mistake(
@@ -67,7 +88,7 @@ def root_forgotten(kind: str, level: Level, out: Tensor | None = None) -> Tensor
 def variance_taken_for_its_log(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
     """the variance is taken for its logarithm: exp(variance / 2) is near 1"""
     size = right.std(kind, level, out)
-    return size if kind == "learned_range" else (0.5 * size.square()).exp()
+    return size if kind in LEARNED else (0.5 * size.square()).exp()
 
 
 @mistake(
@@ -109,13 +130,107 @@ def root_of_a_log_variance(kind: str, level: Level, out: Tensor | None = None) -
 def interpolated_without_logs(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
     """learned_range interpolates the variances, should interpolate their logarithms (Nichol &
     Dhariwal eq. 15)"""
-    if kind != "learned_range":
+    if kind not in BETWEEN:
         return right.std(kind, level, out)
-    assert out is not None
-    beta = 1 - level.alpha_bar / level.alpha_bar_prev
-    small = (1 - level.alpha_bar_prev) / (1 - level.alpha_bar) * beta
-    frac = (out + 1) / 2
-    return (frac * beta + (1 - frac) * small).sqrt()
+    beta, small = ends(level)
+    v = v_of(kind, level, out)
+    return (v * beta + (1 - v) * small).sqrt()
+
+
+@of_learned(
+    "49-learned",
+    "std",
+    fix="sigma = exp(0.5 * log-variance)",
+    effect="over-smooth, as with the variance itself",
+    formula=OF_LEARNED,
+)
+def half_of_the_learned_log_forgotten(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
+    """with a learned variance sigma is exp(log-variance), which is the variance: the half in
+    exp(0.5 log-variance) is missing"""
+    size = right.std(kind, level, out)
+    return size**2 if kind in LEARNED else size
+
+
+@of_learned(
+    "51-learned",
+    "std",
+    fix="sigma = exp(0.5 * the second half), as that is a log-variance",
+    effect="NaN wherever the second half is negative, as half of its values are at the start",
+    formula="sigma = exp(0.5 s) of a model that says s = log sigma^2",
+    seen_in=("huggingface/diffusers src/diffusers/schedulers/scheduling_ddpm.py",),
+)
+def root_of_a_learned_log_variance(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
+    """with variance_type="learned" the square root of the model's second half is taken, which may
+    be negative: it is the logarithm of the variance"""
+    size = right.std(kind, level, out)
+    if kind != "learned":
+        return size
+    return (2 * size.log()).sqrt()
+
+
+@of_learned(
+    "52-exchanged",
+    "std",
+    fix="exp(v log beta + (1-v) log beta-tilde)",
+    effect="the pictures look right: the two ends differ at small t alone",
+    right="compare.oracle:log_variance",
+    formula=OF_LEARNED,
+)
+def learned_ends_exchanged(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
+    """beta and beta-tilde are exchanged in a learned variance: v = 1 should give beta (Nichol &
+    Dhariwal eq. 15)"""
+    if kind not in BETWEEN:
+        return right.std(kind, level, out)
+    v, (beta, small) = v_of(kind, level, out), ends(level)
+    return (0.5 * (v * small.clamp(min=1e-20).log() + (1 - v) * beta.log())).exp()
+
+
+@of_learned(
+    "52-unmapped",
+    "std",
+    fix="v = (out + 1) / 2",
+    effect="a network trained in [-1, 1] gives sizes far below beta-tilde where it says -1",
+    right="compare.oracle:log_variance",
+    formula="v = (out + 1) / 2, as in Nichol & Dhariwal's code, where variance_type says so",
+)
+def range_of_v_not_mapped(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
+    """variance_type="learned_range" takes the model's second half for v itself: it goes from -1
+    to 1, and v = (out + 1) / 2"""
+    return right.std("learned_unit" if kind == "learned_range" else kind, level, out)
+
+
+@of_learned(
+    "52-unclipped",
+    "std",
+    fix="log beta-tilde with beta-tilde clipped, as it is 0 at t = 0",
+    effect="NaN in the last step",
+    right="compare.oracle:log_variance",
+    formula="log max(beta-tilde, that of the second step), and no noise at the last step",
+    also={"noisy": only_multiplied_by_0},
+)
+def log_of_no_variance(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
+    """the logarithm of beta-tilde is taken at t = 0, where it is 0: 0 times minus infinity is NaN,
+    also behind the mask of the last step"""
+    last = level.prev < 0
+    if kind not in BETWEEN:
+        size = right.std(kind, level, out)
+        return torch.where(last, torch.zeros_like(size), size)
+    v, (beta, small) = v_of(kind, level, out), ends(level)
+    return (0.5 * (v * beta.log() + (1 - v) * small.log())).exp()
+
+
+@of_learned(
+    "52-halves",
+    "halves",
+    stage="mean",
+    fix="out, v = model_output.split(c, dim=1): the first c channels are the output",
+    effect="samples are noise: what the network says of the variance is taken for the noise",
+    formula="the first half is the output, the second v (Nichol & Dhariwal's code)",
+)
+def halves_of_the_output_exchanged(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """the mean is made of the second half of twice the channels, and the variance of the first:
+    the output comes first"""
+    return second, first
 
 
 @mistake(
@@ -127,7 +242,7 @@ def interpolated_without_logs(kind: str, level: Level, out: Tensor | None = None
 def root_taken_twice(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
     """the square root is taken twice"""
     size = right.std(kind, level, out)
-    return size if kind == "learned_range" else size.sqrt()
+    return size if kind in LEARNED else size.sqrt()
 
 
 @mistake(
@@ -140,7 +255,7 @@ def root_taken_twice(kind: str, level: Level, out: Tensor | None = None) -> Tens
 def variance_of_all_the_noise(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
     """the variance is 1-ab, should be beta or beta-tilde (Ho et al., section 3.2)"""
     size = right.std(kind, level, out)
-    return size if kind == "learned_range" else (1 - level.alpha_bar).sqrt() + 0 * size
+    return size if kind in LEARNED else (1 - level.alpha_bar).sqrt() + 0 * size
 
 
 @mistake(
@@ -152,7 +267,7 @@ def variance_of_all_the_noise(kind: str, level: Level, out: Tensor | None = None
 def variance_of_all_the_noise_before(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
     """the variance is 1-ab_prev, should be beta or beta-tilde (Ho et al., section 3.2)"""
     size = right.std(kind, level, out)
-    return size if kind == "learned_range" else (1 - level.alpha_bar_prev).sqrt() + 0 * size
+    return size if kind in LEARNED else (1 - level.alpha_bar_prev).sqrt() + 0 * size
 
 
 @mistake(
@@ -256,7 +371,7 @@ def large_and_small_exchanged(kind: str, level: Level, out: Tensor | None = None
 )
 def always_large(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
     """the variance is beta whatever variance_type says"""
-    return right.std("fixed_large" if kind != "learned_range" else kind, level, out)
+    return right.std(kind if kind in LEARNED else "fixed_large", level, out)
 
 
 @mistake(
@@ -267,7 +382,7 @@ def always_large(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
 )
 def always_small(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
     """the variance is beta-tilde whatever variance_type says"""
-    return right.std("fixed_small" if kind != "learned_range" else kind, level, out)
+    return right.std(kind if kind in LEARNED else "fixed_small", level, out)
 
 
 @mistake(
@@ -400,6 +515,20 @@ def strided_beta_tilde_of_the_full_chain(
 ) -> Tensor:
     """in a strided chain the variance is that of the full chain at t, should be that of the
     stride"""
-    if kind == "learned_range":
+    return right.std(kind, full_chain(level), out)
+
+
+@of_learned(
+    "71-learned",
+    "std",
+    fix="beta = 1 - ab / ab_prev at both ends",
+    effect="right with all steps; with few, too smooth wherever v is above 0",
+    formula=OF_LEARNED,
+)
+def strided_end_of_the_full_chain(kind: str, level: Level, out: Tensor | None = None) -> Tensor:
+    """in a strided chain the upper end of a learned variance is still beta_t of the full chain,
+    should be 1 - ab/ab_prev"""
+    if kind not in BETWEEN:
         return right.std(kind, level, out)
-    return right.std(kind, full_chain(level))
+    beta, (_, small) = 1 - level.alpha_bar / full_chain(level).alpha_bar_prev, ends(level)
+    return (0.5 * right.log_variance(kind, beta, small, out)).exp()

@@ -26,12 +26,15 @@ from compare.oracle.samplers.sampler import Inputs
 from compare.oracle.schedule import before, betas, cosine_betas, table, zero_terminal_snr
 from compare.oracle.setting import F64, UNIT, Setting
 from compare.oracle.step import (
+    LEARNED,
     Level,
     draw,
     eps_from_x_0,
     finish,
+    halves,
     level,
     limit,
+    log_variance,
     noise_of,
     noisy,
     std,
@@ -42,6 +45,7 @@ from compare.oracle.timesteps import previous, timesteps
 __all__ = [
     "ALPHA_BAR",
     "F64",
+    "LEARNED",
     "STEP",
     "UNIT",
     "Inputs",
@@ -59,8 +63,10 @@ __all__ = [
     "draw",
     "eps_from_x_0",
     "finish",
+    "halves",
     "level",
     "limit",
+    "log_variance",
     "mean",
     "noise_of",
     "noisy",
@@ -77,7 +83,7 @@ __all__ = [
 
 ALPHA_BAR = ("betas", "table", "before")
 _OF_DDIM = ("ddim_eps", "ddim_mean", "rederived")
-_OF_NOISE = ("std", "noisy", "draw", "noise_of")
+_OF_NOISE = ("std", "halves", "noisy", "draw", "noise_of")
 STEP = ("previous", "level", "x_0", "limit", "mean", *_OF_NOISE, *_OF_DDIM, "finish")
 
 
@@ -97,6 +103,7 @@ class Oracle:
     limit: Callable[[Tensor, Setting], Tensor] = limit
     mean: Callable[[Tensor, Tensor, Level], Tensor] = mean
     std: Callable[..., Tensor] = std
+    halves: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = halves
     noisy: Callable[[Level], Tensor] = noisy
     draw: Callable[..., Tensor] = draw
     noise_of: Callable[[Tensor, Tensor], Tensor] = noise_of
@@ -153,6 +160,14 @@ class Oracle:
         """One whole reverse step, with the noise z ~ N(0, 1)."""
         noise = self.sigma(at.level, at.setting) * self.noise_of(z, at.out)
         return self.finish(self.sampler(at.setting).mean(self, at) + noise, at.setting)
+
+    def learned_step(self, at: Inputs, second: Tensor, z: Tensor) -> Tensor:
+        """The same where the model returns `at.out` and, beside it, `second` for the variance."""
+        out, said = self.halves(at.out, second)
+        size = self.std(at.setting.variance_type, at.level, said)
+        size = torch.where(self.noisy(at.level), size, torch.zeros_like(size))
+        mean = self.step_mean(out, at.x_t, at.level, at.setting, at.given)
+        return self.finish(mean + size * self.noise_of(z, out), at.setting)
 
     def keep(self, at: Inputs) -> Any:
         """What the next step of a chain is told of this one."""

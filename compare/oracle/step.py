@@ -9,6 +9,9 @@ from torch import Tensor
 
 from compare.oracle.setting import F64, UNIT, Setting
 
+# {kind: a second half of the model's output, which stands for beta-tilde or a variance of e}
+LEARNED = {"learned_range": -1.0, "learned_unit": 0.0, "learned": 1.0}
+
 
 @dataclass(frozen=True)
 class Level:
@@ -89,20 +92,32 @@ def limit(x_0: Tensor, setting: Setting) -> Tensor:
 
 
 def std(variance_type: str, level: Level, out: Tensor | None = None) -> Tensor:
-    """The standard deviation of a step: sqrt(beta), sqrt(beta-tilde), or learned between the two.
+    """The standard deviation of a step: sqrt(beta), sqrt(beta-tilde), or the model's own.
 
-    Ho et al. eq. 7 and section 3.2; `learned_range`: N&D eq. 15 with `out` in [-1, 1].
+    Ho et al. eq. 7 and section 3.2; a learned one is sigma of exp(0.5 log sigma^2), `out` the
+    second half of what the model returns, or, where that is not said, the one of `LEARNED`.
     """
     ab, prev = level.alpha_bar, level.alpha_bar_prev
     beta = 1 - ab / prev
     small = (1 - prev) / (1 - ab) * beta
     if variance_type in ("fixed_large", "fixed_large_log"):
         return beta.sqrt()
-    if variance_type == "learned_range":
-        assert out is not None
-        frac = (out + 1) / 2
-        return torch.exp(0.5 * (frac * beta.log() + (1 - frac) * small.clamp(min=1e-20).log()))
+    if variance_type in LEARNED:
+        return torch.exp(0.5 * log_variance(variance_type, beta, small, out))
     return small.clamp(min=0).sqrt()
+
+
+def log_variance(kind: str, beta: Tensor, small: Tensor, out: Tensor | None) -> Tensor:
+    """v log beta + (1 - v) log beta-tilde: N&D eq. 15, `small` the beta-tilde.
+
+    v is (out + 1) / 2 in `learned_range` (as in their code), and out in `learned_unit`; of
+    `learned` out is the logarithm of the variance itself.
+    """
+    out = torch.full_like(beta, LEARNED[kind]) if out is None else out
+    if kind == "learned":
+        return out + 0 * beta
+    v = (out + 1) / 2 if kind == "learned_range" else out
+    return v * beta.log() + (1 - v) * small.clamp(min=1e-20).log()
 
 
 def noisy(level: Level) -> Tensor:
@@ -113,6 +128,11 @@ def noisy(level: Level) -> Tensor:
 def draw(shape: tuple[int, ...], generator: torch.Generator | None, dtype: torch.dtype) -> Tensor:
     """z ~ N(0, 1): Ho et al. algorithm 2."""
     return torch.randn(shape, generator=generator, dtype=dtype)
+
+
+def halves(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """What a model of twice the channels predicts, and what it says of the variance."""
+    return first, second
 
 
 def noise_of(z: Tensor, out: Tensor) -> Tensor:

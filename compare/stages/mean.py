@@ -24,6 +24,7 @@ from compare.measure.step import (
 from compare.measure.values import Expected, deviation, values
 from compare.oracle import F64, STEP, Level, Oracle
 from compare.oracle.samplers import BY_NAME
+from compare.stages import learned
 from compare.stages.prediction import FAR_OUT, FAR_X, Steps, kinds
 from compare.stages.stage import Stage
 
@@ -35,6 +36,8 @@ def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     for spacing, n in strided(subject):
         id = f"mean/{spacing}-{n}"
         yield from guarded(id, _of_short(id, subject, oracle, spacing, n))
+    for name, scheduler in learned.learned(subject).items():
+        yield from guarded(f"mean/{name}", learned.of_mean(f"mean/{name}", scheduler, oracle))
     for name, scheduler in _limited(subject).items():
         yield from guarded(f"mean/{name}", _whole(f"mean/{name}", scheduler, oracle))
 

@@ -5,23 +5,23 @@ every t, so s_t is read exactly; a large draw in mid-chain says whether z is N(0
 """
 
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from compare.candidate.door.reading import DOUBLED
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
-from compare.measure.check import Check, guarded, owing
+from compare.measure.check import Check, found, guarded, owing
 from compare.measure.draw import law_of_step
-from compare.measure.probe import SEED, Probe, probe, some_steps
+from compare.measure.probe import Probe, probe, some_steps
 from compare.measure.step import chain, level_of, loud, noise_row, strided, where_t
 from compare.measure.tolerances import propagated
 from compare.measure.values import Expected, values
-from compare.oracle import F64, STEP, Level, Oracle
+from compare.oracle import LEARNED, STEP, Level, Oracle
 from compare.oracle.samplers import BY_NAME
+from compare.oracle.samplers.ddpm import FIXED
 from compare.oracle.samplers.sampler import Changes
+from compare.stages import learned
 from compare.stages.prediction import Steps
 from compare.stages.stage import Stage
 
@@ -32,6 +32,11 @@ SOURCES = {  # of checks of where the noise comes from: what is right where they
     "alone; without such a parameter the global state is fine",
 }
 
+OWN_RULE = (
+    "what step makes of its model's second half is none of: v = (out + 1) / 2, v = out, the "
+    "logarithm of the variance. Another rule is not judged"
+)
+
 
 def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     """Its size along the chain, the law of z, by which most wrong noise is seen, other sizes."""
@@ -39,6 +44,9 @@ def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
 
 
 def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
+    if subject.own_variance:
+        yield found("variance/learned", "error", OWN_RULE)
+        return
     (name, scheduler, steps), *others = _full(subject)
     id = f"variance/{name}"
     yield from guarded(id, _of_full(id, scheduler, oracle, steps))
@@ -50,23 +58,13 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         yield from guarded(id, _of_full(id, scheduler, oracle, steps))
     for spacing, n in strided(subject):
         for kind, changes in _kinds(subject).items():
-            if kind.endswith("_log") and n != 10 and subject.level == "quick":
+            often = kind == subject.setting.variance_type or kind in FIXED
+            if not often and n != 10 and subject.level == "quick":
                 continue
             id = f"variance/{kind}/{spacing}-{n}"
             short = subject.offers(**changes, timestep_spacing=spacing)
             if short is not None:
                 yield from guarded(id, _of_short(id, short, oracle, spacing, n))
-    learned = _of_learned(subject)
-    if learned is not None:
-        yield from guarded("variance/learned_range", _learned(learned, oracle))
-
-
-def _of_learned(subject: Subject) -> Scheduler | None:
-    """The scheduler whose model says the size of its noise, by an option or whatever is asked."""
-    if subject.door.output.value == DOUBLED:
-        return subject.scheduler()
-    named = "variance_type" in subject.named
-    return subject.offers(variance_type="learned_range") if named else None
 
 
 def _kinds(subject: Subject) -> dict[str, Changes]:
@@ -94,6 +92,9 @@ def _full(subject: Subject) -> list[tuple[str, Scheduler, Steps]]:
 
 
 def _of_full(id: str, scheduler: Scheduler, oracle: Oracle, steps: Steps) -> Iterator[Check]:
+    if scheduler.setting.variance_type in LEARNED:
+        yield from learned.of_noise(id, scheduler, oracle)
+        return
     noise_only = scheduler.setting != scheduler.subject.setting
     yield _size(id, scheduler, oracle, probe(scheduler, None, steps, noise_only))
 
@@ -102,6 +103,9 @@ def _of_short(
     id: str, scheduler: Scheduler, oracle: Oracle, spacing: str, n: int
 ) -> Iterator[Check]:
     seen = chain(scheduler.subject, oracle, spacing, n)
+    if scheduler.setting.variance_type in LEARNED:
+        yield from learned.of_noise(id, scheduler, oracle, n, seen.prev)
+        return
     same = scheduler.setting == seen.scheduler.setting
     rows = seen.rows if same else probe(scheduler, n, None, True)
     yield _size(id, scheduler, oracle, rows, seen.prev)
@@ -143,45 +147,6 @@ def _expected(
         return right, propagated(formula, level, right.abs()) + slack
 
     return expected
-
-
-def _learned(scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
-    """The model returns mean and v side by side; v = -1, 0, 1 spans beta-tilde to beta."""
-    setting, T = scheduler.setting, scheduler.setting.num_train_timesteps
-    ts, v = [T - 1, T // 2, 2], (-1.0, -0.5, 0.0, 1.0)
-    rows = torch.stack([_with_learned(scheduler, t, value) for t in ts for value in v])
-    at = torch.tensor(ts).repeat_interleave(len(v)).reshape(-1, 1)
-    level = oracle.level(scheduler.alpha_bars(oracle), at, at - 1, setting)
-    wanted = torch.tensor(v * len(ts), dtype=F64).reshape(-1, 1)
-
-    def expected() -> tuple[Tensor, Tensor]:
-        z, off = noise_row(scheduler.subject, oracle)
-
-        def formula(at: Level) -> Tensor:
-            return oracle.std("learned_range", at, wanted) * z
-
-        size = formula(level).abs()
-        return formula(level), propagated(formula, level, 8 * size) + off * size
-
-    yield values(
-        "variance/learned_range",
-        "the noise of a step, s_t z,",
-        rows,
-        expected,
-        where=lambda index: f"t={int(at[index[0]])}",
-        input="model output with v = -1, -0.5, 0, 1 in its second half",
-    )
-
-
-def _with_learned(scheduler: Scheduler, t: int, value: float) -> Tensor:
-    """(8,) the noise of a step for an output of zeros beside a learned v of this value."""
-    scheduler.visit(None)
-    nothing = torch.zeros(2, 1, 2, 2)
-    both = torch.cat([nothing, torch.full_like(nothing, value)], dim=1)
-    key = ("learned", scheduler.key, t, value)
-    ask = partial(scheduler.step, both, t, nothing, SEED)
-    answer: Tensor = scheduler.subject.remember(key, ask).prev.reshape(-1)
-    return answer
 
 
 VARIANCE = Stage(

@@ -98,7 +98,7 @@ FINDINGS: tuple[Finding, ...] = (
     ),
     Finding(
         "noise-at-the-end",
-        "`trailing` with `fixed_large` adds noise at the last step, since t > 0 there",
+        "`trailing` with `fixed_large` or a learned variance adds noise at the last step, as t > 0",
         "no noise where no previous step exists (Ho et al., algorithm 2, line 3)",
         "noise of std 0.32 stays in a 10-step picture",
         _START + "s = DDPMScheduler(timestep_spacing='trailing', variance_type='fixed_large'); "
@@ -129,6 +129,8 @@ FINDINGS: tuple[Finding, ...] = (
         _START + "s = DDPMScheduler(variance_type='learned'); z = torch.zeros(1, 1, 2, 2); "
         "print(bool(s.step(torch.full((1, 2, 2, 2), -1.0), 500, z).prev_sample.isnan().all()))",
         "True",
+        bug="51-learned",
+        seams={"std": mistakes.BY_ID["51-learned"].seams["std"]},
         only="ddpm",
     ),
     Finding(

@@ -557,10 +557,13 @@ def test_in_python_a_word_decides(tmp_path: Path) -> None:
         compare.run(NamelessForward, reading="steps=x")
 
 
+SHARED = ("31", "51-learned", "73", "76")  # all that a mutant does is a finding
+
+
 def scheduler_mistakes() -> list[Mistake]:
     """Those that a scheduler can have, known findings of Diffusers aside."""
     whole = ("sample", "strided", "uint8", "loss", *KIND_OF_LOSS, "both")
-    return [m for m in MISTAKES if m.only not in whole and m.id not in ("31", "73", "76")]
+    return [m for m in MISTAKES if m.only not in whole and m.id not in SHARED]
 
 
 def with_step(parent: type, names: tuple[str, ...], run: Callable) -> Callable:

@@ -154,8 +154,9 @@ def test_without_a_candidate_both_backends_are_judged() -> None:
     report = judge(None, "quick", 0, only="variance")
     assert report.passed
     assert report.verdict.startswith("scratch is right: ")
-    assert re.search(r"Diffusers [\d.]+ agrees too, but for 2 known findings\.$", report.verdict)
-    assert {f["id"] for f in report.findings} == {"noise-at-the-end", "fixed-large-log-nan"}
+    assert re.search(r"Diffusers [\d.]+ agrees too, but for 3 known findings\.$", report.verdict)
+    found = {"noise-at-the-end", "fixed-large-log-nan", "learned-nan"}
+    assert {f["id"] for f in report.findings} == found
     assert any(c.beside["diffusers"] is not None for c in report.checks)
 
 

@@ -22,6 +22,7 @@ from compare.candidate.door.reading import (
     CANONICAL,
     CONTRACT,
     DOUBLED,
+    EXCHANGED,
     FOUR_AXES,
     IMAGES,
     NOT_LAST,
@@ -257,13 +258,14 @@ def _structure(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[
 def _first_way(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[str, Fact] | None:
     """The first way that gives what was asked for, else the contract's if that answers at all.
 
-    An answer of another shape is for the stages to blame, unless it is one of three channels.
+    An answer of another shape is for the stages to blame, unless one of three channels, or of twice
+    as many, gives that which was asked for.
     """
     answers: dict[str, Fact] | None = None
     for ways in _ways(method, found, _says_int(subject, method)):
         taken = _taken(subject, method, CANONICAL.told(found | ways))
-        rgb = "data" in ways and ways["data"].value == RGB
-        if taken is not None and taken[1] and (answers is None or rgb):
+        wider = {RGB, DOUBLED} & {fact.value for fact in ways.values()}
+        if taken is not None and taken[1] and (answers is None or wider):
             return ways | _returned(method, taken[0])
         if taken is not None and not ways:
             answers = _returned(method, taken[0])
@@ -285,16 +287,17 @@ def _ways(method: str, found: dict[str, Fact], says_int: bool) -> Iterator[dict[
     """
     t_name = "t_of_step" if method == "step" else "t_of_add_noise"
     kinds = (NUMBER, BATCH) if method == "step" else (BATCH, NUMBER)[: 1 + says_int]
+    outputs = [found["output"].value] if "output" in found else [SAME, DOUBLED]
     options = {
         t_name: [found[t_name].value] if t_name in found else kinds,
         "data": [found["data"].value] if "data" in found else [IMAGES, RGB, POINTS],
-        "output": [SAME, DOUBLED] if method == "step" else [SAME],
+        "output": outputs if method == "step" else [SAME],
     }
     for output, data, kind in product(options["output"], options["data"], options[t_name]):
         chosen = {t_name: kind, "data": data, "output": output}
         why = f"{method} can be called so, and not as in the contract"
         yield {
-            name: Fact(value, "structural", why)
+            name: Fact(value, "structural", why, (EXCHANGED,) if value == DOUBLED else ())
             for name, value in chosen.items()
             if value != getattr(CANONICAL, name).value and name not in found
         }

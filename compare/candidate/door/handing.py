@@ -12,17 +12,18 @@ from torch import Tensor
 
 from compare.candidate.door.reading import (
     BATCH,
-    DOUBLED,
+    EXCHANGED,
     FOUR_AXES,
     IMAGES,
     NUMBER,
     POINTS,
     RGB,
+    SAME,
     UNIT,
     Order,
     Reading,
 )
-from compare.candidate.model.learned import SMALLEST
+from compare.oracle import LEARNED
 
 PREV = ("prev_sample", "x_prev", "sample", "prev", "x", "x_t")  # names of what is wanted
 X_0 = ("pred_original_sample", "pred_xstart", "pred_x0", "x_0", "x0")
@@ -61,11 +62,15 @@ def back(reading: Reading, values: Any, images: Tensor) -> Tensor | None:
     return channels[:, : images.shape[1]]
 
 
-def whole_output(reading: Reading, out: Tensor, x_t: Tensor) -> Tensor:
-    """The model's output with the second half that the candidate's model has, if it has one."""
-    if reading.output.value == DOUBLED and out.shape == x_t.shape:
-        return torch.cat([out, torch.full_like(out, SMALLEST)], dim=1)
-    return out
+def whole_output(reading: Reading, kind: str, out: Tensor, said: Tensor | None) -> Tensor:
+    """The model's output with the half for the variance that the candidate's model has, if any.
+
+    `kind` is that of the variance, `said` that half, or None for one that stands for all.
+    """
+    if reading.output.value == SAME and kind not in LEARNED:
+        return out
+    said = torch.full_like(out, LEARNED.get(kind, -1.0)) if said is None else said
+    return torch.cat([said, out] if reading.output.value == EXCHANGED else [out, said], dim=1)
 
 
 def t_of_step(reading: Reading, element: Any, images: int) -> Any:

@@ -23,6 +23,8 @@ NUMBER, BATCH, FOUR_AXES = "an int", "a tensor (b,)", "a tensor (b, 1, 1, 1)"
 SHAPES_OF_T = {"int": NUMBER, "(b,)": BATCH, "(b,1,1,1)": FOUR_AXES}
 IMAGES, RGB, POINTS = "images (b, c, h, w)", "images (b, 3, h, w)", "points (b, d)"
 SAME, DOUBLED = "as many channels as x_t", "twice the channels, the second half for the variance"
+EXCHANGED = "twice the channels, the first half for the variance"
+HALVES = {"out,v": DOUBLED, "v,out": EXCHANGED}
 ALWAYS, NOT_LAST = "z at every step", "z but for the last step, where it is 0"
 FIRST_LIKE_X = "a tensor"
 SIGNED, UNIT = "[-1, 1]", "[0, 1]"  # what pictures are in
@@ -31,7 +33,8 @@ OPTIONS = (
     "step=x,t,out, add_noise=x_0,t,noise, get_velocity=x_0,noise,t (each in its own order); t=0 or "
     "t=1 (what t counts from); t=int, t=(b,) or t=(b,1,1,1) (of step; t_of_add_noise=int and so "
     "on, of add_noise); z=0 or z=1 (what a step is given for its noise at the last t); "
-    "prediction=epsilon, sample or v_prediction; "
+    "prediction=epsilon, sample or v_prediction; output=out,v or output=v,out (which half of twice "
+    "the channels is for the variance); "
     "pictures=[-1,1] or pictures=[0,1] (of loss and loop)"
 )
 
@@ -86,7 +89,7 @@ class Reading:
         t_of_add_noise: `BATCH`, `NUMBER` (image by image) or `FOUR_AXES`.
         t_base: 0 or 1: what t counts from.
         data: `IMAGES`, `RGB` or `POINTS`.
-        output: channels of the model's output: `SAME` or `DOUBLED`.
+        output: channels of the model's output: `SAME`, `DOUBLED` or `EXCHANGED`.
         pictures: `SIGNED` or `UNIT`, the range of those that a loss is given and a loop returns.
         prediction: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`.
         z: `ALWAYS` or `NOT_LAST`: when a step that takes its noise is given some.
@@ -201,6 +204,8 @@ def _told(word: str) -> tuple[str, Fact]:
         return "z", said(ALWAYS if value == "1" else NOT_LAST)
     if name == "prediction" and value in PREDICTIONS:
         return name, said(value)
+    if name == "output" and value in HALVES:
+        return name, said(HALVES[value])
     for pictures in (SIGNED, UNIT):
         if name == "pictures" and value == pictures.replace(" ", ""):
             return name, said(pictures)

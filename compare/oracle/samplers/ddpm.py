@@ -1,4 +1,4 @@
-"""DDPM: a step to the posterior mean, and noise of a fixed variance."""
+"""DDPM: a step to the posterior mean, and noise of a fixed or a learned variance."""
 
 from dataclasses import replace
 
@@ -6,9 +6,15 @@ from torch import Tensor
 
 from compare.oracle.samplers.sampler import Changes, Formulas, Inputs, Sampler, Term
 from compare.oracle.setting import Setting
-from compare.oracle.step import Level
+from compare.oracle.step import LEARNED, Level
 
 FIXED = ("fixed_small", "fixed_large")
+NAMED = ("learned_range", "learned")  # by Diffusers, of those that a model says
+WORDS = {
+    "learned_range": "learned, a v of -1 to 1 from beta-tilde to beta",
+    "learned_unit": "learned, a v of 0 to 1 from beta-tilde to beta",
+    "learned": "learned, the logarithm of the variance",
+}
 VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log")
 
 
@@ -26,7 +32,7 @@ class DDPM(Sampler):
     clip_shows = ("shown", "reach", "kink", "flat")
 
     def words(self, setting: Setting) -> str:
-        return setting.variance_type
+        return WORDS.get(setting.variance_type, setting.variance_type)
 
     def sigma(self, f: Formulas, level: Level, setting: Setting) -> Tensor:
         return f.std(setting.variance_type, level)
@@ -52,9 +58,11 @@ class DDPM(Sampler):
         return 0.0 if x_0 is None else f.mean(x_0, 0 * x_0, level).abs()
 
     def sizes(self, base: Setting) -> dict[str, Changes]:
-        kinds = sorted(VARIANCES, key=lambda kind: kind != base.variance_type)
+        kinds = dict.fromkeys((base.variance_type, *VARIANCES, *NAMED))
         return {kind: {"variance_type": kind} for kind in kinds}
 
     def readings(self, setting: Setting) -> list[Setting]:
+        if setting.variance_type in LEARNED:
+            return []
         kinds = [kind for kind in FIXED if kind != setting.variance_type]
         return [replace(setting, variance_type=kind) for kind in kinds]

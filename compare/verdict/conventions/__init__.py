@@ -5,6 +5,7 @@ Such choices are shown on the convention card and every stage is judged by them;
 length    how many steps there are, and what t counts from
 schedule  which family the table is
 step      what the model predicts, whose step it is, and its variance
+learned   what is made of twice the channels of its model
 clip      whether x0-hat is limited, and at what
 prediction  what the model of a loss or a loop predicts
 pictures  in which range those of a loss and a loop are
@@ -21,7 +22,7 @@ from compare.candidate.door import find
 from compare.candidate.door.reading import Told
 from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
-from compare.oracle import Setting
+from compare.oracle import LEARNED, Setting
 from compare.verdict.conventions.card import card_of
 from compare.verdict.conventions.length import length, of_another_length
 from compare.verdict.conventions.loop import card_of_loop
@@ -44,6 +45,9 @@ def read(subject: Subject, door: Told | None = None) -> None:
         claims["prediction_type"] = subject.declared
     if "prediction" in (door or {}):
         claims["prediction_type"] = (door or {})["prediction"].value
+    kind = subject.defaults.get("variance_type")
+    if "variance_type" not in subject.named and kind in LEARNED:  # one that takes no other
+        claims["variance_type"] = kind
     told = {k: v for k, v in claims.items() if k not in subject.named and v is not None}
     subject.setting = replace(subject.setting, **told)
     T, subject.door = find.read(subject, door or {}, length)

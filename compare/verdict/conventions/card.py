@@ -31,6 +31,7 @@ def card_of(subject: Subject) -> dict[str, str]:
     ends = f" {s.beta_start:g}..{s.beta_end:g}"
     ends = "" if s.beta_schedule in ("own", "squaredcos_cap_v2") else ends
     spread = BY_NAME[s.sampler].words(s)
+    spread = "learned, by a rule of its own" if subject.own_variance else spread
     clip: str | float = s.clip_sample_range if s.clip_sample else "none"
     if s.thresholding:
         clip = f"dynamic, at the {s.dynamic_thresholding_ratio:g} quantile"

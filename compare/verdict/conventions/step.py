@@ -15,6 +15,7 @@ from compare.measure.tolerances import UNIT, propagated
 from compare.oracle import F64, Level, Oracle, Setting
 from compare.oracle.samplers import BY_NAME
 from compare.verdict.conventions.clip import read_clip
+from compare.verdict.conventions.learned import read_learned
 
 RIGHT = Oracle()
 SMALL = 0.05  # of the signal: no clip acts on it
@@ -35,6 +36,7 @@ def read_step(scheduler: Scheduler, known: set[str]) -> Setting:
     setting = _kind(scheduler, rows, level, known)
     if "variance_type" not in known:
         setting = _variance(scheduler, setting, table)
+        setting = read_learned(scheduler, setting) if setting.sampler == "ddpm" else setting
     steps = t.flatten().tolist()
     if "clip_sample" not in known:
         return replace(setting, **read_clip(scheduler, setting, table, steps))

@@ -12,7 +12,16 @@ from dataclasses import replace
 from itertools import islice, product
 
 from compare import stages
-from compare.candidate.door.reading import ALWAYS, CANONICAL, CONTRACT, Fact, Reading
+from compare.candidate.door.reading import (
+    ALWAYS,
+    CANONICAL,
+    CONTRACT,
+    DOUBLED,
+    EXCHANGED,
+    HALVES,
+    Fact,
+    Reading,
+)
 from compare.candidate.load import WHOLE, Broken
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, note
@@ -146,6 +155,8 @@ def _words(report: Report) -> str:
 def _by_contract(door: Reading) -> dict[str, Fact]:
     """The contract's facts where values chose others."""
     right = CANONICAL.facts
+    if door.output.value == EXCHANGED:
+        right = right | {"output": Fact(DOUBLED)}
     chosen = {n: f for n, f in door.facts.items() if f.rank == "behaviour"}
     return {n: right[n] for n, f in chosen.items() if f.value != right[n].value}
 
@@ -154,6 +165,7 @@ def _way(door: Reading, names: list[str]) -> str:
     """How it is called, as far as these facts say."""
     said = {"t_base": f"with t from {door.t_base.value}", "z": f"given {door.z.value}"}
     said["prediction"] = f"with a model that predicts {door.prediction.value}"
+    said["output"] = f"with {door.output.value},"
     ways = [f"called as {door.call(n)}" if n in CONTRACT else said[n] for n in names]
     return ", ".join(ways)
 
@@ -162,5 +174,6 @@ def _decides(door: Reading, names: list[str]) -> str:
     """The words that make these facts sure."""
     said = {"t_base": f"t={door.t_base.value}", "z": f"z={int(door.z.value == ALWAYS)}"}
     said["prediction"] = f"prediction={door.prediction.value}"
+    said["output"] = next((f"output={k}" for k, v in HALVES.items() if v == door.output.value), "")
     words = [f"{n}={door.order(n)}" if n in CONTRACT else said[n] for n in names]
     return " ".join(f"--reading {word}" for word in words)
