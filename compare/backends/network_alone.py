@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compare.backends.blocks import apart, predict
+from compare.candidate.denoiser.record import apart, predict
 from compare.measure.check import Check, note, yes_no
 from compare.measure.tolerances import TOLERANCES
 

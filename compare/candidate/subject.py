@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
+from torch import nn
+
+from compare.candidate.denoiser.called import how_to_build, in_its_role
 from compare.candidate.devices import OnTheCpu, names_another
 from compare.candidate.door.names import plain, role
 from compare.candidate.door.reading import CANONICAL, Reading
@@ -143,6 +146,8 @@ class Subject:
         if isinstance(candidate, Adapter):
             self.adapter = candidate
             return lambda: _FromAdapter(candidate)
+        if isinstance(candidate, nn.Module):
+            return lambda: candidate
         if not callable(candidate):
             return lambda: candidate
         return candidate
@@ -159,10 +164,10 @@ class Subject:
                     self.not_offered.append(f"{name}={value!r} ({brief(error)})")
                     if name == "prediction_type":
                         self.declared = self._kind_by_default()
-            thing = self._make(self._keywords(self.setting))
+            thing = in_its_role(self._make(self._keywords(self.setting)))
             self.first = self._wrap(thing)
         except Exception as error:
-            raise Broken(f"cannot be built: {brief(error)}") from None
+            raise Broken(f"cannot be built: {brief(error)}{how_to_build(self._factory)}") from None
         if isinstance(thing, Adapter):
             self.adapter = thing
         self.whole = roles_apart(self.adapter or thing, self.own)
@@ -235,6 +240,11 @@ class Subject:
         """The candidate's own function of this name, whose parameters say what it takes."""
         role_of = None if self.adapter is None else getattr(self.adapter, method, None)
         return role_of or getattr(self.first, method)
+
+    @property
+    def is_network(self) -> bool:
+        """True for a network alone: nothing of it is a formula of a diffusion."""
+        return self.adapter is not None and self.adapter.roles == ["network"]
 
     def has(self, method: str) -> bool:
         """True if the built candidate has this method, table or role."""

@@ -41,6 +41,7 @@ class Stage:
         on_steps: it follows from single steps, so it is judged only where all stages before pass.
         sees: the formulas of an oracle that it asks, all if there are none: its checks of a
             candidate that shows its table are the same with two oracles that have the same of them.
+        by_itself: it asks no oracle: a check that fails names its mistake itself (`Check.bug`).
     """
 
     name: str
@@ -51,6 +52,7 @@ class Stage:
     needs: str = ""
     on_steps: bool = False
     sees: tuple[str, ...] = ()
+    by_itself: bool = False
 
     def of(self, subject: Subject, oracle: Oracle) -> Iterator[Check]:
         """The checks of a subject that has what the stage needs, else none."""

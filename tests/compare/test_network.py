@@ -14,8 +14,10 @@ from torch.nn import functional as F
 
 import scratch
 from compare.backends import network as unet
-from compare.backends.blocks import apart, first_departure, lent, record
+from compare.backends.blocks import first_departure
 from compare.backends.network import FULL, QUICK, TINY, inputs, judge_network, random_weights
+from compare.candidate.denoiser.lent import lent
+from compare.candidate.denoiser.record import apart, record
 from compare.mistakes import BY_ID, NETWORKS, Mistake
 from compare.mistakes.unet import planted
 from compare.verdict.report import Report

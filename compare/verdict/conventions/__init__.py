@@ -11,6 +11,7 @@ pictures  in which range those of a loss and a loop are
 spacing   which lists set_timesteps leaves
 loop      what of a loop is a choice of its own
 card      all of it in words
+network   how a network of its own is called
 """
 
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from compare.oracle import Setting
 from compare.verdict.conventions.card import card_of
 from compare.verdict.conventions.length import length, of_another_length
 from compare.verdict.conventions.loop import card_of_loop
+from compare.verdict.conventions.network import card_of_network
 from compare.verdict.conventions.pictures import read_pictures
 from compare.verdict.conventions.prediction import read_prediction
 from compare.verdict.conventions.schedule import leave_out_any_words, read_schedule
@@ -37,6 +39,9 @@ def read(subject: Subject, door: Told | None = None) -> None:
 
     `door` are facts of it that are decided from outside.
     """
+    if subject.is_network:
+        subject.conventions.update(card_of_network(subject))
+        return
     claims = _claims(subject.first)
     if subject.adapter is not None and subject.adapter.prediction_type is not None:
         claims["prediction_type"] = subject.adapter.prediction_type

@@ -1,0 +1,100 @@
+"""How a network's `forward` is called: the picture, t and labels by the names of its parameters."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from compare.candidate.door.adapt import CALLED
+from compare.candidate.door.names import T, X, plain
+from compare.candidate.door.signature import TABLES, asked_for, named_keywords
+from compare.candidate.load import Adapter
+from compare.candidate.model.call import LABELS, TIMES
+
+TIME = {*T.split(), *map(plain, TIMES), "sigma", "sigmas", "cnoise", "gamma", "logsnr"}
+PICTURE = {*X.split(), "input", "inputs", "inp", "noisy", "points", "data"}
+OF_LABELS = {*map(plain, LABELS)}
+OF_DIFFUSION = {word for words in CALLED.values() for word in words.split()} | TABLES | {"betas"}
+WRAPPERS = ("_orig_mod", "module")  # of torch.compile, of data in parallel
+
+
+def is_network(thing: Any) -> bool:
+    """True for an `nn.Module`, or a class of such, that is called with a picture and a time, and
+    is no diffusion: has no tables, no loop, loss or step of its own.
+
+    >>> class Mine(nn.Module):
+    ...     def forward(self, x, t): return x
+    >>> class Diffusion(Mine):
+    ...     def p_losses(self, x): return x
+    >>> is_network(Mine), is_network(Mine()), is_network(Diffusion), is_network(nn.Linear)
+    (True, True, False, False)
+    """
+    kind = thing if inspect.isclass(thing) else type(thing)
+    if not issubclass(kind, nn.Module) or any(plain(n) in OF_DIFFUSION for n in own_names(thing)):
+        return False
+    return {"x", "t"} <= {*arguments(thing).values()}
+
+
+def in_its_role(thing: Any) -> Any:
+    """What was built; a network as an adapter."""
+    return Adapter(network=lambda: thing) if is_network(thing) else thing
+
+
+def how_to_build(network: Any) -> str:
+    """What to do about a network that cannot be built without arguments; "" for what is none."""
+    asked = asked_for(network) if is_network(network) else []
+    if not asked:
+        return ""
+    call = f"{network.__name__}({', '.join(f'{name}=...' for name in asked)})"
+    return f"; it asks for {', '.join(asked)}, and Adapter(network=lambda: {call}) says them"
+
+
+def own_names(thing: Any) -> set[str]:
+    """Names of a module's methods, buffers and attributes, but those that every module has."""
+    inside = set() if inspect.isclass(thing) else {*vars(thing), *thing._buffers}
+    return ({*dir(thing if inspect.isclass(thing) else type(thing))} | inside) - {*dir(nn.Module)}
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network inside what hides the names of its arguments."""
+    for name in WRAPPERS:
+        inner = getattr(network, name, None)
+        if isinstance(inner, nn.Module) and not arguments(network):
+            return unwrapped(inner)
+    return network
+
+
+def arguments(network: Any) -> Mapping[str, str]:
+    """{name: what it stands for} of what `forward` is given: "x", "t", "labels", or "more" for
+    what else it asks for; nothing if it names no picture and time.
+
+    >>> class Mine(nn.Module):
+    ...     def forward(self, timestep, img, y, mask=None): ...
+    >>> arguments(Mine)
+    {'timestep': 't', 'img': 'x', 'y': 'labels'}
+    >>> class Other(nn.Module):
+    ...     def forward(self, a, b): ...
+    >>> arguments(Other)
+    {'a': 'x', 'b': 't'}
+    """
+    names, asked = list(named_keywords(network.forward)), asked_for(network.forward)
+    asked = [name for name in asked if name != "self"]
+    others = [name for name in asked if plain(name) not in OF_LABELS]
+    times = [name for name in (*asked, *names) if plain(name) in TIME]
+    pictures = [n for n in others if plain(n) in PICTURE and n not in times[:1]]
+    pictures += [name for name in others if name not in times[:1]]
+    if not pictures or not (times or len(others) > 1):
+        return {}
+    time = times[0] if times else next(name for name in others if name != pictures[0])
+    roles = {time: "t", pictures[0]: "x"}
+    rest = (name for name in asked if name not in roles)
+    roles |= {n: "labels" if plain(n) in OF_LABELS else "more" for n in rest}
+    return {name: roles[name] for name in names if name in roles}
+
+
+def of_labels(network: Any) -> list[str]:
+    """Names of labels that it may be given and does not ask for."""
+    asked = asked_for(network.forward)
+    every = named_keywords(network.forward)
+    return [n for n in every if n not in asked and plain(n) in {"y", "classlabels", "labels"}]

@@ -1,0 +1,156 @@
+"""What reaches what: a gradient every weight, and the picture its prediction by skips."""
+
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import torch
+
+from compare.candidate.denoiser.denoiser import Denoiser
+from compare.candidate.denoiser.record import apart, tensors
+from compare.candidate.denoiser.trace import PICTURE, Size, Trace, marked
+from compare.candidate.load import Broken
+from compare.candidate.subject import Subject
+from compare.measure.check import Check, note, yes_no
+from compare.stages.network.look import bound_of, measured, spread
+from compare.stages.network.time import said
+
+# Their gradient is 0: softmax forgets what they add to all scores of a query.
+KEY_BIASES = ("to_k.bias", "key.bias", "k_proj.bias", ".k.bias", "wk.bias")
+SHOWN = 4  # names
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Names of weights without a gradient.
+
+    Attributes:
+        cut: something is computed of them, and no gradient comes back.
+        zero: it comes back as zero.
+        unused: nothing is computed of them.
+        frozen: they are not to learn.
+    """
+
+    cut: tuple[str, ...]
+    zero: tuple[str, ...]
+    unused: tuple[str, ...]
+    frozen: tuple[str, ...]
+
+
+def gradients(one: Denoiser) -> Weights:
+    """Which weights get none from anything that the network returns."""
+    weights = dict(one.network.named_parameters())
+    for weight in weights.values():
+        weight.grad = None
+    trace, x = Trace(len(one.shape) - 2), one.pictures()
+    with torch.enable_grad():
+        with trace:
+            answer = one.answer(x, spread(one))
+        made = [each for each in tensors(answer) if each.requires_grad]
+        if made:
+            sum((each * torch.randn_like(each)).mean() for each in made).backward()  # type: ignore[union-attr]
+    frozen = tuple(name for name, weight in weights.items() if not weight.requires_grad)
+    none = {n for n, w in weights.items() if w.grad is None and n not in frozen}
+    unused = tuple(name for name in none if id(weights[name]) not in trace.used)
+    zero = [n for n, w in weights.items() if w.grad is not None and not bool(w.grad.any())]
+    zero = [name for name in zero if not name.endswith(KEY_BIASES)]
+    cut = tuple(name for name in weights if name in none and name not in unused)
+    return Weights(cut, tuple(zero), tuple(n for n in weights if n in unused), frozen)
+
+
+def reached(one: Denoiser) -> tuple[Weights, bool]:
+    """The same, and whether zeros are of larger pictures too: in one pixel an attention has nothing
+    to choose from, and a norm leaves nothing."""
+    found = gradients(one)
+    if not found.zero or len(one.shape) == 2:
+        return found, True
+    with suppress(Broken):
+        again = gradients(replace(one, shape=(*one.shape[:2], *(2 * n for n in one.shape[2:]))))
+        return replace(found, zero=tuple(n for n in found.zero if n in again.zero)), True
+    return found, False
+
+
+def learns(subject: Subject) -> Iterator[Check]:
+    """Every weight of which something is computed gets a gradient."""
+    weights, sure = measured(subject, "gradients", reached)
+    without = weights.cut + weights.zero * sure
+    yield yes_no(
+        "network/learns",
+        not without,
+        "every weight that takes part gets a gradient",
+        f"computed with, and without a gradient: {_names(without)}: it is cut on the way, or the "
+        "result is not used",
+        measured=float(len(without)),
+        allowed=0.0,
+    )
+    several = {
+        "never used here": weights.unused,
+        "do not learn from pictures of this size": () if sure else weights.zero,
+        "frozen": weights.frozen,
+    }
+    words = [f"{_names(names)} {what}" for what, names in several.items() if names]
+    if words:
+        yield note("network/unused", f"weights: {'; '.join(words)}")
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" * (len(names) > SHOWN))
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """A size of maps without which the prediction knows nothing of the picture, how many numbers a
+    picture has there, and whether there are convolutions of the picture's own size."""
+
+    size: Size
+    numbers: int
+    returns: bool
+
+
+def narrow(one: Denoiser, bound: float) -> Narrow | None:
+    """The smallest such size; None if there is none below the picture's own."""
+    x, y, t = one.pictures(), one.pictures(1), spread(one)
+    axes, full = len(one.shape) - 2, math.prod(one.shape[2:])
+    with Trace(axes) as trace:
+        one.ask(marked(x, PICTURE), t)
+    lower = sorted((s for s in trace.sizes if math.prod(s) < full), key=math.prod)
+
+    def passes_all(sizes: list[Size]) -> int:
+        """How many numbers the largest of these maps has, if they hold all; else 0."""
+        with Trace(axes, frozen=frozenset(sizes)) as first:
+            made = one.ask(marked(x, PICTURE), t)
+        with Trace(axes, frozen=frozenset(sizes), maps=first.made):
+            again = one.ask(marked(y, PICTURE), t)
+        last = [m for m in first.made if tuple(m.shape[2:]) == sizes[-1]]
+        return max(m[0].numel() for m in last) if apart(again, made) <= bound else 0
+
+    if not lower or not passes_all(lower):
+        return None
+    for i in range(len(lower)):
+        numbers = passes_all(lower[: i + 1])
+        if numbers:
+            return Narrow(lower[i], numbers, one.shape[2:] in trace.convolved)
+    return None
+
+
+def skips(subject: Subject) -> Iterator[Check]:
+    """The picture reaches the prediction beside its lower levels: a note, as not all have such."""
+    shape = measured(subject, "shape", lambda one: one.shape)
+    if len(shape) == 2:
+        return
+    bound = bound_of(subject)
+    try:
+        found = measured(subject, "narrow", lambda one: narrow(one, bound))
+    except Broken:  # it takes another way with what is put in the place of its maps
+        return
+    if found is None:
+        text = "the picture reaches the prediction beside every lower level"
+        yield yes_no("network/skips", True, text, "")
+        return
+    text = f"all that is known of a picture passes its {said(found.size)} level"
+    text += f", {found.numbers} numbers for the {math.prod(shape[1:])} of a picture"
+    lost = found.returns and found.numbers < math.prod(shape[1:])
+    if lost:
+        text += ": there are no skips, and fine detail cannot pass"
+    yield note("network/skips", text, bug="93-missing" * lost)
