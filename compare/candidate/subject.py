@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import nn
 
-from compare.candidate.denoiser.called import how_to_build, in_its_role
 from compare.candidate.devices import OnTheCpu, names_another
+from compare.candidate.door.forward import how_to_build, in_its_role
 from compare.candidate.door.names import plain, role
 from compare.candidate.door.reading import CANONICAL, Reading
 from compare.candidate.door.signature import (
@@ -146,9 +146,7 @@ class Subject:
         if isinstance(candidate, Adapter):
             self.adapter = candidate
             return lambda: _FromAdapter(candidate)
-        if isinstance(candidate, nn.Module):
-            return lambda: candidate
-        if not callable(candidate):
+        if isinstance(candidate, nn.Module) or not callable(candidate):
             return lambda: candidate
         return candidate
 

@@ -64,33 +64,6 @@ def diagnose(
     subject: Subject, judged: tuple[Stage, ...], checks: list[Check], mistakes: tuple[Mistake, ...]
 ) -> list[Diagnosis]:
     """The mistakes that explain the failing checks, one for each fault that stands by itself."""
-    alone = {stage.name: stage for stage in judged if stage.by_itself}
-    by_themselves = [c for c in checks if c.stage in alone and not c.passed]
-    judged = tuple(stage for stage in judged if not stage.by_itself)
-    checks = [c for c in checks if c.stage not in alone]
-    shown = _shown(by_themselves, alone)
-    return [*_explained(subject, judged, checks, mistakes), *shown]
-
-
-def _shown(failing: list[Check], stages: dict[str, Stage]) -> list[Diagnosis]:
-    """What checks name by themselves; of others what fails, one for each."""
-    found: dict[str, Diagnosis] = {}
-    for check in failing:
-        if check.bug:
-            named = _named(BY_ID[check.bug], f": {check.message}")
-            found.setdefault(check.bug, replace(named, stage=check.stage))
-        else:
-            fix = f"should be {check.right or stages[check.stage].right}"
-            fix = "make it run, then compare again" if check.status == "error" else fix
-            words = f"{check.id.partition('/')[2]}: {check.message}"
-            found[check.id] = Diagnosis(None, check.stage, words, fix)
-    return list(found.values())
-
-
-def _explained(
-    subject: Subject, judged: tuple[Stage, ...], checks: list[Check], mistakes: tuple[Mistake, ...]
-) -> list[Diagnosis]:
-    """The mistakes with which the checks hold that an oracle judges."""
     tolerated = frozenset(c.id for c in checks if c.status == "known")
     read = {c.id: c for c in checks if not c.passed}
     failing = list(read.values())

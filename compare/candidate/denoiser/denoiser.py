@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compare.candidate.denoiser.called import arguments, of_labels, unwrapped
 from compare.candidate.denoiser.record import prediction
+from compare.candidate.door.forward import arguments, of_labels, unwrapped
 from compare.candidate.load import Broken, raised
 from compare.candidate.scheduler import seed_everything
 from compare.candidate.surroundings import Surroundings, apart
@@ -126,8 +126,8 @@ def find(network: nn.Module, own: Surroundings) -> Denoiser:
     """
     with apart(own):
         network = unwrapped(network)
-        names = {role: name for name, role in arguments(network).items() if role in ("x", "t")}
-    if len(names) < 2:
+        names = {role: name for name, role in arguments(network.forward).items()}
+    if not names:
         text = "forward does not ask for a picture and a time"
         raise Broken(f"{text}: an Adapter calls it, network=lambda: a module with forward(x, t)")
     first: Broken | None = None
@@ -144,8 +144,7 @@ def find(network: nn.Module, own: Surroundings) -> Denoiser:
         answering = answering or one
     if answering is not None:
         return _with_length(answering)
-    tried = " and ".join(dict.fromkeys(" x ".join(map(str, s[1:])) for s in _shapes(network)))
-    text = f"{first}; no pictures of {tried} go through it"
+    text = f"{first}, nor do pictures of other sizes or channels, or another form of t, go through"
     raise Broken(f"{text}: an Adapter may hand in what it needs, network=lambda: ...")
 
 
@@ -201,7 +200,7 @@ def _shapes(network: nn.Module) -> Iterator[tuple[int, ...]]:
 
 def _more(network: nn.Module) -> Iterator[dict[str, Any]]:
     """What it may need beside: labels 0, or nothing, in the place of what else it asks for."""
-    asked = [name for name, role in arguments(network).items() if role not in ("x", "t")]
+    asked = [name for name, role in arguments(network.forward).items() if role not in ("x", "t")]
     labels = torch.zeros(IMAGES, dtype=torch.int64)
     yield dict.fromkeys(asked, labels)
     if asked:

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 PICTURE, TIME = "picture", "time"
 MADE_OF = "_compare_made_of"  # the name of the attribute of a tensor that says so
+LAYERS = ("linear", "embedding", "conv1d", "conv2d")
 Size = tuple[int, ...]  # of a picture or of a map: (h, w)
 
 
@@ -42,6 +43,7 @@ class Trace(TorchFunctionMode):
         entries: where t enters, in order.
         sizes: of all maps that are made of the picture.
         convolved: of those that a convolution made.
+        embedded: what layers make of t alone.
         used: ids of the weights that something is computed of.
     """
 
@@ -53,6 +55,7 @@ class Trace(TorchFunctionMode):
     entries: list[Entry] = field(default_factory=list)
     sizes: set[Size] = field(default_factory=set)
     convolved: set[Size] = field(default_factory=set)
+    embedded: list[Tensor] = field(default_factory=list)
     used: set[int] = field(default_factory=set)
     made: list[Tensor] = field(default_factory=list)
 
@@ -81,6 +84,7 @@ class Trace(TorchFunctionMode):
             made = _tensors(result)
         for each in made:
             setattr(each, MADE_OF, of)
+        self.embedded += made if of == {TIME} and func.__name__ in LAYERS else []
         if meets:
             self._enters(made[0], enters)
         return result

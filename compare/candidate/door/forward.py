@@ -2,15 +2,14 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from compare.candidate.door.adapt import CALLED
-from compare.candidate.door.names import T, X, plain
+from compare.candidate.door.names import CALLED, LABELS, TIMES, T, X, plain
 from compare.candidate.door.signature import TABLES, asked_for, named_keywords
 from compare.candidate.load import Adapter
-from compare.candidate.model.call import LABELS, TIMES
+
+if TYPE_CHECKING:
+    from torch import nn
 
 TIME = {*T.split(), *map(plain, TIMES), "sigma", "sigmas", "cnoise", "gamma", "logsnr"}
 PICTURE = {*X.split(), "input", "inputs", "inp", "noisy", "points", "data"}
@@ -23,6 +22,7 @@ def is_network(thing: Any) -> bool:
     """True for an `nn.Module`, or a class of such, that is called with a picture and a time, and
     is no diffusion: has no tables, no loop, loss or step of its own.
 
+    >>> from torch import nn
     >>> class Mine(nn.Module):
     ...     def forward(self, x, t): return x
     >>> class Diffusion(Mine):
@@ -30,10 +30,12 @@ def is_network(thing: Any) -> bool:
     >>> is_network(Mine), is_network(Mine()), is_network(Diffusion), is_network(nn.Linear)
     (True, True, False, False)
     """
+    from torch import nn
+
     kind = thing if inspect.isclass(thing) else type(thing)
     if not issubclass(kind, nn.Module) or any(plain(n) in OF_DIFFUSION for n in own_names(thing)):
         return False
-    return {"x", "t"} <= {*arguments(thing).values()}
+    return {"x", "t"} <= {*arguments(thing.forward).values()}
 
 
 def in_its_role(thing: Any) -> Any:
@@ -52,33 +54,33 @@ def how_to_build(network: Any) -> str:
 
 def own_names(thing: Any) -> set[str]:
     """Names of a module's methods, buffers and attributes, but those that every module has."""
+    from torch import nn
+
     inside = set() if inspect.isclass(thing) else {*vars(thing), *thing._buffers}
     return ({*dir(thing if inspect.isclass(thing) else type(thing))} | inside) - {*dir(nn.Module)}
 
 
-def unwrapped(network: nn.Module) -> nn.Module:
+def unwrapped(network: "nn.Module") -> "nn.Module":
     """The network inside what hides the names of its arguments."""
+    from torch import nn
+
     for name in WRAPPERS:
         inner = getattr(network, name, None)
-        if isinstance(inner, nn.Module) and not arguments(network):
+        if isinstance(inner, nn.Module) and not arguments(network.forward):
             return unwrapped(inner)
     return network
 
 
-def arguments(network: Any) -> Mapping[str, str]:
-    """{name: what it stands for} of what `forward` is given: "x", "t", "labels", or "more" for
+def arguments(forward: Any) -> Mapping[str, str]:
+    """{name: what it stands for} of what a `forward` is given: "x", "t", "labels", or "more" for
     what else it asks for; nothing if it names no picture and time.
 
-    >>> class Mine(nn.Module):
-    ...     def forward(self, timestep, img, y, mask=None): ...
-    >>> arguments(Mine)
+    >>> arguments(lambda timestep, img, y, mask=None: None)
     {'timestep': 't', 'img': 'x', 'y': 'labels'}
-    >>> class Other(nn.Module):
-    ...     def forward(self, a, b): ...
-    >>> arguments(Other)
-    {'a': 'x', 'b': 't'}
+    >>> arguments(lambda self, a, b: None), arguments(lambda self, x: None)
+    ({'a': 'x', 'b': 't'}, {})
     """
-    names, asked = list(named_keywords(network.forward)), asked_for(network.forward)
+    names, asked = list(named_keywords(forward)), asked_for(forward)
     asked = [name for name in asked if name != "self"]
     others = [name for name in asked if plain(name) not in OF_LABELS]
     times = [name for name in (*asked, *names) if plain(name) in TIME]
