@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from compare.backends.blocks import WHOLE, Departure, first_departure
-from compare.backends.network_alone import ROUNDING, judge_alone
+from compare.backends.network_alone import judge_alone
 from compare.backends.network_diagnosis import explained, unnamed
 from compare.backends.network_step import judge_training_step
 from compare.backends.stage import BackendStage
 from compare.candidate.denoiser.lent import lent
 from compare.candidate.denoiser.record import apart, record
-from compare.candidate.load import brief
+from compare.candidate.load import Broken, brief
 from compare.measure.check import Check, found, yes_no
 from compare.measure.tolerances import TOLERANCES
+from compare.stages.network.look import ROUNDING
 from compare.verdict.report import Diagnosis, Report
 
 FAINT = 1e-3  # how faint the inputs are that show the eps of a norm
@@ -213,7 +214,8 @@ def _with_errors(prefix: str, checks: Iterable[Check]) -> Iterator[Check]:
     try:
         yield from checks
     except Exception as error:
-        yield found(f"unet/{prefix}run", "error", f"cannot be run: {brief(error)}")
+        text = str(error) if isinstance(error, Broken) else brief(error)
+        yield found(f"unet/{prefix}run", "error", f"cannot be run: {text}")
 
 
 def give_weights(prefix: str, network: nn.Module, reference: nn.Module, seed: int) -> Check:

@@ -69,6 +69,8 @@ class Stage:
 
     def lacking(self, subject: Subject) -> str:
         """Why it is not judged where its need is not met."""
+        if subject.is_network:
+            return "it is a network alone"
         for name, roles in WHOLE_ROLES.items():
             method = getattr(subject.first, name, None)
             if name in self.needs.split(" or ") and callable(method):

@@ -12,6 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from compare.candidate.denoiser.softmax import Weighed, begin, follow
+
 PICTURE, TIME = "picture", "time"
 MADE_OF = "_compare_made_of"  # the name of the attribute of a tensor that says so
 LAYERS = ("linear", "embedding", "conv1d", "conv2d")
@@ -44,6 +46,7 @@ class Trace(TorchFunctionMode):
         sizes: of all maps that are made of the picture.
         convolved: of those that a convolution made.
         embedded: what layers make of t alone.
+        weighed: products with the result of a softmax.
         used: ids of the weights that something is computed of.
     """
 
@@ -56,6 +59,7 @@ class Trace(TorchFunctionMode):
     sizes: set[Size] = field(default_factory=set)
     convolved: set[Size] = field(default_factory=set)
     embedded: list[Tensor] = field(default_factory=list)
+    weighed: list[Weighed] = field(default_factory=list)
     used: set[int] = field(default_factory=set)
     made: list[Tensor] = field(default_factory=list)
 
@@ -84,10 +88,18 @@ class Trace(TorchFunctionMode):
             made = _tensors(result)
         for each in made:
             setattr(each, MADE_OF, of)
+        self._weighs(func.__name__, args, kwargs, result, made_of)
         self.embedded += made if of == {TIME} and func.__name__ in LAYERS else []
         if meets:
             self._enters(made[0], enters)
         return result
+
+    def _weighs(self, name: str, args: Any, kwargs: Any, result: Any, made_of: list) -> None:
+        """Notes what weighs what is made of the picture with the result of a softmax."""
+        begin(name, args, kwargs, result)
+        weighed = follow(name, args, kwargs, result)
+        if weighed is not None and all(PICTURE in each for each in made_of):
+            self.weighed.append(weighed)
 
     def _frozen(self, result: Tensor, convolved: bool) -> Tensor:
         """A map, or what stands in its place."""

@@ -32,6 +32,8 @@ def is_network(thing: Any) -> bool:
     """
     from torch import nn
 
+    if isinstance(thing, nn.Module):
+        thing = unwrapped(thing)
     kind = thing if inspect.isclass(thing) else type(thing)
     if not issubclass(kind, nn.Module) or any(plain(n) in OF_DIFFUSION for n in own_names(thing)):
         return False

@@ -3,7 +3,7 @@
 look    the network, asked once; how far rounding goes
 time    t is seen: by every picture its own, every t apart, at which levels
 batch   a prediction depends on its own picture alone
-paths   gradients reach every weight; the picture passes beside its lower levels
+paths   gradients reach every weight; attention sums its weights to 1; skips
 
 Weights that are all alike, as those of a last layer that begins at zero, are varied for the while.
 """
@@ -18,7 +18,7 @@ from compare.measure.check import Check, guarded, note, owing, yes_no
 from compare.oracle import Oracle
 from compare.stages.network.batch import batch, in_eval, in_training
 from compare.stages.network.look import denoiser_of, measured, spread
-from compare.stages.network.paths import learns, skips
+from compare.stages.network.paths import attention, learns, skips
 from compare.stages.network.time import time
 from compare.stages.stage import Stage
 
@@ -35,6 +35,7 @@ LOOKS = {
     "time": time,
     "training": in_training,
     "learns": learns,
+    "attention": attention,
     "skips": skips,
 }
 

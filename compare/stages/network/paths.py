@@ -14,7 +14,7 @@ from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, note, yes_no
 from compare.stages.network.look import bound_of, measured, spread
-from compare.stages.network.time import said
+from compare.stages.network.time import entries, said
 
 # Their gradient is 0: softmax forgets what they add to all scores of a query.
 KEY_BIASES = ("to_k.bias", "key.bias", "k_proj.bias", ".k.bias", "wk.bias")
@@ -36,6 +36,11 @@ class Weights:
     zero: tuple[str, ...]
     unused: tuple[str, ...]
     frozen: tuple[str, ...]
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.cut + self.zero + self.unused + self.frozen
 
 
 def gradients(one: Denoiser) -> Weights:
@@ -96,6 +101,22 @@ def learns(subject: Subject) -> Iterator[Check]:
 
 def _names(names: tuple[str, ...]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" * (len(names) > SHOWN))
+
+
+def attention(subject: Subject) -> Iterator[Check]:
+    """What a softmax gives as weights sums to 1 over what is summed."""
+    products = measured(subject, "products", lambda one: entries(one, one.at(0)).weighed)
+    wrong = [each for each in products if each.axis not in each.summed]
+    if not products:
+        return
+    text = ""
+    if wrong:
+        first = wrong[0]
+        over = " and ".join(map(str, first.summed))
+        text = f"{len(wrong)} of {len(products)} softmax run over another axis than is summed: of "
+        text += f"the weights of shape {first.shape} over axis {first.axis}, should be {over}"
+    right = f"the weights of {len(products)} softmax sum to 1 over what is summed"
+    yield yes_no("network/attention", not wrong, right, text, bug="91" * bool(wrong))
 
 
 @dataclass(frozen=True)

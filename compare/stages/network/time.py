@@ -115,7 +115,9 @@ def time(subject: Subject) -> Iterator[Check]:
     if moved > bound:
         if measured(subject, "mates", mates) <= bound:
             yield from _own(subject, bound)
-        yield _distinct(measured(subject, "steps", lambda one: steps(one, bound)))
+        yield distinct(
+            "network/distinct", measured(subject, "steps", lambda one: steps(one, bound))
+        )
         yield from _levels(subject, bound)
 
 
@@ -148,11 +150,12 @@ def _own(subject: Subject, bound: float) -> Iterator[Check]:
     )
 
 
-def _distinct(seen: Steps) -> Check:
+def distinct(id: str, seen: Steps) -> Check:
+    """Each timestep is told apart from every other."""
     early, late = seen.pair
     words = f"{seen.asked} timesteps have only {seen.apart} different {seen.seen}"
     return yes_no(
-        "network/distinct",
+        id,
         seen.apart == seen.asked,
         f"{seen.asked} timesteps, {seen.asked} {seen.seen}",
         f"{words}: t = {early} and t = {late} are the same",

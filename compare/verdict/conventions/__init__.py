@@ -41,17 +41,21 @@ def read(subject: Subject, door: Told | None = None) -> None:
     """
     if subject.is_network:
         subject.conventions.update(card_of_network(subject))
-        return
+    else:
+        _read(subject, door or {})
+
+
+def _read(subject: Subject, door: Told) -> None:
     claims = _claims(subject.first)
     if subject.adapter is not None and subject.adapter.prediction_type is not None:
         claims["prediction_type"] = subject.adapter.prediction_type
     if subject.declared is not None:
         claims["prediction_type"] = subject.declared
-    if "prediction" in (door or {}):
-        claims["prediction_type"] = (door or {})["prediction"].value
+    if "prediction" in door:
+        claims["prediction_type"] = door["prediction"].value
     told = {k: v for k, v in claims.items() if k not in subject.named and v is not None}
     subject.setting = replace(subject.setting, **told)
-    T, subject.door = find.read(subject, door or {}, length)
+    T, subject.door = find.read(subject, door, length)
     subject.setting = replace(subject.setting, num_train_timesteps=T)
     by_name = find.predicted(subject)
     if by_name is not None and not {"prediction_type"} & {*subject.named, *claims}:
@@ -71,9 +75,9 @@ def read(subject: Subject, door: Told | None = None) -> None:
             subject.conventions["step"] = f"not read: {broken}"
     if subject.has("set_timesteps") and "timestep_spacing" not in known:
         subject.setting = read_spacing(subject)
-    if "prediction" not in (door or {}):
+    if "prediction" not in door:
         subject.door = subject.door.told({"prediction": read_prediction(subject, known)})
-    if "pictures" not in (door or {}):
+    if "pictures" not in door:
         subject.door = subject.door.told({"pictures": read_pictures(subject)})
     subject.conventions.update(card_of(subject) | card_of_loop(subject))
 
