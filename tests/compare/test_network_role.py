@@ -339,6 +339,19 @@ class Detached(Annotated):
         return super().told(t).detach()
 
 
+class Dropped(Annotated):
+    """A layer whose result is thrown away; labels that are dropped at random, as for guidance."""
+
+    def __init__(self):
+        super().__init__()
+        self.extra, self.null = nn.Linear(12, 12), nn.Parameter(torch.randn(12))
+
+    def forward(self, img, time, classes, cond_drop_prob=0.5):
+        self.extra(self.told(time))
+        drop = torch.rand(len(img), 1) < cond_drop_prob
+        return super().forward(img + 0 * torch.where(drop, self.null, 0.0).sum(), time)
+
+
 class Unjoined(Annotated):
     def joined(self, x, skip):
         return torch.cat([x, torch.zeros_like(skip)], dim=1)
@@ -412,8 +425,9 @@ def test_where_it_is_is_told():
 
 def test_what_may_be_a_choice_is_a_note():
     """BatchNorm, t at one level, no skips, weights that nothing is computed of."""
-    normed, late, unjoined, keys = (judged(n) for n in (Normed, Late, Unjoined, OverKeys))
-    for report in (normed, late, unjoined, keys):
+    networks = (Normed, Late, Unjoined, OverKeys, Dropped)
+    normed, late, unjoined, keys, dropped = (judged(network) for network in networks)
+    for report in (normed, late, unjoined, keys, dropped):
         assert report.passed, str(report)
     assert notes(normed)["training"][1] == "96"
     assert "first in `second.0` (BatchNorm2d)" in notes(normed)["training"][0]
@@ -422,6 +436,8 @@ def test_what_may_be_a_choice_is_a_note():
     assert "64 numbers for the 128 of a picture" in notes(late)["skips"][0]
     assert notes(unjoined)["skips"][1] == "93-missing"
     assert notes(keys) == {}
+    idle = "null, extra.weight, extra.bias reach nothing here"
+    assert notes(dropped) == {"unused": (f"weights: {idle}", "")}
 
     class Spare(Plain):
         def __init__(self):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from compare.candidate.denoiser.record import prediction
-from compare.candidate.door.forward import arguments, of_labels, unwrapped
+from compare.candidate.door.forward import arguments, of_dropping, of_labels, unwrapped
 from compare.candidate.load import Broken, raised
 from compare.candidate.scheduler import seed_everything
 from compare.candidate.surroundings import Surroundings, apart
@@ -201,10 +201,12 @@ def _shapes(network: nn.Module) -> Iterator[tuple[int, ...]]:
 def _more(network: nn.Module) -> Iterator[dict[str, Any]]:
     """What it may need beside: labels 0, or nothing, in the place of what else it asks for."""
     asked = [name for name, role in arguments(network.forward).items() if role not in ("x", "t")]
+    never: dict[str, Any] = dict.fromkeys(of_dropping(network.forward), 0.0)
+    asked = [name for name in asked if name not in never]
     labels = torch.zeros(IMAGES, dtype=torch.int64)
-    yield dict.fromkeys(asked, labels)
+    yield dict.fromkeys(asked, labels) | never
     if asked:
-        yield dict.fromkeys(asked)
-        yield dict.fromkeys(asked, labels.float())
-    for name in of_labels(network)[:1]:
-        yield {**dict.fromkeys(asked), name: labels}
+        yield dict.fromkeys(asked) | never
+        yield dict.fromkeys(asked, labels.float()) | never
+    for name in of_labels(network.forward)[:1]:
+        yield {**dict.fromkeys(asked), name: labels} | never

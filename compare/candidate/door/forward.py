@@ -15,6 +15,7 @@ TIME = {*T.split(), *map(plain, TIMES), "sigma", "sigmas", "cnoise", "gamma", "l
 PICTURE = {*X.split(), "input", "inputs", "inp", "noisy", "points", "data"}
 OF_LABELS = {*map(plain, LABELS)}
 OF_DIFFUSION = {word for words in CALLED.values() for word in words.split()} | TABLES | {"betas"}
+DROPPED = {"conddropprob", "dropprob", "labeldropprob", "classdropprob", "puncond"}
 WRAPPERS = ("_orig_mod", "module")  # of torch.compile, of data in parallel
 
 
@@ -97,8 +98,12 @@ def arguments(forward: Any) -> Mapping[str, str]:
     return {name: roles[name] for name in names if name in roles}
 
 
-def of_labels(network: Any) -> list[str]:
+def of_labels(forward: Any) -> list[str]:
     """Names of labels that it may be given and does not ask for."""
-    asked = asked_for(network.forward)
-    every = named_keywords(network.forward)
+    asked, every = asked_for(forward), named_keywords(forward)
     return [n for n in every if n not in asked and plain(n) in {"y", "classlabels", "labels"}]
+
+
+def of_dropping(forward: Any) -> list[str]:
+    """Names of how often labels are dropped, for guidance: by default also where nobody trains."""
+    return [name for name in named_keywords(forward) if plain(name) in DROPPED]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from compare.candidate.denoiser.denoiser import doubled
+from compare.candidate.denoiser.denoiser import Denoiser, doubled
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, guarded, note, owing, yes_no
 from compare.oracle import Oracle
@@ -27,7 +27,7 @@ DUTIES = {  # of checks: what is right where they fail
     "batch": "each picture by itself: norms over its own channels and pixels, attention over its "
     "own positions",
     "own-t": "a t of its own for each picture",
-    "learns": "the result of every layer used, no detach, no_grad, .data or .item() on the way",
+    "learns": "no detach, no_grad, .data or .item() between a weight and the prediction",
 }
 LOOKS = {
     "eval": in_eval,
@@ -49,10 +49,18 @@ def _checks(subject: Subject) -> Iterator[Check]:
     shape = denoiser_of(subject).shape
     made = measured(subject, "made", lambda one: one.ask(one.pictures(), spread(one)))
     yield _shape(made, shape, measured(subject, "out", lambda one: one.out))
-    finite = bool(made.isfinite().all())
-    yield yes_no("network/finite", finite, "the output is finite", "the output is not finite")
-    for name, look in LOOKS.items() if finite else ():
+    finite = measured(subject, "finite", _finite)
+    yield finite
+    for name, look in LOOKS.items() if finite.passed else ():
         yield from guarded(f"network/{name}", look(subject))
+
+
+def _finite(one: Denoiser) -> Check:
+    """For pictures of N(0, 1)."""
+    t, made = spread(one), one.ask(one.pictures(), spread(one))
+    wrong = [n for n, each in zip(t.tolist(), made, strict=False) if not each.isfinite().all()]
+    text = f"the output is not finite at t = {', '.join(map(str, wrong))}"
+    return yes_no("network/finite", not wrong, "the output is finite", text)
 
 
 def _shape(made: Tensor, shape: tuple[int, ...], declared: int) -> Check:

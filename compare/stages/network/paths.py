@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -13,12 +12,11 @@ from compare.candidate.denoiser.trace import PICTURE, Size, Trace, marked
 from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, note, yes_no
-from compare.stages.network.look import bound_of, measured, spread
+from compare.stages.network.look import bound_of, measured, rounding, spread
 from compare.stages.network.time import entries, said
 
-# Their gradient is 0: softmax forgets what they add to all scores of a query.
-KEY_BIASES = ("to_k.bias", "key.bias", "k_proj.bias", ".k.bias", "wk.bias")
 SHOWN = 4  # names
+FEW = 24  # weights that are moved one by one; more are moved together
 
 
 @dataclass(frozen=True)
@@ -26,25 +24,20 @@ class Weights:
     """Names of weights without a gradient.
 
     Attributes:
-        cut: something is computed of them, and no gradient comes back.
-        zero: it comes back as zero.
+        cut: they move the prediction.
+        idle: something is computed of them that does not.
         unused: nothing is computed of them.
         frozen: they are not to learn.
     """
 
     cut: tuple[str, ...]
-    zero: tuple[str, ...]
+    idle: tuple[str, ...]
     unused: tuple[str, ...]
     frozen: tuple[str, ...]
 
-    @property
-    def all(self) -> tuple[str, ...]:
-        """All of them."""
-        return self.cut + self.zero + self.unused + self.frozen
-
 
 def gradients(one: Denoiser) -> Weights:
-    """Which weights get none from anything that the network returns."""
+    """Which weights get none, or one of zeros, from anything that the network returns."""
     weights = dict(one.network.named_parameters())
     for weight in weights.values():
         weight.grad = None
@@ -54,44 +47,47 @@ def gradients(one: Denoiser) -> Weights:
             answer = one.answer(x, spread(one))
         made = [each for each in tensors(answer) if each.requires_grad]
         if made:
-            sum((each * torch.randn_like(each)).mean() for each in made).backward()  # type: ignore[union-attr]
-    frozen = tuple(name for name, weight in weights.items() if not weight.requires_grad)
-    none = {n for n, w in weights.items() if w.grad is None and n not in frozen}
-    unused = tuple(name for name in none if id(weights[name]) not in trace.used)
-    zero = [n for n, w in weights.items() if w.grad is not None and not bool(w.grad.any())]
-    zero = [name for name in zero if not name.endswith(KEY_BIASES)]
-    cut = tuple(name for name in weights if name in none and name not in unused)
-    return Weights(cut, tuple(zero), tuple(n for n in weights if n in unused), frozen)
+            torch.stack([(each * torch.randn_like(each)).mean() for each in made]).sum().backward()
+    frozen = [name for name, weight in weights.items() if not weight.requires_grad]
+    without = [n for n, w in weights.items() if w.grad is None or not bool(w.grad.any())]
+    without = [name for name in without if name not in frozen]
+    unused = [n for n in without if weights[n].grad is None and id(weights[n]) not in trace.used]
+    taking_part = [name for name in without if name not in unused]
+    several = len(taking_part) > FEW
+    groups = [taking_part] if several else [[name] for name in taking_part]
+    cut = [name for names in groups if _move(one, [weights[n] for n in names]) for name in names]
+    idle = [name for name in taking_part if name not in cut]
+    return Weights(tuple(cut), tuple(idle), tuple(unused), tuple(frozen))
 
 
-def reached(one: Denoiser) -> tuple[Weights, bool]:
-    """The same, and whether zeros are of larger pictures too: in one pixel an attention has nothing
-    to choose from, and a norm leaves nothing."""
-    found = gradients(one)
-    if not found.zero or len(one.shape) == 2:
-        return found, True
-    with suppress(Broken):
-        again = gradients(replace(one, shape=(*one.shape[:2], *(2 * n for n in one.shape[2:]))))
-        return replace(found, zero=tuple(n for n in found.zero if n in again.zero)), True
-    return found, False
+def _move(one: Denoiser, weights: list[torch.nn.Parameter]) -> bool:
+    """True if other weights in the place of these give another prediction."""
+    x, t, before = one.pictures(), spread(one), [weight.detach().clone() for weight in weights]
+    right, generator = one.ask(x, t), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in weights:
+            noise = torch.randn(weight.shape, generator=generator).to(weight)
+            weight.add_(noise * (weight.abs().mean() or 1))
+        change = apart(one.ask(x, t), right)
+        for weight, value in zip(weights, before, strict=True):
+            weight.copy_(value)
+    return change > rounding(one)
 
 
 def learns(subject: Subject) -> Iterator[Check]:
-    """Every weight of which something is computed gets a gradient."""
-    weights, sure = measured(subject, "gradients", reached)
-    without = weights.cut + weights.zero * sure
+    """Every weight that moves the prediction gets a gradient."""
+    weights = measured(subject, "gradients", gradients)
     yield yes_no(
         "network/learns",
-        not without,
-        "every weight that takes part gets a gradient",
-        f"computed with, and without a gradient: {_names(without)}: it is cut on the way, or the "
-        "result is not used",
-        measured=float(len(without)),
+        not weights.cut,
+        "every weight that moves the prediction gets a gradient",
+        f"the prediction goes by {_names(weights.cut)}, and no gradient comes back: it is cut",
+        measured=float(len(weights.cut)),
         allowed=0.0,
     )
     several = {
         "never used here": weights.unused,
-        "do not learn from pictures of this size": () if sure else weights.zero,
+        "reach nothing here": weights.idle,
         "frozen": weights.frozen,
     }
     words = [f"{_names(names)} {what}" for what, names in several.items() if names]

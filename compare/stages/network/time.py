@@ -137,7 +137,7 @@ def _own(subject: Subject, bound: float) -> Iterator[Check]:
     of_first = first <= bound < others
     text = "a prediction changes with the t of other pictures"
     if of_first:
-        text = "the t of the first picture is taken for all pictures of its batch"
+        text = "a prediction goes by the t of the first picture, whatever its own"
     yield yes_no(
         "network/own-t",
         max(first, others) <= bound,
