@@ -114,7 +114,7 @@ class Subject:
         self.own = own or Surroundings()
         self.own.on_cpu = self.own.on_cpu or OnTheCpu() if names_another(candidate) else None
         self.adapter: Adapter | None = None
-        self.whole: dict[str, Callable[..., Any]] = {}  # {"sample" or "loss": what fills the role}
+        self.whole: dict[str, Callable[..., Any]] = {}  # {whole role: what fills it}
         self.answers: dict[Any, Any] = {}
         self.not_offered: list[str] = []
         self.words: dict[str, str] = {}  # {Diffusers' word for a value: the candidate's}

@@ -24,7 +24,8 @@ class Stage:
     - it asks the subject only, whose answers are kept: what a check says does not depend on which
       checks were read before it, nor does a second reading call the candidate again;
     - it judges against the oracle that it is given, never absolutely: read with the oracle of a
-      mistake, it holds for a candidate with that mistake, or nothing would be named;
+      mistake, it holds for a candidate with that mistake, or nothing would be named (but where it
+      is judged `by_itself`: then a check that fails says its mistake);
     - it judges given the candidate's own earlier stages, and lets `Check.whole` say what follows;
     - what cannot be computed is yielded as `error` or `differs`, and the checks after it still come
       (`guarded`): an exception would end the generator for good;
