@@ -4,8 +4,8 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from compare.candidate.door.names import CALLED, LABELS, TIMES, T, X, plain
-from compare.candidate.door.signature import TABLES, asked_for, named_keywords
+from compare.candidate.door.names import CALLED, DRAWN, LABELS, NOISE, TIMES, T, X, plain
+from compare.candidate.door.signature import MODELS, TABLES, asked_for, named_keywords
 from compare.candidate.load import Adapter
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 TIME = {*T.split(), *map(plain, TIMES), "sigma", "sigmas", "cnoise", "gamma", "logsnr"}
 PICTURE = {*X.split(), "input", "inputs", "inp", "noisy", "points", "data"}
 OF_LABELS = {*map(plain, LABELS)}
+NO_NETWORKS = {*NOISE.split(), *DRAWN.split(), "target", "targets"}  # what a loss is given
 OF_DIFFUSION = {word for words in CALLED.values() for word in words.split()} | TABLES | {"betas"}
 DROPPED = {"conddropprob", "dropprob", "labeldropprob", "classdropprob", "puncond"}
 WRAPPERS = ("_orig_mod", "module")  # of torch.compile, of data in parallel
@@ -82,6 +83,8 @@ def arguments(forward: Any) -> Mapping[str, str]:
     {'timestep': 't', 'img': 'x', 'y': 'labels'}
     >>> arguments(lambda self, a, b: None), arguments(lambda self, x: None)
     ({'a': 'x', 'b': 't'}, {})
+    >>> arguments(lambda model, x: None), arguments(lambda x, noise: None)
+    ({}, {})
     """
     names, asked = list(named_keywords(forward)), asked_for(forward)
     asked = [name for name in asked if name != "self"]
@@ -89,7 +92,8 @@ def arguments(forward: Any) -> Mapping[str, str]:
     times = [name for name in (*asked, *names) if plain(name) in TIME]
     pictures = [n for n in others if plain(n) in PICTURE and n not in times[:1]]
     pictures += [name for name in others if name not in times[:1]]
-    if not pictures or not (times or len(others) > 1):
+    unsure = not times and (len(others) < 2 or any(plain(n) in NO_NETWORKS for n in asked))
+    if not pictures or unsure or {*asked} & MODELS:
         return {}
     time = times[0] if times else next(name for name in others if name != pictures[0])
     roles = {time: "t", pictures[0]: "x"}

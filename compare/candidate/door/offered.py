@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from inspect import Parameter, Signature
 from typing import Any
 
-from compare.candidate.door.forward import OF_DIFFUSION, arguments
+from compare.candidate.door.forward import OF_DIFFUSION, TIME, arguments
 from compare.candidate.door.names import plain
 from compare.candidate.door.signature import BESIDE_MODEL, asked_for, role_of, with_model
 from compare.candidate.load import ROLES
@@ -82,7 +82,9 @@ def _is_network(
     """True for a module that is called with a picture and a time, and is no diffusion."""
     if "forward" not in methods or any(plain(name) in OF_DIFFUSION for name in methods):
         return False
-    return _is_module(node, classes) and bool(arguments(signed(methods["forward"], True)))
+    asked = arguments(signed(methods["forward"], True))
+    named = any(role == "t" and plain(name) in TIME for name, role in asked.items())
+    return named and _is_module(node, classes)
 
 
 def _is_module(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> bool:
