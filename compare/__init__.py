@@ -30,7 +30,8 @@ of `stages.ALL` yields checks of the subject against the right oracle. If one fa
 `verdict/diagnose.py` reads the same stages with an oracle in which one formula is a mistake of the
 catalogue, up to the first check that does not hold: the mistake with which all hold is the
 diagnosis. The candidate is not called again for that. Where none does, and beside what is named,
-`formulas/naming.py` tells the wrong coefficients in letters.
+`formulas/naming.py` tells the wrong coefficients in letters. A network has no formula that an
+oracle could have: its checks name what they show.
 """
 
 from collections.abc import Sequence

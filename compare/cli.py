@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   ddpm compare --candidate mine.py                 what in this file could be judged?
   ddpm compare --candidate mine.py:MyScheduler     which formula of mine is wrong?
   ddpm compare --candidate mine.py:sample          my loop, a function sample(model, n)
+  ddpm compare --candidate mine.py:MyUNet          my network: t, batch, gradients
   ddpm compare --candidate mine.py:M --only mean   one stage alone
   ddpm compare --candidate mine.py:M --expect known.txt    in a CI: known failures pass
   ddpm compare --template > mine.py                a scheduler to start from

@@ -11,14 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compare.backends.blocks import WHOLE, Departure, apart, first_departure, lent, record
-from compare.backends.network_alone import ROUNDING, judge_alone
+from compare.backends.blocks import WHOLE, Departure, first_departure
+from compare.backends.network_alone import judge_alone
 from compare.backends.network_diagnosis import explained, unnamed
 from compare.backends.network_step import judge_training_step
 from compare.backends.stage import BackendStage
-from compare.candidate.load import brief
+from compare.candidate.denoiser.lent import lent
+from compare.candidate.denoiser.record import apart, record
+from compare.candidate.load import Broken, brief
 from compare.measure.check import Check, found, yes_no
 from compare.measure.tolerances import TOLERANCES
+from compare.stages.network.look import ROUNDING
 from compare.verdict.report import Diagnosis, Report
 
 FAINT = 1e-3  # how faint the inputs are that show the eps of a norm
@@ -182,7 +185,7 @@ def inputs(config: Any, seed: int) -> dict[str, Any]:
     size = 4 * 2 ** (len(config.block_out_channels) - 1)
     arguments = {
         "sample": torch.randn(3, config.in_channels, size, size, generator=generator),
-        "timestep": torch.tensor([0, 499, 999]),
+        "timestep": torch.tensor([499, 0, 999]),
     }
     if config.num_class_embeds:
         arguments["class_labels"] = torch.arange(3) % config.num_class_embeds
@@ -211,7 +214,8 @@ def _with_errors(prefix: str, checks: Iterable[Check]) -> Iterator[Check]:
     try:
         yield from checks
     except Exception as error:
-        yield found(f"unet/{prefix}run", "error", f"cannot be run: {brief(error)}")
+        text = str(error) if isinstance(error, Broken) else brief(error)
+        yield found(f"unet/{prefix}run", "error", f"cannot be run: {text}")
 
 
 def give_weights(prefix: str, network: nn.Module, reference: nn.Module, seed: int) -> Check:
@@ -255,7 +259,7 @@ def blocks(
         str(departure),
         measured=apart(calls[WHOLE].made[0], others[WHOLE].made[0]),
         allowed=ROUNDING,
-        input="three images at t = 0, 499, 999",
+        input="three images at t = 499, 0, 999",
         reason=TOLERANCES["unet"].reason,
     )
     return check, departure

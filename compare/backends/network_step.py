@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from compare.backends.blocks import predict
+from compare.candidate.denoiser.record import predict
 from compare.measure.check import Check, yes_no
 from compare.measure.tolerances import FACTOR, UNIT
 

@@ -6,6 +6,7 @@ devices    a GPU that it names is the CPU
 network    one of a known answer, for code that holds its network
 scheduler  one scheduler that it built, called positionally
 spy        the model that a loop or a loss is given, and exact denoisers
+denoiser/  a network of its own: how it is asked, its weights lent, what happens inside
 model/     how that model is called, what its answers are mixed to, and what errors cost
 loss/      what a loss was seen to do
 loop/      what a loop was seen to do

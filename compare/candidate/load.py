@@ -55,6 +55,9 @@ class Adapter:
             (b, c, h, w) or (b, d), is asked for.
         loss: (model, x_0, generator) -> scalar with a gradient: one training loss on images in
             [-1, 1], (b, c, h, w) or (b, d). Of one per image, or per pixel, the mean counts.
+        network: () -> `nn.Module`, called with pictures and t as the names of its `forward` say:
+            x (b, c, h, w) or (b, d), t (b,) from 0 to T-1. Its output has the shape of x, or 2c
+            channels. Weights are lent and given back.
         prediction_type: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`; None
             if the values of a step, of a loss or of a loop are to say it.
         name: shown in the verdict.
@@ -69,6 +72,7 @@ class Adapter:
     step: Callable[..., Any] | None = None
     sample: Callable[..., Any] | None = None
     loss: Callable[..., Any] | None = None
+    network: Callable[..., Any] | None = None
     prediction_type: str | None = None
     name: str = "adapter"
 

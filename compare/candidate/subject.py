@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from typing import Any
 
+from torch import nn
+
 from compare.candidate.devices import OnTheCpu, names_another
+from compare.candidate.door.forward import how_to_build, in_its_role
 from compare.candidate.door.names import plain, role
 from compare.candidate.door.reading import CANONICAL, Reading
 from compare.candidate.door.signature import (
@@ -117,7 +120,7 @@ class Subject:
         self.own = own or Surroundings()
         self.own.on_cpu = self.own.on_cpu or OnTheCpu() if names_another(candidate) else None
         self.adapter: Adapter | None = None
-        self.whole: dict[str, Callable[..., Any]] = {}  # {"sample" or "loss": what fills the role}
+        self.whole: dict[str, Callable[..., Any]] = {}  # {whole role: what fills it}
         self.answers: dict[Any, Any] = {}
         self.not_offered: list[str] = []
         self.words: dict[str, str] = {}  # {Diffusers' word for a value: the candidate's}
@@ -150,7 +153,7 @@ class Subject:
         if isinstance(candidate, Adapter):
             self.adapter = candidate
             return lambda: _FromAdapter(candidate)
-        if not callable(candidate):
+        if isinstance(candidate, nn.Module) or not callable(candidate):
             return lambda: candidate
         return candidate
 
@@ -168,10 +171,10 @@ class Subject:
                     self.not_offered.append(f"{name}={value!r} ({brief(error)})")
                     if name == "prediction_type":
                         self.declared = self._kind_by_default()
-            thing = self._make(self._keywords(self.setting))
+            thing = in_its_role(self._make(self._keywords(self.setting)))
             self.first = self._wrap(thing)
         except Exception as error:
-            raise Broken(f"cannot be built: {brief(error)}") from None
+            raise Broken(f"cannot be built: {brief(error)}{how_to_build(self._factory)}") from None
         if isinstance(thing, Adapter):
             self.adapter = thing
         self.whole = roles_apart(self.adapter or thing, self.own)
@@ -244,6 +247,11 @@ class Subject:
         """The candidate's own function of this name, whose parameters say what it takes."""
         role_of = None if self.adapter is None else getattr(self.adapter, method, None)
         return role_of or getattr(self.first, method)
+
+    @property
+    def is_network(self) -> bool:
+        """True for a network alone: nothing of it is a formula of a diffusion."""
+        return self.adapter is not None and self.adapter.roles == ["network"]
 
     def has(self, method: str) -> bool:
         """True if the built candidate has this method, table or role."""

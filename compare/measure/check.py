@@ -19,7 +19,8 @@ class Check:
 
     `whole`, asked for by `told` alone, is the check with all that a report says and a trial of a
     mistake has no need of. `right` is the formula, where it is not the stage's. `bug` is the id of
-    the mistake that a note is about, `formula` the curve that it is about. `compared` gives the
+    the mistake that a note is about, or that a failing check shows by itself, `formula` the curve
+    that a note is about. `compared` gives the
     tensors behind it: what was measured, what should be, how far off it may be (`explains` in
     `measure/values.py`); words, masks and laws of random draws have none, and a report keeps none.
     """

@@ -249,6 +249,22 @@ def t_scaled_before_its_waves(t: Tensor, dim: int, flip: bool, shift: int) -> Te
 
 
 @wave(
+    "88-batch",
+    "UNet2DModel",
+    fix="sines and cosines side by side in each row: cat([sin, cos], dim=1)",
+    effect="the network is told the time in another way at each place of the batch; a single "
+    "picture comes out different",
+    seen_in=("gmongaras/Diffusion_models_from_scratch#10",),
+)
+def sines_and_cosines_along_the_batch(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
+    """sines and cosines of the time embedding take turns along the batch, should along the
+    channels: a prediction depends on the place of its picture"""
+    waves = right_waves(t, dim, flip, shift)
+    other = right_waves(t, dim, not flip, shift)
+    return torch.cat([waves[i : i + 1] if i % 2 else other[i : i + 1] for i in range(len(t))])
+
+
+@wave(
     "89",
     "UNet2DModel",
     fix="keep t an integer or float32 until its angles are computed",
@@ -281,6 +297,17 @@ def time_not_added(block: Any) -> None:
     """the time embedding is not added in the block"""
     width = block.time_emb_proj.out_features
     block.time_emb_proj.forward = lambda emb: emb.new_zeros(len(emb), width)
+
+
+@wave(
+    "90-first",
+    "UNet2DModel",
+    fix="embed t (b,), a timestep for each picture",
+    effect="sampling looks right, as all pictures have one t there; training hardly learns",
+)
+def first_t_for_all(t: Tensor, dim: int, flip: bool, shift: int) -> Tensor:
+    """the t of the first picture is told for all pictures of the batch"""
+    return right_waves(t[:1].expand(len(t)), dim, flip, shift)
 
 
 @attention(
@@ -444,6 +471,20 @@ def batch_norm(block: Any) -> None:
         wrong.weight, wrong.bias = right.weight, right.bias
         wrong.train(right.training)
         setattr(block, name, wrong)
+
+
+@attention(
+    "96-attention",
+    "SelfAttention",
+    fix="attention over the pixels of one picture; nn.MultiheadAttention(..., batch_first=True) of "
+    "inputs (b, n, c)",
+    effect="pictures of a batch are mixed, pixels are not; a single picture comes out different",
+    made=with_attention,
+)
+def attention_over_the_batch(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """attention runs over the pictures of the batch, should over the pixels of each"""
+    q, k, v = (each.transpose(0, 2) for each in (q, k, v))
+    return ((q @ k.mT / math.sqrt(q.shape[-1])).softmax(dim=-1) @ v).transpose(0, 2)
 
 
 @attention(

@@ -24,7 +24,8 @@ class Stage:
     - it asks the subject only, whose answers are kept: what a check says does not depend on which
       checks were read before it, nor does a second reading call the candidate again;
     - it judges against the oracle that it is given, never absolutely: read with the oracle of a
-      mistake, it holds for a candidate with that mistake, or nothing would be named;
+      mistake, it holds for a candidate with that mistake, or nothing would be named (but where it
+      is judged `by_itself`: then a check that fails says its mistake);
     - it judges given the candidate's own earlier stages, and lets `Check.whole` say what follows;
     - what cannot be computed is yielded as `error` or `differs`, and the checks after it still come
       (`guarded`): an exception would end the generator for good;
@@ -41,6 +42,7 @@ class Stage:
         on_steps: it follows from single steps, so it is judged only where all stages before pass.
         sees: the formulas of an oracle that it asks, all if there are none: its checks of a
             candidate that shows its table are the same with two oracles that have the same of them.
+        by_itself: it asks no oracle: a check that fails names its mistake itself (`Check.bug`).
     """
 
     name: str
@@ -51,6 +53,7 @@ class Stage:
     needs: str = ""
     on_steps: bool = False
     sees: tuple[str, ...] = ()
+    by_itself: bool = False
 
     def of(self, subject: Subject, oracle: Oracle) -> Iterator[Check]:
         """The checks of a subject that has what the stage needs, else none."""
@@ -67,6 +70,8 @@ class Stage:
 
     def lacking(self, subject: Subject) -> str:
         """Why it is not judged where its need is not met."""
+        if subject.is_network:
+            return "it is a network alone"
         for name, roles in WHOLE_ROLES.items():
             method = getattr(subject.first, name, None)
             if name in self.needs.split(" or ") and callable(method):

@@ -53,8 +53,11 @@ def add(report: Report, work: Work | None, progress: Progress | None) -> None:
 
 def columns_begun(
     begin: Callable[[Work], Work], subject: Subject, itself: str, only: str | None
-) -> dict[str, Work]:
-    """What the backends that stand beside a candidate do in the stages that judge it."""
+) -> dict[str, Work] | None:
+    """What the backends that stand beside a candidate do in the stages that judge it; nothing
+    stands beside a network alone."""
+    if subject.is_network:
+        return None
     names = [stage.name for stage in stages.ALL if is_asked(only, stage.name)]
     asked = tuple(stage for stage in needed(names) if stage.is_met(subject))
     asked = asked if usable(subject) else (stages.SCHEDULE,)

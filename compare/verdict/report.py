@@ -9,8 +9,9 @@ The JSON written by `ddpm compare --json` is `Report.to_dict()`:
   error),
   `passed`, `measured` and `allowed` (numbers or null; the largest deviation and what is allowed at
   that element), `message`, `input`, `reason` (why that much is allowed),
-  `beside` {name: measured} for scratch and Diffusers, `repro` (a command), `bug` (of a note, the
-  mistake that it is about) and `formula` (the weight of a loss, as it was read off)};
+  `beside` {name: measured} for scratch and Diffusers, `repro` (a command), `bug` (the
+  mistake that a note is about, or that a failing check of a network shows) and `formula` (the
+  weight of a loss, as it was read off)};
 - `diagnoses`: list of {`bug` (id in the catalogue or null), `name` (the same in words, or null),
   `stage`, `explanation`, `fix`, `twin` (the id of another mistake that gives the same numbers
   here, less likely, or null), `formula` (the coefficients that were read off, what each is and

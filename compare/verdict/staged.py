@@ -9,12 +9,12 @@ from compare.candidate.interrupts import Interrupted
 from compare.candidate.load import Broken, Unloadable, is_ours, our_line, raised
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, note
-from compare.mistakes import MISTAKES
+from compare.mistakes import BY_ID, MISTAKES
 from compare.oracle import Oracle
 from compare.stages.stage import Stage
 from compare.verdict.diagnose import diagnose, mark_known
 from compare.verdict.diffusers import Finding
-from compare.verdict.report import Report
+from compare.verdict.report import Diagnosis, Report
 
 Progress = Callable[[str, list[Check]], None]
 
@@ -54,13 +54,38 @@ def judge_stages(
             report.checks.append(note("schedule/usable", text, reason=""))
             asked = (stage,)
             break
-    if not all(c.passed for c in report.checks):
-        report.diagnoses = diagnose(subject, asked, report.checks, MISTAKES)
+    alone = {stage.name: stage for stage in asked if stage.by_itself}
+    others = [c for c in report.checks if c.stage not in alone]
+    if not all(c.passed for c in others):
+        judged = tuple(stage for stage in asked if not stage.by_itself)
+        report.diagnoses = diagnose(subject, judged, others, MISTAKES)
+    failing = [c for c in report.checks if c.stage in alone and not c.passed]
+    report.diagnoses += named_by_themselves(failing, alone)
     report.checks = [replace(check, compared=None) for check in report.checks]
     report.findings = [f.plain() for f in shared.values()]
     report.readings = subject.door.plain()
     report.conventions = subject.conventions
     report.not_offered = sorted(set(subject.not_offered))
+
+
+def named_by_themselves(failing: list[Check], stages: dict[str, Stage]) -> list[Diagnosis]:
+    """The mistakes that checks name, one each; where none does, all that fails.
+
+    What has no name may follow from what has one.
+    """
+    found: dict[str, Diagnosis] = {}
+    for check in [c for c in failing if c.bug] or failing:
+        if check.bug:
+            mistake = BY_ID[check.bug]
+            words = f"{mistake.words}: {check.message}"
+            named = Diagnosis(mistake.id, check.stage, words, mistake.fix, mistake.name)
+            found.setdefault(mistake.id, named)
+            continue
+        fix = f"should be {check.right or stages[check.stage].right}"
+        fix = "make it run, then compare again" if check.status == "error" else fix
+        words = f"{check.id.partition('/')[2]}: {check.message}"
+        found[check.id] = Diagnosis(None, check.stage, words, fix)
+    return list(found.values())
 
 
 def read_stage(name: str, checks: Iterable[Check]) -> list[Check]:

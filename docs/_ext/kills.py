@@ -38,7 +38,7 @@ def row(mistake: Mistake, report: Report) -> dict[str, Any]:
 
     A note that names a mistake counts as found: it may be one, and who reads it knows.
     """
-    notes = [c for c in report.checks if c.bug]
+    notes = [c for c in report.checks if c.bug and c.passed]
     return {
         "mistake": mistake.id,
         "stage": mistake.stage,

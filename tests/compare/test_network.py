@@ -14,8 +14,10 @@ from torch.nn import functional as F
 
 import scratch
 from compare.backends import network as unet
-from compare.backends.blocks import apart, first_departure, lent, record
+from compare.backends.blocks import first_departure
 from compare.backends.network import FULL, QUICK, TINY, inputs, judge_network, random_weights
+from compare.candidate.denoiser.lent import lent
+from compare.candidate.denoiser.record import apart, record
 from compare.mistakes import BY_ID, NETWORKS, Mistake
 from compare.mistakes.unet import planted
 from compare.verdict.report import Report
@@ -337,7 +339,8 @@ def test_an_invariant_alone_shows_a_mistake(id, check):
 
 def test_the_count_of_embeddings_is_told():
     report = judge_network(planted(scratch.UNet2DModel(**TINY), BY_ID["89"]))
-    assert failing(report)["distinct"] == "1000 timesteps have only 507 different embeddings"
+    words = "1000 timesteps have only 507 different embeddings: t = 256 and t = 257 are the same"
+    assert failing(report)["distinct"] == words
 
 
 # --- what cannot be judged ---

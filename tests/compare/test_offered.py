@@ -45,6 +45,7 @@ JUDGED = {
     "draw": ("sample",),
     "Base": ("add_noise",),
     "Built": ("add_noise", "step", "loss"),
+    "UNet": ("network",),
     "make": ("alpha_bar", "step"),
     "mine": ("sample",),
 }
@@ -57,14 +58,14 @@ def test_what_stands_in_a_file_is_told_by_names_and_never_run(
     file.write_text(SCRIPT)
     found = {each.name: each for each in offered(SCRIPT)}
     assert {name: each.judged for name, each in found.items() if each.judged} == JUDGED
-    assert set(found) - set(JUDGED) == {"noise_it", "train", "UNet"}
+    assert set(found) - set(JUDGED) == {"noise_it", "train"}
     assert found["Built"].asks == ("betas",)
     assert main(arguments("--candidate", str(file))) == 0
     first, *lines, last = capsys.readouterr().out.splitlines()
     assert first == f"{file}, read and not run; what could be judged in it:"
     assert [line.split()[1] for line in lines] == [f"{file}:{name}" for name in JUDGED]
     assert "built with (betas), so a function of yours is to build it" in lines[3]
-    assert "of no role by their names: noise_it(x_0, t), train(dataset, epochs), UNet()" in last
+    assert "of no role by their names: noise_it(x_0, t), train(dataset, epochs)" in last
     assert not (tmp_path / "ran").exists()
 
 

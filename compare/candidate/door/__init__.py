@@ -4,6 +4,7 @@ reading  what is known of the door: `Reading`, each fact with its evidence; the 
 names    what a name in a signature or a call stands for
 signature
          the keywords that a signature names; the role of a function, or of a class's methods
+forward  which argument of a network is the picture, and which is t
 source   how the candidate's own code calls its own methods
 count    how many steps there are, and whether t counts from 0 or from 1
 find     puts these together, and tries what can be called at all

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from compare.candidate.door.names import plain, roles
+from compare.candidate.door.names import CALLED, plain, roles
 from compare.candidate.door.offered import Function, methods_of, signed
 from compare.candidate.door.signature import (
     COUNTS,
@@ -25,16 +25,6 @@ from compare.candidate.door.signature import (
     named_keywords,
 )
 
-CALLED = {  # {role: what people call the method, surest first}
-    "add_noise": """addnoise qsample noiseimages forwardsample forwardprocess forwarddiffusion
-        diffuse perturb perturbinput noisify addnoiseto forwardnoise forwarddiffusionsample""",
-    "step": """step psample reversestep denoisestep denoiseaddnoise sampleprevtimestep
-        backwardsample reverse backward removenoise psamplestep sampletimestep denoise""",
-    "sample": """sample psampleloop generate sampleimages sampling ddpmsample sampleddpm ddimsample
-        sampleloop reverseprocess""",
-    "loss": """loss plosses traininglosses trainingloss getloss computeloss diffusionloss
-        simpleloss""",
-}
 GIVEN = {  # {role: what its lambda is given}
     "add_noise": "x_0, noise, t",
     "step": "out, t, x",

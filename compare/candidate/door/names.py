@@ -19,6 +19,16 @@ CLEAN = """x x0 xs sample samples image images img imgs original originals origi
     latents originalimage originalimages originalx batch"""
 
 
+TIMES = {  # as keywords of a model
+    *("t", "ts", "t_batch", "time", "times", "timestep", "timesteps", "time_step", "time_steps"),
+    *("step", "steps", "diffusion_step", "diffusion_steps", "noise_level", "noise_labels"),
+}
+LABELS = {  # may be numbers for each image too, and are never t
+    *("y", "c", "cond", "condition", "context", "classes", "label", "labels", "text", "mask"),
+    *("class_label", "class_labels", "context_mask", "cond_mask", "encoder_hidden_states"),
+}
+
+
 def _of(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
@@ -28,6 +38,16 @@ WORDS = {  # {method: {role: names, surest first}}
     "add_noise": {"t": _of(T), "x_0": _of(CLEAN), "noise": _of(NOISE) | _of(DRAWN) | {"xnoise"}},
 }
 WORDS["get_velocity"] = WORDS["add_noise"]
+CALLED = {  # {role: what people call the method, surest first}
+    "add_noise": """addnoise qsample noiseimages forwardsample forwardprocess forwarddiffusion
+        diffuse perturb perturbinput noisify addnoiseto forwardnoise forwarddiffusionsample""",
+    "step": """step psample reversestep denoisestep denoiseaddnoise sampleprevtimestep
+        backwardsample reverse backward removenoise psamplestep sampletimestep denoise""",
+    "sample": """sample psampleloop generate sampleimages sampling ddpmsample sampleddpm ddimsample
+        sampleloop reverseprocess""",
+    "loss": """loss plosses traininglosses trainingloss getloss computeloss diffusionloss
+        simpleloss""",
+}
 
 
 def plain(name: str) -> str:

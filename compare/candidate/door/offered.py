@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from inspect import Parameter, Signature
 from typing import Any
 
+from compare.candidate.door.forward import OF_DIFFUSION, TIME, arguments
+from compare.candidate.door.names import plain
 from compare.candidate.door.signature import BESIDE_MODEL, asked_for, role_of, with_model
 from compare.candidate.load import ROLES
 
@@ -69,8 +71,26 @@ def _of_class(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> Offered:
     whole = {role: methods[role] for role in BESIDE_MODEL if role in methods}
     judged = [name for name in METHODS if name in methods]
     judged += [role for role, method in whole.items() if with_model(signed(method, True), role)]
+    judged += ["network"] if _is_network(node, methods, classes) else []
     built = [] if "__init__" not in methods else asked_for(signed(methods["__init__"], True))
     return Offered(node.name, "class", tuple(judged), tuple(built))
+
+
+def _is_network(
+    node: ast.ClassDef, methods: dict[str, Function], classes: dict[str, ast.ClassDef]
+) -> bool:
+    """True for a module that is called with a picture and a time, and is no diffusion."""
+    if "forward" not in methods or any(plain(name) in OF_DIFFUSION for name in methods):
+        return False
+    asked = arguments(signed(methods["forward"], True))
+    named = any(role == "t" and plain(name) in TIME for name, role in asked.items())
+    return named and _is_module(node, classes)
+
+
+def _is_module(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> bool:
+    names = [getattr(base, "attr", getattr(base, "id", "")) for base in node.bases]
+    own = [classes[name] for name in names if name in classes and name != node.name]
+    return "Module" in names or any(_is_module(base, classes) for base in own)
 
 
 def methods_of(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, Function]:

@@ -10,16 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compare.candidate.door.names import LABELS, TIMES
 from compare.candidate.model.told import Told
 
-TIMES = {
-    *("t", "ts", "t_batch", "time", "times", "timestep", "timesteps", "time_step", "time_steps"),
-    *("step", "steps", "diffusion_step", "diffusion_steps", "noise_level", "noise_labels"),
-}
-LABELS = {  # may be numbers for each image too, and are never t
-    *("y", "c", "cond", "condition", "context", "classes", "label", "labels", "text", "mask"),
-    *("class_label", "class_labels", "context_mask", "cond_mask", "encoder_hidden_states"),
-}
 Place = int | str  # of an argument: its position, or its name
 
 

@@ -12,6 +12,7 @@ pictures  in which range those of a loss and a loop are
 spacing   which lists set_timesteps leaves
 loop      what of a loop is a choice of its own
 card      all of it in words
+network   how a network of its own is called
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from compare.oracle import LEARNED, Setting
 from compare.verdict.conventions.card import card_of
 from compare.verdict.conventions.length import length, of_another_length
 from compare.verdict.conventions.loop import card_of_loop
+from compare.verdict.conventions.network import card_of_network
 from compare.verdict.conventions.pictures import read_pictures
 from compare.verdict.conventions.prediction import read_prediction
 from compare.verdict.conventions.schedule import leave_out_any_words, read_schedule
@@ -38,19 +40,26 @@ def read(subject: Subject, door: Told | None = None) -> None:
 
     `door` are facts of it that are decided from outside.
     """
+    if subject.is_network:
+        subject.conventions.update(card_of_network(subject))
+    else:
+        _read(subject, door or {})
+
+
+def _read(subject: Subject, door: Told) -> None:
     claims = _claims(subject.first)
     if subject.adapter is not None and subject.adapter.prediction_type is not None:
         claims["prediction_type"] = subject.adapter.prediction_type
     if subject.declared is not None:
         claims["prediction_type"] = subject.declared
-    if "prediction" in (door or {}):
-        claims["prediction_type"] = (door or {})["prediction"].value
+    if "prediction" in door:
+        claims["prediction_type"] = door["prediction"].value
     kind = subject.defaults.get("variance_type")
     if "variance_type" not in subject.named and kind in LEARNED:  # one that takes no other
         claims["variance_type"] = kind
     told = {k: v for k, v in claims.items() if k not in subject.named and v is not None}
     subject.setting = replace(subject.setting, **told)
-    T, subject.door = find.read(subject, door or {}, length)
+    T, subject.door = find.read(subject, door, length)
     subject.setting = replace(subject.setting, num_train_timesteps=T)
     by_name = find.predicted(subject)
     if by_name is not None and not {"prediction_type"} & {*subject.named, *claims}:
@@ -70,9 +79,9 @@ def read(subject: Subject, door: Told | None = None) -> None:
             subject.conventions["step"] = f"not read: {broken}"
     if subject.has("set_timesteps") and "timestep_spacing" not in known:
         subject.setting = read_spacing(subject)
-    if "prediction" not in (door or {}):
+    if "prediction" not in door:
         subject.door = subject.door.told({"prediction": read_prediction(subject, known)})
-    if "pictures" not in (door or {}):
+    if "pictures" not in door:
         subject.door = subject.door.told({"pictures": read_pictures(subject)})
     subject.conventions.update(card_of(subject) | card_of_loop(subject))
 
