@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from compare.candidate.spy import per_image
-from compare.oracle import F64, Inputs, Level, Oracle, Setting
+from compare.oracle import F64, Inputs, Level, Oracle, Setting, Steps
 from compare.oracle import timesteps as right_timesteps
 from compare.oracle.algorithms import NORMAL, TARGETS
 
@@ -222,3 +222,9 @@ def loss_of(oracle: Oracle, setting: Setting) -> Any:
         return how.reduce(error)
 
     return loss
+
+
+def tables_of(oracle: Oracle, setting: Setting) -> dict[str, Tensor]:
+    """Every derived table over an oracle's formulas, right or with its mistake, float32."""
+    steps = Steps(oracle.betas(setting), oracle.alpha_bar(setting), oracle.tables)
+    return {name: formula(steps).float() for name, formula in oracle.tables.items()}

@@ -55,6 +55,10 @@ class Adapter:
             (b, c, h, w) or (b, d), is asked for.
         loss: (model, x_0, generator) -> scalar with a gradient: one training loss on images in
             [-1, 1], (b, c, h, w) or (b, d). Of one per image, or per pixel, the mean counts.
+        tables: () -> {name: (T,) or (T+1,) tensor}: what is derived from betas beforehand, by the
+            names that much code gives it (`posterior_variance`, `ab_prev`, `sqrt_alphas_cumprod`
+            ...; `compare.candidate.door.tables`). Other names are told as not judged. Without an
+            `alpha_bar`, alpha-bar and betas among them are the schedule.
         prediction_type: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`; None
             if the values of a step, of a loss or of a loop are to say it.
         name: shown in the verdict.
@@ -69,6 +73,7 @@ class Adapter:
     step: Callable[..., Any] | None = None
     sample: Callable[..., Any] | None = None
     loss: Callable[..., Any] | None = None
+    tables: Callable[[], Any] | None = None
     prediction_type: str | None = None
     name: str = "adapter"
 
@@ -84,8 +89,8 @@ class Adapter:
 
 
 ROLES = tuple(f.name for f in fields(Adapter) if f.name not in ("prediction_type", "name"))
-# Those that make no scheduler, but stand for themselves: each has a stage that needs it.
-WHOLE = tuple(role for role in ROLES if role not in ("alpha_bar", "add_noise", "step"))
+# Those that are given a model and stand for themselves: each has a stage that needs it.
+WHOLE = tuple(role for role in ROLES if role not in ("alpha_bar", "add_noise", "step", "tables"))
 
 
 class Unloadable(Exception):

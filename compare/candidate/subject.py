@@ -12,6 +12,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from compare.candidate.devices import OnTheCpu, names_another
+from compare.candidate.door import tables
 from compare.candidate.door.names import plain, role
 from compare.candidate.door.reading import CANONICAL, Reading
 from compare.candidate.door.signature import (
@@ -50,6 +51,9 @@ class _FromAdapter:
     """An adapter with the methods of a scheduler; a role that is not filled is not there."""
 
     def __init__(self, adapter: Adapter):
+        if adapter.tables is not None:
+            self.tables = tables.asked(adapter.tables)
+            self.alphas_cumprod, self.betas = tables.schedule(self.tables)
         if adapter.alpha_bar is not None:
             self.alphas_cumprod = adapter.alpha_bar()
         if adapter.add_noise is not None:
@@ -240,6 +244,8 @@ class Subject:
         """True if the built candidate has this method, table or role."""
         if method in WHOLE:
             return method in self.whole
+        if method == "tables" and self.adapter is None:
+            return tables.has_attributes(self.first)
         return getattr(self.first, method, None) is not None
 
     def offers(self, **changes: Any) -> Scheduler | None:

@@ -10,8 +10,9 @@ from compare.stages.mean import MEAN
 from compare.stages.prediction import PREDICTION
 from compare.stages.sampling import SAMPLING
 from compare.stages.schedule import SCHEDULE
+from compare.stages.tables import OF_TABLES
 from compare.stages.timesteps import TIMESTEPS
 from compare.stages.variance import VARIANCE
 
-ALL = (SCHEDULE, FORWARD, TIMESTEPS, PREDICTION, MEAN, VARIANCE, SAMPLING, LOSS)
+ALL = (SCHEDULE, FORWARD, TIMESTEPS, PREDICTION, MEAN, VARIANCE, SAMPLING, LOSS, OF_TABLES)
 BY_NAME = {stage.name: stage for stage in ALL}

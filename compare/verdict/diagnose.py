@@ -81,12 +81,14 @@ def diagnose(
             letters = name(subject, mistake.stage if own else first.name, base)
             base = mistake.oracle(base)
             seen = _first_seen(failing, first.name)
-            diagnoses.append(_named(mistake, seen, twin, letters))
+            if not _said_of_the_step(mistake, diagnoses):
+                diagnoses.append(_named(mistake, seen, twin, letters))
             continue
         part = _part(subject, trial, failing, mistakes)
         if part is not None:
             mistake, base, failing = part
-            diagnoses.append(_named(mistake))
+            if not _said_of_the_step(mistake, diagnoses):
+                diagnoses.append(_named(mistake))
             continue
         if diagnoses and diagnoses[0].stage == "schedule":
             break  # what is made of a wrong table may look wrong in ways of its own
@@ -113,6 +115,14 @@ def _stands_alone(before: list[Diagnosis], letters: Named | None) -> bool:
     return all(d.bug is not None or d.formula is not None for d in before)
 
 
+def _said_of_the_step(mistake: Mistake, before: list[Diagnosis]) -> bool:
+    """True for a wrong table of which a step or a loss is made: its formula has one number."""
+    number = mistake.id.partition("-")[0]
+    return mistake.stage == "tables" and any(
+        d.stage != "tables" and (d.bug or "").partition("-")[0] == number for d in before
+    )
+
+
 def _named(
     mistake: Mistake,
     seen: str = "",
@@ -131,13 +141,13 @@ def _named(
 def _part(
     subject: Subject, trial: "_Trial", failing: list[Check], mistakes: tuple[Mistake, ...]
 ) -> tuple[Mistake, Oracle, list[Check]] | None:
-    """A mistake of a loop or a loss that explains some of its failing checks and spoils none.
+    """A mistake of a loop, a loss or tables that explains some failing checks and spoils none.
 
     Such code has several duties that are looked at apart: more than one may be neglected.
     """
     stage = trial.left[0]
     wrong = {c.id for c in failing if c.stage == stage.name}
-    if stage.name not in ("sampling", "loss") or len(wrong) == 1:
+    if stage.name not in ("sampling", "loss", "tables") or len(wrong) == 1:
         return None
     best: tuple[Mistake, Oracle, list[Check]] | None = None
     fewest = len(wrong)
@@ -270,11 +280,11 @@ def _best(
     """The mistake that explains the first failing stage and most of the others, what is left, the
     reading of the candidate with which it does, and its twin if that does as well."""
     best: tuple[Mistake, list[Stage], Subject] | None = None
-    names = [stage.name for stage in trial.left]
+    names, shows_tables = [stage.name for stage in trial.left], subject.has("tables")
     # A loop that goes wrong is named as such before a step's formula that would look the same.
     for mistake in sorted(mistakes, key=lambda m: m.stage not in names):
         other = mistake.only in BY_SAMPLER and mistake.only != subject.setting.sampler
-        if other and subject.has("step"):
+        if (other and subject.has("step")) or (mistake.only == "tables" and not shows_tables):
             continue
         for reading in readings(subject):
             kind = reading.setting.prediction_type

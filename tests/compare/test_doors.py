@@ -19,7 +19,7 @@ import torch
 import compare
 from compare.candidate.door.reading import told_by
 from compare.candidate.from_oracle import scheduler
-from compare.mistakes import KIND_OF_LOSS, MISTAKES, Mistake
+from compare.mistakes import MISTAKES, WHOLE, Mistake
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
@@ -559,8 +559,7 @@ def test_in_python_a_word_decides(tmp_path: Path) -> None:
 
 def scheduler_mistakes() -> list[Mistake]:
     """Those that a scheduler can have, known findings of Diffusers aside."""
-    whole = ("sample", "strided", "uint8", "loss", *KIND_OF_LOSS, "both")
-    return [m for m in MISTAKES if m.only not in whole and m.id not in ("31", "73", "76")]
+    return [m for m in MISTAKES if m.only not in WHOLE and m.id not in ("31", "73", "76")]
 
 
 def with_step(parent: type, names: tuple[str, ...], run: Callable) -> Callable:
