@@ -140,9 +140,8 @@ def _derived(found: Shown, name: str, at: Given) -> Iterator[Check]:
     T, table = len(at.of_beta), found.known[name]
     measured = _values(found, name, T)
     check = _judged(name, table, measured, at)
-    shown_too = {made: of_steps(found.of(made), T) for made in MADE_OF if made != table}
-    own = {made: values for made, values in shown_too.items() if values is not None}
-    if not check.passed and own:
+    own = {} if check.passed else dict(_wrong(found, table, at))
+    if own:
         follows = _judged(name, table, measured, replace(at, steps=replace(at.steps, own=own)))
         if follows.passed:
             words = f"{name} is right for the candidate's own {' and '.join(own)}"
@@ -153,6 +152,14 @@ def _derived(found: Shown, name: str, at: Given) -> Iterator[Check]:
                 check = note(f"tables/{name}", f"{name} is {words}: a convention")
     yield check
     yield from _first_entry(name, table, measured)
+
+
+def _wrong(found: Shown, table: str, at: Given) -> Iterator[tuple[str, Tensor]]:
+    """The wrong ones of the tables that another may be made of."""
+    for made in MADE_OF:
+        values = of_steps(found.of(made), len(at.of_beta))
+        if made != table and values is not None and not _judged(made, made, values, at).passed:
+            yield made, values
 
 
 def _judged(name: str, table: str, measured: Tensor, at: Given) -> Check:
@@ -205,7 +212,7 @@ def _first_entry(name: str, table: str, measured: Tensor) -> Iterator[Check]:
 OF_TABLES = Stage(
     name="tables",
     looks_at="the role `tables`, or attributes of such names",
-    right="each what its name says of the candidate's own alpha-bar (Ho et al. eq. 4, 7, 11, 15)",
+    right="(T,) or (T+1,) each, what its name says of its own alpha-bar (Ho et al. eq. 4, 7, 15)",
     page="write-your-own",
     checks=checks,
     needs="tables",

@@ -81,14 +81,12 @@ def diagnose(
             letters = name(subject, mistake.stage if own else first.name, base)
             base = mistake.oracle(base)
             seen = _first_seen(failing, first.name)
-            if not _said_of_the_step(mistake, diagnoses):
-                diagnoses.append(_named(mistake, seen, twin, letters))
+            diagnoses.append(_named(mistake, seen, twin, letters))
             continue
         part = _part(subject, trial, failing, mistakes)
         if part is not None:
             mistake, base, failing = part
-            if not _said_of_the_step(mistake, diagnoses):
-                diagnoses.append(_named(mistake))
+            diagnoses.append(_named(mistake))
             continue
         if diagnoses and diagnoses[0].stage == "schedule":
             break  # what is made of a wrong table may look wrong in ways of its own
@@ -100,7 +98,7 @@ def diagnose(
         later = ORDER[ORDER.index(first.name) + 1 :]
         mistakes = tuple(m for m in mistakes if m.stage in later)
         left = left[1:]
-    return diagnoses
+    return [d for d in diagnoses if not _is_of_a_step(d, diagnoses)]
 
 
 def _stands_alone(before: list[Diagnosis], letters: Named | None) -> bool:
@@ -115,12 +113,12 @@ def _stands_alone(before: list[Diagnosis], letters: Named | None) -> bool:
     return all(d.bug is not None or d.formula is not None for d in before)
 
 
-def _said_of_the_step(mistake: Mistake, before: list[Diagnosis]) -> bool:
-    """True for a wrong table of which a step or a loss is made: its formula has one number."""
-    number = mistake.id.partition("-")[0]
-    return mistake.stage == "tables" and any(
-        d.stage != "tables" and (d.bug or "").partition("-")[0] == number for d in before
-    )
+def _is_of_a_step(found: Diagnosis, every: list[Diagnosis]) -> bool:
+    """True for a wrong table of which a step or a loss is made that is named: one formula, one
+    number."""
+    number = (found.bug or "none").partition("-")[0]
+    steps = {(d.bug or "").partition("-")[0] for d in every if d.stage != "tables"}
+    return found.stage == "tables" and number in steps
 
 
 def _named(

@@ -146,8 +146,7 @@ def _given(thing: Any) -> dict[str, Any]:
     if isinstance(found, Exception):
         raise Broken(f"tables() raises {raised(found)}")
     if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
-        text = f"tables() returned {type(found).__name__}, should return {{name: table}}"
-        raise Broken(text, raised=False)
+        raise Broken(f"tables() returned {type(found).__name__}, should return {{name: table}}")
     return dict(found)
 
 
@@ -173,4 +172,4 @@ def _values(name: str, value: Any) -> Tensor | Broken:
     try:
         return torch.as_tensor(value).detach().to("cpu", torch.float64)
     except Exception as error:
-        return Broken(f"{name} cannot be read as a tensor: {raised(error)}")
+        return Broken(f"{name} is no table of numbers: {raised(error)}")
