@@ -196,7 +196,8 @@ def noise(scheduler: Scheduler, oracle: Oracle, short: bool) -> Iterator[Reading
 def tables(scheduler: Scheduler, oracle: Oracle) -> Iterator[Reading]:
     """The derived tables that are wrong: those of which others are made by themselves, then the
     others together, by the candidate's own of the former."""
-    (alpha_bar, beta), found = own_schedule(scheduler), shown(scheduler)
+    schedule, found = own_schedule(scheduler), shown(scheduler)
+    alpha_bar, beta = schedule.alpha_bar, schedule.beta
     if alpha_bar is None:
         return
     T = len(alpha_bar)

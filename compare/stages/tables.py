@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compare.candidate.door.names import plain
-from compare.candidate.door.tables import Shown, of_steps, own_schedule, shown
+from compare.candidate.door.tables import Own, Shown, of_steps, own_schedule, shown
 from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
@@ -69,15 +69,13 @@ def _rounded(table: Tensor, more: Tensor | float = 0.0) -> Tensor:
     return torch.where(table < 1, moved.clamp(max=1 - 1e-16), table)
 
 
-def given(scheduler: Scheduler, found: Shown, oracle: Oracle) -> Given | None:
-    """The candidate's own betas and alpha-bars; None if it shows none."""
-    alpha_bar, beta = own_schedule(scheduler)
+def given(own: Own, oracle: Oracle) -> Given | None:
+    """What is judged by, of the candidate's own schedule; None if it shows none."""
+    alpha_bar, beta = own.alpha_bar, own.beta
     if alpha_bar is None:
         return None
     # Who shows a table of alpha-bars made the others of it: it is rounded, and off by no more.
-    shows = scheduler.subject.adapter is None and scheduler.raw_table() is not None
-    beside = shows or found.of("alphas_cumprod") is not None
-    of_table = torch.zeros_like(alpha_bar) if beside else table_bound(alpha_bar) / FACTOR
+    of_table = torch.zeros_like(alpha_bar) if own.beside else table_bound(alpha_bar) / FACTOR
     rough = 4 * UNIT if beta is None else UNIT
     beta = betas_of(alpha_bar) if beta is None else beta
     return Given(Steps(beta, alpha_bar, oracle.tables), rough * (1 + beta), of_table)
@@ -94,7 +92,7 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     if found.unknown:
         names = ", ".join(found.unknown)
         yield note("tables/names", f"not judged, as nobody knows these names: {names}")
-    at = given(scheduler, found, oracle)
+    at = given(own_schedule(scheduler), oracle)
     if at is None:
         text = "not judged: there is neither alphas_cumprod nor betas, of which they are made"
         yield note("tables/made_of", text)
@@ -136,12 +134,19 @@ def _schedule(scheduler: Scheduler, found: Shown, name: str, at: Given) -> Itera
 
 
 def _derived(found: Shown, name: str, at: Given) -> Iterator[Check]:
-    """A table by the right ones that it is made of, else by the candidate's own."""
+    """A table by the right ones that it is made of, else by the candidate's own.
+
+    Those that are shown have checks of their own: here they are never the oracle's.
+    """
     T, table = len(at.of_beta), found.known[name]
     measured = _values(found, name, T)
+    shown_too = {made: of_steps(found.of(made), T) for made in MADE_OF if made != table}
+    beside = {made: values for made, values in shown_too.items() if values is not None}
+    right = {made: TABLES[made] for made in beside}
+    at = replace(at, steps=replace(at.steps, tables={**at.steps.tables, **right}))
     check = _judged(name, table, measured, at)
-    own = {} if check.passed else dict(_wrong(found, table, at))
-    if own:
+    if not check.passed:
+        own = {made: v for made, v in beside.items() if not _judged(made, made, v, at).passed}
         follows = _judged(name, table, measured, replace(at, steps=replace(at.steps, own=own)))
         if follows.passed:
             words = f"{name} is right for the candidate's own {' and '.join(own)}"
@@ -152,14 +157,6 @@ def _derived(found: Shown, name: str, at: Given) -> Iterator[Check]:
                 check = note(f"tables/{name}", f"{name} is {words}: a convention")
     yield check
     yield from _first_entry(name, table, measured)
-
-
-def _wrong(found: Shown, table: str, at: Given) -> Iterator[tuple[str, Tensor]]:
-    """The wrong ones of the tables that another may be made of."""
-    for made in MADE_OF:
-        values = of_steps(found.of(made), len(at.of_beta))
-        if made != table and values is not None and not _judged(made, made, values, at).passed:
-            yield made, values
 
 
 def _judged(name: str, table: str, measured: Tensor, at: Given) -> Check:

@@ -86,23 +86,47 @@ class Shown:
 
 
 def of_steps(table: Tensor | None, T: int) -> Tensor | None:
-    """(T,) of a table of T entries, or of T + 1 whose first is of no step; None if it is neither,
-    or not finite."""
-    if table is None or table.numel() not in (T, T + 1) or not bool(table.isfinite().all()):
+    """(T,) of a table of T entries, or of T + 1 whose first is of no step; None if it is neither."""
+    if table is None or table.numel() not in (T, T + 1):
         return None
     return table.flatten()[-T:]
 
 
-def own_schedule(scheduler: "Scheduler") -> tuple[Tensor | None, Tensor | None]:
-    """(T,) alpha-bar and beta of a candidate, from its tables, else as its scheduler shows them."""
-    T, found = scheduler.setting.num_train_timesteps, shown(scheduler)
-    beta = of_steps(found.of("betas"), T)
-    beta = of_steps(scheduler.betas(), T) if beta is None else beta
-    alpha_bar = of_steps(found.of("alphas_cumprod"), T)
-    alpha_bar = of_steps(scheduler.table(), T) if alpha_bar is None else alpha_bar
-    if alpha_bar is None and beta is not None:
-        alpha_bar = (1 - beta).cumprod(0)
-    return alpha_bar, beta
+def _finite(table: Tensor | None) -> Tensor | None:
+    """The table, None if an entry is not finite."""
+    return None if table is None or not bool(table.isfinite().all()) else table
+
+
+@dataclass(frozen=True)
+class Own:
+    """The schedule by which tables are judged: (T,) alpha-bar and beta, None where none is shown.
+
+    `beside`: alpha-bar is shown beside what is made of it.
+    """
+
+    alpha_bar: Tensor | None
+    beta: Tensor | None
+    beside: bool
+
+
+def own_schedule(scheduler: "Scheduler") -> Own:
+    """Alpha-bar and beta of a candidate, from its tables, else as its scheduler shows them."""
+    subject = scheduler.subject
+
+    def ask() -> Own:
+        T, found = scheduler.setting.num_train_timesteps, shown(scheduler)
+        beta = _finite(of_steps(found.of("betas"), T))
+        beta = _finite(of_steps(scheduler.betas(), T)) if beta is None else beta
+        alpha_bar = _finite(of_steps(found.of("alphas_cumprod"), T))
+        shows = subject.adapter is None and scheduler.raw_table() is not None
+        beside = shows or alpha_bar is not None
+        alpha_bar = of_steps(scheduler.table(), T) if alpha_bar is None else alpha_bar
+        if alpha_bar is None and beta is not None:
+            alpha_bar = (1 - beta).cumprod(0)
+        return Own(alpha_bar, beta, beside)
+
+    own: Own = subject.remember((scheduler.key, "own schedule"), ask)
+    return own
 
 
 def shown(scheduler: "Scheduler") -> Shown:
