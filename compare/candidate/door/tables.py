@@ -86,7 +86,7 @@ class Shown:
 
 
 def of_steps(table: Tensor | None, T: int) -> Tensor | None:
-    """(T,) of a table of T entries, or of T + 1 whose first is of no step; None if it is neither."""
+    """(T,) of a table of T entries, or of T + 1 whose first is of no step; None of another."""
     if table is None or table.numel() not in (T, T + 1):
         return None
     return table.flatten()[-T:]
