@@ -176,13 +176,17 @@ def _given(thing: Any) -> dict[str, Any]:
 
 def has_attributes(thing: Any) -> bool:
     """True if an object has a table that is derived from betas and alpha-bar, by its name."""
-    return any(meant(name) and name not in SCHEDULE for name in dir(thing))
+    return any(meant(name) not in (None, *SCHEDULE) for name in _public(thing))
+
+
+def _public(thing: Any) -> list[str]:
+    return [name for name in dir(thing) if not name.startswith("_")]
 
 
 def _attributes(scheduler: "Scheduler") -> dict[str, Any]:
     """Those as long as its chain; others of such names are something else."""
     T, found = scheduler.setting.num_train_timesteps, {}
-    for name in dir(scheduler.thing):
+    for name in _public(scheduler.thing):
         if meant(name) and name not in SCHEDULE:
             with suppress(Exception):
                 value = getattr(scheduler.thing, name)
