@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compare.candidate.spy import per_image
-from compare.oracle import F64, LEARNED, Inputs, Level, Oracle, Setting
+from compare.oracle import F64, LEARNED, Inputs, Level, Oracle, Setting, Steps
 from compare.oracle import timesteps as right_timesteps
 from compare.oracle.algorithms import TARGETS, Loop, Loss, min_snr
 
@@ -234,3 +234,9 @@ def _weights(how: Loss, table: Tensor, kind: str) -> Tensor | None:
     """(T,) by which a loss weighs its images; None if it does not."""
     weight = how.weight or (min_snr if how.crossed else None)
     return None if weight is None else weight(table / (1 - table), kind).float()
+
+
+def tables_of(oracle: Oracle, setting: Setting) -> dict[str, Tensor]:
+    """Every derived table over an oracle's formulas, right or with its mistake, float32."""
+    steps = Steps(oracle.betas(setting), oracle.alpha_bar(setting), oracle.tables)
+    return {name: formula(steps).float() for name, formula in oracle.tables.items()}

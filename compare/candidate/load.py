@@ -58,6 +58,10 @@ class Adapter:
         network: () -> `nn.Module`, called with pictures and t as the names of its `forward` say:
             x (b, c, h, w) or (b, d), t (b,) from 0 to T-1. Its output has the shape of x, or 2c
             channels. Weights are lent and given back.
+        tables: () -> {name: (T,) or (T+1,) tensor}: what is derived from betas beforehand, by the
+            names that much code gives it (`posterior_variance`, `ab_prev`, `sqrt_alphas_cumprod`
+            ...; `compare.candidate.door.tables`). Other names are told as not judged. Without an
+            `alpha_bar`, alpha-bar and betas among them are the schedule.
         prediction_type: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`; None
             if the values of a step, of a loss or of a loop are to say it.
         name: shown in the verdict.
@@ -73,6 +77,7 @@ class Adapter:
     sample: Callable[..., Any] | None = None
     loss: Callable[..., Any] | None = None
     network: Callable[..., Any] | None = None
+    tables: Callable[[], Any] | None = None
     prediction_type: str | None = None
     name: str = "adapter"
 
@@ -88,8 +93,8 @@ class Adapter:
 
 
 ROLES = tuple(f.name for f in fields(Adapter) if f.name not in ("prediction_type", "name"))
-# Those that make no scheduler, but stand for themselves: each has a stage that needs it.
-WHOLE = tuple(role for role in ROLES if role not in ("alpha_bar", "add_noise", "step"))
+# Those that are given a model and stand for themselves: each has a stage that needs it.
+WHOLE = tuple(role for role in ROLES if role not in ("alpha_bar", "add_noise", "step", "tables"))
 
 
 class Unloadable(Exception):

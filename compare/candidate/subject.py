@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from compare.candidate.devices import OnTheCpu, names_another
+from compare.candidate.door import tables
 from compare.candidate.door.forward import how_to_build, in_its_role
 from compare.candidate.door.names import plain, role
 from compare.candidate.door.reading import CANONICAL, Reading
@@ -53,6 +54,9 @@ class _FromAdapter:
     """An adapter with the methods of a scheduler; a role that is not filled is not there."""
 
     def __init__(self, adapter: Adapter):
+        if adapter.tables is not None:
+            self.tables = tables.asked(adapter.tables)
+            self.alphas_cumprod, self.betas = tables.schedule(self.tables)
         if adapter.alpha_bar is not None:
             self.alphas_cumprod = adapter.alpha_bar()
         if adapter.add_noise is not None:
@@ -257,6 +261,8 @@ class Subject:
         """True if the built candidate has this method, table or role."""
         if method in WHOLE:
             return method in self.whole
+        if method == "tables" and self.adapter is None:
+            return tables.has_attributes(self.first)
         return getattr(self.first, method, None) is not None
 
     def offers(self, **changes: Any) -> Scheduler | None:

@@ -10,7 +10,18 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from compare.formulas.curves import NOISE, SIGNAL, Reading
+from compare.formulas.curves import (
+    EQ_7,
+    EQ_11,
+    EQ_15,
+    INSIDE,
+    NOISE,
+    OF_X_0,
+    OF_X_T,
+    RATIO,
+    SIGNAL,
+    Reading,
+)
 from compare.formulas.expressions import Expression, Monomial
 from compare.formulas.fit import Curve
 from compare.formulas.parts.measured import Measured, Pair
@@ -18,15 +29,10 @@ from compare.measure.tolerances import FACTOR, UNIT
 
 BRACKET = 1.5  # factors: how much shorter what is inside a bracket must be than the whole
 INDIRECT = 2.5  # factors: how much shorter what is inside x0-hat must be than the step's own
-EQ_7, EQ_11, EQ_15 = "Ho et al. eq. 7", "Ho et al. eq. 11", "Ho et al. eq. 15"
 EQ_12 = "Song et al. eq. 12"
 V = "Salimans & Ho, appendix D"
-OF_X_0 = Monomial(1.0, {"ab_prev": 0.5, "beta_t": 1, "1 - ab_t": -1})
-OF_X_T = Monomial(1.0, {"ab_t": 0.5, "ab_prev": -0.5, "1 - ab_prev": 1, "1 - ab_t": -1})
 INVERSE = Monomial(1.0, {"ab_t": -0.5, "ab_prev": 0.5})  # 1 / sqrt(alpha)
-INSIDE = Monomial(1.0, {"beta_t": 1, "1 - ab_t": -0.5})
 SIGNAL_PREV = Monomial(1.0, {"ab_prev": 0.5})
-RATIO = Monomial(1.0, {"1 - ab_t": 0.5, "ab_t": -0.5})
 # What x_t and the model's output weigh in x0-hat, and in the noise that DDIM goes along.
 ZERO, ONE = Monomial(0.0), Monomial(1.0)
 X_0 = {

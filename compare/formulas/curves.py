@@ -7,19 +7,47 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from compare.candidate.door.tables import Shown, own_schedule, shown
 from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
-from compare.formulas.atoms import OF_TABLE, Atoms, atoms
+from compare.formulas.atoms import OF_STEP, OF_TABLE, Atoms, atoms
 from compare.formulas.expressions import Expression, Monomial
 from compare.formulas.fit import Curve
 from compare.measure.probe import Probe, probe, some_steps
 from compare.measure.step import chain, level_of, replayed_noise, strided
 from compare.measure.tolerances import FACTOR, UNIT
-from compare.oracle import LEARNED, Level, Oracle, Setting
+from compare.oracle import LEARNED, TABLES, Level, Oracle, Setting
 
 SIGNAL, NOISE = Monomial(1.0, {"ab_t": 0.5}), Monomial(1.0, {"1 - ab_t": 0.5})
 BETA = Monomial(1.0, {"beta_t": 0.5})
 BETA_TILDE = Monomial(1.0, {"1 - ab_prev": 0.5, "beta_t": 0.5, "1 - ab_t": -0.5})
+EQ_4, EQ_7, EQ_11, EQ_15 = (f"Ho et al. eq. {number}" for number in (4, 7, 11, 15))
+OF_X_0 = Monomial(1.0, {"ab_prev": 0.5, "beta_t": 1, "1 - ab_t": -1})
+OF_X_T = Monomial(1.0, {"ab_t": 0.5, "ab_prev": -0.5, "1 - ab_prev": 1, "1 - ab_t": -1})
+INSIDE = Monomial(1.0, {"beta_t": 1, "1 - ab_t": -0.5})
+RATIO = Monomial(1.0, {"1 - ab_t": 0.5, "ab_t": -0.5})
+ALPHA, LEVEL, REST = (Monomial(1.0, {name: 1}) for name in ("alpha_t", "ab_t", "1 - ab_t"))
+TILDE = BETA_TILDE.times(1.0, BETA_TILDE.powers)
+# {table: what it may be, or what it is the logarithm of; the source}
+OF_TABLES: dict[str, tuple[tuple[Monomial, ...], str]] = {
+    "alphas": ((ALPHA, LEVEL, SIGNAL), "Ho et al. eq. 2"),
+    "alphas_cumprod_prev": ((Monomial(1.0, {"ab_prev": 1}),), EQ_7),
+    "one_minus_alphas_cumprod": ((REST,), EQ_4),
+    "sqrt_alphas": ((Monomial(1.0, {"alpha_t": 0.5}),), "Ho et al. eq. 2"),
+    "sqrt_betas": ((BETA,), "Ho et al. section 3.2"),
+    "sqrt_alphas_cumprod": ((SIGNAL,), EQ_4),
+    "sqrt_one_minus_alphas_cumprod": ((NOISE,), EQ_4),
+    "log_one_minus_alphas_cumprod": ((REST,), EQ_4),
+    "sqrt_recip_alphas": ((Monomial(1.0, {"alpha_t": -0.5}),), EQ_11),
+    "noise_coef": ((INSIDE,), EQ_11),
+    "sqrt_recip_alphas_cumprod": ((Monomial(1.0, {"ab_t": -0.5}),), EQ_15),
+    "sqrt_recipm1_alphas_cumprod": ((RATIO,), EQ_15),
+    "posterior_variance": ((TILDE,), EQ_7),
+    "posterior_log_variance_clipped": ((TILDE,), EQ_7),
+    "posterior_mean_coef1": ((OF_X_0,), EQ_7),
+    "posterior_mean_coef2": ((OF_X_T,), EQ_7),
+}
+OWN = {"alphas": "alpha_t", "alphas_cumprod_prev": "ab_prev"}  # of which others are made
 CLAMPED = 1e-9  # of a sigma: a variance that should be 0 may be clamped to 1e-20
 
 
@@ -47,7 +75,7 @@ class Reading:
 def forward(scheduler: Scheduler, oracle: Oracle) -> Iterator[Reading]:
     """The coefficients of add_noise, then of the velocity, at every t."""
     formulas = {
-        "add_noise": ("x_t = sqrt(ab_t) * x_0 + sqrt(1 - ab_t) * noise", "Ho et al. eq. 4"),
+        "add_noise": ("x_t = sqrt(ab_t) * x_0 + sqrt(1 - ab_t) * noise", EQ_4),
         "get_velocity": (
             "v = sqrt(ab_t) * noise - sqrt(1 - ab_t) * x_0",
             "Salimans & Ho, section 4",
@@ -165,3 +193,57 @@ def noise(scheduler: Scheduler, oracle: Oracle, short: bool) -> Iterator[Reading
     whole = "x_prev = mean + sigma_t * z"
     made = atoms(seen.level, scheduler.betas(), seen.stride)
     yield Reading(whole, (curve,), made, seen.t, len(seen.probes) > 1)
+
+
+def tables(scheduler: Scheduler, oracle: Oracle) -> Iterator[Reading]:
+    """The derived tables that are wrong: those of which others are made by themselves, then the
+    others together, by the candidate's own of the former."""
+    schedule, found = own_schedule(scheduler), shown(scheduler)
+    alpha_bar, beta = schedule.alpha_bar, schedule.beta
+    if alpha_bar is None:
+        return
+    T = len(alpha_bar)
+    t = torch.arange(T)
+    made = atoms(oracle.level(alpha_bar, t, t - 1, scheduler.setting), beta)
+    read = {
+        table: curve
+        for name, table in found.known.items()
+        # one that the oracle has wrong is named already
+        if table in OF_TABLES and oracle.tables[table] is TABLES[table]
+        for curve in _of_table(name, table, found, made)
+    }
+    own = made
+    for table, atom in OWN.items():
+        curve = read.pop(table, None)
+        if curve is not None and not curve.is_right(made):
+            yield Reading("at every t", (curve,), made, t)
+            own = own.also(atom, curve.measured, own.slack[atom])
+            if atom == "ab_prev":
+                own = own.also("1 - ab_prev", 1 - curve.measured, own.slack["1 - ab_prev"])
+    wrong = tuple(curve for curve in read.values() if not curve.is_right(own))
+    if wrong:
+        yield Reading("at every t", wrong, own, t)
+
+
+def _of_table(name: str, table: str, found: Shown, made: Atoms) -> Iterator[Curve]:
+    """A table as a curve; of a logarithm, what that is of. None if it cannot be read, or follows
+    from another that is shown."""
+    shape, values = made.end.shape, found.of(table)
+    variance = found.of("posterior_variance")
+    if values is None or values.numel() not in (len(made.end), len(made.end) + 1):
+        return
+    right, source = OF_TABLES[table]
+    values = values.flatten()[-len(made.end) :]
+    slack = FACTOR * UNIT * values.abs()
+    if "log" in table:
+        name, values = f"exp({name})", values.exp()
+        slack = (slack + FACTOR * UNIT) * values
+    if "variance" in table:  # what stands where it is 0 and not used is no matter
+        values, slack = (torch.where(made.end, 0.0, each) for each in (values, slack))
+    if table == "posterior_log_variance_clipped" and variance is not None:
+        variance = variance.flatten()[-len(made.end) :]
+        if variance.shape == shape and torch.allclose(values[1:], variance[1:], rtol=1e-4, atol=0):
+            return
+    if bool(values.isfinite().all()):
+        of_step = any("prev" in atom for formula in right for atom in formula.powers)
+        yield Curve(name, values, slack, right, source, OF_STEP if of_step else OF_TABLE)

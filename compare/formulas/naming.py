@@ -53,7 +53,7 @@ def name(subject: Subject, stage: str, oracle: Oracle) -> Named | None:
     Args:
         subject: the candidate.
         stage: "forward", "prediction", "mean" or "variance", which for who has no step but a loop
-            are told of that, "sampling": the steps of a loop, or "loss".
+            are told of that, "sampling": the steps of a loop, "loss", or "tables".
         oracle: the right one, with the mistakes that are already found.
     """
     if stage in OF_STEP and not subject.has("step"):
@@ -134,6 +134,13 @@ def _other_kinds(scheduler: Scheduler) -> list[Scheduler]:
     return [other.scheduler() for other in others]
 
 
+def _of_tables(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
+    """All that are wrong together, and, if that has no words, one by one."""
+    read = list(curves.tables(scheduler, oracle))
+    yield from ([one] for one in read)
+    yield from ([replace(one, curves=(curve,))] for one in read for curve in one.curves)
+
+
 STAGES: dict[str, Callable[[Scheduler, Oracle], Iterator[list[Reading]]]] = {
     "forward": _of_forward,
     "prediction": _of_prediction,
@@ -141,6 +148,7 @@ STAGES: dict[str, Callable[[Scheduler, Oracle], Iterator[list[Reading]]]] = {
     "variance": _of_variance,
     "loss": of_loss,
     "sampling": _of_loop,
+    "tables": _of_tables,
 }
 
 

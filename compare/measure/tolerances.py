@@ -66,6 +66,11 @@ TOLERANCES = {
             "4 (|change under one rounding of each alpha-bar| + 2^-24 sum of |terms|)",
             "one float32 rounding of each alpha-bar and of each operation, propagated at that t",
         ),
+        "derived": (
+            "a table that is derived from betas and alpha-bars",
+            "4 (|change under one rounding of each beta and alpha-bar| + 2^-24 of its size)",
+            "one float32 rounding of each; where no alpha-bar is shown, as many as its product has",
+        ),
         "half": (
             "add_noise in float16, bfloat16",
             "4 times the unit roundoff of the dtype times the sum of |terms|",

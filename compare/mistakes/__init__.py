@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from compare.candidate.from_oracle import loss_of, sample_of, scheduler
+from compare.candidate.from_oracle import loss_of, sample_of, scheduler, tables_of
 from compare.candidate.load import Adapter
 from compare.mistakes import (
     average,
@@ -27,6 +27,7 @@ from compare.mistakes import (
     variance,
 )
 from compare.mistakes.entry import Mistake
+from compare.mistakes.tables import levels, posterior
 from compare.oracle import Oracle, Setting
 
 
@@ -35,14 +36,17 @@ def _of(*files: ModuleType) -> tuple[Mistake, ...]:
     return tuple(m for file in files for m in vars(file).values() if isinstance(m, Mistake))
 
 
-# of schedulers, loops and losses
-MISTAKES = _of(schedule, forward, timesteps, prediction, mean, variance, loop, loss)
+# of schedulers, loops, losses and derived tables
+OF_STEPS = (schedule, forward, timesteps, prediction, mean, variance)
+MISTAKES = _of(*OF_STEPS, loop, loss, levels, posterior)
 NETWORKS = _of(unet)
 AVERAGES = _of(average)
 ALL = (*MISTAKES, *NETWORKS, *AVERAGES)
 BY_ID = {mistake.id: mistake for mistake in ALL}
 NOT_OF_NOISE = ("27-loss", "30")  # mistakes of who predicts something else
 KIND_OF_LOSS = {"v_loss": "v_prediction", "eps_loss": "epsilon"}  # {`only`: what it predicts}
+# `only` of those that no scheduler has by itself
+WHOLE = ("sample", "strided", "uint8", "loss", *KIND_OF_LOSS, "both", "tables")
 # The numbers of the list of 111 that some check can see: each must have an entry.
 SEEN = {
     *(*range(1, 9), 10, 11, 13, *range(17, 33), *range(34, 66)),
@@ -69,14 +73,14 @@ def find(word: str) -> Mistake:
 
 
 def mutant(mistake: Mistake, setting: Setting) -> Any:
-    """A candidate with this mistake and no other: a scheduler class, a loop, a loss or both.
+    """A candidate with this mistake and no other: a scheduler class, a loop, a loss, tables.
 
     Args:
         mistake: of the catalogue.
         setting: T and betas of a loop or loss; a scheduler is told its own by the checks.
     """
     oracle, only = mistake.oracle(), mistake.only
-    if only not in ("sample", "strided", "uint8", "loss", *KIND_OF_LOSS, "both"):
+    if only not in WHOLE:
         return scheduler(oracle, only, f"Mistake{mistake.id}")
     kind = "sample" if mistake.id in NOT_OF_NOISE else KIND_OF_LOSS.get(only, "epsilon")
     setting = replace(setting, prediction_type=kind)
@@ -85,6 +89,8 @@ def mutant(mistake: Mistake, setting: Setting) -> Any:
         "prediction_type": kind,
         "name": f"mistake {mistake.id}",
     }
+    if only == "tables":
+        return Adapter(tables=lambda: tables_of(oracle, setting), **shared)
     if only in ("loss", *KIND_OF_LOSS):
         return Adapter(loss=loss_of(oracle, setting), **shared)
     n = 20 if only == "strided" else None

@@ -38,7 +38,8 @@ class Mistake:
             "owner/repository path".
         only: `"ddim"` if it needs a DDIM step, `"epsilon"` etc. if it needs that option, `"loss"`,
             `"v_loss"` or `"eps_loss"` (of a model that predicts v, or the noise) if it is one of a
-            training loss, `"both"` if it is one of a loss and a loop together.
+            training loss, `"both"` if it is one of a loss and a loop together, `"tables"` if it is
+            one of a derived table.
         twin: the id of a less likely mistake that gives the same numbers to some candidates, such
             as show no x0-hat: where both hold, one diagnosis tells both.
     """
@@ -58,8 +59,11 @@ class Mistake:
     twin: str = ""
 
     def oracle(self, base: Oracle | None = None) -> Oracle:
-        """The oracle with this formula wrong."""
-        return replace(base or Oracle(), **self.seams)
+        """The oracle with this formula wrong; of its derived tables, those that are wrong."""
+        base, seams = base or Oracle(), dict(self.seams)
+        if "tables" in seams:
+            seams["tables"] = {**base.tables, **seams["tables"]}
+        return replace(base, **seams)
 
     @property
     def source(self) -> str:

@@ -10,8 +10,8 @@ Sources: Ho et al. 2020 (arXiv:2006.11239), Nichol & Dhariwal 2021 (arXiv:2102.0
 Saharia et al. 2022 (arXiv:2205.11487).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ from compare.oracle.step import (
     std,
     x_0,
 )
+from compare.oracle.tables import TABLES, Formula, Steps
 from compare.oracle.timesteps import previous, timesteps
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "F64",
     "LEARNED",
     "STEP",
+    "TABLES",
     "UNIT",
     "Inputs",
     "Level",
@@ -54,6 +56,7 @@ __all__ = [
     "Loss",
     "Oracle",
     "Setting",
+    "Steps",
     "add_noise",
     "before",
     "betas",
@@ -114,6 +117,8 @@ class Oracle:
     refuses_past_end: bool = True
     loop: Loop = LOOP
     loss: Loss = LOSS
+    # By name; those that a mistake gives here replace these and leave the others.
+    tables: Mapping[str, Formula] = field(default_factory=lambda: TABLES, hash=False)
 
     def alpha_bar(self, setting: Setting) -> Tensor:
         """(T,) float64 alpha-bars of a setting."""

@@ -12,8 +12,12 @@ from compare.stages.network import NETWORK
 from compare.stages.prediction import PREDICTION
 from compare.stages.sampling import SAMPLING
 from compare.stages.schedule import SCHEDULE
+from compare.stages.tables import OF_TABLES
 from compare.stages.timesteps import TIMESTEPS
 from compare.stages.variance import VARIANCE
 
-ALL = (SCHEDULE, FORWARD, TIMESTEPS, PREDICTION, MEAN, VARIANCE, SAMPLING, LOSS, NETWORK)
+ALL = (
+    *(SCHEDULE, FORWARD, TIMESTEPS, PREDICTION, MEAN, VARIANCE, SAMPLING),
+    *(LOSS, NETWORK, OF_TABLES),
+)
 BY_NAME = {stage.name: stage for stage in ALL}

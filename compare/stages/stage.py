@@ -77,4 +77,4 @@ class Stage:
             if name in self.needs.split(" or ") and callable(method):
                 asked = f"{name}({', '.join(asked_for(method))})"
                 return f"its {asked} does not ask by name for {roles} alone: an Adapter calls it"
-        return f"there is no {self.needs}"
+        return f"there {'are' if self.needs == 'tables' else 'is'} no {self.needs}"

@@ -99,7 +99,7 @@ def diagnose(
         later = ORDER[ORDER.index(first.name) + 1 :]
         mistakes = tuple(m for m in mistakes if m.stage in later)
         left = left[1:]
-    return diagnoses
+    return [d for d in diagnoses if not _is_of_a_step(d, diagnoses)]
 
 
 def _stands_alone(before: list[Diagnosis], letters: Named | None) -> bool:
@@ -112,6 +112,14 @@ def _stands_alone(before: list[Diagnosis], letters: Named | None) -> bool:
     if letters is None or letters.formula in (None, *(d.formula for d in before)):
         return False
     return all(d.bug is not None or d.formula is not None for d in before)
+
+
+def _is_of_a_step(found: Diagnosis, every: list[Diagnosis]) -> bool:
+    """True for a wrong table of which a step or a loss is made that is named: one formula, one
+    number."""
+    number = (found.bug or "none").partition("-")[0]
+    steps = {(d.bug or "").partition("-")[0] for d in every if d.stage != "tables"}
+    return found.stage == "tables" and number in steps
 
 
 def _named(
@@ -131,13 +139,13 @@ def _named(
 def _part(
     subject: Subject, trial: "_Trial", failing: list[Check], mistakes: tuple[Mistake, ...]
 ) -> tuple[Mistake, Oracle, list[Check]] | None:
-    """A mistake of a loop, loss or list that explains some of its failing checks and spoils none.
+    """A mistake of a loop, loss, list or tables that explains some failing checks, spoiling none.
 
     Such code has several duties that are looked at apart: more than one may be neglected.
     """
     stage = trial.left[0]
     wrong = {c.id for c in failing if c.stage == stage.name}
-    if stage.name not in ("sampling", "loss", "timesteps") or len(wrong) == 1:
+    if stage.name not in ("sampling", "loss", "timesteps", "tables") or len(wrong) == 1:
         return None
     best: tuple[Mistake, Oracle, list[Check]] | None = None
     fewest = len(wrong)
@@ -253,7 +261,8 @@ class _Trial:
 
     def _looks_away(self, subject: Subject, stage: Stage, oracle: Oracle) -> bool:
         """True if a stage would say the same as before: it sees nothing of the mistake."""
-        if subject is not self.subject or not stage.sees:
+        as_before = subject is self.subject or stage is stages.OF_TABLES  # they are no step
+        if not as_before or not stage.sees:
             return False
         if oracle.only(*stage.sees) != self.base.only(*stage.sees):
             return False
@@ -277,11 +286,11 @@ def _best(
     """The mistake that explains the first failing stage and most of the others, what is left, the
     reading of the candidate with which it does, and its twin if that does as well."""
     best: tuple[Mistake, list[Stage], Subject] | None = None
-    names = [stage.name for stage in trial.left]
+    names, shows_tables = [stage.name for stage in trial.left], subject.has("tables")
     # A loop that goes wrong is named as such before a step's formula that would look the same.
     for mistake in sorted(mistakes, key=lambda m: m.stage not in names):
         other = mistake.only in BY_SAMPLER and mistake.only != subject.setting.sampler
-        if other and subject.has("step"):
+        if (other and subject.has("step")) or (mistake.only == "tables" and not shows_tables):
             continue
         for reading in readings(subject):
             kind = reading.setting.prediction_type

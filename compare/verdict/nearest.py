@@ -69,9 +69,8 @@ def nearest(subject: Subject, stage: Stage, base: Oracle, mistakes: tuple[Mistak
     # x0-hat is judged in the mean where it is hidden
     of = ("prediction", "mean") if name == "mean" else (name,)
     known = [m for m in mistakes if m.stage in of]
-    trials = [
-        m for m in known if m.only in ("", subject.setting.sampler, "loss", "eps_loss", "sample")
-    ]
+    fitting = ("", subject.setting.sampler, "loss", "eps_loss", "sample", "tables")
+    trials = [m for m in known if m.only in fitting]
     try:
         for scheduler in (subject.scheduler(), loud(subject) or subject.scheduler()):
             seen = _curves(scheduler, name)

@@ -19,7 +19,7 @@ import torch
 import compare
 from compare.candidate.door.reading import told_by
 from compare.candidate.from_oracle import scheduler
-from compare.mistakes import KIND_OF_LOSS, MISTAKES, Mistake
+from compare.mistakes import MISTAKES, WHOLE, Mistake
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
@@ -562,8 +562,7 @@ SHARED = ("31", "51-learned", "73", "76")  # all that a mutant does is a finding
 
 def scheduler_mistakes() -> list[Mistake]:
     """Those that a scheduler can have, known findings of Diffusers aside."""
-    whole = ("sample", "strided", "uint8", "loss", *KIND_OF_LOSS, "both")
-    return [m for m in MISTAKES if m.only not in whole and m.id not in SHARED]
+    return [m for m in MISTAKES if m.only not in WHOLE and m.id not in SHARED]
 
 
 def with_step(parent: type, names: tuple[str, ...], run: Callable) -> Callable:

@@ -54,7 +54,7 @@ def test_a_right_program_is_right_and_says_what_was_judged(name: str) -> None:
     ends = str(report).splitlines()[-2:]
     assert ends[0] == f"judged: {', '.join(RIGHT[name])}"
     assert ends[1].startswith("not judged: ")
-    assert ends[1].endswith("loss, as there is no loss")
+    assert "loss, as there is no loss" in ends[1]
 
 
 WRONG = {  # {program: (stage, number in the catalogue, words)}

@@ -24,6 +24,7 @@ from compare.candidate.door.signature import (
     asked_for,
     named_keywords,
 )
+from compare.candidate.door.tables import meant
 
 GIVEN = {  # {role: what its lambda is given}
     "add_noise": "x_0, noise, t",
@@ -54,6 +55,11 @@ WHOLE |= dict.fromkeys(STEPS, "T") | dict.fromkeys(SIDES, "shape[-1]")
 WHOLE |= dict.fromkeys(CHANNELS, "shape[1]") | dict.fromkeys(map(plain, COUNTS), "shape[0]")
 WHOLE |= dict.fromkeys(map(plain, SHAPES), "shape") | {"size": "shape[1:]"}
 UNKNOWN = "..."
+SHOWN = """    def shown(it):
+        names = (
+{}        )
+        return {{name: getattr(it, name) for name in names if hasattr(it, name)}}
+"""
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,14 @@ class Source:
         functions: {name: its source}, those of a class or of a file.
         class_name: of the class; None for functions.
         tables: names of what is called alpha-bar in it.
+        derived: names of the tables that are made of it, and of betas beside such.
         T: a constant of the file that is called as the number of steps is; "" if there is none.
     """
 
     functions: dict[str, Function]
     class_name: str | None
     tables: list[str]
+    derived: list[str]
     T: str
 
     @property
@@ -129,21 +137,33 @@ def _source(file: Path, name: str, tree: ast.Module) -> Source:
     T = next(iter(lengths), "")
     if name in classes:
         node = classes[name]
-        return Source(methods_of(node, classes), name, _tables_of_class(node, tree), T)
+        tables, derived = _tables_of_class(node, tree)
+        return Source(methods_of(node, classes), name, tables, derived, T)
     if name and name not in functions:
         near = get_close_matches(name, [*classes, *functions], 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"{file} has no class or function {name!r} at its top{hint}")
     tables = [known for known in values if plain(known) in TABLES]
-    return Source({name: functions[name]} if name else functions, None, tables, T)
+    chosen = {name: functions[name]} if name else functions
+    return Source(chosen, None, tables, _derived(list(values)), T)
+
+
+def _derived(names: list[str]) -> list[str]:
+    """Names of tables that are made of alpha-bar, and `betas` beside them; what is called alpha or
+    beta alone may be one number."""
+    known = {name: meant(name) for name in names}
+    unsure = (None, "alphas", "betas", "alphas_cumprod")
+    found = [name for name, table in known.items() if table not in unsure]
+    return ["betas", *found] if found and "betas" in known else found
 
 
 def _is_count(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant) and isinstance(value.value, int)
 
 
-def _tables_of_class(node: ast.ClassDef, tree: ast.Module) -> list[str]:
-    """Attributes and buffers called alpha-bar; buffers may be named in a dict elsewhere."""
+def _tables_of_class(node: ast.ClassDef, tree: ast.Module) -> tuple[list[str], list[str]]:
+    """Attributes and buffers called alpha-bar, then those that are made of it; buffers may be named
+    in a dict elsewhere."""
     found, elsewhere = [], False
     for each in ast.walk(node):
         if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Store):
@@ -153,7 +173,8 @@ def _tables_of_class(node: ast.ClassDef, tree: ast.Module) -> list[str]:
     for each in ast.walk(tree if elsewhere else node):
         if isinstance(each, ast.Constant) and isinstance(each.value, str):
             found.append(each.value)  # register_buffer("alphas_cumprod", ...)
-    return [name for name in dict.fromkeys(found) if plain(name) in TABLES]
+    names = list(dict.fromkeys(found))
+    return [name for name in names if plain(name) in TABLES], _derived(names)
 
 
 def _chosen(found: Source) -> dict[str, str]:
@@ -205,9 +226,13 @@ def _roles(found: Source, chosen: dict[str, str]) -> list[str]:
         build = f"        return {found.class_name}({_build(found)})\n"
         model = "model=as_network()" if found.owns_model else ""
         lines = [f"    def made({model}):", build, *lines]
+    owner = "made()" if found.class_name else "mine"
     if found.tables:
-        owner = "made()" if found.class_name else "mine"
         lines.append(f"        alpha_bar=lambda: {owner}.{found.tables[0]},")
+    if found.derived:
+        names = "".join(f"            {name!r},\n" for name in found.derived).replace("'", '"')
+        lines += [f"        tables=lambda: shown({owner}),"]
+        lines.insert(0, SHOWN.format(names))
     for what, name in chosen.items():
         function = found.signed(name)
         known = _known(what, function)

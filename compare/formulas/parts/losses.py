@@ -10,7 +10,7 @@ from compare.candidate.loss.slopes import Known, Slopes, slopes
 from compare.candidate.scheduler import Scheduler
 from compare.formulas.accounts import accounts
 from compare.formulas.atoms import OF_TABLE, Atoms, atoms
-from compare.formulas.curves import NOISE, SIGNAL, Reading
+from compare.formulas.curves import EQ_4, NOISE, SIGNAL, Reading
 from compare.formulas.expressions import Expression, Monomial
 from compare.formulas.fit import Curve
 from compare.measure.tolerances import FACTOR, RATE, UNIT
@@ -18,7 +18,7 @@ from compare.oracle import Oracle
 
 ONE, ZERO = Monomial(1.0), Monomial(0.0)
 ALIKE = 1e-4  # of the largest weight: far above what float32 makes of a constant
-EQ_4, EQ_14 = "Ho et al. eq. 4", "Ho et al. eq. 14"
+EQ_14 = "Ho et al. eq. 14"
 # {what is predicted: (the target, what x_0 and the noise weigh in it, the source)}
 TARGETS: dict[str, tuple[str, tuple[Monomial, Monomial], str]] = {
     "epsilon": ("noise", (ZERO, ONE), EQ_14),

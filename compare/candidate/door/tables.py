@@ -1,0 +1,203 @@
+"""Which derived tables a candidate shows, by what people call them: of an adapter, or attributes.
+
+Whatever the words, alpha-bar is `P` in them, alpha `A` and beta `B`; what is left says which table.
+"""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compare.candidate.door.names import plain
+from compare.candidate.load import Broken, raised
+
+if TYPE_CHECKING:
+    from compare.candidate.scheduler import Scheduler
+
+LETTERS = (
+    ("(?:alphas?(?:cum)?prod|alphas?bars?|baralphas?|alphahats?|abars?|ab)(?!qrt)t?", "P"),
+    ("alphas?(?!qrt)t?", "A"),
+    ("betas?(?!qrt)t?(?!ilde)", "B"),
+)
+CALLED = {
+    "alphas_cumprod": "P",
+    "betas": "B bt",
+    "alphas": "A at",
+    "alphas_cumprod_prev": "Pprev Pprevious Pp prevP",
+    "alphas_cumprod_next": "Pnext",
+    "one_minus_alphas_cumprod": "oneminusP 1minusP 1mP",
+    "sqrt_alphas": "sqrtA Asqrt sqrta",
+    "sqrt_betas": "sqrtB Bsqrt",
+    "sqrt_alphas_cumprod": "sqrtP Psqrt rootP",
+    "sqrt_one_minus_alphas_cumprod": """sqrtoneminusP oneminusPsqrt sqrt1minusP 1minusPsqrt sqrt1mP
+        sqrtmP""",
+    "log_one_minus_alphas_cumprod": "logoneminusP oneminusPlog log1minusP",
+    "sqrt_recip_alphas": "sqrtrecipA recipsqrtA oneoversqrtA oneoversqrta invsqrtA rsqrtA",
+    "noise_coef": "noisecoef noisecoeff mPoversqrtmP mPoversqrtmPinv",
+    "sqrt_recip_alphas_cumprod": "sqrtrecipP recipsqrtP oneoversqrtP invsqrtP rsqrtP",
+    "sqrt_recipm1_alphas_cumprod": "sqrtrecipm1P sqrtrecipminusoneP sqrtrecipminus1P",
+    "posterior_variance": "posteriorvariance posteriorvariances posteriorvar Btilde tildeB",
+    "posterior_log_variance_clipped": """posteriorlogvarianceclipped posteriorlogvarclipped
+        posteriorlogvariance posteriorlogvar""",
+    "posterior_mean_coef1": "posteriormeancoef1 posteriormeancoeff1 posteriormeanc1",
+    "posterior_mean_coef2": "posteriormeancoef2 posteriormeancoeff2 posteriormeanc2",
+}
+MEANT = {word: name for name, words in CALLED.items() for word in words.split()}
+SCHEDULE = ("alphas_cumprod", "betas")  # attributes that the stage `schedule` judges
+
+
+def meant(name: str) -> str | None:
+    """Which table of the oracle is called so; None if nobody knows.
+
+    >>> [meant(name) for name in ("alphas_cumprod_prev", "ab_prev", "alpha_hat", "alphas_bar_sqrt")]
+    ['alphas_cumprod_prev', 'alphas_cumprod_prev', 'alphas_cumprod', 'sqrt_alphas_cumprod']
+    >>> meant("oneover_sqrta"), meant("beta_tilde"), meant("loss_weight"), meant("P")
+    ('sqrt_recip_alphas', 'posterior_variance', None, None)
+    """
+    word = plain(name)
+    for written, letter in LETTERS:
+        word = re.sub(written, letter, word)
+    return MEANT.get(word)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The tables that a candidate shows.
+
+    Attributes:
+        known: {its name: the oracle's}.
+        values: {its name: a tensor, float64, or why there is none}.
+        unknown: names of which nobody knows what they should hold.
+    """
+
+    known: Mapping[str, str]
+    values: Mapping[str, Tensor | Broken]
+    unknown: tuple[str, ...] = ()
+
+    def of(self, name: str) -> Tensor | None:
+        """The first that can be read of those that are this table of the oracle."""
+        found = [self.values[own] for own, known in self.known.items() if known == name]
+        return next((values for values in found if isinstance(values, Tensor)), None)
+
+
+def of_steps(table: Tensor | None, T: int) -> Tensor | None:
+    """(T,) of a table of T entries, or of T + 1 whose first is of no step; None of another."""
+    if table is None or table.numel() not in (T, T + 1):
+        return None
+    return table.flatten()[-T:]
+
+
+def _finite(table: Tensor | None) -> Tensor | None:
+    """The table, None if an entry is not finite."""
+    return None if table is None or not bool(table.isfinite().all()) else table
+
+
+@dataclass(frozen=True)
+class Own:
+    """The schedule by which tables are judged: (T,) alpha-bar and beta, None where none is shown.
+
+    `beside`: alpha-bar is shown beside what is made of it.
+    """
+
+    alpha_bar: Tensor | None
+    beta: Tensor | None
+    beside: bool
+
+
+def own_schedule(scheduler: "Scheduler") -> Own:
+    """Alpha-bar and beta of a candidate, from its tables, else as its scheduler shows them."""
+    subject = scheduler.subject
+
+    def ask() -> Own:
+        T, found = scheduler.setting.num_train_timesteps, shown(scheduler)
+        beta = _finite(of_steps(found.of("betas"), T))
+        beta = _finite(of_steps(scheduler.betas(), T)) if beta is None else beta
+        alpha_bar = _finite(of_steps(found.of("alphas_cumprod"), T))
+        shows = subject.adapter is None and scheduler.raw_table() is not None
+        beside = shows or alpha_bar is not None
+        alpha_bar = of_steps(scheduler.table(), T) if alpha_bar is None else alpha_bar
+        if alpha_bar is None and beta is not None:
+            alpha_bar = (1 - beta).cumprod(0)
+        return Own(alpha_bar, beta, beside)
+
+    own: Own = subject.remember((scheduler.key, "own schedule"), ask)
+    return own
+
+
+def shown(scheduler: "Scheduler") -> Shown:
+    """The tables of an adapter, else what a built object has under names that are known.
+
+    Raises:
+        Broken: an adapter's `tables` raises, or returns something else than {name: table}.
+    """
+    subject = scheduler.subject
+
+    def ask() -> Shown:
+        of_adapter = subject.adapter is not None
+        found = _given(scheduler.thing) if of_adapter else _attributes(scheduler)
+        known = {name: meant(name) for name in found}
+        values = {name: _values(name, found[name]) for name, table in known.items() if table}
+        unknown = tuple(name for name, table in known.items() if table is None)
+        return Shown({name: table for name, table in known.items() if table}, values, unknown)
+
+    answer: Shown = subject.remember((scheduler.key, "tables"), ask)
+    return answer
+
+
+def asked(role: Any) -> Any:
+    """What an adapter's `tables` returns, or what it raises."""
+    try:
+        return role()
+    except Exception as error:
+        return error
+
+
+def schedule(found: Any) -> tuple[Any, Any]:
+    """The tables of alpha-bar and of betas among those that `tables` returned; None for none."""
+    known: dict[str | None, Any] = {}
+    for name, value in found.items() if isinstance(found, Mapping) else ():
+        known.setdefault(meant(str(name)), value)
+    return known.get("alphas_cumprod"), known.get("betas")
+
+
+def _given(thing: Any) -> dict[str, Any]:
+    found = getattr(thing, "tables", {})
+    if isinstance(found, Exception):
+        raise Broken(f"tables() raises {raised(found)}")
+    if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
+        raise Broken(f"tables() returned {type(found).__name__}, should return {{name: table}}")
+    return dict(found)
+
+
+def has_attributes(thing: Any) -> bool:
+    """True if an object has a table that is derived from betas and alpha-bar, by its name."""
+    return any(meant(name) not in (None, *SCHEDULE) for name in _public(thing))
+
+
+def _public(thing: Any) -> list[str]:
+    return [name for name in dir(thing) if not name.startswith("_")]
+
+
+def _attributes(scheduler: "Scheduler") -> dict[str, Any]:
+    """Those as long as its chain; others of such names are something else."""
+    T, found = scheduler.setting.num_train_timesteps, {}
+    for name in _public(scheduler.thing):
+        if meant(name) and name not in SCHEDULE:
+            with suppress(Exception):
+                value = getattr(scheduler.thing, name)
+                numbers = isinstance(value, Tensor | np.ndarray | list | tuple)
+                if numbers and torch.as_tensor(value).numel() in (T, T + 1):
+                    found[name] = value
+    return found
+
+
+def _values(name: str, value: Any) -> Tensor | Broken:
+    try:
+        return torch.as_tensor(value).detach().to("cpu", torch.float64)
+    except Exception as error:
+        return Broken(f"{name} is no table of numbers: {raised(error)}")
