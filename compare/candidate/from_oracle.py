@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from compare.candidate.spy import per_image
-from compare.oracle import F64, Inputs, Level, Oracle, Setting
+from compare.oracle import F64, Inputs, Level, Oracle, Setting, Waves
 from compare.oracle import timesteps as right_timesteps
 from compare.oracle.algorithms import NORMAL, TARGETS
 
@@ -222,3 +222,13 @@ def loss_of(oracle: Oracle, setting: Setting) -> Any:
         return how.reduce(error)
 
     return loss
+
+
+def embedding_of(oracle: Oracle, waves: Waves = Waves()) -> Any:
+    """An embedding of timesteps over an oracle's formula, right or with its mistake."""
+
+    def embedding(t: Tensor, dim: int) -> Tensor:
+        angle, cosine = oracle.embedding(t.to(F64), dim, waves)
+        return torch.where(cosine, angle.cos(), angle.sin()).float()
+
+    return embedding

@@ -55,6 +55,8 @@ class Adapter:
             (b, c, h, w) or (b, d), is asked for.
         loss: (model, x_0, generator) -> scalar with a gradient: one training loss on images in
             [-1, 1], (b, c, h, w) or (b, d). Of one per image, or per pixel, the mean counts.
+        embedding: (t, dim) -> (b, dim): the sinusoids of timesteps t (b,) int64 from 0 to T-1, or
+            float, or (b, 1) float, whichever it takes first; of even dims.
         prediction_type: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`; None
             if the values of a step, of a loss or of a loop are to say it.
         name: shown in the verdict.
@@ -69,6 +71,7 @@ class Adapter:
     step: Callable[..., Any] | None = None
     sample: Callable[..., Any] | None = None
     loss: Callable[..., Any] | None = None
+    embedding: Callable[..., Any] | None = None
     prediction_type: str | None = None
     name: str = "adapter"
 

@@ -12,10 +12,11 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from compare.candidate.from_oracle import loss_of, sample_of, scheduler
+from compare.candidate.from_oracle import embedding_of, loss_of, sample_of, scheduler
 from compare.candidate.load import Adapter
 from compare.mistakes import (
     average,
+    embedding,
     forward,
     loop,
     loss,
@@ -35,8 +36,8 @@ def _of(*files: ModuleType) -> tuple[Mistake, ...]:
     return tuple(m for file in files for m in vars(file).values() if isinstance(m, Mistake))
 
 
-# of schedulers, loops and losses
-MISTAKES = _of(schedule, forward, timesteps, prediction, mean, variance, loop, loss)
+# of schedulers, loops, losses and embeddings
+MISTAKES = _of(schedule, forward, timesteps, prediction, mean, variance, loop, loss, embedding)
 NETWORKS = _of(unet)
 AVERAGES = _of(average)
 ALL = (*MISTAKES, *NETWORKS, *AVERAGES)
@@ -68,13 +69,16 @@ def find(word: str) -> Mistake:
 
 
 def mutant(mistake: Mistake, setting: Setting) -> Any:
-    """A candidate with this mistake and no other: a scheduler class, a loop, a loss or both.
+    """A candidate with this mistake and no other: a scheduler class, an adapter of a loop, a loss,
+    both, or an embedding.
 
     Args:
         mistake: of the catalogue.
         setting: T and betas of a loop or loss; a scheduler is told its own by the checks.
     """
     oracle, only = mistake.oracle(), mistake.only
+    if only == "embedding":
+        return Adapter(embedding=embedding_of(oracle), name=f"mistake {mistake.id}")
     if only not in ("sample", "strided", "uint8", "loss", *KIND_OF_LOSS, "both"):
         return scheduler(oracle, only, f"Mistake{mistake.id}")
     kind = "sample" if mistake.id == "27-loss" else KIND_OF_LOSS.get(only, "epsilon")

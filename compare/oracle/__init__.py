@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from compare.oracle.algorithms import LOOP, LOSS, Loop, Loss
+from compare.oracle.embedding import Angles, Waves, embedding
 from compare.oracle.forward import add_noise, velocity
 from compare.oracle.samplers import BY_NAME, Sampler
 from compare.oracle.samplers.ddim import ddim_eps, ddim_mean, rederived
@@ -44,12 +45,14 @@ __all__ = [
     "F64",
     "STEP",
     "UNIT",
+    "Angles",
     "Inputs",
     "Level",
     "Loop",
     "Loss",
     "Oracle",
     "Setting",
+    "Waves",
     "add_noise",
     "before",
     "betas",
@@ -57,6 +60,7 @@ __all__ = [
     "ddim_eps",
     "ddim_mean",
     "draw",
+    "embedding",
     "eps_from_x_0",
     "finish",
     "level",
@@ -107,6 +111,7 @@ class Oracle:
     refuses_past_end: bool = True
     loop: Loop = LOOP
     loss: Loss = LOSS
+    embedding: Callable[[Tensor, int, Waves], Angles] = embedding
 
     def alpha_bar(self, setting: Setting) -> Tensor:
         """(T,) float64 alpha-bars of a setting."""

@@ -4,6 +4,7 @@
 that judges a loop of the candidate's own, `loss/` a training loss. `ALL` is the one list of stages.
 """
 
+from compare.stages.embedding import EMBEDDING
 from compare.stages.forward import FORWARD
 from compare.stages.loss import LOSS
 from compare.stages.mean import MEAN
@@ -13,5 +14,5 @@ from compare.stages.schedule import SCHEDULE
 from compare.stages.timesteps import TIMESTEPS
 from compare.stages.variance import VARIANCE
 
-ALL = (SCHEDULE, FORWARD, TIMESTEPS, PREDICTION, MEAN, VARIANCE, SAMPLING, LOSS)
+ALL = (SCHEDULE, FORWARD, TIMESTEPS, PREDICTION, MEAN, VARIANCE, SAMPLING, LOSS, EMBEDDING)
 BY_NAME = {stage.name: stage for stage in ALL}

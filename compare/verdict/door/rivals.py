@@ -119,6 +119,20 @@ def without_table(report: Report, subject: Subject) -> None:
     report.diagnoses = []
 
 
+def other_embedding(report: Report) -> None:
+    """Blames nothing in an embedding of another kind: no sinusoids by any convention or mistake."""
+    if any(d.bug for d in report.diagnoses if d.stage == "embedding"):
+        return
+    wrong = [c for c in report.checks if c.stage == "embedding" and not c.passed]
+    if not wrong or any(c.rpartition("/")[2] != "waves" for c in (check.id for check in wrong)):
+        return
+    text = "its embedding is no table of sinusoids of t, 10000^(-i / half), by any convention or "
+    text += f"mistake that is known: {wrong[0].message}. Fourier features and learned vectors are "
+    undecided = Check("reading", "embedding", "error", text + "not judged")
+    report.checks = [c for c in report.checks if c not in wrong] + [undecided]
+    report.diagnoses = [d for d in report.diagnoses if d.stage != "embedding"]
+
+
 def _unnamed(report: Report) -> float:
     """How many of its faults have no name; none at all is worst."""
     return sum(d.bug is None for d in report.diagnoses) if report.diagnoses else float("inf")
