@@ -224,11 +224,11 @@ def loss_of(oracle: Oracle, setting: Setting) -> Any:
     return loss
 
 
-def embedding_of(oracle: Oracle, waves: Waves = Waves()) -> Any:
+def embedding_of(oracle: Oracle, waves: Waves | None = None) -> Any:
     """An embedding of timesteps over an oracle's formula, right or with its mistake."""
 
     def embedding(t: Tensor, dim: int) -> Tensor:
-        angle, cosine = oracle.embedding(t.to(F64), dim, waves)
+        angle, cosine = oracle.embedding(t.to(F64), dim, waves or Waves())
         return torch.where(cosine, angle.cos(), angle.sin()).float()
 
     return embedding

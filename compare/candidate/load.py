@@ -104,8 +104,8 @@ class Broken(Exception):
 
 
 def roles_apart(thing: Any, own: Surroundings) -> dict[str, Callable[..., Any]]:
-    """{name: whole role} of an adapter or of an object that has them, each called within `apart`
-    on (model, what, generator)."""
+    """{name: whole role} of an adapter or of an object that has them, each called within `apart`,
+    a loop or a loss on (model, what, generator)."""
 
     def within(role: Callable[..., Any]) -> Callable[..., Any]:
         def called(*given: Any) -> Any:

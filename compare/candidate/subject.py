@@ -80,7 +80,8 @@ def _adapted(function: Callable[..., Any]) -> Adapter:
     found = role_of(function)
     if not found:
         asked = ", ".join(asked_for(function))
-        known = "add_noise(x_0, noise, t), step(eps, t, x), sample(model, n) or loss(model, x_0)"
+        known = "add_noise(x_0, noise, t), step(eps, t, x), sample(model, n), loss(model, x_0)"
+        known += " or embedding(t, dim)"
         text = f"it is a function of ({asked}), which is none of {known} by its names"
         raise Broken(f"{text}; say what it is: Adapter(step=lambda eps, t, x: ...)")
     return Adapter(**found)
@@ -111,7 +112,7 @@ class Subject:
         self.own = own or Surroundings()
         self.own.on_cpu = self.own.on_cpu or OnTheCpu() if names_another(candidate) else None
         self.adapter: Adapter | None = None
-        self.whole: dict[str, Callable[..., Any]] = {}  # {"sample" or "loss": what fills the role}
+        self.whole: dict[str, Callable[..., Any]] = {}  # {"sample", "loss" or "embedding": it}
         self.answers: dict[Any, Any] = {}
         self.not_offered: list[str] = []
         self.words: dict[str, str] = {}  # {Diffusers' word for a value: the candidate's}

@@ -73,7 +73,7 @@ TOLERANCES = {
         ),
         "waves": (
             "sin and cos of an angle a = t f, f = 1 / period at the least",
-            "4 (1 + a (1 + ln period)) 2^-24; of a table as such 2 (1 + a) 2^-8",
+            "4 (1 + a (1 + ln period)) 2^-24; of a table as such 2 (1 + a (1 + |ln f|)) 2^-8",
             "float32 rounds log f, at most ln period, which moves f by as much of itself, then f, "
             "the product and the sine; in bfloat16 it is another precision, not another table",
         ),

@@ -21,7 +21,7 @@ mistake = partial(
 @mistake(
     "88-batch",
     fix="cat([sin, cos], dim=-1)",
-    effect="twice as many vectors as images, of half the length: an error, or the vectors of others",
+    effect="twice as many vectors as images, of half the length: an error, or those of others",
 )
 def joined_along_the_batch(t: Tensor, dim: int, waves: Waves) -> Angles:
     """sines and cosines are joined along the batch, should be along the channels"""
@@ -62,7 +62,7 @@ def rising_sines_in_even_rows(t: Tensor, dim: int, waves: Waves) -> Angles:
 @mistake(
     "88-odd",
     fix="one exponent for both of a pair: 2 (j // 2) / dim",
-    effect="it trains nearly as well; sine and cosine are no pair, and converted weights give noise",
+    effect="it trains nearly as well; sine and cosine are no pair; converted weights give noise",
     seen_in=("BrianPulfer/PapersReimplementations#9",),
 )
 def cosines_by_odd_numbers(t: Tensor, dim: int, waves: Waves) -> Angles:

@@ -17,8 +17,8 @@ from torch import Tensor
 from compare.candidate.load import Broken, raised
 from compare.candidate.scheduler import seed_everything
 from compare.candidate.subject import Subject
-from compare.measure.check import Check, found, guarded, note, yes_no
-from compare.measure.tolerances import FACTOR, HALF_UNIT, TOLERANCES, UNIT
+from compare.measure.check import Check, guarded, note, yes_no
+from compare.measure.tolerances import FACTOR, HALF_UNIT, UNIT
 from compare.measure.values import values
 from compare.oracle import F64, Oracle, Waves
 from compare.stages.stage import Stage
@@ -127,7 +127,9 @@ def _fine(angle: Tensor, waves: Waves) -> Tensor:
 
 def _coarse(angle: Tensor) -> Tensor:
     """The same where t, frequency and product are rounded to bfloat16."""
-    return 2 * HALF * (1 + angle.abs())
+    fastest = angle.abs().amax(dim=-2, keepdim=True).clamp(min=1e-30)
+    logs = (fastest.max() / fastest).log()  # of each frequency, whose exponent is rounded
+    return 2 * HALF * (1 + angle.abs() * (1 + logs))
 
 
 def _fit(subject: Subject, oracle: Oracle, dim: int) -> tuple[Waves, list[Any]]:
@@ -218,7 +220,9 @@ def _read(seen: Seen, dim: int, waves: Waves) -> Iterator[Waves]:
     periods = [math.exp(min(rate * (half - shift), 50)) for shift in (0, 1)]
     exact = [replace(waves, shift=s, scale=scale, period=p) for s, p in enumerate(periods)]
     round_ = [replace(w, period=float(f"{w.period:.2g}")) for w in exact]
-    yield from (r for w, r in zip(exact, round_, strict=True) if abs(r.period / w.period - 1) < NICE)
+    yield from (
+        r for w, r in zip(exact, round_, strict=True) if abs(r.period / w.period - 1) < NICE
+    )
     yield exact[0]
 
 
@@ -302,7 +306,9 @@ def words(waves: Waves) -> str:
     how = "in pairs" if waves.alternating else "in halves"
     over = "(half - 1)" if waves.shift else "half"
     scale = f", of {waves.scale:.6g} t" if waves.scale != 1 else ""
-    return f"{first} first, {how}; exponents i / {over}, period {waves.period:.6g}{scale} (read off)"
+    return (
+        f"{first} first, {how}; exponents i / {over}, period {waves.period:.6g}{scale} (read off)"
+    )
 
 
 EMBEDDING = Stage(
