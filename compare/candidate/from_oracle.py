@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compare.candidate.spy import per_image
-from compare.oracle import F64, LEARNED, Inputs, Level, Oracle, Setting, Steps
+from compare.oracle import F64, LEARNED, Inputs, Level, Oracle, Setting, Steps, Waves
 from compare.oracle import timesteps as right_timesteps
 from compare.oracle.algorithms import TARGETS, Loop, Loss, min_snr
 
@@ -240,3 +240,13 @@ def tables_of(oracle: Oracle, setting: Setting) -> dict[str, Tensor]:
     """Every derived table over an oracle's formulas, right or with its mistake, float32."""
     steps = Steps(oracle.betas(setting), oracle.alpha_bar(setting), oracle.tables)
     return {name: formula(steps).float() for name, formula in oracle.tables.items()}
+
+
+def embedding_of(oracle: Oracle, waves: Waves | None = None) -> Any:
+    """An embedding of timesteps over an oracle's formula, right or with its mistake."""
+
+    def embedding(t: Tensor, dim: int) -> Tensor:
+        angle, cosine = oracle.embedding(t.to(F64), dim, waves or Waves())
+        return torch.where(cosine, angle.cos(), angle.sin()).float()
+
+    return embedding

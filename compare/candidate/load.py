@@ -62,6 +62,8 @@ class Adapter:
             names that much code gives it (`posterior_variance`, `ab_prev`, `sqrt_alphas_cumprod`
             ...; `compare.candidate.door.tables`). Other names are told as not judged. Without an
             `alpha_bar`, alpha-bar and betas among them are the schedule.
+        embedding: (t, dim) -> (b, dim): the sinusoids of timesteps t (b,) int64 from 0 to T-1, or
+            float, or (b, 1) float, whichever it takes first; of even dims.
         prediction_type: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`; None
             if the values of a step, of a loss or of a loop are to say it.
         name: shown in the verdict.
@@ -78,6 +80,7 @@ class Adapter:
     loss: Callable[..., Any] | None = None
     network: Callable[..., Any] | None = None
     tables: Callable[[], Any] | None = None
+    embedding: Callable[..., Any] | None = None
     prediction_type: str | None = None
     name: str = "adapter"
 
@@ -110,8 +113,8 @@ class Broken(Exception):
 
 
 def roles_apart(thing: Any, own: Surroundings) -> dict[str, Callable[..., Any]]:
-    """{name: whole role} of an adapter or of an object that has them, each called within `apart`
-    on (model, what, generator)."""
+    """{name: whole role} of an adapter or of an object that has them, each called within `apart`,
+    a loop or a loss on (model, what, generator)."""
 
     def within(role: Callable[..., Any]) -> Callable[..., Any]:
         def called(*given: Any) -> Any:

@@ -93,7 +93,8 @@ def _adapted(function: Callable[..., Any]) -> Adapter:
     found = role_of(function)
     if not found:
         asked = ", ".join(asked_for(function))
-        known = "add_noise(x_0, noise, t), step(eps, t, x), sample(model, n) or loss(model, x_0)"
+        known = "add_noise(x_0, noise, t), step(eps, t, x), sample(model, n), loss(model, x_0)"
+        known += " or embedding(t, dim)"
         text = f"it is a function of ({asked}), which is none of {known} by its names"
         raise Broken(f"{text}; say what it is: Adapter(step=lambda eps, t, x: ...)")
     return Adapter(**found)

@@ -76,6 +76,12 @@ TOLERANCES = {
             "4 times the unit roundoff of the dtype times the sum of |terms|",
             "coefficients are rounded to the dtype once, and so is the result",
         ),
+        "waves": (
+            "sin and cos of an angle a = t f, f = 1 / period at the least",
+            "4 (1 + a (1 + ln period)) 2^-24; of a table as such 2 (1 + a (1 + |ln f|)) 2^-8",
+            "float32 rounds log f, at most ln period, which moves f by as much of itself, then f, "
+            "the product and the sine; in bfloat16 it is another precision, not another table",
+        ),
         "exact": ("integers, masks", "0", EXACT),
         "count": ("whether every t is drawn", "0 missed", f"missed by chance: {once_in(RATE)}"),
         "law": (

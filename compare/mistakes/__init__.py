@@ -12,10 +12,17 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from compare.candidate.from_oracle import loss_of, sample_of, scheduler, tables_of
+from compare.candidate.from_oracle import (
+    embedding_of,
+    loss_of,
+    sample_of,
+    scheduler,
+    tables_of,
+)
 from compare.candidate.load import Adapter
 from compare.mistakes import (
     average,
+    embedding,
     forward,
     loop,
     loss,
@@ -36,9 +43,9 @@ def _of(*files: ModuleType) -> tuple[Mistake, ...]:
     return tuple(m for file in files for m in vars(file).values() if isinstance(m, Mistake))
 
 
-# of schedulers, loops, losses and derived tables
+# of schedulers, loops, losses, embeddings and derived tables
 OF_STEPS = (schedule, forward, timesteps, prediction, mean, variance)
-MISTAKES = _of(*OF_STEPS, loop, loss, levels, posterior)
+MISTAKES = _of(*OF_STEPS, loop, loss, embedding, levels, posterior)
 NETWORKS = _of(unet)
 AVERAGES = _of(average)
 ALL = (*MISTAKES, *NETWORKS, *AVERAGES)
@@ -46,7 +53,7 @@ BY_ID = {mistake.id: mistake for mistake in ALL}
 NOT_OF_NOISE = ("27-loss", "30")  # mistakes of who predicts something else
 KIND_OF_LOSS = {"v_loss": "v_prediction", "eps_loss": "epsilon"}  # {`only`: what it predicts}
 # `only` of those that no scheduler has by itself
-WHOLE = ("sample", "strided", "uint8", "loss", *KIND_OF_LOSS, "both", "tables")
+WHOLE = ("sample", "strided", "uint8", "loss", *KIND_OF_LOSS, "both", "embedding", "tables")
 # The numbers of the list of 111 that some check can see: each must have an entry.
 SEEN = {
     *(*range(1, 9), 10, 11, 13, *range(17, 33), *range(34, 66)),
@@ -73,13 +80,16 @@ def find(word: str) -> Mistake:
 
 
 def mutant(mistake: Mistake, setting: Setting) -> Any:
-    """A candidate with this mistake and no other: a scheduler class, a loop, a loss, tables.
+    """A candidate with this mistake and no other: a scheduler class, a loop, a loss, tables, an
+    embedding.
 
     Args:
         mistake: of the catalogue.
         setting: T and betas of a loop or loss; a scheduler is told its own by the checks.
     """
     oracle, only = mistake.oracle(), mistake.only
+    if only == "embedding":
+        return Adapter(embedding=embedding_of(oracle), name=f"mistake {mistake.id}")
     if only not in WHOLE:
         return scheduler(oracle, only, f"Mistake{mistake.id}")
     kind = "sample" if mistake.id in NOT_OF_NOISE else KIND_OF_LOSS.get(only, "epsilon")

@@ -39,7 +39,7 @@ class Mistake:
         only: `"ddim"` if it needs a DDIM step, `"epsilon"` etc. if it needs that option, `"loss"`,
             `"v_loss"` or `"eps_loss"` (of a model that predicts v, or the noise) if it is one of a
             training loss, `"both"` if it is one of a loss and a loop together, `"tables"` if it is
-            one of a derived table.
+            one of a derived table, `"embedding"` of an embedding of t.
         twin: the id of a less likely mistake that gives the same numbers to some candidates, such
             as show no x0-hat: where both hold, one diagnosis tells both.
     """

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from compare.oracle.algorithms import LOOP, LOSS, NORMAL, Loop, Loss
+from compare.oracle.embedding import Angles, Waves, embedding
 from compare.oracle.forward import add_noise, velocity
 from compare.oracle.samplers import BY_NAME, Sampler
 from compare.oracle.samplers.ddim import ddim_eps, ddim_mean, rederived
@@ -50,6 +51,7 @@ __all__ = [
     "STEP",
     "TABLES",
     "UNIT",
+    "Angles",
     "Inputs",
     "Level",
     "Loop",
@@ -57,6 +59,7 @@ __all__ = [
     "Oracle",
     "Setting",
     "Steps",
+    "Waves",
     "add_noise",
     "before",
     "betas",
@@ -64,6 +67,7 @@ __all__ = [
     "ddim_eps",
     "ddim_mean",
     "draw",
+    "embedding",
     "eps_from_x_0",
     "finish",
     "halves",
@@ -119,6 +123,7 @@ class Oracle:
     loss: Loss = LOSS
     # By name; those that a mistake gives here replace these and leave the others.
     tables: Mapping[str, Formula] = field(default_factory=lambda: TABLES, hash=False)
+    embedding: Callable[[Tensor, int, Waves], Angles] = embedding
 
     def alpha_bar(self, setting: Setting) -> Tensor:
         """(T,) float64 alpha-bars of a setting."""

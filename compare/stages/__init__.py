@@ -5,6 +5,7 @@ that judges a loop of the candidate's own, `loss/` a training loss,
 `network/` a network. `ALL` is the one list of stages.
 """
 
+from compare.stages.embedding import EMBEDDING
 from compare.stages.forward import FORWARD
 from compare.stages.loss import LOSS
 from compare.stages.mean import MEAN
@@ -18,6 +19,6 @@ from compare.stages.variance import VARIANCE
 
 ALL = (
     *(SCHEDULE, FORWARD, TIMESTEPS, PREDICTION, MEAN, VARIANCE, SAMPLING),
-    *(LOSS, NETWORK, OF_TABLES),
+    *(LOSS, EMBEDDING, NETWORK, OF_TABLES),
 )
 BY_NAME = {stage.name: stage for stage in ALL}

@@ -26,7 +26,7 @@ from compare.oracle import Setting
 from compare.verdict import conventions
 from compare.verdict.beside import SPECS, add, columns_begun, models_of_backends, set_beside
 from compare.verdict.diffusers import gone
-from compare.verdict.door.rivals import rivals, told, without_table
+from compare.verdict.door.rivals import other_embedding, rivals, told, without_table
 from compare.verdict.elsewhere import Work
 from compare.verdict.quiet import quiet
 from compare.verdict.report import Report, by_stage, versions
@@ -126,6 +126,7 @@ def _judged_as_read(
     if others:
         told(report, list(zip(others, reports, strict=True)))
     without_table(report, subject)
+    other_embedding(report)
     for stage, checks in by_stage(report.checks if others else []).items():
         if progress is not None:
             progress(stage, checks)

@@ -18,6 +18,18 @@ SHAPES = {"shape", "image_shape", "sample_shape"}
 SIDES = {"imagesize", "imgsize", "resolution", "samplesize"}  # of pictures, in pixels, plainly
 SIDE = 8  # of those that are asked for: no formula hangs on it
 BESIDE_MODEL = {"sample": COUNTS | SHAPES, "loss": WORDS["add_noise"]["x_0"]}
+WIDTHS = {
+    "dim",
+    "d",
+    "dims",
+    "dmodel",
+    "channels",
+    "nchannels",
+    "embeddingdim",
+    "embdim",
+    "embdims",
+}
+WIDTHS |= {"timeembdim", "timeembeddingdim", "timedim", "embeddingsize", "embsize", "modelchannels"}
 TABLES = {
     "ab",
     "abar",
@@ -109,6 +121,8 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     found = {role: called for role, called in whole.items() if called is not None}
     asked = {method: roles(method, asked_for(function)) for method in ("add_noise", "step")}
     found |= {m: function for m, a in asked.items() if {*CONTRACT[m]} <= {*a} and None not in a}
+    embeds = of_time(function)
+    found |= {} if embeds is None else {"embedding": embeds}
     name = getattr(function, "__name__", "")
     found = {name: found[name]} if name in found else found if len(found) == 1 else {}
     beside = getattr(inspect.unwrap(function), "__globals__", {})  # below `torch.no_grad()`
@@ -140,6 +154,20 @@ def with_model(function: Callable[..., Any], role: str) -> Callable[..., Any] | 
         return called(model, what, generator=generator)
 
     return with_generator if "generator" in named_keywords(function) else called
+
+
+def of_time(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """A function (t, dim) as the role of an embedding, if it asks for these two by names.
+
+    >>> of_time(lambda embedding_dim, timesteps: (timesteps, embedding_dim))("t", 32)
+    ('t', 32)
+    """
+    asked = asked_for(function)
+    times = [name for name in asked if plain(name) in WORDS["step"]["t"]]
+    widths = [name for name in asked if plain(name) in WIDTHS]
+    if len(asked) != 2 or len(times) != 1 or len(widths) != 1:
+        return None
+    return lambda t, dim: function(**{times[0]: t, widths[0]: dim})
 
 
 def named_keywords(function: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from compare.candidate.door.reading import Told
 from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
 from compare.oracle import LEARNED, Setting
+from compare.stages.embedding import conventions_of
 from compare.verdict.conventions.card import card_of
 from compare.verdict.conventions.length import length, of_another_length
 from compare.verdict.conventions.loop import card_of_loop
@@ -84,6 +85,7 @@ def _read(subject: Subject, door: Told) -> None:
     if "pictures" not in door:
         subject.door = subject.door.told({"pictures": read_pictures(subject)})
     subject.conventions.update(card_of(subject) | card_of_loop(subject))
+    subject.conventions.update(conventions_of(subject))
 
 
 def _claims(thing: Any) -> dict[str, Any]:

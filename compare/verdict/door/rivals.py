@@ -120,12 +120,28 @@ def without_table(report: Report, subject: Subject) -> None:
         return
     setting = subject.setting
     stage = next(c.stage for c in report.checks if c.status == "differs")
+    if stage == "embedding":  # which no table is needed for
+        return
     betas = f"betas {setting.beta_start:g}..{setting.beta_end:g}"
     text = f"no table is shown, and by linear {betas} with T = {setting.num_train_timesteps} it "
     text += f"{_words(report)}. Say which is its own: Adapter(alpha_bar=...)"
     undecided = Check("reading", stage, "error", text)
     report.checks = [c for c in report.checks if c.passed] + [undecided]
     report.diagnoses = []
+
+
+def other_embedding(report: Report) -> None:
+    """Blames nothing in an embedding of another kind: no sinusoids by any convention or mistake."""
+    if any(d.bug for d in report.diagnoses if d.stage == "embedding"):
+        return
+    wrong = [c for c in report.checks if c.stage == "embedding" and not c.passed]
+    if not wrong or any(c.rpartition("/")[2] != "waves" for c in (check.id for check in wrong)):
+        return
+    text = "its embedding is no table of sinusoids of t, 10000^(-i / half), by any convention or "
+    text += f"mistake that is known: {wrong[0].message}. Fourier features and learned vectors are "
+    undecided = Check("reading", "embedding", "error", text + "not judged")
+    report.checks = [c for c in report.checks if c not in wrong] + [undecided]
+    report.diagnoses = [d for d in report.diagnoses if d.stage != "embedding"]
 
 
 def _unnamed(report: Report) -> float:
