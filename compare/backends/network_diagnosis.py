@@ -11,7 +11,7 @@ from compare.backends.blocks import WHOLE, Departure
 from compare.backends.network_alone import SYMPTOMS
 from compare.candidate.denoiser.record import apart, record
 from compare.mistakes import BY_ID, NETWORKS, Mistake
-from compare.mistakes.unet import tried_on
+from compare.mistakes.network.unet import tried_on
 from compare.stages.network.look import ROUNDING
 from compare.verdict.report import Check, Diagnosis
 

@@ -22,7 +22,6 @@ from compare.candidate.from_oracle import (
 from compare.candidate.load import Adapter
 from compare.mistakes import (
     average,
-    embedding,
     forward,
     loop,
     loss,
@@ -30,10 +29,10 @@ from compare.mistakes import (
     prediction,
     schedule,
     timesteps,
-    unet,
     variance,
 )
 from compare.mistakes.entry import Mistake
+from compare.mistakes.network import embedding, unet
 from compare.mistakes.tables import levels, posterior
 from compare.oracle import Oracle, Setting
 

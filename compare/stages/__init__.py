@@ -1,8 +1,7 @@
 """What is judged, one stage a file, in the order in which a mistake of one spoils the next.
 
-`stage.py` is the contract; `loop.py`, `transitions.py` and `ending.py` are the part of *sampling*
-that judges a loop of the candidate's own, `loss/` a training loss,
-`network/` a network. `ALL` is the one list of stages.
+`stage.py` is the contract; `loop/` is the part of *sampling* that judges a loop of the candidate's
+own, `loss/` a training loss, `network/` a network. `ALL` is the one list of stages.
 """
 
 from compare.stages.embedding import EMBEDDING

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from compare.mistakes import NETWORKS
-from compare.mistakes.unet import Waves
+from compare.mistakes.network.unet import Waves
 from ddpm.exercises.exercise import ROUNDING, Arguments, Exercise, Function
 
 

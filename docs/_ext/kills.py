@@ -64,7 +64,7 @@ def kill_network(mistake: Mistake) -> dict[str, Any]:
 
     import scratch
     from compare.backends.network import TINY, judge_network
-    from compare.mistakes.unet import planted
+    from compare.mistakes.network.unet import planted
     from compare.verdict.quiet import quiet
 
     options = {**TINY, "dropout": 0.1}

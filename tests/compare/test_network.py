@@ -19,7 +19,7 @@ from compare.backends.network import FULL, QUICK, TINY, inputs, judge_network, r
 from compare.candidate.denoiser.lent import lent
 from compare.candidate.denoiser.record import apart, record
 from compare.mistakes import BY_ID, NETWORKS, Mistake
-from compare.mistakes.unet import planted
+from compare.mistakes.network.unet import planted
 from compare.verdict.report import Report
 from tests.compare.often import each
 

@@ -20,7 +20,7 @@ from compare.candidate.door.forward import is_network
 from compare.candidate.subject import Subject
 from compare.candidate.surroundings import Surroundings
 from compare.mistakes import BY_ID
-from compare.mistakes.unet import planted
+from compare.mistakes.network.unet import planted
 from compare.oracle import Oracle
 from compare.process import judge_in_child
 from compare.stages import NETWORK

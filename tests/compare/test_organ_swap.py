@@ -28,7 +28,7 @@ from compare.backends.organ_swap import (
 )
 from compare.backends.training import settings, small_sprites
 from compare.mistakes import BY_ID
-from compare.mistakes.unet import planted
+from compare.mistakes.network.unet import planted
 from tests.compare.often import each
 from workbench import checkpoints, trainer
 from workbench import data as datasets

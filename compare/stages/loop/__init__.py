@@ -15,7 +15,7 @@ from compare.measure.loop_steps import Visited, steps_of, visits
 from compare.measure.noise import moments
 from compare.measure.tolerances import RATE, once_in
 from compare.oracle import Loop, Oracle
-from compare.stages.transitions import transitions
+from compare.stages.loop.transitions import transitions
 
 GUIDED = "(1 + w) out(x_t, t, label) - w out(x_t, t), one w (Ho & Salimans 2022, eq. 6)"
 

@@ -31,7 +31,7 @@ from compare.measure.step import mean_bound
 from compare.measure.tolerances import RATE, TOLERANCES, once_in, propagated
 from compare.measure.values import apart_in_print, deviation
 from compare.oracle import F64, Level, Oracle, Setting
-from compare.stages.ending import pictures
+from compare.stages.loop.ending import pictures
 
 
 def transitions(subject: Subject, exact: Steps) -> Iterator[Check]:
