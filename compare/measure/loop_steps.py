@@ -48,7 +48,7 @@ def visits(run: Run, oracle: Oracle, setting: Setting, table: Tensor) -> Visited
     """
     n, T, loop = len(run.t), setting.num_train_timesteps, oracle.loop
     told = [int(t) for t in run.t.tolist()]
-    base = int(max(told) == T)
+    base = run.loop.subject.t_base or int(max(told) == T)
     counted = [t - base for t in told]
     full = n >= T - 1
     paths = _paths(setting, oracle, n, full)

@@ -28,6 +28,8 @@ HALVES = {"out,v": DOUBLED, "v,out": EXCHANGED}
 ALWAYS, NOT_LAST = "z at every step", "z but for the last step, where it is 0"
 FIRST_LIKE_X = "a tensor"
 SIGNED, UNIT = "[-1, 1]", "[0, 1]"  # what pictures are in
+UNMAPPED = "[0, 1], also inside"  # those that the network sees too
+RANGES = {"[-1,1]": SIGNED, "[0,1]": UNIT, "unmapped": UNMAPPED}
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 OPTIONS = (
     "step=x,t,out, add_noise=x_0,t,noise, get_velocity=x_0,noise,t (each in its own order); t=0 or "
@@ -35,7 +37,8 @@ OPTIONS = (
     "on, of add_noise); z=0 or z=1 (what a step is given for its noise at the last t); "
     "prediction=epsilon, sample or v_prediction; output=out,v or output=v,out (which half of twice "
     "the channels is for the variance); "
-    "pictures=[-1,1] or pictures=[0,1] (of loss and loop)"
+    "pictures=[-1,1], pictures=[0,1] or pictures=unmapped (of loss and loop; the last are in "
+    "[0, 1] for the network too)"
 )
 
 
@@ -90,7 +93,8 @@ class Reading:
         t_base: 0 or 1: what t counts from.
         data: `IMAGES`, `RGB` or `POINTS`.
         output: channels of the model's output: `SAME`, `DOUBLED` or `EXCHANGED`.
-        pictures: `SIGNED` or `UNIT`, the range of those that a loss is given and a loop returns.
+        pictures: `SIGNED`, `UNIT` or `UNMAPPED`, the range of those that a loss is given and a loop
+            returns.
         prediction: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`.
         z: `ALWAYS` or `NOT_LAST`: when a step that takes its noise is given some.
         returns: {method: `FIRST_LIKE_X`, `"a pair"`, `"a dict"` or a class's name}.
@@ -206,9 +210,8 @@ def _told(word: str) -> tuple[str, Fact]:
         return name, said(value)
     if name == "output" and value in HALVES:
         return name, said(HALVES[value])
-    for pictures in (SIGNED, UNIT):
-        if name == "pictures" and value == pictures.replace(" ", ""):
-            return name, said(pictures)
+    if name == "pictures" and value in RANGES:
+        return name, said(RANGES[value])
     raise ValueError(f"--reading {word} is not known; it is {OPTIONS}")
 
 

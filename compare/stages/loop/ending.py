@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from compare.candidate.door.reading import UNMAPPED
 from compare.candidate.loop.look import Run
 from compare.measure.check import Check, within, yes_no
 from compare.measure.loop_steps import Steps, of_mix
@@ -15,9 +16,18 @@ from compare.measure.tolerances import TOLERANCES
 from compare.measure.values import deviation
 from compare.oracle import F64, Oracle, Setting
 
+Forms = dict[str, Callable[[Tensor], Tensor]]
 UNIT_FORM = "in [0, 1]"  # of pictures
-WRONG_FORMS: dict[str, Callable[[Tensor], Tensor]] = {
-    "clamped to [0, 1]: of pictures in [-1, 1] the darker half is lost": lambda x: x.clamp(0, 1),
+CUT = "clamped to [0, 1]: of pictures in [-1, 1] the darker half is lost"
+FORMS: Forms = {
+    "as it is": lambda x: x,
+    "clamped": lambda x: x.clamp(-1, 1),
+    UNIT_FORM: lambda x: ((x + 1) / 2).clamp(0, 1),
+    f"{UNIT_FORM}, not clamped": lambda x: (x + 1) / 2,
+}
+UNMAPPED_FORMS: Forms = {"as it is": lambda x: x, "clamped to [0, 1]": lambda x: x.clamp(0, 1)}
+WRONG_FORMS: Forms = {
+    CUT: lambda x: x.clamp(0, 1),
     "stretched by its own min and max": lambda x: (x - x.min()) / (x.max() - x.min()),
     "stretched by its own min and max to [-1, 1]": (
         lambda x: 2 * (x - x.min()) / (x.max() - x.min()) - 1
@@ -48,7 +58,8 @@ def pictures(steps: Steps, chosen: Setting) -> Iterator[Check]:
     elif run.result.dtype == torch.uint8:
         yield from _bytes(run, last, bound, oracle)
     else:
-        yield _floats(run.result.to(F64), last, bound)
+        inside = run.loop.subject.door.pictures.value == UNMAPPED
+        yield _floats(run.result.to(F64), last, bound, UNMAPPED_FORMS if inside else FORMS)
 
 
 def _noisy_pictures(got: Tensor, last: Tensor, sigma: float) -> Check:
@@ -95,17 +106,11 @@ def _bytes(run: Run, last: Tensor, bound: Tensor, oracle: Oracle) -> Iterator[Ch
     )
 
 
-def _floats(got: Tensor, last: Tensor, bound: Tensor) -> Check:
+def _floats(got: Tensor, last: Tensor, bound: Tensor, forms: Forms) -> Check:
     """The result in the first form that it has; a clamp leaves nothing of what is far outside.
 
     In none of them it is said how far it is from the nearest.
     """
-    forms: dict[str, Callable[[Tensor], Tensor]] = {
-        "as it is": lambda x: x,
-        "clamped": lambda x: x.clamp(-1, 1),
-        UNIT_FORM: lambda x: ((x + 1) / 2).clamp(0, 1),
-        f"{UNIT_FORM}, not clamped": lambda x: (x + 1) / 2,
-    }
     tried = [_in_form(got, last, bound, name, form) for name, form in forms.items()]
     nearest = min(tried, key=lambda check: check.measured or 0.0)
     found = next((check for check in tried if check.passed), nearest)

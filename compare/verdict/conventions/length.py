@@ -44,7 +44,20 @@ def length(subject: Subject) -> tuple[int, Fact | None]:
         said.append(None if betas is None else len(betas))
         declared = next((v for v in said if isinstance(v, int) and v > 0), 0)
         T = declared or _visited(subject) or _answered(subject)
-    return T, count.by_list(subject, T)
+    return T, _list_from_one(subject, T, raw) or count.by_list(subject, T)
+
+
+def _list_from_one(subject: Subject, T: int, raw: Tensor | None) -> Fact | None:
+    """Left open where there is a loop alone, of fewer steps, whose list ends at 1: with an offset
+    of 1, or counted from 1."""
+    if not subject.has("sample") or any(subject.has(m) for m in ("step", "add_noise", "loss")):
+        return None
+    with contextlib.suppress(Broken):
+        setting = replace(subject.setting, num_train_timesteps=T)
+        told = loop_told(subject, Oracle().alpha_bar(setting) if raw is None else raw[-T:])
+        if len(told.unique()) < T - 1 and float(told.min()) == 1 and float(told.max()) <= T:
+            return Fact(0, others=(1,))
+    return None
 
 
 def _first_is_no_step(subject: Subject, raw: Tensor) -> bool:

@@ -3,11 +3,12 @@
 import torch
 
 from compare import stages
-from compare.candidate.door.reading import SIGNED, UNIT, Fact
+from compare.candidate.door.reading import SIGNED, UNIT, UNMAPPED, Fact
 from compare.candidate.load import Broken
 from compare.candidate.loop.look import look
 from compare.candidate.subject import Subject
 from compare.oracle import F64, Oracle
+from compare.stages.loop.ending import CUT
 from compare.stages.stage import Stage
 
 HALF = 0.5  # the constant of (y + 1) / 2; that of y is near 0, whatever noise or clip is in it
@@ -17,8 +18,11 @@ FEWEST = 100  # pixels by which it is known
 def read_pictures(subject: Subject) -> Fact:
     """[0, 1] if a loss is right with such pictures alone, and a loop returns such; else [-1, 1].
 
-    Pictures that one of the two maps alone are a mistake (34 to 36).
+    Pictures that one of the two maps alone are a mistake (34 to 36). A loop that clamps to [0, 1]
+    without mapping may be made for data that are never mapped: that is left open.
     """
+    if subject.has("sample") and _cuts(subject):
+        return Fact(SIGNED, others=(UNMAPPED,))
     if not (subject.has("loss") and subject.has("sample")) or _holds(subject, stages.LOSS):
         return Fact(SIGNED)
     read = subject.reading()
@@ -31,6 +35,15 @@ def read_pictures(subject: Subject) -> Fact:
 def _holds(subject: Subject, stage: Stage) -> bool:
     try:
         return all(check.passed for check in stage.of(subject, Oracle()))
+    except Broken:
+        return False
+
+
+def _cuts(subject: Subject) -> bool:
+    """True if what a loop returns is its last step, clamped to [0, 1]."""
+    ends = (c for c in stages.SAMPLING.of(subject, Oracle()) if c.id == "sampling/loop/pictures")
+    try:
+        return any(CUT in end.message for end in ends)
     except Broken:
         return False
 

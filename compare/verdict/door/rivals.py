@@ -19,6 +19,7 @@ from compare.candidate.door.reading import (
     DOUBLED,
     EXCHANGED,
     HALVES,
+    RANGES,
     Fact,
     Reading,
 )
@@ -29,6 +30,11 @@ from compare.oracle import Oracle
 from compare.verdict.nearest import NOT_COMPUTABLE
 from compare.verdict.report import Report
 
+UNSURE = {
+    "prediction": "what its model predicts is not sure",
+    "pictures": "in what range its pictures are is not sure",
+    "t_base": "what its t counts from is not sure",
+}
 MOST = 7  # readings beside the contract's that are tried
 Again = Callable[[dict[str, Fact]], Subject]  # the candidate anew, some facts decided
 
@@ -41,7 +47,9 @@ def rivals(first: Subject, again: Again) -> tuple[Subject, list[Subject]]:
         again: builds it anew.
     """
     left_open = list(islice(_others(first.door), MOST))
-    whole = bool(first.door.prediction.others)
+    whole = any(f.others for f in (first.door.prediction, first.door.pictures)) or (
+        bool(first.door.t_base.others) and not first.has("step")
+    )
     if not left_open or _holds(first, whole):
         return first, []
     found = []
@@ -156,9 +164,8 @@ def _undecided(report: Report, fitting: list[tuple[Subject, Report]]) -> Check:
     ways = [(replace(doors[0], **contract), _words(report)), *((d, "is right") for d in doors)]
     verdicts = "; ".join(f"{_way(door, [*contract])} it {verdict}" for door, verdict in ways)
     decides = " or ".join(_decides(door, [*contract]) for door, _ in ways)
-    unsure = "neither its names nor its own calls say how it is called"
-    if [*contract] == ["prediction"]:
-        unsure = "what its model predicts is not sure"
+    unsure = UNSURE.get(next(iter(contract), ""), "") if len(contract) == 1 else ""
+    unsure = unsure or "neither its names nor its own calls say how it is called"
     text = f"{unsure}: {verdicts}. Say {decides}"
     stage = report.diagnoses[0].stage if report.diagnoses else "schedule"
     return Check("reading", stage, "error", text)
@@ -182,6 +189,7 @@ def _way(door: Reading, names: list[str]) -> str:
     said = {"t_base": f"with t from {door.t_base.value}", "z": f"given {door.z.value}"}
     said["prediction"] = f"with a model that predicts {door.prediction.value}"
     said["output"] = f"with {door.output.value},"
+    said["pictures"] = f"with pictures in {door.pictures.value}"
     ways = [f"called as {door.call(n)}" if n in CONTRACT else said[n] for n in names]
     return ", ".join(ways)
 
@@ -191,5 +199,6 @@ def _decides(door: Reading, names: list[str]) -> str:
     said = {"t_base": f"t={door.t_base.value}", "z": f"z={int(door.z.value == ALWAYS)}"}
     said["prediction"] = f"prediction={door.prediction.value}"
     said["output"] = next((f"output={k}" for k, v in HALVES.items() if v == door.output.value), "")
+    said["pictures"] = next(f"pictures={k}" for k, v in RANGES.items() if v == door.pictures.value)
     words = [f"{n}={door.order(n)}" if n in CONTRACT else said[n] for n in names]
     return " ".join(f"--reading {word}" for word in words)
