@@ -2,14 +2,14 @@
 
 import os
 import sys
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
 from compare import Adapter, as_network
 
-sys.modules["jaxtyping"] = MagicMock()
 sys.path.insert(0, os.environ["FIELD_CHECKOUT"])
-from ddpm_from_scratch.samplers import DDPM  # noqa: E402
-from ddpm_from_scratch.utils import LinearBetaSchedule  # noqa: E402
+with patch.dict(sys.modules, {"jaxtyping": MagicMock()}):
+    from ddpm_from_scratch.samplers import DDPM
+    from ddpm_from_scratch.utils import LinearBetaSchedule
 
 
 def made(model):

@@ -2,14 +2,14 @@
 
 import os
 import sys
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
 from compare import Adapter
 
 NOT_NEEDED = ("torchvision", "torchvision.datasets", "torchvision.utils")
-sys.modules.update(dict.fromkeys(NOT_NEEDED, MagicMock()))
 sys.path.insert(0, os.environ["FIELD_CHECKOUT"])
-from diffusion_model import DiffusionModel  # noqa: E402
+with patch.dict(sys.modules, dict.fromkeys(NOT_NEEDED, MagicMock())):
+    from diffusion_model import DiffusionModel
 
 DiffusionModel.create_dirs = lambda self, folder: None
 whole = DiffusionModel("cpu", "mnist")

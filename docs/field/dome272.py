@@ -3,16 +3,16 @@
 import os
 import runpy
 import sys
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
 from torch.nn.functional import mse_loss
 
 from compare import Adapter
 
 NOT_NEEDED = ("torchvision", "torch.utils.tensorboard")
-sys.modules.update(dict.fromkeys(NOT_NEEDED, MagicMock()))
 sys.path.insert(0, os.environ["FIELD_CHECKOUT"])
-Diffusion = runpy.run_path(f"{os.environ['FIELD_CHECKOUT']}/ddpm.py")["Diffusion"]
+with patch.dict(sys.modules, dict.fromkeys(NOT_NEEDED, MagicMock())):
+    Diffusion = runpy.run_path(f"{os.environ['FIELD_CHECKOUT']}/ddpm.py")["Diffusion"]
 diffusion = Diffusion(img_size=8, device="cpu")
 
 

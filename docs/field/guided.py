@@ -18,6 +18,7 @@ from guided_diffusion.gaussian_diffusion import (
 
 KINDS = {"epsilon": ModelMeanType.EPSILON, "sample": ModelMeanType.START_X}
 SCHEDULES = {"linear": "linear", "squaredcos_cap_v2": "cosine"}
+VARIANCES = ("fixed_small", "fixed_large", "learned_range")
 
 
 def options(betas, prediction_type="epsilon", variance_type="fixed_small"):
@@ -32,8 +33,8 @@ def options(betas, prediction_type="epsilon", variance_type="fixed_small"):
 
 def adapted(prediction_type="epsilon", beta_schedule="linear", variance_type="fixed_small"):
     """Its options that have a usual name, T = 1000."""
-    if variance_type not in ("fixed_small", "fixed_large", "learned_range"):
-        raise ValueError(variance_type)
+    if not (prediction_type in KINDS and beta_schedule in SCHEDULES and variance_type in VARIANCES):
+        raise ValueError("there is no such option")
     betas = get_named_beta_schedule(SCHEDULES[beta_schedule], 1000)
     whole = GaussianDiffusion(**options(betas, prediction_type, variance_type))
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
 import torch
 
@@ -12,11 +12,13 @@ tools = MagicMock()
 tools.configs.BaseConfigs = type("BaseConfigs", (), {"dataset": None})
 tools.monit.iterate = lambda name, steps: range(steps)
 NOT_NEEDED = ("torchvision", "labml_nn.helpers.device")
-sys.modules.update(dict.fromkeys(NOT_NEEDED, MagicMock()))
-sys.modules.update({"labml": tools, "labml.configs": tools.configs})
 sys.path.insert(0, os.environ["FIELD_CHECKOUT"])
-from labml_nn.diffusion.ddpm import DenoiseDiffusion  # noqa: E402
-from labml_nn.diffusion.ddpm.experiment import Configs  # noqa: E402
+with patch.dict(
+    sys.modules,
+    dict.fromkeys(NOT_NEEDED, MagicMock()) | {"labml": tools, "labml.configs": tools.configs},
+):
+    from labml_nn.diffusion.ddpm import DenoiseDiffusion
+    from labml_nn.diffusion.ddpm.experiment import Configs
 
 
 def made(model):

@@ -2,18 +2,18 @@
 
 import os
 import sys
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
 from compare import Adapter, as_network
 
-sys.modules["torchvision"] = MagicMock()
 sys.path.insert(0, os.environ["FIELD_CHECKOUT"])
-from denoising_diffusion_pytorch import GaussianDiffusion  # noqa: E402
+with patch.dict(sys.modules, {"torchvision": MagicMock()}):
+    from denoising_diffusion_pytorch import GaussianDiffusion
 
 
 def made(model, **options):
     """The module round this network."""
-    model.self_condition = False
+    model.self_condition, model.out_dim = False, model.channels
     return GaussianDiffusion(model, image_size=8, **options).eval()
 
 

@@ -18,6 +18,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from workbench.parser import Parser
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 EXAMPLES = """examples:
@@ -33,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     programs = programs_of(args.programs)
     unknown = sorted(set(args.names) - set(programs))
     if unknown:
-        return _refuse(f"no program {unknown[0]!r}; there are {', '.join(programs)}")
+        return _refuse(f"no {unknown[0]}.toml in {args.programs}")
     chosen = {name: programs[name] for name in args.names or programs}
     if args.fetch:
         print("\n".join(fetching(chosen, args.checkouts)))
@@ -47,18 +49,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="run.py",
-        description="judge the programs of the field report",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("run.py", description="judge programs of others again", epilog=EXAMPLES)
     parser.add_argument("checkouts", type=Path, help="a folder with one checkout, OWNER+NAME, each")
     parser.add_argument("names", nargs="*", metavar="NAME", help="these programs alone")
     parser.add_argument("--fetch", action="store_true", help="print the git commands of checkouts")
     parser.add_argument("--timeout", type=float, default=600, metavar="S", help="for each")
     parser.add_argument(
-        "--programs", type=Path, default=HERE, help="where NAME.toml and NAME.py are"
+        "--programs", type=Path, default=HERE, metavar="FOLDER", help="another list"
     )
     return parser.parse_args(argv)
 

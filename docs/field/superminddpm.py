@@ -2,14 +2,14 @@
 
 import os
 import sys
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
 from compare import Adapter, as_network
 
 NOT_NEEDED = ("torchvision", "torchvision.datasets", "torchvision.utils")
-sys.modules.update(dict.fromkeys(NOT_NEEDED, MagicMock()))
 sys.path.insert(0, os.environ["FIELD_CHECKOUT"])
-from superminddpm import DDPM  # noqa: E402
+with patch.dict(sys.modules, dict.fromkeys(NOT_NEEDED, MagicMock())):
+    from superminddpm import DDPM
 
 
 def made(model):

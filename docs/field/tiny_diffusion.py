@@ -3,8 +3,8 @@
 import os
 import runpy
 import sys
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
-sys.modules["datasets"] = MagicMock()
 sys.path.insert(0, os.environ["FIELD_CHECKOUT"])
-adapted = runpy.run_path(f"{os.environ['FIELD_CHECKOUT']}/ddpm.py")["NoiseScheduler"]
+with patch.dict(sys.modules, {"datasets": MagicMock()}):
+    adapted = runpy.run_path(f"{os.environ['FIELD_CHECKOUT']}/ddpm.py")["NoiseScheduler"]

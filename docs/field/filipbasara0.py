@@ -2,11 +2,11 @@
 
 import os
 import sys
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
-sys.modules["torchvision"] = MagicMock()
 sys.path.insert(0, os.environ["FIELD_CHECKOUT"])
-from simple_diffusion.scheduler import DDIMScheduler  # noqa: E402
+with patch.dict(sys.modules, {"torchvision": MagicMock()}):
+    from simple_diffusion.scheduler import DDIMScheduler
 
 
 class adapted(DDIMScheduler):
