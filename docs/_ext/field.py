@@ -49,7 +49,7 @@ def _told(name: str, program: dict[str, Any], result: dict[str, Any] | None) -> 
     """What was read and computed beforehand, what was said then, and what it means."""
     parts = [
         f":::{{dropdown}} {name}: {program['repository']}, {program['file']}",
-        f"Commit `{program['commit']}`; listed by: {cell(program['source'])}.\n",
+        f"Commit `{program['commit']}`; from: {cell(program['source'])}.\n",
         f"*Read and computed beforehand.* {cell(program['truth'])}\n",
     ]
     if result is not None:

@@ -123,11 +123,9 @@ def judge(adapter: Path, checkout: Path, timeout: float) -> dict[str, Any]:
         )
         file = Path(folder) / "report.json"
         found = json.loads(file.read_text()) if file.exists() else _without_report(ran)
-    git = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
     notes = [check["bug"] for check in found["checks"] if check["status"] == "note"]
     return {
-        "commit": commit,
+        "commit": _commit(checkout),
         "verdict": found["verdict"].replace(f"{adapter}:adapted", adapter.stem),
         "exit_status": found["exit_status"],
         "diagnoses": [
@@ -140,6 +138,17 @@ def judge(adapter: Path, checkout: Path, timeout: float) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - begun, 1),
         "versions": found["versions"],
     }
+
+
+def _commit(checkout: Path) -> str:
+    """That a checkout is at, not that of a repository round it."""
+    ran = subprocess.run(
+        ["git", "-C", str(checkout), "rev-parse", "HEAD"],
+        env=os.environ | {"GIT_CEILING_DIRECTORIES": str(checkout.parent)},
+        capture_output=True,
+        text=True,
+    )
+    return ran.stdout.strip() or "unknown"
 
 
 def _without_report(ran: subprocess.CompletedProcess[str]) -> dict[str, Any]:
