@@ -55,5 +55,8 @@ def _told(name: str, program: dict[str, Any], result: dict[str, Any] | None) -> 
     if result is not None:
         parts.append(f"*Said by `compare`.* {cell(result['verdict'])}\n")
         parts += [f"- {cell(d['explanation'])}" for d in result["diagnoses"][1:]]
-    parts.append(f"\n*For who copies it.* {cell(program['means'])}\n:::\n")
+    parts.append(f"\n*For who copies it.* {cell(program['means'])}\n")
+    if "report" in program:
+        parts.append(f"*For its maintainer.* {cell(program['report'])}\n")
+    parts.append(":::\n")
     return "\n".join(parts)

@@ -38,7 +38,7 @@ def runner(*words: Any) -> subprocess.CompletedProcess[str]:
 def test_a_program_is_whole(name: str) -> None:
     program = PROGRAMS[name]
     keys = {"repository", "commit", "file", "kind", "source", "truth", "expected", "means"}
-    assert keys <= program.keys() <= keys | {"left_out"}
+    assert keys <= program.keys() <= keys | {"left_out", "report"}
     assert program["kind"] in KINDS
     assert len(program["commit"]) == 40
     assert int(program["commit"], 16)
@@ -83,25 +83,19 @@ def test_a_verdict_is_right_if_it_names_all_that_is_true_and_nothing_else(
     assert field.run["is_right"]({"expected": expected}, result) is right
 
 
-LOOP = """
+FORWARD = """
 import torch
-betas = torch.linspace(1e-4, 0.02, 50)
-alpha_bar = (1 - betas).cumprod(0)
+alpha_bar = (1 - torch.linspace(1e-4, 0.02, 50)).cumprod(0)
 
-def sample(model, shape):
-    model.eval()
-    x = torch.randn(shape)
-    for t in range(49, {last} - 1, -1):
-        mean = x - betas[t] / (1 - alpha_bar[t]) ** 0.5 * model(x, torch.full((len(x),), t))
-        z = torch.randn(shape) if t > {last} else 0
-        x = mean / (1 - betas[t]) ** 0.5 + betas[t] ** 0.5 * z
-    return x
+def add_noise(x_0, noise, t):
+    a = alpha_bar[t].reshape(-1, 1, 1, 1)
+    return a ** {power} * x_0 + (1 - a) ** 0.5 * noise
 """
 ADAPTER = """
 import os, runpy
 from compare import Adapter
-theirs = runpy.run_path(os.environ["FIELD_CHECKOUT"] + "/loop.py")
-adapted = Adapter(alpha_bar=lambda: theirs["alpha_bar"], sample=theirs["sample"])
+theirs = runpy.run_path(os.environ["FIELD_CHECKOUT"] + "/forward.py")
+adapted = Adapter(alpha_bar=lambda: theirs["alpha_bar"], add_noise=theirs["add_noise"])
 """
 
 
@@ -110,9 +104,9 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
     """A list of two programs, a right and a wrong one, and their checkouts."""
     programs, checkouts = tmp_path / "field", tmp_path / "checkouts"
     programs.mkdir()
-    for name, last, expected in (("right", 0, "[]"), ("wrong", 1, '["79"]')):
+    for name, power, expected in (("right", 0.5, "[]"), ("wrong", 1, '["5"]')):
         (checkouts / f"owner+{name}").mkdir(parents=True)
-        (checkouts / f"owner+{name}" / "loop.py").write_text(LOOP.format(last=last))
+        (checkouts / f"owner+{name}" / "forward.py").write_text(FORWARD.format(power=power))
         lines = f'repository = "owner/{name}"\ncommit = "{"0" * 40}"\nexpected = {expected}\n'
         (programs / f"{name}.toml").write_text(lines)
         (programs / f"{name}.py").write_text(ADAPTER)
@@ -125,18 +119,18 @@ def test_the_runner_judges_what_is_there(places: tuple[Path, Path]) -> None:
     assert ran.returncode == 0, ran.stderr + ran.stdout
     right, _, wrong, at = ran.stdout.splitlines()
     assert right.split()[:2] == ["right", "right"]
-    assert wrong.split()[:3] == ["wrong", "differs:", "79"]
+    assert wrong.split()[:3] == ["wrong", "differs:", "5"]
     assert "as expected" in right
     assert "as expected" in wrong
     assert "NOT" not in ran.stdout
     assert at.strip() == f"at commit unknown, not at {'0' * 40}"
     result = json.loads((programs / "results" / "wrong.json").read_text())
-    assert result["verdict"].startswith("wrong differs from the papers in sampling")
-    assert [d["bug"] for d in result["diagnoses"]] == ["79"]
+    assert result["verdict"].startswith("wrong differs from the papers in forward")
+    assert [d["bug"] for d in result["diagnoses"]] == ["5"]
     assert result["statements"] == 4
     assert not list(checkouts.rglob("__pycache__"))
 
-    lines = (programs / "right.toml").read_text().replace("[]", '["79"]')
+    lines = (programs / "right.toml").read_text().replace("[]", '["5"]')
     (programs / "right.toml").write_text(lines)
     ran = runner(checkouts, "right", "--programs", programs)
     assert ran.returncode == 1
