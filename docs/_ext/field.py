@@ -48,7 +48,7 @@ def _row(
 def _told(name: str, program: dict[str, Any], result: dict[str, Any] | None) -> str:
     """What was read and computed beforehand, what was said then, and what it means."""
     parts = [
-        f":::{{dropdown}} {name}: {program['repository']}, {program['file']}",
+        f":::{{dropdown}} {cell(name)}: {cell(program['repository'])}, {cell(program['file'])}",
         f"Commit `{program['commit']}`; from: {cell(program['source'])}.\n",
         f"*Read and computed beforehand.* {cell(program['truth'])}\n",
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import field
 import pytest
+from verdicts import cell
 
 from compare.mistakes import BY_ID
 from compare.stages import ALL as STAGES
@@ -179,6 +180,6 @@ def test_the_page_has_every_program() -> None:
     told = (field.FIELD.parent / "field-report.md").read_text()
     assert all(f"- `{name}`: " in told for name in WRONG)
     for name, program in PROGRAMS.items():
-        assert f"| `{name}` | [{program['repository']}]" in page
-        assert f":::{{dropdown}} {name}: {program['repository']}, {program['file']}" in page
+        assert f"| `{name}` | [{cell(program['repository'])}]" in page
+        assert f":::{{dropdown}} {cell(name)}: {cell(program['repository'])}, " in page
     assert page.startswith(f"**{len(JUDGED)} of {len(PROGRAMS)} programs were judged, from ")
