@@ -164,6 +164,7 @@ def findings_table() -> str:
 
 def write(folder: Path = GENERATED) -> None:
     """All of them, and `report.json`, which the pairs read their "checked by" line from."""
+    import field
     import independent
 
     import compare
@@ -176,4 +177,5 @@ def write(folder: Path = GENERATED) -> None:
     (folder / "mistakes.md").write_text(mistakes_page())
     (folder / "exercises.md").write_text(exercises_table())
     (folder / "independent.md").write_text(independent.page())
+    (folder / "field.md").write_text(field.page())
     (folder / "findings.md").write_text(findings_table())
