@@ -1,15 +1,16 @@
 """The loop and the loss of ermongroup/ddim, by the DDIM's authors: eta 0, 50 steps."""
 
 import os
-import runpy
+import sys
 
 import torch
 
 from compare import Adapter
 
-FUNCTIONS = f"{os.environ['FIELD_CHECKOUT']}/functions"
-generalized_steps = runpy.run_path(f"{FUNCTIONS}/denoising.py")["generalized_steps"]
-noise_estimation_loss = runpy.run_path(f"{FUNCTIONS}/losses.py")["noise_estimation_loss"]
+sys.path.insert(0, os.environ["FIELD_CHECKOUT"])
+from functions.denoising import generalized_steps
+from functions.losses import noise_estimation_loss
+
 T = 1000
 betas = torch.linspace(1e-4, 0.02, T)
 

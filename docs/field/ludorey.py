@@ -23,6 +23,6 @@ def sample(model, shape, steps=1000):
 
 adapted = Adapter(
     alpha_bar=lambda: cDM(as_network(), "eps", "uniform").gamma,
-    sample=sample,
+    sample=lambda model, shape: sample(model, shape),
     loss=lambda model, x_0: cDM(model, "eps", "uniform")(x_0, x_0[:, :0], seed()),
 )
