@@ -1,0 +1,13 @@
+"""The DDIM loop of kangjie-ding/DDIM-Pytorch in its 50 steps, eta = 0 as by default."""
+
+from kangjie_ding import adapted as whole
+from kangjie_ding import diffusion
+
+from compare import Adapter
+
+adapted = Adapter(
+    alpha_bar=whole.alpha_bar,
+    sample=lambda model, shape: diffusion.ddim_fashion_sample(
+        model, shape[-1], shape[1], batch_size=shape[0]
+    ),
+)
