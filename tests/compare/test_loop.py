@@ -215,7 +215,6 @@ ENDINGS = {
     "stretched to [0, 1]": (ending(end=lambda x: (x - x.min()) / (x.max() - x.min())), [None]),
     "stretched": (ending(end=lambda x: 2 * (x - x.min()) / (x.max() - x.min()) - 1), [None]),
     "each image stretched": (ending(end=lambda x: x / x.abs().amax((1, 2, 3), True)), [None]),
-    "clamped once more": (ending(end=lambda x: x.clamp(0, 1)), [None]),
     "noise": (ending(with_noise), ["56"]),
     "exchanged": (ending(lambda x, eps: step_at(0, eps, x)), [None]),
     "thrown away": (ending(lambda x, eps: x), ["79-thrown"]),

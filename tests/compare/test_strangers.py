@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from compare import Adapter, run
+from compare import Adapter, Report, run
 from tests.compare.often import each
 
 T = 120
@@ -126,11 +126,6 @@ ANOTHER = "your loop is right by another table than the one that is shown: at t=
 MEAN, Z = "beta_t / sqrt(1 - ab_prev) / sqrt(alpha_t)", "z has sqrt(beta_t * (1 - ab_prev)"
 TOLD: dict[str, tuple[Adapter, list[str | None], list[str]]] = {
     "labels for t": (ddpm(by_labels), [None], ["another t for each image (0, 1, 2, 3, ...)"]),
-    "clamped to [0, 1]": (
-        ddpm(end=lambda x: x.clamp(0, 1)),
-        [None],
-        ["the result is the last step, clamped to [0, 1]"],
-    ),
     "NaN": (
         ddpm(end=lambda x: x + torch.where(x > 0, torch.nan, 0.0)),
         [None],
@@ -168,6 +163,52 @@ def test_a_fault_is_told_by_what_it_is(
     assert report.exit_status == 1
     assert [d.bug for d in report.diagnoses] == bugs, str(report)
     assert all(each in report.verdict for each in words), report.verdict
+
+
+def judged_as(candidate: Adapter, *reading: str) -> Report:
+    return run(candidate, reading=reading)
+
+
+def test_a_loop_that_clamps_to_0_and_1_may_be_one_of_data_that_are_never_mapped() -> None:
+    cut = ddpm(end=lambda x: x.clamp(0, 1))
+    report = judged_as(cut)
+    assert report.exit_status == 2
+    assert "the result is the last step, clamped to [0, 1]" in report.verdict
+    assert "Say --reading pictures=[-1,1] or --reading pictures=unmapped" in report.verdict
+    assert judged_as(cut, "pictures=[-1,1]").exit_status == 1
+    assert judged_as(cut, "pictures=unmapped").passed
+    assert not judged_as(ddpm(end=lambda x: (x + 1) / 2), "pictures=unmapped").passed
+    assert judged_as(ddpm(), "pictures=unmapped").passed
+
+
+def from_one(offset: int) -> Adapter:
+    """DDIM in T / 5 steps, its list ending at 1: what is told, less the offset, is read."""
+    listed = [*range(1, T + 1, 5)]
+
+    def sample(model: Any, shape: tuple[int, ...]) -> Tensor:
+        model.eval()
+        x = torch.randn(shape)
+        for t, prev in pairwise([*listed[::-1], None]):
+            eps = model(x, torch.full((len(x),), t))
+            ab = ALPHA_BAR[t - offset]
+            before = torch.ones(()) if prev is None else ALPHA_BAR[prev - offset]
+            x_0 = (x - (1 - ab).sqrt() * eps) / ab.sqrt()
+            x = before.sqrt() * x_0 + (1 - before).sqrt() * eps
+        return x
+
+    return Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample)
+
+
+def test_a_list_that_ends_at_1_is_one_with_an_offset_or_counts_from_1() -> None:
+    """The first is the contract's; the second is undecided, as mistake 2 has its numbers."""
+    assert judged_as(from_one(0)).passed
+    report = judged_as(from_one(1))
+    assert report.exit_status == 2
+    assert "what its t counts from is not sure" in report.verdict
+    assert "Say --reading t=0 or --reading t=1" in report.verdict
+    assert judged_as(from_one(1), "t=1").passed
+    assert [d.bug for d in judged_as(from_one(1), "t=0").diagnoses] == ["2"]
+    assert not judged_as(from_one(0), "t=1").passed
 
 
 def test_x_0_is_read_off_the_steps_whatever_the_end_is() -> None:
