@@ -102,28 +102,32 @@ def _table(name: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
         tolerance="table",
         input=asked,
     )
-    rescaled, expected = setting.rescale_betas_zero_snr, oracle.betas(setting)
-    yield (
-        check
-        if rescaled
-        else _told(check, own, lambda: {"": expected} | _families(setting, oracle))
-    )
-    betas = scheduler.betas()
-    if betas is not None and len(betas) == len(right) and not rescaled:
-        check = values(
-            f"{id}/betas",
-            "beta",
-            betas,
-            lambda: (expected, betas_bound(expected, _quotients(setting))),
-            where=lambda at: f"t={at[0]}",
-            tolerance="betas",
-            input=asked,
-        )
-        yield _told(check, own, lambda: {" of its betas": betas})
+    yield _told(check, own, lambda: _families(setting, oracle))
+    yield from _betas(f"{id}/betas", scheduler, own, oracle, asked)
     left = float(own[-1].clamp(min=0).sqrt())
     if is_base and left > 0.05:
         message = f"sqrt(alpha-bar_T) = {left:.3f}: x_T still carries the image (T too short?)"
         yield note("schedule/terminal", message)
+
+
+def _betas(
+    id: str, scheduler: Scheduler, table: Tensor, oracle: Oracle, asked: str
+) -> Iterator[Check]:
+    """The betas that it shows, if they can be those of its table."""
+    setting, betas = scheduler.setting, scheduler.betas()
+    if betas is None or len(betas) != len(table) or setting.rescale_betas_zero_snr:
+        return
+    expected = oracle.betas(setting)
+    check = values(
+        id,
+        "beta",
+        betas,
+        lambda: (expected, betas_bound(expected, _quotients(setting))),
+        where=lambda at: f"t={at[0]}",
+        tolerance="betas",
+        input=asked,
+    )
+    yield _told(check, table, lambda: {" of its betas": betas})
 
 
 def _told(check: Check, table: Tensor, betas: Callable[[], dict[str, Tensor]]) -> Check:
@@ -144,9 +148,13 @@ def _told(check: Check, table: Tensor, betas: Callable[[], dict[str, Tensor]]) -
 
 
 def _families(setting: Setting, oracle: Oracle) -> dict[str, Tensor]:
-    """The betas of every family with these ends, by what is said of them."""
+    """The betas of a setting, then those of every family with its ends, by what is said of them;
+    none where they are rescaled."""
+    if setting.rescale_betas_zero_snr:
+        return {}
     made = (replace(setting, beta_schedule=name, trained_betas=None) for name in FAMILIES)
-    return {f" of {one.beta_schedule} betas": oracle.betas(one) for one in made}
+    families = {f" of {one.beta_schedule} betas": oracle.betas(one) for one in made}
+    return {"": oracle.betas(setting)} | families
 
 
 def _quotients(setting: Setting) -> Tensor | None:

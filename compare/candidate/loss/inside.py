@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from compare.candidate.loss.calls import HEIGHT, Seen
+from compare.candidate.loss.calls import HEIGHT
+from compare.candidate.loss.look import Seen
 from compare.oracle import F64, Oracle
 
 

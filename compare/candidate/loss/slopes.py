@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from compare.candidate.load import Broken
-from compare.candidate.loss.calls import CALLS, HEIGHT, Loss, images_of, look, settled
+from compare.candidate.loss.calls import CALLS, HEIGHT, Loss, images_of, settled
+from compare.candidate.loss.look import look
 from compare.candidate.model.cost import HEIGHTS
 from compare.candidate.subject import Subject
 from compare.oracle import F64

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from compare.candidate.loop.calls import sized
-from compare.candidate.loss.calls import HEIGHT, SHAPES, look
+from compare.candidate.loss.calls import HEIGHT, SHAPES
 from compare.candidate.loss.inside import look_inside
+from compare.candidate.loss.look import look
 from compare.candidate.subject import Subject
 from compare.formulas.parts.losses import weights_of
 from compare.measure import law as laws

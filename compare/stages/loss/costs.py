@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from compare.candidate.loss.calls import HEIGHT, OFF, Seen
+from compare.candidate.loss.calls import HEIGHT, OFF
+from compare.candidate.loss.look import Seen
 from compare.candidate.model.cost import HEIGHTS, Cost, read
 from compare.measure import law as laws
 from compare.measure.check import Check, note, yes_no

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compare.candidate.loss.calls import HEIGHT, TIMES, Seen
+from compare.candidate.loss.calls import HEIGHT, TIMES
 from compare.candidate.loss.inside import Inside
+from compare.candidate.loss.look import Seen
 from compare.measure import law as laws
 from compare.measure.check import Check, note, within, yes_no
 from compare.measure.noise import moments, neighbours

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from compare.candidate.loss.calls import HEIGHT, Seen
+from compare.candidate.loss.calls import HEIGHT
+from compare.candidate.loss.look import Seen
 from compare.measure.tolerances import FACTOR, HALF_UNIT, UNIT, table_bound
 from compare.oracle.algorithms import TARGETS
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from compare.candidate.load import Broken
 from compare.candidate.loop.calls import loop_told
-from compare.candidate.loss.calls import Seen
+from compare.candidate.loss.look import Seen
 from compare.candidate.model.told import read_told
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, note, yes_no

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from compare.candidate.loss.calls import Seen
+from compare.candidate.loss.look import Seen
 from compare.formulas.parts.losses import Weights
 from compare.measure import law as laws
 from compare.measure.check import Check, note, yes_no
