@@ -149,13 +149,29 @@ def _visits(run: Run, visited: Visited) -> Check:
         of_images = ", ".join(f"{t:g}" for t in run.parted[:4].tolist())
         words = f"in one call the model is told another t for each image ({of_images}, ...)"
         return yes_no(id, False, "", f"{words}: is that its label?")
-    told = ends([int(t) for t in run.t.tolist()])
-    said = f"the model is asked at {told}"
+    told = [int(t) for t in run.t.tolist()]
+    said = f"the model is asked at {ends(told)}"
     if visited.own:
         words = f"{said}, {kind_of_list(visited.at)} (a convention)"
         return found(id, "close", words, measured=n)
     wrong = f"{said}, should be {ends(visited.should)}"
-    return yes_no(id, visited.fits, said, wrong, measured=n)
+    return yes_no(id, visited.fits, said, departure(told, visited.should) or wrong, measured=n)
+
+
+def departure(told: list[int], should: list[int]) -> str:
+    """Where a list leaves the one that it should be, counted from 0 or from 1; "" where the first
+    numbers tell, or another length.
+
+    >>> departure([5, 4, 4, 2, 1], [4, 3, 2, 1, 0])
+    'the model is asked at 4 in call 3, should be at 3, and 1 of 5 are off: [5, 4, 4, 2, 1]'
+    """
+    base = told[0] - should[0]
+    off = [i for i, (a, b) in enumerate(zip(told, should, strict=False)) if a - b != base]
+    if len(told) != len(should) or base not in (0, 1) or not off or 2 * len(off) > len(told):
+        return ""
+    i = off[0]
+    asked = f"the model is asked at {told[i]} in call {i + 1}, should be at {should[i] + base}"
+    return f"{asked}, and {len(off)} of {len(told)} are off: {ends(told)}"
 
 
 def kind_of_list(listed: list[int]) -> str:
