@@ -150,13 +150,14 @@ def _called(loss: Loss, x_0: Tensor, seed: int, answer: Tensor) -> _Calls:
     if len(model.seen) != 1 or model.seen[0].x.numel() != out.numel():
         raise Broken("loss asks its model more than once")
     slope = torch.zeros_like(out) if out.grad is None else out.grad
+    wide = (len(x_0), -1)
     return _Calls(
         t=loss.times(model),
         image=x_0.to(F64).flatten(1),
         x=model.seen[0].x.flatten(1),
         answer=model.seen[0].out.detach().flatten(1),
         slope=slope.flatten(1) * out.numel() / 2,
-        drawn=[z.flatten(1) for z in draws.found if z.shape == x_0.shape][:MOST],
+        drawn=[z.reshape(wide) for z in draws.found if z.numel() == x_0.numel()][:MOST],
     )
 
 

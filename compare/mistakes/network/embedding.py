@@ -19,7 +19,7 @@ mistake = partial(
 
 
 @mistake(
-    "88-batch",
+    "88-joined",
     fix="cat([sin, cos], dim=-1)",
     effect="twice as many vectors as images, of half the length: an error, or those of others",
 )
@@ -179,5 +179,5 @@ def t_rounded_to_bfloat16(t: Tensor, dim: int, waves: Waves) -> Angles:
     effect="blurred pictures: the network must guess how much noise there is",
 )
 def one_vector_for_every_t(t: Tensor, dim: int, waves: Waves) -> Angles:
-    """t becomes 0 for every timestep, as t / T cast to an integer does"""
+    """every timestep is embedded as 0, as t / T cast to an integer is"""
     return embedding(0 * t, dim, waves)
