@@ -24,7 +24,14 @@ from compare.candidate.surroundings import Surroundings
 from compare.measure.check import Check
 from compare.oracle import Setting
 from compare.verdict import conventions
-from compare.verdict.beside import SPECS, add, columns_begun, models_of_backends, set_beside
+from compare.verdict.beside import (
+    SPECS,
+    add,
+    columns_begun,
+    imported,
+    models_of_backends,
+    set_beside,
+)
 from compare.verdict.diffusers import gone
 from compare.verdict.door.rivals import other_embedding, rivals, told, without_table
 from compare.verdict.elsewhere import Work
@@ -54,6 +61,8 @@ def judge(
     began, both = time.perf_counter(), candidate is None
     candidate, name, itself = _called(candidate)
     report = Report(name, [], level=level, seed=seed, versions=versions())
+    if beside:
+        imported()
     own, before = Surroundings(settings=Settings.now()), shared_functions()
     with quiet():
         with kept(report.checks, "load", "schedule"):

@@ -1,5 +1,6 @@
 """Work in a process of its own comes back the same, and is done here where it got lost there."""
 
+import json
 import os
 
 import pytest
@@ -9,6 +10,7 @@ from compare.verdict.elsewhere import Work, begun
 from compare.verdict.judge import judge
 from compare.verdict.report import Diagnosis, Report
 from scratch import DDPMScheduler
+from tests.compare.test_cli import command
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 SHORT = Setting(num_train_timesteps=20)
@@ -22,6 +24,26 @@ def _plain(begin=None) -> dict:
 
 def test_a_report_is_the_same_wherever_its_columns_are_made():
     assert _plain(begun) == _plain()
+
+
+STAND_IN = """
+import sys
+from unittest.mock import MagicMock
+sys.modules["torchvision"] = MagicMock()
+import torch
+ab = (1 - torch.linspace(1e-3, 0.2, 60)).cumprod(0)
+def add_noise(x_0, noise, t):
+    a = ab[t].reshape(-1, 1, 1, 1)
+    return a.sqrt() * x_0 + (1 - a).sqrt() * noise
+"""
+
+
+def test_a_candidate_with_stand_ins_for_modules_is_judged_beside_both_backends(tmp_path):
+    (tmp_path / "mine.py").write_text(STAND_IN)
+    done = command("--candidate", "mine.py:add_noise", "--json", "r.json", folder=tmp_path)
+    assert done.returncode == 0, done.stdout
+    checks = json.loads((tmp_path / "r.json").read_text())["checks"]
+    assert all(c["beside"]["diffusers"] is not None for c in checks if c["stage"] == "forward")
 
 
 def test_it_is_made_in_another_process():

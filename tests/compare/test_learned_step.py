@@ -125,7 +125,7 @@ WRONG: dict[str, tuple[object, str | None]] = {
 }
 
 
-@pytest.mark.parametrize(("candidate", "bug"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(("candidate", "bug"), each(2, WRONG.values()), ids=WRONG)
 def test_a_wrong_step_is_found(candidate: object, bug: str | None) -> None:
     report = judged(candidate)
     assert report.exit_status == 1, str(report)
@@ -231,7 +231,7 @@ class SecondFirst(Declared):
         return out.chunk(2, dim=1)[::-1]
 
 
-@pytest.mark.parametrize("candidate", [Declared, LearnedAlone], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("candidate", each(2, [Declared, LearnedAlone]))
 def test_a_right_class_that_names_its_kinds_is_right(candidate: type) -> None:
     report = judged(candidate)
     assert report.passed, str(report)
