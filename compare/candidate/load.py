@@ -10,7 +10,7 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -66,6 +66,8 @@ class Adapter:
             float, or (b, 1) float, whichever it takes first; of even dims.
         prediction_type: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`; None
             if the values of a step, of a loss or of a loop are to say it.
+        reading: what else is to be said of how it is called, in the words of `--reading`:
+            `"pictures=unmapped"`, or several. What the user says comes first.
         name: shown in the verdict.
 
     >>> import torch
@@ -82,6 +84,7 @@ class Adapter:
     tables: Callable[[], Any] | None = None
     embedding: Callable[..., Any] | None = None
     prediction_type: str | None = None
+    reading: str | Sequence[str] = ()
     name: str = "adapter"
 
     @property
@@ -95,7 +98,8 @@ class Adapter:
         return replace(self, sample=sample, loss=loss)
 
 
-ROLES = tuple(f.name for f in fields(Adapter) if f.name not in ("prediction_type", "name"))
+NO_ROLES = ("prediction_type", "reading", "name")
+ROLES = tuple(f.name for f in fields(Adapter) if f.name not in NO_ROLES)
 # Those that are given a model and stand for themselves: each has a stage that needs it.
 WHOLE = tuple(role for role in ROLES if role not in ("alpha_bar", "add_noise", "step", "tables"))
 

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from compare import stages
-from compare.candidate.door.reading import Told
-from compare.candidate.load import Unloadable, load
+from compare.candidate.door.reading import Told, told_by
+from compare.candidate.load import Adapter, Unloadable, load
 from compare.candidate.shared_state import (
     Functions,
     Settings,
@@ -68,8 +68,9 @@ def judge(
         with kept(report.checks, "load", "schedule"):
             if isinstance(candidate, str):
                 candidate, own = load(candidate, own.settings)
+            reading = {**_said_by(candidate), **(reading or {})}
             make = partial(Subject, candidate, name, level, seed, own, base)
-            subject, others = _read(make, reading or {})
+            subject, others = _read(make, reading)
             _refuse_replacements(before)
         if not report.checks:
             models = begin(lambda: models_of_backends(only, level, seed)) if both else None
@@ -82,6 +83,14 @@ def judge(
         report = _trusted(report, before)
     _finish(report, only, command)
     return replace(report, seconds=time.perf_counter() - began)
+
+
+def _said_by(candidate: Any) -> Told:
+    """What an adapter says of how it is called."""
+    try:
+        return told_by(candidate.reading if isinstance(candidate, Adapter) else ())
+    except ValueError as error:
+        raise Unloadable(str(error).replace("--reading ", "its reading=", 1)) from None
 
 
 def _called(candidate: Any) -> tuple[Any, str, str]:

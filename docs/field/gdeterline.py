@@ -27,4 +27,5 @@ def sample(model, shape):
 adapted = Adapter(
     alpha_bar=lambda: torch.linspace(0.9999, 0.98, 1000, dtype=torch.float64).cumprod(0),
     sample=sample,
+    reading="pictures=unmapped",
 )

@@ -1,6 +1,7 @@
 """Loops as strangers write them: what they share, and what is told of a fault in each."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -177,6 +178,11 @@ def test_a_loop_that_clamps_to_0_and_1_may_be_one_of_data_that_are_never_mapped(
     assert "Say --reading pictures=[-1,1] or --reading pictures=unmapped" in report.verdict
     assert judged_as(cut, "pictures=[-1,1]").exit_status == 1
     assert judged_as(cut, "pictures=unmapped").passed
+    assert run(replace(cut, reading="pictures=unmapped")).passed
+    assert judged_as(replace(cut, reading="pictures=unmapped"), "pictures=[-1,1]").exit_status == 1
+    unknown = run(replace(cut, reading="pictures=bright"))
+    assert unknown.exit_status == 2
+    assert "its reading=pictures=bright is not known" in unknown.verdict
     assert not judged_as(ddpm(end=lambda x: (x + 1) / 2), "pictures=unmapped").passed
     assert judged_as(ddpm(), "pictures=unmapped").passed
 
