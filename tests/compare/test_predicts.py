@@ -11,6 +11,7 @@ from compare import Adapter
 from compare.candidate.door.reading import told_by
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
+from tests.compare.often import each
 
 T = 50
 ALPHA_BAR = (1 - torch.linspace(1e-3, 0.2, T, dtype=torch.float64)).cumprod(0)
@@ -67,7 +68,7 @@ def judged(candidate: Adapter, *words: str) -> Report:
 
 @pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
 @pytest.mark.parametrize("role", ["sample", "step"])
-@pytest.mark.parametrize("trains", [True, False])
+@pytest.mark.parametrize("trains", each(2, [True, False]))
 def test_the_values_of_a_step_say_what_its_model_predicts(
     kind: str, role: str, trains: bool
 ) -> None:
@@ -110,7 +111,7 @@ def test_another_target_of_a_loss_alone_is_undecided_until_a_word_decides(
     assert [d.bug for d in wrong.diagnoses] == [bug], str(wrong)
 
 
-@pytest.mark.parametrize("kind", ["sample", "v_prediction"])
+@pytest.mark.parametrize("kind", each(2, ["sample", "v_prediction"]))
 def test_a_loop_alone_that_says_noise_and_reads_it_otherwise_is_undecided(kind: str) -> None:
     """Many call every output noise_pred: neither a mistake nor right until a word decides."""
     step = program(None, kind, "step").step
@@ -194,7 +195,7 @@ def test_pictures_that_one_part_maps_are_a_mistake(candidate: Adapter, bugs: set
     assert {d.bug for d in report.diagnoses if d.stage == "loss"} == bugs, str(report)
 
 
-@pytest.mark.parametrize("clamped", [True, False])
+@pytest.mark.parametrize("clamped", each(2, [True, False]))
 def test_a_loop_that_is_wrong_elsewhere_still_says_what_pictures_are_in(
     clamped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,7 +132,7 @@ OF_NUMPY = {  # the global state of np.random, in other words
 
 
 @pytest.mark.parametrize("name", each(2, OF_NUMPY))
-@pytest.mark.parametrize("start", [True, False])
+@pytest.mark.parametrize("start", each(2, [True, False]))
 def test_noise_of_numpy_s_global_state_is_replayed(name: str, start: bool) -> None:
     """And so a wrong coefficient is told in letters, whichever stream x_T is of."""
 
@@ -214,7 +214,7 @@ def strided(listed: list[int], told: Callable[[int, int], Any], eta: float = 0.3
     return Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample, name="strided")
 
 
-@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("eta", each(2, [0.3, 0.0, 1.0]))
 def test_any_eta_passes_and_so_does_t_over_T(eta: float) -> None:
     report = judge(strided(STRIDE, lambda t, i: t / 500, eta), "quick", 0, beside=False)
     assert report.passed, str(report)

@@ -5,6 +5,7 @@ import torch
 
 from compare.formulas.parts.table import form_of
 from compare.oracle import Oracle
+from tests.compare.often import each
 from tests.compare.test_schedule import SHORT, judged
 
 
@@ -19,7 +20,7 @@ class Tabled:
         self.alphas_cumprod = self.table(self.betas)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("dtype", each(2, [torch.float32, torch.float64]))
 @pytest.mark.parametrize(
     ("table", "holds"),
     [
