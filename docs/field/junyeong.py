@@ -16,7 +16,8 @@ schedule = NoiseSchedule(T, device="cpu")
 
 
 def sample(model, shape):
-    """Its loop from noise, with labels."""
+    """Its loop from noise, with labels, in the mode that its owner sets (`Diffusion.load`)."""
+    model.eval()
     decoder, labels = ReverseDecoder(schedule, model, "cpu"), torch.arange(shape[0]) % 10
     return decoder.DDPM_sampling(torch.randn(shape), T, labels, w=2)
 

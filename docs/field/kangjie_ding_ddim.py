@@ -10,4 +10,5 @@ adapted = Adapter(
     sample=lambda model, shape: diffusion.ddim_fashion_sample(
         model, shape[-1], shape[1], batch_size=shape[0], eta=1.0
     ),
+    reading="t=1",
 )
