@@ -33,6 +33,8 @@ from compare.measure.values import apart_in_print, deviation
 from compare.oracle import F64, Level, Oracle, Setting
 from compare.stages.loop.ending import pictures
 
+SHARED = 100  # times what float32 adds to z on average: more than it adds to any pixel
+
 
 def transitions(subject: Subject, exact: Steps) -> Iterator[Check]:
     """From call to call; worked out once for all oracles with the same steps.
@@ -195,9 +197,19 @@ def _left(steps: Steps, chosen: Setting) -> Iterator[Check]:
     if not has_right(oracle, "noise_of"):
         yield _as_looked_for(z, oracle.noise_of(torch.zeros_like(z), out), noisy, chosen)
     else:
-        yield from right if _drawn_right(oracle) else _fresh(z, share, oracle)
+        yield from right if _drawn_right(oracle) else _of_another_law(z, share, oracle)
     if all(check.passed for check in right):  # a z of another law may depend on x_t
         yield _apart_from_x(z, x, share)
+
+
+def _of_another_law(z: Tensor, share: Tensor, oracle: Oracle) -> Iterator[Check]:
+    """As far as it is drawn otherwise; numbers that images share are the same in all of them."""
+    drawn = oracle.draw((2, *z.shape[2:]), torch.Generator().manual_seed(0), torch.float32)
+    if torch.equal(*drawn):
+        off = (z[:, 1:] - z[:, :1]).flatten(1).abs().amax(dim=1) / (SHARED * (1e-6 + share))
+        words = f"the z of two images are {float(off.max()):.3g} times as far apart as rounding"
+        yield within("sampling/loop/steps-shared", float(off.max()), 1.0, words)
+    yield from _fresh(z, share, oracle)
 
 
 def _as_looked_for(z: Tensor, wanted: Tensor, steps: Steps, chosen: Setting) -> Check:
