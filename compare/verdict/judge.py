@@ -59,18 +59,15 @@ def judge(
     `reading` are facts of the candidate's door that are decided (`door.reading.told_by`).
     """
     began, both = time.perf_counter(), candidate is None
-    candidate, name, itself = _called(candidate)
+    candidate, name, itself = _called(candidate, beside)
     report = Report(name, [], level=level, seed=seed, versions=versions())
-    if beside:
-        imported()
     own, before = Surroundings(settings=Settings.now()), shared_functions()
     with quiet():
         with kept(report.checks, "load", "schedule"):
             if isinstance(candidate, str):
                 candidate, own = load(candidate, own.settings)
-            reading = {**_said_by(candidate), **(reading or {})}
             make = partial(Subject, candidate, name, level, seed, own, base)
-            subject, others = _read(make, reading)
+            subject, others = _read(make, {**_said_by(candidate), **(reading or {})})
             _refuse_replacements(before)
         if not report.checks:
             models = begin(lambda: models_of_backends(only, level, seed)) if both else None
@@ -93,8 +90,11 @@ def _said_by(candidate: Any) -> Told:
         raise Unloadable(str(error).replace("--reading ", "its reading=", 1)) from None
 
 
-def _called(candidate: Any) -> tuple[Any, str, str]:
-    """The candidate, our own for none; its name; and which column of a report is its own."""
+def _called(candidate: Any, beside: bool) -> tuple[Any, str, str]:
+    """The candidate, our own for none; its name; and which column of a report is its own. What
+    stands beside it is imported first."""
+    if beside:
+        imported()
     if candidate is None:
         return "scratch:DDPMScheduler", "scratch", "scratch"
     name = candidate if isinstance(candidate, str) else _name_of(candidate)
