@@ -54,7 +54,16 @@ def _for_zero_terminal_snr() -> list[Arguments]:
     ]
 
 
-OF_COSINE = ("10-square", "10-offset", "10-linear", "10-early", "10-start", "10-cap", "11")
+OF_COSINE = (
+    "10-square",
+    "10-offset",
+    "10-linear",
+    "10-early",
+    "10-start",
+    "10-cap",
+    "10-ends",
+    "11",
+)
 
 EXERCISES = (
     Exercise(
