@@ -405,6 +405,17 @@ def test_what_the_images_of_a_batch_share_has_a_name(name: str) -> None:
     assert [d.bug for d in report.diagnoses] == [bug], str(report)
 
 
+def uniform_of_each_image(shape, g):
+    """One number for all pixels of an image, and not from N(0, 1): no image shares another's."""
+    return torch.rand(shape[0], 1, 1, 1, generator=g).expand(shape)
+
+
+def test_noise_that_is_wrong_otherwise_is_not_called_shared_by_the_batch() -> None:
+    report = judged(drawing(noise=uniform_of_each_image))
+    assert report.exit_status == 1
+    assert "62-loop" not in [d.bug for d in report.diagnoses], str(report)
+
+
 @pytest.mark.parametrize("draw", each(2, [expanded, repeated, of_the_first]))
 def test_a_shared_x_T_is_found_on_every_seed(draw) -> None:
     """By the numbers themselves, and not by any law of theirs."""

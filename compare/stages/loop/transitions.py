@@ -208,7 +208,8 @@ def _of_another_law(z: Tensor, share: Tensor, oracle: Oracle) -> Iterator[Check]
     if torch.equal(*drawn):
         off = (z[:, 1:] - z[:, :1]).flatten(1).abs().amax(dim=1) / (SHARED * (1e-6 + share))
         words = f"the z of two images are {float(off.max()):.3g} times as far apart as rounding"
-        yield within("sampling/loop/steps-shared", float(off.max()), 1.0, words)
+        reason = f"{SHARED} times what float32 adds to z on average"
+        yield within("sampling/loop/steps-shared", float(off.max()), 1.0, words, reason=reason)
     yield from _fresh(z, share, oracle)
 
 
