@@ -297,6 +297,7 @@ def loop(
 def by_attributes(model: Any, x: Tensor, t: Tensor) -> Tensor:
     assert model.in_channels == model.channels == model.config.in_channels == x.shape[1]
     assert model.config["sample_size"] == model.image_size == x.shape[-1]
+    assert model.out_dim == model.in_channels
     assert next(model.parameters()).device == model.device
     out: Tensor = model(x, int(t[0]), return_dict=False)[0]
     return out
