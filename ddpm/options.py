@@ -67,6 +67,9 @@ READERS: dict[Any, Callable[[str], Any]] = {
 
 def reader(annotation: Any, allowed: Range) -> Callable[[str], Any]:
     """How a field of a config is read: by its type, and from 0 on if that is in its range."""
+    if get_origin(annotation) is UnionType and str in get_args(annotation)[1:]:
+        read = reader(get_args(annotation)[0], allowed)
+        return lambda text: read(text) if text.isdecimal() else text  # the config knows such words
     if get_origin(annotation) is UnionType:
         read = reader(get_args(annotation)[0], allowed)  # the other one is None
         return read if read is str else or_none(read)

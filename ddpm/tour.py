@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from workbench import checkpoints, curves, data, page, plotting, runs, trainer
+from workbench import curves, data, page, plotting, runs, trainer
+from workbench.checkpoints import RunFiles
 from workbench.config import DIGITS, RunConfig
 from workbench.files import write_text
 from workbench.metrics import Metrics
@@ -138,7 +139,8 @@ def losses_of(
         metrics.add(next(training))
     metrics.read()
     if folder is not None:
-        checkpoints.save(folder, config, state, scheduler, metrics.rows())
+        files = RunFiles(folder, config, dataset.fingerprint())
+        files.save(state, scheduler, metrics.rows())
     return metrics.losses
 
 

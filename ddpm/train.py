@@ -1,6 +1,8 @@
 """`ddpm train`: a run folder from a preset and what the command line puts over it."""
 
 import argparse
+import errno
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 GOES_ON = {"verb", "run_verb", "resume", "device", "quiet"}
 """What a run that goes on may be told; all else is as its own config says."""
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EIO}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,35 +56,67 @@ def run_config(args: argparse.Namespace) -> RunConfig:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Train, and say where the run lies: 0 finished, 130 stopped by Ctrl-C and saved."""
+    """Train, and say where the run lies: 0 finished, 128 + the signal if one ended it and it was
+    saved (130 for Ctrl-C), 1 if the machine had no room for it."""
     from workbench import processes
     from workbench.backends import choose_device
+    from workbench.checkpoints import has_checkpoint
 
     device = choose_device(args.device)
     changed = [name for name in vars(args) if name not in GOES_ON]
     if args.resume and changed:
         name = changed[0].replace("_", "-")
         raise ValueError(f"--resume goes on as the run's own config says; leave out --{name}")
-    result = _trained(args, device)
+    folder = folder_of(args)
+    try:
+        result = _trained(args, folder, device)
+    except Exception as error:
+        why = no_room(error)
+        if why is None:
+            raise
+        more = f"; once there is: ddpm train --resume {folder}" if has_checkpoint(folder) else ""
+        print(f"ddpm train: {why}{more}", file=sys.stderr)
+        return 1
     if not result.finished:
         print(
             f"stopped and saved; go on with: ddpm train --resume {result.folder}", file=sys.stderr
         )
-        return 130
+        return 128 + result.ended_by
     if processes.is_first():
         print(f"{result.folder}: {len(result.losses)} steps, last loss {result.losses[-1]:.4f}")
         print(f"draw from it with: ddpm sample {result.folder}")
     return 0
 
 
-def _trained(args: argparse.Namespace, device: Any) -> "TrainResult":
+def folder_of(args: argparse.Namespace) -> Path:
+    """Where the run lies or is to lie."""
+    if args.resume:
+        return Path(args.resume)
+    config = run_config(args)
+    name = f"runs/{Path(config.data).resolve().stem}-{config.backend}"
+    return Path(getattr(args, "output", name))
+
+
+def no_room(error: Exception) -> str | None:
+    """In words that the disk, a quota or the memory is full, if that is what an error says."""
+    from safetensors import SafetensorError
+
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return f"no room to write: {os.strerror(error.errno)}"
+    if isinstance(error, SafetensorError):  # of the writer: what it reads is told as ValueError
+        return f"no room to write: {text}"
+    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+        return f"no memory for this: {text[:150]}"
+    return None
+
+
+def _trained(args: argparse.Namespace, folder: Path, device: Any) -> "TrainResult":
     """The run that `args` asks for, trained to its end or to a Ctrl-C."""
     from workbench import data, plotting, runs, training_run
     from workbench.sampling import sample
 
     config = runs.load_config(Path(args.resume)) if args.resume else run_config(args)
-    name = f"runs/{Path(config.data).resolve().stem}-{config.backend}"
-    folder = Path(args.resume or getattr(args, "output", name))
     check_place(folder)
     dataset = data.load(config.data, config.labels, size=config.size)
 

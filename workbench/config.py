@@ -122,6 +122,21 @@ class DiffusionConfig:
         return asdict(self)
 
 
+UNITS = {"s": 1, "min": 60, "h": 3600}
+
+
+def seconds_in(text: str) -> int:
+    """How long `30s`, `10min` or `2h` is.
+
+    Raises:
+        ValueError: it is no such time, or none at all.
+    """
+    number, unit = text.rstrip("sminh"), text.lstrip("0123456789")
+    if not number.isdecimal() or unit not in UNITS or number + unit != text or int(number) < 1:
+        raise ValueError(f"save_every must be steps, or a time such as 10min, got {text!r}")
+    return int(number) * UNITS[unit]
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """How the weights are learned."""
@@ -132,7 +147,7 @@ class TrainConfig:
         None, "times that every image is seen, instead of --steps", positive=True
     )
     optimizer: Optimizer = option("adamw", "Adam, or AdamW with its decoupled weight decay")
-    learning_rate: float = option(1e-3, "the highest learning rate", positive=True)
+    learning_rate: float = option(1e-3, "the highest learning rate", least=1e-12, most=1e30)
     weight_decay: float = option(0.0, "weight decay of the optimizer, in its own sense", least=0)
     lr_schedule: LearningRateSchedule = option(
         "cosine", "constant, or falling to 0 along half a cosine"
@@ -159,7 +174,13 @@ class TrainConfig:
         "cpu",
         "which generator draws noise and timesteps; the device's own is faster for large images",
     )
-    save_every: int = option(500, "steps between checkpoints", least=1)
+    save_every: int | str = option(
+        500, "steps between checkpoints, or a time such as 30s, 10min, 2h", least=1
+    )
+    keep: int = option(2, "how many of the last checkpoints stay", least=1)
+    keep_best: bool = option(
+        False, "the checkpoint before which the mean loss was lowest stays as well"
+    )
     sample_every: int | None = option(
         None,
         "steps between grids drawn into samples/; none for one at the end",
@@ -170,6 +191,8 @@ class TrainConfig:
         check_fields(self)
         if (self.steps is None) == (self.epochs is None):
             raise ValueError(f"give steps or epochs, and not both; got {self.steps}, {self.epochs}")
+        if isinstance(self.save_every, str):
+            seconds_in(self.save_every)
 
     def total_steps(self, num_images: int) -> int:
         """Optimizer steps of the whole run on `num_images` images; the last epoch is whole."""
@@ -238,7 +261,7 @@ SPRITES = RunConfig(
 # The tutorial: UNet (128, 64), two layers a block, T = 500, batch 100, 32 epochs, Adam 1e-4.
 TUTORIAL = RunConfig(
     data="sprites",
-    model=ModelConfig(channels=(128, 64), attention=(False, True), norm_num_groups=32),
+    model=ModelConfig(channels=(128, 64), attention=(False, False), norm_num_groups=32),
     diffusion=DiffusionConfig(num_train_timesteps=500),
     train=TrainConfig(
         steps=None,

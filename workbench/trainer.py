@@ -48,11 +48,13 @@ class Step:
         index: k = 0, 1, ...
         loss: of the whole batch, 0-dim float32 on the device; reading it waits for the device.
         learning_rate: that was used.
+        gradient_norm: before it was clipped, 0-dim float32 on the device.
     """
 
     index: int
     loss: torch.Tensor
     learning_rate: float
+    gradient_norm: torch.Tensor
 
 
 def new_parts(config: RunConfig, dataset: "Dataset") -> tuple[Any, Any]:
@@ -156,15 +158,15 @@ def training_steps(
         state.optimizer.zero_grad()
         loss.backward()
         processes.average_gradients(unet)
-        if config.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(unet.parameters(), config.gradient_clip)
+        clip = math.inf if config.gradient_clip is None else config.gradient_clip
+        norm = torch.nn.utils.clip_grad_norm_(unet.parameters(), clip)
         state.optimizer.step()
         if state.ema is not None:
             state.ema.update(unet)
         # endregion: training_step
         state.step += 1
         draws = draw(state.step)  # while the device still computes
-        yield Step(k, processes.average(loss.detach()), rate)
+        yield Step(k, processes.average(loss.detach()), rate, norm)
 
 
 def target_of(
