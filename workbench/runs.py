@@ -132,12 +132,13 @@ def check_folder(folder: Path) -> None:
     Raises:
         ValueError: it is missing, or a file.
     """
-    if not folder.is_dir() or _holds_nothing(folder):
+    if not (folder / "model_index.json").exists():  # written last: a new run is not there yet
         for old in aside(folder):
             raise ValueError(
-                f"no run {str(folder)!r} here: it was being replaced, and lies whole in {old}"
+                f"no run {str(folder)!r} here: it was being replaced, and lies whole in {old}; "
+                "move it back, or begin again with --force"
             )
-    if not folder.is_dir():
+    if not folder.is_dir() or ((folder / LOCK).exists() and _holds_nothing(folder)):
         raise ValueError(f"no run {str(folder)!r} here; `ddpm train` makes one")
 
 
