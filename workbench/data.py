@@ -75,7 +75,7 @@ class Dataset:
         digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
         for tensor in (self.images, self.labels):
             if tensor is not None:
-                digest.update(memoryview(tensor.cpu().contiguous().numpy()).cast("B"))
+                digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def to(self, device: torch.device | str) -> "Dataset":

@@ -50,9 +50,10 @@ def check_new(folder: Path, force: bool) -> None:
     """
     if folder.is_file():
         raise ValueError(f"{folder} is a file; give the name of a folder for the run")
-    replaced = [] if force else aside(folder)
-    if not folder.exists() or _holds_nothing(folder):
-        if replaced:
+    replaced = aside(folder)
+    half = replaced and not (folder / "model_index.json").exists()  # of the one that replaces it
+    if half or not folder.exists() or _holds_nothing(folder):
+        if replaced and not force:
             raise ValueError(
                 f"{folder} was being replaced, and its run lies whole in {replaced[0]}: move it "
                 "back, or add --force to go on replacing it"
