@@ -176,7 +176,7 @@ def test_the_tutorials_run(tmp_path: Path) -> None:
         ("sample a b", "ddpm sample: unknown argument b"),
         ("train --steps 0", "above 0, got '0'"),
         ("train --steps 5 --epochs 2", "give steps or epochs"),
-        ("train --learning-rate -1", "learning_rate must be positive"),
+        ("train --learning-rate -1", "learning_rate must be at least 1e-12"),
         ("train --dropout 1.5", "dropout must be"),
         ("train --channels 32,64,128,256,512 --attention no,no,no,no,no", "not a multiple of 16"),
         ("train --channels 30,60", "multiples of norm_num_groups=8, got 30"),
