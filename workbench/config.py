@@ -165,9 +165,16 @@ class TrainConfig:
         "steps between grids drawn into samples/; none for one at the end",
         positive=True,
     )
+    sample_grid: bool = option(True, "draw such grids at all")
+    sample_steps: int | None = option(
+        None, "timesteps that a grid visits; none for all, the slowest", positive=True
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
+        asked = [name for name in ("sample_every", "sample_steps") if getattr(self, name)]
+        if asked and not self.sample_grid:
+            raise ValueError(f"{asked[0]} is of grids, and sample_grid is off; leave out one")
         if (self.steps is None) == (self.epochs is None):
             raise ValueError(f"give steps or epochs, and not both; got {self.steps}, {self.epochs}")
 
@@ -183,19 +190,31 @@ class TrainConfig:
 class RunConfig:
     """Everything that decides the outcome of a run."""
 
-    backend: Backend = option("scratch", "whose model trains (default: scratch)")
+    backend: Backend = option("scratch", "whose model trains")
     data: str = option("digits", "sprites, digits, a .npy or .npz file, or a folder")
-    labels: str | None = option(None, "a .npy file of labels for --data")
-    size: int | None = option(None, "side to bring a folder's pictures to, in pixels", least=1)
-    seed: int = option(
-        0, "of the first weights and every random number of the run (default: 0)", least=0
+    labels: str | None = option(None, "a .npy file of labels for --data, or none")
+    size: int | None = option(
+        None,
+        "side to bring a folder's pictures to, in pixels; none if all have one size",
+        least=1,
     )
+    seed: int = option(0, "of the first weights and every random number of the run", least=0)
     model: ModelConfig = field(default_factory=ModelConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.grid_steps > (T := self.diffusion.num_train_timesteps):
+            raise ValueError(
+                f"sample_steps must lie in 1..{T}, as the model has {T} timesteps, "
+                f"got {self.grid_steps}"
+            )
+
+    @property
+    def grid_steps(self) -> int:
+        """How many timesteps a grid drawn while training visits."""
+        return self.train.sample_steps or self.diffusion.num_train_timesteps
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, nested like the dataclasses."""

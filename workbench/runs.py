@@ -83,11 +83,20 @@ def load_config(folder: Path) -> RunConfig:
         ValueError: the folder is missing or no run, or the file cannot be read.
     """
     check_folder(folder)
-    content = _read_json(folder / CONFIG)
+    return read_config(folder / CONFIG)
+
+
+def read_config(path: Path) -> RunConfig:
+    """The config that a JSON file holds: a run's, or what `ddpm train --show` printed.
+
+    Raises:
+        ValueError: the file cannot be read, or holds something else.
+    """
+    content = _read_json(path)
     try:
         return RunConfig.from_dict(content)
     except ValueError as error:
-        raise ValueError(f"{folder / CONFIG}: {error}") from None
+        raise ValueError(f"{path}: {error}") from None
 
 
 def load_metrics(folder: Path) -> list[dict[str, float]]:
@@ -197,7 +206,7 @@ def _read_text(path: Path) -> str:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON ({error}); it may be truncated") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a JSON object, got {type(content).__name__}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from workbench import checkpoints, processes, runs
+from workbench import checkpoints, processes, progress_bar, runs
 from workbench.config import RunConfig
 from workbench.ema import sampling_weights
 from workbench.metrics import FLUSH_EVERY, Metrics
@@ -67,8 +67,6 @@ def train(
         ValueError: the data do not fit the model, the folder holds something, the checkpoint cannot
             be read, or the loss is no longer a number (the checkpoint before that is kept).
     """
-    from tqdm.auto import tqdm
-
     unet, scheduler = new_parts(config, dataset)  # refuses what does not fit, so it comes first
     if not resume and processes.is_first():
         runs.prepare(folder, force)
@@ -80,7 +78,7 @@ def train(
     total = config.train.total_steps(len(dataset.images))
     save_every, grid_every = config.train.save_every, config.train.sample_every or total
     shown = progress and processes.is_first()
-    bar = tqdm(total=total, initial=state.step, disable=not shown, desc=config.backend)
+    bar = progress_bar.of(total, config.backend, shown, initial=state.step)
     with processes.joined(device), interrupt_asked() as asked, bar:
         on_device = dataset.to(device)
         for step in training_steps(state, scheduler, on_device, config.train, config.seed):
