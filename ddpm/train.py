@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset",
         choices=PRESETS,
         default=unsaid,
-        help="digits, the default, for pictures up to 8x8; sprites for 16x16 to 32x32; tutorial, "
-        "the largest: the options say in brackets what each has",
+        help="digits (the default) suits pictures of 8x8, sprites 16x16 to 32x32, tutorial, the "
+        "largest, 16x16; in brackets behind the options, what each has",
     )
     parser.add_argument(
         "--config",
