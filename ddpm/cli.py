@@ -102,7 +102,7 @@ def tour(args: argparse.Namespace) -> int:
     """`ddpm tour`: train, sample and compare both backends, and write the page."""
     from ddpm import tour
 
-    print(tour.run(Path(args.output)))
+    tour.say(str(tour.run(Path(args.output))))
     return 0
 
 

@@ -111,15 +111,15 @@ def main(args: argparse.Namespace) -> int:
 def _said(result: "TrainResult") -> int:
     """The exit status of a run, after what there is to say of it."""
     from workbench import processes
+    from workbench.progress_bar import say
 
+    folder, losses = result.folder, result.losses
     if not result.finished:
-        print(
-            f"stopped and saved; go on with: ddpm train --resume {result.folder}", file=sys.stderr
-        )
+        say(f"stopped and saved; go on with: ddpm train --resume {folder}", sys.stderr)
         return 130
     if processes.is_first():
-        print(f"{result.folder}: {len(result.losses)} steps, last loss {result.losses[-1]:.4f}")
-        print(f"draw from it with: ddpm sample {result.folder}")
+        say(f"{folder}: {len(losses)} steps, last loss {losses[-1]:.4f}", sys.stdout)
+        say(f"draw from it with: ddpm sample {folder}", sys.stdout)
     return 0
 
 
