@@ -66,12 +66,14 @@ def _differences(config: RunConfig, preset: RunConfig) -> list[str]:
     """A word for each option that two configs say differently, but data and backend."""
     pairs = [(config, preset)]
     pairs += [(getattr(config, p), getattr(preset, p)) for p in ("model", "diffusion", "train")]
-    return [
+    words = [
         word(name, getattr(ours, name))
         for ours, theirs in pairs
         for name in options_of(type(ours))
         if name not in ("data", "backend") and getattr(ours, name) != getattr(theirs, name)
     ]
+    # One of the two always is none, and the other then says how many.
+    return [each for each in words if each not in ("steps-none", "epochs-none")]
 
 
 def _plain(value: Any) -> str:

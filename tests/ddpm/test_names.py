@@ -70,7 +70,7 @@ def run_folder(words: str) -> str:
         ("--steps 1000 --no-clip-sample", "digits-scratch_no-clip-sample_steps1000"),
         ("--data pictures/ --size 32", "pictures-scratch_size32"),
         ("--data a/b.npy --labels c.npy", "b-scratch_labels-c.npy"),
-        ("--epochs 20", "digits-scratch_steps-none_epochs20"),
+        ("--epochs 20", "digits-scratch_epochs20"),
     ],
 )
 def test_run_folders(words: str, folder: str) -> None:
