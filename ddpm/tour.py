@@ -76,8 +76,8 @@ def run(
     dataset = data.load(config.data)
     total_steps = config.train.total_steps(len(dataset.images))
     say(
-        f"[1/4] training on {config.data}: {shared_steps} steps by Diffusers and {total_steps} by "
-        "scratch, from one start, on the same random numbers"
+        f"[1/4] {shared_steps} steps by Diffusers and {total_steps} by scratch, from one start, on "
+        "the same random numbers"
     )
     costs = cost(shared_steps + total_steps, config.diffusion.num_train_timesteps)
     diffusers = replace(config, backend="diffusers")
