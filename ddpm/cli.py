@@ -27,7 +27,7 @@ EXAMPLES = {
   ddpm train
   ddpm train --backend diffusers --steps 1000 --output runs/mine
   ddpm train --preset tutorial --data FILE.npy --labels LABELS.npy
-  ddpm train --data pictures/ --size 32 --preset sprites --epochs 20 --sample-steps 50
+  ddpm train --data pictures/ --size 16 --preset sprites --sample-steps 50
   ddpm train --steps 1000 --show > mine.json     the whole config, to be looked at or changed
   ddpm train --config mine.json --no-sample-grid
   ddpm train --resume runs/digits-scratch

@@ -80,7 +80,7 @@ class ModelConfig:
                 raise ValueError(
                     f"a UNet of {len(self.channels)} levels halves pictures {halvings} times, and "
                     f"{name} {size} is not a multiple of {2**halvings}; use fewer levels "
-                    "(--channels) or other pictures"
+                    "(--channels), another --size or other pictures"
                 )
         down = ["AttnDownBlock2D" if a else "DownBlock2D" for a in self.attention]
         up = ["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(self.attention)]
