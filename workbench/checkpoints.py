@@ -29,7 +29,10 @@ from workbench.trainer import TrainingState
 
 FOLDER = Path("training", "checkpoints")
 STATE, MANIFEST = "state.safetensors", "manifest.json"
-WHEN = {"save_every", "sample_every", "keep", "keep_best", "steps", "epochs"}  # not what it learns
+WHEN = {  # not what it learns
+    *("save_every", "keep", "keep_best", "steps", "epochs"),
+    *("sample_every", "sample_grid", "sample_steps"),
+}
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what Adam keeps for each parameter
 
 Tensors = dict[str, torch.Tensor]

@@ -80,7 +80,7 @@ class ModelConfig:
                 raise ValueError(
                     f"a UNet of {len(self.channels)} levels halves pictures {halvings} times, and "
                     f"{name} {size} is not a multiple of {2**halvings}; use fewer levels "
-                    "(--channels) or other pictures"
+                    "(--channels), another --size or other pictures"
                 )
         down = ["AttnDownBlock2D" if a else "DownBlock2D" for a in self.attention]
         up = ["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(self.attention)]
@@ -186,9 +186,16 @@ class TrainConfig:
         "steps between grids drawn into samples/; none for one at the end",
         positive=True,
     )
+    sample_grid: bool = option(True, "draw such grids at all")
+    sample_steps: int | None = option(
+        None, "timesteps that a grid visits; none for all, the slowest", positive=True
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
+        asked = [name for name in ("sample_every", "sample_steps") if getattr(self, name)]
+        if asked and not self.sample_grid:
+            raise ValueError(f"{asked[0]} is of grids, and sample_grid is off; leave out one")
         if (self.steps is None) == (self.epochs is None):
             raise ValueError(f"give steps or epochs, and not both; got {self.steps}, {self.epochs}")
         if isinstance(self.save_every, str):
@@ -206,19 +213,31 @@ class TrainConfig:
 class RunConfig:
     """Everything that decides the outcome of a run."""
 
-    backend: Backend = option("scratch", "whose model trains (default: scratch)")
+    backend: Backend = option("scratch", "whose model trains")
     data: str = option("digits", "sprites, digits, a .npy or .npz file, or a folder")
-    labels: str | None = option(None, "a .npy file of labels for --data")
-    size: int | None = option(None, "side to bring a folder's pictures to, in pixels", least=1)
-    seed: int = option(
-        0, "of the first weights and every random number of the run (default: 0)", least=0
+    labels: str | None = option(None, "a .npy file of labels for --data, or none")
+    size: int | None = option(
+        None,
+        "side to bring a folder's pictures to, in pixels; none if all have one size",
+        least=1,
     )
+    seed: int = option(0, "of the first weights and every random number of the run", least=0)
     model: ModelConfig = field(default_factory=ModelConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.grid_steps > (T := self.diffusion.num_train_timesteps):
+            raise ValueError(
+                f"sample_steps must lie in 1..{T}, as the model has {T} timesteps, "
+                f"got {self.grid_steps}"
+            )
+
+    @property
+    def grid_steps(self) -> int:
+        """How many timesteps a grid drawn while training visits."""
+        return self.train.sample_steps or self.diffusion.num_train_timesteps
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, nested like the dataclasses."""

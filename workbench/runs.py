@@ -150,11 +150,20 @@ def load_config(folder: Path) -> RunConfig:
         ValueError: the folder is missing or no run, or the file cannot be read.
     """
     check_folder(folder)
-    content = _read_json(folder / CONFIG)
+    return read_config(folder / CONFIG)
+
+
+def read_config(path: Path) -> RunConfig:
+    """The config that a JSON file holds: a run's, or what `ddpm train --show` printed.
+
+    Raises:
+        ValueError: the file cannot be read, or holds something else.
+    """
+    content = _read_json(path)
     try:
         return RunConfig.from_dict(content)
     except ValueError as error:
-        raise ValueError(f"{folder / CONFIG}: {error}") from None
+        raise ValueError(f"{path}: {error}") from None
 
 
 def load_metrics(folder: Path) -> list[dict[str, float]]:

@@ -17,7 +17,7 @@ from workbench import backends, processes
 from workbench.config import RunConfig, TrainConfig
 from workbench.draws import DROPOUT, WEIGHTS, Draws, batch_draws, global_generator_at, seed_of
 from workbench.ema import EMA
-from workbench.sampling import refuse_wrong_config
+from workbench.sampling import refuse_wrong_config, refuse_wrong_steps
 
 if TYPE_CHECKING:
     from workbench.data import Dataset
@@ -80,6 +80,8 @@ def new_parts(config: RunConfig, dataset: "Dataset") -> tuple[Any, Any]:
 
     scheduler = backend.DDPMScheduler(**of_scheduler)
     refuse_wrong_config(config.backend, scheduler)
+    if config.train.sample_steps is not None:  # else after the work, when the grid is drawn
+        refuse_wrong_steps(config.backend, scheduler, config.train.sample_steps)
     with global_generator_at(torch.device("cpu"), seed_of(config.seed, WEIGHTS)):
         return backend.UNet2DModel(**of_unet), scheduler
 

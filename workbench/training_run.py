@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from workbench import processes, runs
+from workbench import processes, progress_bar, runs
 from workbench.checkpoints import RunFiles
 from workbench.config import RunConfig, seconds_in
 from workbench.ema import sampling_weights
@@ -75,8 +75,6 @@ def train(
             trains into it, no checkpoint can be gone on with, or the run has diverged (the last
             checkpoint is kept).
     """
-    from tqdm.auto import tqdm
-
     unet, scheduler = new_parts(config, dataset)  # refuses what does not fit, so it comes first
     with _writing(folder, resume, force):
         state = new_state(unet.to(device), config.train)
@@ -84,7 +82,7 @@ def train(
         kept.begin(resume)
         metrics, total = kept.metrics, config.train.total_steps(len(dataset.images))
         shown = progress and processes.is_first()
-        bar = tqdm(total=total, initial=state.step, disable=not shown, desc=config.backend)
+        bar = progress_bar.of(total, config.backend, shown, initial=state.step)
         with processes.joined(device), ending_asked() as asked, bar:
             on_device = dataset.to(device)
             for step in training_steps(state, scheduler, on_device, config.train, config.seed):

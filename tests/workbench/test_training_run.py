@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from workbench import checkpoints, runs, trainer, training_run
+from workbench import checkpoints, progress_bar, runs, trainer, training_run
 from workbench.checkpoints import RunFiles
 from workbench.config import RunConfig, TrainConfig
 from workbench.data import Dataset
@@ -120,8 +120,13 @@ def test_checkpoints_and_grids_when_they_are_due(
 
 
 def test_the_bar_shows_loss_speed_and_time_left(
-    tiny: Make, dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Make,
+    dataset: Dataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(progress_bar, "EVERY", 0.0)  # each time that it is drawn, not now and then
     config = tiny(steps=FLUSH_EVERY + 1, model=tiny().model)
     result = training_run.train(config, tmp_path, dataset, device=CPU)
     shown = capsys.readouterr().err
