@@ -100,9 +100,6 @@ def main(args: argparse.Namespace) -> int:
     """Train, and say where the run lies: 0 finished, 128 + the signal if one ended it and it was
     saved (130 for Ctrl-C), 1 if the machine had no room for it."""
     from workbench import runs
-    from workbench.backends import choose_device
-    from workbench.checkpoints import has_checkpoint
-    from workbench.progress_bar import say
 
     changed = [name for name in vars(args) if name not in GOES_ON]
     if args.resume and changed:
@@ -112,6 +109,10 @@ def main(args: argparse.Namespace) -> int:
     if args.show:
         print(json.dumps(config.to_dict(), indent=2))
         return 0
+    from workbench.backends import choose_device
+    from workbench.checkpoints import has_checkpoint
+    from workbench.progress_bar import say
+
     folder = Path(args.resume or getattr(args, "output", names.run_folder(config)))
     try:
         result = _trained(args, config, folder, choose_device(args.device))
