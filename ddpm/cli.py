@@ -27,7 +27,9 @@ EXAMPLES = {
   ddpm train
   ddpm train --backend diffusers --steps 1000 --output runs/mine
   ddpm train --preset tutorial --data FILE.npy --labels LABELS.npy
-  ddpm train --data pictures/ --channels 64,128 --attention no,yes --epochs 20
+  ddpm train --data pictures/ --size 16 --preset sprites --sample-steps 50
+  ddpm train --steps 1000 --show > mine.json     the whole config, to be looked at or changed
+  ddpm train --config mine.json --no-sample-grid
   ddpm train --resume runs/digits-scratch
 """,
     "sample": """examples:
@@ -100,7 +102,7 @@ def tour(args: argparse.Namespace) -> int:
     """`ddpm tour`: train, sample and compare both backends, and write the page."""
     from ddpm import tour
 
-    print(tour.run(Path(args.output)))
+    tour.say(str(tour.run(Path(args.output))))
     return 0
 
 

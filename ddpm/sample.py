@@ -4,12 +4,14 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
+from ddpm.names import joined, word
 from ddpm.options import from_zero, number, numbers_from_zero, whole
 from workbench.backends import PACKAGES
 from workbench.config import Spacing
 from workbench.files import new_file
 
 SAMPLERS = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler"}
+COUNT = 16  # pictures in a grid, unless told otherwise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,16 +22,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=whole, help="timesteps to visit (default: all)")
     parser.add_argument("--spacing", choices=get_args(Spacing), help="default: the run's")
     parser.add_argument("--eta", type=number, help="DDIM's noise, from 0 to 1 (default: 0.0)")
-    parser.add_argument("--count", type=whole, default=16, help="pictures (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=whole, default=COUNT, help="pictures (default: %(default)s)"
+    )
     parser.add_argument("--batch-size", type=whole, default=64, help="default: %(default)s")
     parser.add_argument("--seed", type=from_zero, default=0, help="default: %(default)s")
     parser.add_argument("--class-labels", type=numbers_from_zero, help="one, or one a picture: 3,5")
     parser.add_argument("--guidance", type=number, default=1.0, help="default: %(default)s, none")
-    parser.add_argument("--output", help="a .png (default: in the run's samples/)")
+    parser.add_argument(
+        "--output", help="a .png (default: in the run's samples/, named by what is not a default)"
+    )
     parser.add_argument("--gif", help="also write the denoising as a .gif")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
     parser.add_argument("--force", action="store_true", help="replace what exists")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def default_name(args: argparse.Namespace, T: int) -> str:
+    """What the grid is called: sampler, backend and seed, and what else is not a default."""
+    words = [args.sampler, args.backend, f"seed{args.seed}"]
+    usual = {"steps": T, "eta": 0.0, "count": COUNT, "guidance": 1.0}
+    for name in ("steps", "spacing", "eta", "count", "class_labels", "guidance"):
+        if (value := vars(args)[name]) not in (None, usual.get(name)):
+            words.append(word(name, value))
+    return joined(words) + ".png"
 
 
 def main(args: argparse.Namespace) -> int:
@@ -38,16 +54,18 @@ def main(args: argparse.Namespace) -> int:
 
     folder = Path(args.run)
     runs.check_folder(folder)
-    name = f"{args.sampler}_{args.backend}_seed{args.seed}.png"
-    output = args.output or folder / "samples" / name
-    output = new_file(output, args.force, plotting.SUFFIXES)
+    if args.output:
+        new_file(args.output, args.force, plotting.SUFFIXES)
     gif = new_file(args.gif, args.force, (".gif",)) if args.gif else None
     if args.eta is not None and args.sampler == "ddpm":
         raise ValueError("--eta is DDIM's; add --sampler ddim, or leave it out")
     device = backends.choose_device(args.device)
     changes = {} if args.spacing is None else {"timestep_spacing": args.spacing}
     unet, scheduler = runs.load_parts(folder, args.backend, SAMPLERS[args.sampler], changes)
-    steps = args.steps or scheduler.config.num_train_timesteps
+    T = scheduler.config.num_train_timesteps
+    steps = args.steps or T
+    output = args.output or folder / "samples" / default_name(args, T)
+    output = new_file(output, args.force, plotting.SUFFIXES)
     sampling.refuse_wrong_steps(args.backend, scheduler, steps)
     drawn = sampling.sample(
         args.backend,

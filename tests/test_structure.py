@@ -220,7 +220,6 @@ ELSEWHERE_TESTED_WITH = {
     "fields": "config",
     "look": "plotting",
     "sample": "cli",
-    "train": "cli",
 }
 
 

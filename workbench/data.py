@@ -1,6 +1,7 @@
 """Images and labels, from the embedded sprites, the digits, a NumPy file or a folder."""
 
 import difflib
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,6 +69,14 @@ class Dataset:
     def num_classes(self) -> int:
         """How many classes there are, also ones without an image; 0 without labels."""
         return len(self.class_names)
+
+    def fingerprint(self) -> str:
+        """A checksum of all pixels and labels, the same on every device."""
+        digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
+        for tensor in (self.images, self.labels):
+            if tensor is not None:
+                digest.update(tensor.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
 
     def to(self, device: torch.device | str) -> "Dataset":
         """The same data on a device."""

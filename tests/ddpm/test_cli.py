@@ -106,7 +106,7 @@ def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:
         cwd=tmp_path, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # pytest may ignore it
     ) as training:  # fmt: skip
-        saved = tmp_path / "run" / "training" / "state.safetensors"
+        saved = tmp_path / "run" / "training" / "checkpoints" / "step_000005"
         while not saved.exists():
             assert training.poll() is None
             time.sleep(0.05)
@@ -115,7 +115,7 @@ def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:
         assert training.stderr is not None
         said = training.stderr.read()
     assert said == "stopped and saved; go on with: ddpm train --resume run\n"
-    steps = (saved.parent / "metrics.jsonl").read_text().splitlines()
+    steps = (tmp_path / "run" / "training" / "metrics.jsonl").read_text().splitlines()
     assert 5 <= len(steps) < 100_000
 
 
@@ -176,7 +176,7 @@ def test_the_tutorials_run(tmp_path: Path) -> None:
         ("sample a b", "ddpm sample: unknown argument b"),
         ("train --steps 0", "above 0, got '0'"),
         ("train --steps 5 --epochs 2", "give steps or epochs"),
-        ("train --learning-rate -1", "learning_rate must be positive"),
+        ("train --learning-rate -1", "learning_rate must be at least 1e-12"),
         ("train --dropout 1.5", "dropout must be"),
         ("train --channels 32,64,128,256,512 --attention no,no,no,no,no", "not a multiple of 16"),
         ("train --channels 30,60", "multiples of norm_num_groups=8, got 30"),
