@@ -24,6 +24,12 @@ _Generators = torch.Generator | list[torch.Generator] | None
 
 class DDPMScheduler(_DDPMScheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    def add_noise(
+        self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+    ) -> torch.Tensor: ...
+    def get_velocity(
+        self, sample: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+    ) -> torch.Tensor: ...
     @overload  # type: ignore[override]
     def step(
         self,
@@ -55,6 +61,12 @@ class DDPMScheduler(_DDPMScheduler):
 
 class DDIMScheduler(_DDIMScheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    def add_noise(
+        self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+    ) -> torch.Tensor: ...
+    def get_velocity(
+        self, sample: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+    ) -> torch.Tensor: ...
     @overload  # type: ignore[override]
     def step(
         self,
