@@ -11,6 +11,7 @@ the folder whichever backend wrote it; `workbench.checkpoints` writes it.
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -70,10 +71,19 @@ def check_folder(folder: Path) -> None:
     """Refuse a folder that is not there.
 
     Raises:
-        ValueError: it is missing, or a file.
+        ValueError: it is missing, a file, or the name of a repository on the Hub.
     """
-    if not folder.is_dir():
-        raise ValueError(f"no run {str(folder)!r} here; `ddpm train` makes one")
+    if folder.is_dir():
+        return
+    name = str(folder)
+    hub = name.removeprefix("hub:")
+    a_path = folder.parent.is_dir() or folder.is_absolute() or folder.parts[0] in ("runs", "..")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", hub) or a_path:
+        raise ValueError(f"no run {name!r} here; `ddpm train` makes one")
+    raise ValueError(
+        f"no folder {name!r} here; the Hub's hub:{hub} is not read by name yet: "
+        f"`hf download {hub} --local-dir {Path(hub).name}`, and give the folder {Path(hub).name}"
+    )
 
 
 def load_config(folder: Path) -> RunConfig:
