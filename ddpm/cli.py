@@ -122,6 +122,7 @@ def build_parser() -> Parser:
         "--print-completion",
         action=PrintCompletion,
         choices=SHELLS,
+        default=argparse.SUPPRESS,
         help="print what that shell needs to complete verbs and options, and end",
     )
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB")
