@@ -333,3 +333,22 @@ def test_save_config_is_save_pretrained_of_a_scheduler(tmp_path: Path) -> None:
     scheduler.save_config(tmp_path)
     assert scratch.DDPMScheduler.from_pretrained(tmp_path).config == scheduler.config
     assert len(diffusers.DDPMScheduler.from_pretrained(tmp_path)) == 20
+
+
+def test_the_librarys_pipeline_loses_parts_of_ours_and_ours_loses_none(
+    folder: Path, tmp_path: Path
+) -> None:
+    """The finding `foreign-parts-saved-as-null`, and what the README says to do."""
+    ours = pipeline()
+    lost = tmp_path / "lost"
+    diffusers.DDPMPipeline(ours.unet, ours.scheduler).save_pretrained(lost)
+    index = json.loads((lost / saving.PIPELINE_INDEX).read_text())
+    assert index["unet"] == index["scheduler"] == [None, None]
+    assert [path.name for path in lost.iterdir()] == [saving.PIPELINE_INDEX]
+    with pytest.raises(ValueError, match="expected"):
+        diffusers.DDPMPipeline.from_pretrained(lost)
+    for number, unet in enumerate((ours.unet, diffusers.UNet2DModel(**SMALL))):
+        kept = folder / str(number)
+        scratch.DDPMPipeline(unet, ours.scheduler).save_pretrained(kept)
+        for package in (scratch, diffusers):
+            assert same_weights(package.DDPMPipeline.from_pretrained(kept).unet, unet)
