@@ -32,11 +32,16 @@ class Swap:
         self.classes = classes
         self.failed: dict[str, str] = {}
         self.passed: list[str] = []
+        self.unread: list[str] = []
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         for item in items:
             names = [each.__name__ for each in item.cls.scheduler_classes]
             item.cls.scheduler_classes = tuple(self.classes[name] for name in names)
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:
+            self.unread.append(f"{report.nodeid}: {str(report.longrepr).splitlines()[-1]}")
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         name = report.nodeid.split("::", 1)[1].replace("SchedulerTest::test_", " ")
@@ -54,11 +59,11 @@ def main(argv: list[str] | None = None) -> int:
     if missing:
         return _refuse(f"no {missing[0]}; give a checkout of Diffusers")
     swap = Swap(classes_of(args.library))
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    with contextlib.redirect_stdout(io.StringIO()):
         status = _pytest(paths, args.checkout, swap)
     if not swap.passed and not swap.failed:
-        return _refuse(f"no test was run (pytest ended with {status}): {said.getvalue()[-500:]}")
+        why = swap.unread[0] if swap.unread else f"pytest ended with {status}"
+        return _refuse(f"no test was run: {why}")
     for name, why in swap.failed.items():
         print(f"{name:58} {why[:200]}")
     whose = "the library's" if args.library else "scratch's"
