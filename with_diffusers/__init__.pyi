@@ -30,7 +30,7 @@ class DDPMScheduler(_DDPMScheduler):
     def get_velocity(
         self, sample: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
     ) -> torch.Tensor: ...
-    @overload  # type: ignore[override]
+    @overload
     def step(
         self,
         model_output: torch.Tensor,
@@ -67,7 +67,7 @@ class DDIMScheduler(_DDIMScheduler):
     def get_velocity(
         self, sample: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
     ) -> torch.Tensor: ...
-    @overload  # type: ignore[override]
+    @overload
     def step(
         self,
         model_output: torch.Tensor,
@@ -107,7 +107,7 @@ class DDIMScheduler(_DDIMScheduler):
 
 class UNet2DModel(_UNet2DModel):
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
-    @overload  # type: ignore[override]
+    @overload
     def forward(
         self,
         sample: torch.Tensor,
@@ -138,13 +138,13 @@ class UNet2DModel(_UNet2DModel):
 class DDPMPipeline(_DDPMPipeline):
     def __init__(self, unet: Any, scheduler: Any) -> None: ...
     def set_progress_bar_config(self, **options: Any) -> None: ...
-    @overload  # type: ignore[override]
+    @overload
     def __call__(
         self,
         batch_size: int = ...,
         generator: _Generators = ...,
         num_inference_steps: int = ...,
-        output_type: Literal["pil", "np", "pt"] = ...,
+        output_type: str | None = ...,
         return_dict: Literal[True] = ...,
     ) -> ImagePipelineOutput: ...
     @overload
@@ -153,7 +153,7 @@ class DDPMPipeline(_DDPMPipeline):
         batch_size: int = ...,
         generator: _Generators = ...,
         num_inference_steps: int = ...,
-        output_type: Literal["pil", "np", "pt"] = ...,
+        output_type: str | None = ...,
         *,
         return_dict: Literal[False],
     ) -> tuple[Any]: ...
@@ -163,6 +163,6 @@ class DDPMPipeline(_DDPMPipeline):
         batch_size: int = ...,
         generator: _Generators = ...,
         num_inference_steps: int = ...,
-        output_type: Literal["pil", "np", "pt"] = ...,
+        output_type: str | None = ...,
         return_dict: bool = ...,
     ) -> ImagePipelineOutput | tuple[Any]: ...
