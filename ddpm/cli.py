@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpm import figures, sample, train
+from ddpm.completion import SHELLS, PrintCompletion
 from workbench.backends import import_ours
 from workbench.parser import Parser
 
@@ -22,6 +23,7 @@ EXAMPLES = {
   ddpm train --backend diffusers                 the same by Diffusers: one flag
   ddpm sample runs/digits-scratch                draw a grid of new digits
   ddpm compare --candidate mine.py:MyScheduler   which formula of mine is wrong?
+  eval "$(ddpm --print-completion bash)"         complete its words by the tab key
 """,
     "train": """examples:
   ddpm train
@@ -117,6 +119,13 @@ def build_parser() -> Parser:
         prog="ddpm",
         description="One diffusion model, twice; a comparison that names the wrong formula.",
         epilog=EXAMPLES["ddpm"],
+    )
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=SHELLS,
+        default=argparse.SUPPRESS,
+        help="print what that shell needs to complete verbs and options, and end",
     )
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB")
 

@@ -16,7 +16,7 @@ COUNT = 16  # pictures in a grid, unless told otherwise
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ddpm sample`."""
-    parser.add_argument("run", metavar="RUN", help="a run folder, or any DDPMPipeline folder")
+    parser.add_argument("run", metavar="RUN", help="the folder of a run, or of any DDPMPipeline")
     parser.add_argument("--backend", choices=PACKAGES, default="scratch", help="default: scratch")
     parser.add_argument("--sampler", choices=SAMPLERS, default="ddpm", help="default: ddpm")
     parser.add_argument("--steps", type=whole, help="timesteps to visit (default: all)")

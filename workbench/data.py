@@ -65,6 +65,12 @@ class Dataset:
                 f"labels reach from {first} to {last}; expected 0..{self.num_classes - 1}"
             )
 
+    def __repr__(self) -> str:
+        n, c, h, w = self.images.shape
+        names = ", ".join(self.class_names[:10]) + ", ..." * (len(self.class_names) > 10)
+        told = f"{self.num_classes} classes: {names}" if self.class_names else "no labels"
+        return f"Dataset({n:,} images {c}x{h}x{w} on {self.images.device}, {told})"
+
     @property
     def num_classes(self) -> int:
         """How many classes there are, also ones without an image; 0 without labels."""

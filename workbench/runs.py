@@ -131,7 +131,7 @@ def check_folder(folder: Path) -> None:
     """Refuse a folder that is not there.
 
     Raises:
-        ValueError: it is missing, or a file.
+        ValueError: it is missing, a file, or the name of a repository on the Hub.
     """
     if not (folder / "model_index.json").exists():  # written last: a new run is not there yet
         for old in aside(folder):
@@ -139,8 +139,17 @@ def check_folder(folder: Path) -> None:
                 f"no run {str(folder)!r} here: it was being replaced, and lies whole in {old}; "
                 "move it back, or begin again with --force"
             )
-    if not folder.is_dir() or ((folder / LOCK).exists() and _holds_nothing(folder)):
-        raise ValueError(f"no run {str(folder)!r} here; `ddpm train` makes one")
+    if folder.is_dir() and not ((folder / LOCK).exists() and _holds_nothing(folder)):
+        return
+    name = str(folder)
+    hub = name.removeprefix("hub:")
+    a_path = folder.parent.is_dir() or folder.is_absolute() or folder.parts[0] in ("runs", "..")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", hub) or a_path:
+        raise ValueError(f"no run {name!r} here; `ddpm train` makes one")
+    raise ValueError(
+        f"no folder {name!r} here; the Hub's hub:{hub} is not read by name yet: "
+        f"`hf download {hub} --local-dir {Path(hub).name}`, and give the folder {Path(hub).name}"
+    )
 
 
 def load_config(folder: Path) -> RunConfig:

@@ -391,3 +391,22 @@ def test_every_figure_is_drawn(words: str, tiny_run: Path, tmp_path: Path) -> No
     with Image.open(output) as picture:
         low, high = picture.convert("L").getextrema()
     assert (low, high) != (255, 255)
+
+
+@pytest.mark.parametrize("prefix", ["", "hub:"])
+def test_a_name_of_the_hub_is_told_how_it_becomes_a_folder(
+    prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refused(["sample", f"{prefix}google/ddpm-cifar10-32"], capsys)
+    assert error.startswith(f"ddpm sample: no folder '{prefix}google/ddpm-cifar10-32' here; ")
+    assert "hub:google/ddpm-cifar10-32 is not read by name yet" in error
+    assert "`hf download google/ddpm-cifar10-32 --local-dir ddpm-cifar10-32`" in error
+
+
+@pytest.mark.parametrize("run", ["runs/none", "none", "/none/at-all", "../none"])
+def test_a_run_that_is_not_there_is_no_name_of_the_hub(
+    run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(["sample", run], capsys) == (
+        f"ddpm sample: no run '{run}' here; `ddpm train` makes one\n"
+    )
