@@ -301,16 +301,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / made.stdout.split()[-1]
 
 
+PACKED = (".py", ".typed", ".txt", ".npz", ".html")
+
+
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     packed = set(zipfile.ZipFile(wheel).namelist())
     expected = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.is_file() and path.suffix in (".py", ".typed", ".txt", ".json", ".css", ".js")
+        if path.is_file() and path.suffix in PACKED
     }
     assert {name for name in packed if ".dist-info/" not in name} == expected
-    assert any(name.endswith("licenses/LICENSE") for name in packed)
+    for kept in ("LICENSE", "workbench/digits.LICENSE.txt"):
+        assert any(name.endswith(f"licenses/{kept}") for name in packed)
     assert any(name.endswith("entry_points.txt") for name in packed)
 
 
