@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpm import figures, sample, train
+from ddpm_side_by_side import show_version
 from workbench.backends import import_ours
 from workbench.parser import Parser
 
@@ -104,6 +105,14 @@ def tour(args: argparse.Namespace) -> int:
     return 0
 
 
+class Version(argparse.Action):
+    """`ddpm --version`."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Says it, and ends."""
+        parser.exit(show_version())
+
+
 def build_parser() -> Parser:
     """The whole command line.
 
@@ -116,6 +125,8 @@ def build_parser() -> Parser:
         description="One diffusion model, twice; a comparison that names the wrong formula.",
         epilog=EXAMPLES["ddpm"],
     )
+    said = "say the version, and whether another package has taken a place of ours"
+    parser.add_argument("--version", action=Version, nargs=0, help=said)
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB")
 
     def verb(name: str, run: Any, text: str) -> Parser:
