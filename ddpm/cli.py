@@ -58,8 +58,7 @@ EXAMPLES = {
 """,
     "exercise": """examples:
   ddpm exercise                the list of all
-  ddpm exercise 6a --start     write ex_6a.py, an empty function, to be filled in
-  ddpm exercise 6a             judge it
+  ddpm exercise 6a             write ex_6a.py, an empty function, to be filled in; then judge it
   ddpm exercise 6a --solution  show ours
 """,
     "tour": """examples:
