@@ -17,7 +17,8 @@ COUNT = 16  # pictures in a grid
 SEED = 0
 PAGE, MODEL, MOVING = "index.html", "model", "denoising.gif"
 FIGURES = ("losses", "whole_run", "digits", "trajectory")
-CONTENTS = {PAGE, MODEL, MOVING, *(f"{name}.png" for name in FIGURES)}
+PICTURES = (*(f"{name}.png" for name in FIGURES), MOVING)
+CONTENTS = {PAGE, MODEL, *PICTURES}
 
 
 def run(
@@ -156,51 +157,14 @@ def write_page(
 ) -> str:
     """The page of the tour, with the pictures that lie in `folder`."""
     verdict = "They are the same model." if report.passed else "They are not the same: see below."
-    return page.document(
-        "DDPM, side by side: the tour",
-        page.section(
-            "Two trainers, one curve",
-            page.text(
-                f"Both backends started from the same weights and saw the same images, "
-                f"timesteps and noise for {shared_steps} steps. The largest difference of "
-                f"their losses is {apart:.1e}."
-            ),
-            page.picture(
-                folder / "losses.png", "Loss curves of both backends, one hiding the other"
-            ),
-        ),
-        page.section(
-            "One trained model, two samplers",
-            page.text(
-                "The model that scratch trained, saved once, loaded and sampled by both "
-                f"backends with the same seed. The largest difference of a pixel is "
-                f"{difference:.1e}, where black is 0 and white is 1."
-            ),
-            page.picture(
-                folder / "digits.png",
-                "Two equal grids of sixteen drawn digits, and their difference",
-            ),
-            page.picture(folder / "whole_run.png", "The loss over the whole training run"),
-        ),
-        page.section(
-            "From noise to digits",
-            page.picture(
-                folder / "trajectory.png",
-                "Digits coming out of noise, and what the model believed them to be",
-                "Above: x at growing steps. Below: the x_0 that the model saw in it.",
-            ),
-            page.picture(folder / MOVING, "The same as a moving picture"),
-        ),
-        page.section("The verdict", page.code(str(report))),
-        page.section(
-            "Go on from here",
-            page.code(
-                f"ddpm sample {folder / MODEL} --backend diffusers\n"
-                f"ddpm sample {folder / MODEL} --sampler ddim --steps 50\n"
-                "ddpm train --data sprites --preset sprites\n"
-                "ddpm compare --template > mine.py\n"
-                "ddpm compare --candidate mine.py:MyScheduler"
-            ),
-        ),
+    return page.render(
+        Path(__file__).with_name("tour.html"),
+        title="DDPM, side by side: the tour",
         lead=f"One diffusion model, written twice: in plain PyTorch and with Diffusers. {verdict}",
+        shared_steps=shared_steps,
+        apart=apart,
+        difference=difference,
+        pictures={name: page.embedded(folder / name) for name in PICTURES},
+        verdict=str(report),
+        model=folder / MODEL,
     )
