@@ -125,7 +125,7 @@ def build_parser() -> Parser:
         epilog=EXAMPLES["ddpm"],
     )
     said = "say the version, and whether another package has taken a place of ours"
-    parser.add_argument("--version", action=Version, nargs=0, help=said)
+    parser.add_argument("--version", action=Version, nargs=0, default=argparse.SUPPRESS, help=said)
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB")
 
     def verb(name: str, run: Any, text: str) -> Parser:
