@@ -102,9 +102,10 @@ def drop_replaced(folder: Path) -> None:
 def aside(folder: Path) -> list[Path]:
     """The runs that were moved aside for one in `folder`, and not yet removed."""
     real = folder.resolve()
-    named = re.compile(re.escape(real.name + ASIDE) + "[0-9a-f]{8}")
+    begins = real.name + ASIDE
     beside = real.parent.iterdir() if real.parent.is_dir() else ()
-    return [path for path in beside if named.fullmatch(path.name)]
+    found = [path for path in beside if path.name.startswith(begins)]
+    return [path for path in found if re.fullmatch("[0-9a-f]{8}", path.name[len(begins) :])]
 
 
 def clean(folder: Path) -> None:
