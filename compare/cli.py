@@ -126,7 +126,7 @@ def _expected(file: Path) -> dict[str, str]:
 
 def _tell(file: Path) -> int:
     """What could be judged in a file that is named without what in it is meant."""
-    from compare.candidate.door.offered import told
+    from compare.candidate.text.offered import told
 
     try:
         text, found = told(str(file), file.read_text(encoding="utf-8"))

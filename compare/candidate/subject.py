@@ -15,15 +15,16 @@ from torch import nn
 
 from compare.candidate.devices import OnTheCpu, names_another
 from compare.candidate.door import tables
+from compare.candidate.door.embedding import embedding_of
 from compare.candidate.door.forward import how_to_build, in_its_role
 from compare.candidate.door.names import plain, role
 from compare.candidate.door.reading import CANONICAL, Reading
+from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import (
     SIDE,
     SIDES,
     asked_for,
     named_keywords,
-    role_of,
     takes_generator,
 )
 from compare.candidate.load import (
@@ -155,6 +156,8 @@ class Subject:
     def _door(self, candidate: Any) -> Callable[..., Any]:
         if inspect.isfunction(candidate) and not {*asked_for(candidate)} <= {*NAMES}:
             candidate = _adapted(candidate)
+        if inspect.isclass(candidate) and (embeds := embedding_of(candidate)) is not None:
+            candidate = Adapter(embedding=embeds)
         if isinstance(candidate, Adapter):
             self.adapter = candidate
             return lambda: _FromAdapter(candidate)

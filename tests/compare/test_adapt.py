@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from compare.candidate.door.adapt import UNKNOWN, adapter
+from compare.candidate.text.adapt import UNKNOWN, adapter
 from compare.verdict.judge import judge
 
 MODULE = '''
