@@ -109,7 +109,7 @@ def test_a_network_with_such_a_method_is_judged_as_a_network_too(tmp_path: Path)
     )
     text = adapter(FILE, "UNet", static)
     assert "embedding=lambda t, dim: UNet.pos_encoding(t, dim)," in text
-    assert "network=lambda: made()," in text
+    assert "network=lambda: made," in text
 
 
 def test_one_that_is_right_for_floats_alone_is_told_so() -> None:

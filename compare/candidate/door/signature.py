@@ -26,6 +26,9 @@ TABLES = {
     "alphabars",
     "alphasbar",
     "alphascumprod",
+    "alphacumprod",
+    "alphacumprods",
+    "alphascumprods",
     "alphahat",
 }
 

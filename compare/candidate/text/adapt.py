@@ -9,14 +9,20 @@ import re
 from pathlib import Path
 
 from compare.candidate.door import embedding
-from compare.candidate.door.names import CALLED, plain
+from compare.candidate.door.names import CALLED, plain, role
 from compare.candidate.door.roles import betas_of
+from compare.candidate.door.signature import MODELS
+from compare.candidate.door.source import may_be_nothing
 from compare.candidate.door.tables import meant
 from compare.candidate.text import handed
 from compare.candidate.text.found import Source, holds_tables, length, source_of
 from compare.candidate.text.offered import Function, embeds_by, methods_of, offered, signed
 
 UNKNOWN = embedding.OPEN
+OF_DIFFUSION = re.compile(
+    r"diffus|ddpm|ddim|nois|[qp]_sample|p_losses|alphas?_?(bar|cum|hat)|epsilon", re.IGNORECASE
+)
+OF_LOOPS = re.compile("ddpm|ddim|psample|reverse|diffus")  # no other model's are called so
 SHOWN = """    def shown(it):
         names = (
 {}        )
@@ -104,36 +110,76 @@ def _roles(found: Source) -> dict[str, str]:
             own = {str(meant(known)): f"mine.{known}" for known in (*found.tables, *found.derived)}
         known = handed.known(what, function)
         call = handed.call(what, function, own)
-        owner = _owner(found, what, known)
-        texts[what] = f"lambda {handed.given(what, known)}: {owner}.{name}({call})"
+        taken = _taken(what, found.functions[name])
+        made = f"{_owner(found, what, known)}.{name}({call}){taken}"
+        texts[what] = f"lambda {handed.given(what, known)}: {made}"
+        if what == "step" and "z" in known.values() and _is_quiet_at_the_end(found, name):
+            texts["reading"] = '"z=0"'
+    handed_over = {table for text in texts.values() for table in ASSUMED if table in text}
+    if handed_over and "alpha_bar" not in texts:
+        texts = {"alpha_bar": "lambda: ALPHA_BAR"} | texts
     embeds = _embedding(found)
     texts |= {"embedding": f"lambda t, dim: {embeds}"} if embeds else {}
     own_name = found.class_name
     if own_name and found.is_network and embeds_by(own_name, found.functions) is None:
-        texts["network"] = "lambda: made()"
+        texts["network"] = "lambda: made"
     return texts
 
 
 def _chosen(found: Source) -> dict[str, str]:
     """{role: the name of the function that fills it}, by what people call it and what it takes.
 
-    A module that holds its network returns the loss, if it is called.
+    A module that holds its network returns the loss, if it is called. Whole roles are called as
+    those of other models are: they are chosen where something is of a diffusion.
     """
     chosen = {}
     for what, words in CALLED.items():
         called = words.split()
-        picture = {"add_noise": "x_0", "loss": "x_0", "step": "x"}.get(what)
-        fitting = [
-            name
-            for name in found.functions
-            if plain(name) in called
-            and (picture is None or picture in handed.known(what, found.signed(name)).values())
-        ]
+        fitting = [n for n in found.functions if plain(n) in called and _takes(found, what, n)]
         if fitting:
             chosen[what] = min(fitting, key=lambda name: called.index(plain(name)))
     if found.owns_model and "loss" not in chosen and "forward" in found.functions:
         chosen["loss"] = "forward"
-    return chosen
+    return chosen if OF_DIFFUSION.search(found.text) else {}
+
+
+def _takes(found: Source, what: str, name: str) -> bool:
+    """True if a function takes what its role needs: the picture and t; or the model, if that is not
+    held, nor tables that it goes by."""
+    function = found.signed(name)
+    known = handed.known(what, function)
+    if what in ("add_noise", "step"):
+        return {"x_0" if what == "add_noise" else "x", "t"} <= {*known.values()}
+    held = found.owns_model or (found.class_name and OF_LOOPS.search(plain(name)))
+    has_model = held or bool({*known} & MODELS)
+    return bool(has_model) and (what == "sample" or "x_0" in known.values())
+
+
+def _taken(what: str, node: Function) -> str:
+    """What is taken of an answer: a loop may return its course beside the pictures, and a loss
+    more than itself."""
+    returned = [e.value for e in ast.walk(node) if isinstance(e, ast.Return)]
+    if what == "sample" and returned and all(isinstance(e, ast.Tuple) for e in returned):
+        return "[0]"
+    keys = [e.slice for e in ast.walk(node) if isinstance(e, ast.Subscript)]
+    keys += [k for e in ast.walk(node) if isinstance(e, ast.Dict) for k in e.keys if k]
+    named = any(isinstance(key, ast.Constant) and key.value == "loss" for key in keys)
+    return '["loss"]' if what == "loss" and named else ""
+
+
+def _is_quiet_at_the_end(found: Source, step: str) -> bool:
+    """True if what calls its step hands it no noise at the last one: `z = ... if t > 1 else 0`."""
+    others = [node for name, node in found.functions.items() if name != step]
+    drawn = [
+        each.value
+        for node in others
+        for each in ast.walk(node)
+        if isinstance(each, ast.Assign)
+        and any(
+            isinstance(t, ast.Name) and role("step", t.id) in ("z", "out") for t in each.targets
+        )
+    ]
+    return any(isinstance(value, ast.IfExp) and may_be_nothing([value]) for value in drawn)
 
 
 def _of_tables(found: Source) -> dict[str, str]:
@@ -210,11 +256,13 @@ def _adapted(found: Source, roles: dict[str, str]) -> list[str]:
     """The lines of `adapted`."""
     lines = ["    return Adapter(", *(f"        {role}={text}," for role, text in roles.items())]
     body = "\n".join(roles.values())
-    if "made(" in body:
+    if re.search(r"\bmade\b", body):
         built = None if found.built is None else found.signed("__init__")
-        build = handed.build(built, found.built, found.is_network)
-        model = "model=as_network()" if found.owns_model else ""
-        lines = [f"    def made({model}):\n        return {found.class_name}({build})\n", *lines]
+        made = f"{found.class_name}({handed.build(built, found.built, found.is_network)})"
+        head = f"    made = {made}\n"
+        if found.owns_model:
+            head = f"    def made(model=as_network()):\n        return {made}\n"
+        lines = [head, *lines]
     if "shown(" in body:
         names = "".join(f"            {name!r},\n" for name in found.derived).replace("'", '"')
         lines.insert(0, SHOWN.format(names))
@@ -227,5 +275,5 @@ def _owner(found: Source, what: str, known: dict[str, str | None]) -> str:
     if not found.owns_model or what == "add_noise":
         return found.owner
     if what == "step":
-        return "made()" if "out" in known.values() else "made(as_network(out))"
+        return found.owner if "out" in known.values() else "made(as_network(out))"
     return "made(model)"

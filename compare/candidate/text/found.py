@@ -25,6 +25,7 @@ class Source:
         T: a constant of the file that is called as the number of steps is; "" if there is none.
         classes: {name: its source}, all of the file.
         dicts: names of dicts at its top that hold tables.
+        text: of the file.
     """
 
     functions: dict[str, Function]
@@ -34,6 +35,7 @@ class Source:
     T: str
     classes: dict[str, ast.ClassDef] = field(default_factory=dict)
     dicts: list[str] = field(default_factory=list)
+    text: str = ""
 
     @property
     def built(self) -> Function | None:
@@ -56,7 +58,9 @@ class Source:
     @property
     def owner(self) -> str:
         """How a method of it, or a function, is reached."""
-        return "made()" if self.class_name else "mine"
+        if self.class_name is None:
+            return "mine"
+        return "made()" if self.owns_model else "made"
 
     def signed(self, name: str) -> Any:
         """One of its functions, as `signed` reads it."""
@@ -78,15 +82,17 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     if name in classes:
         node = classes[name]
         tables, derived = _tables_of_class(node, tree)
-        return Source(methods_of(node, classes), name, tables, derived, T, classes)
+        text = ast.unparse(tree)
+        return Source(methods_of(node, classes), name, tables, derived, T, classes, [], text)
     if name and name not in functions:
         near = get_close_matches(name, [*classes, *functions], 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"{file} has no class or function {name!r} at its top{hint}")
-    tables = [known for known in values if plain(known) in TABLES]
+    tables = [known for known in values if _is_alpha_bar(known)]
     dicts = [known for known, value in values.items() if holds_tables(value)]
     chosen = {name: functions[name]} if name else functions
-    return Source(chosen, None, tables, _derived(list(values)), T, classes, dicts)
+    text = ast.unparse(tree)
+    return Source(chosen, None, tables, _derived(list(values)), T, classes, dicts, text)
 
 
 def _derived(names: list[str]) -> list[str]:
@@ -114,20 +120,23 @@ def _is_count(value: ast.expr) -> bool:
 
 def _tables_of_class(node: ast.ClassDef, tree: ast.Module) -> tuple[list[str], list[str]]:
     """Attributes and buffers called alpha-bar, then those that are made of it; buffers may be named
-    in a dict elsewhere."""
-    found, elsewhere = [], False
-    for each in ast.walk(node):
+    in what a function that it calls returns."""
+    called = {getattr(e.func, "id", "") for e in ast.walk(node) if isinstance(e, ast.Call)}
+    makers = [e for e in tree.body if isinstance(e, Function) and e.name in called]
+    found = []
+    for each in (e for part in (node, *makers) for e in ast.walk(part)):
         if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Store):
             found.append(each.attr)
-        if isinstance(each, ast.Call) and getattr(each.func, "attr", "") == "register_buffer":
-            elsewhere = elsewhere or not isinstance(each.args[0], ast.Constant)
-    for each in ast.walk(tree if elsewhere else node):
         if isinstance(each, ast.Constant) and isinstance(each.value, str):
             found.append(each.value)  # register_buffer("alphas_cumprod", ...)
-        if elsewhere and isinstance(each, ast.Call) and getattr(each.func, "id", "") == "dict":
+        if isinstance(each, ast.Call) and getattr(each.func, "id", "") == "dict":
             found += [keyword.arg for keyword in each.keywords if keyword.arg]
     names = list(dict.fromkeys(found))
-    return [name for name in names if plain(name) in TABLES], _derived(names)
+    return [name for name in names if _is_alpha_bar(name)], _derived(names)
+
+
+def _is_alpha_bar(name: str) -> bool:
+    return plain(name) in TABLES or meant(name) == "alphas_cumprod"
 
 
 def length(found: Source) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compare.candidate.door.embedding import OPEN, ROWS, Way
-from compare.candidate.door.names import plain, roles
+from compare.candidate.door.names import LABELS, plain, roles
 from compare.candidate.door.signature import (
     COUNTS,
     MODELS,
@@ -30,7 +30,7 @@ GIVEN = {  # {role: what its lambda is given}
 HANDED = {  # {role: {what a parameter stands for: what it is handed}}
     "add_noise": {"x_0": "x_0", "noise": "noise", "t": "t"},
     "step": {"out": "out", "x": "x", "t": "t", "z": "z"},
-    "sample": {"x": "torch.randn(shape)"},
+    "sample": dict.fromkeys(("x", "out", "z"), "torch.randn(shape)"),
     "loss": {
         "x_0": "x_0",
         "noise": "torch.randn_like(x_0)",
@@ -58,7 +58,8 @@ NETWORK |= dict.fromkeys({"timedim", "timeembdim", "timeembeddingdim", "timechan
 NETWORK |= dict.fromkeys({"dimmults", "chmult", "channelmult"}, "(1, 2)") | {"dropout": "0.0"}
 NETWORK |= dict.fromkeys(STEPS, str(ROWS))
 WHOLE = {"device": '"cpu"', "generator": "generator"}  # what a loop takes beside its model
-WHOLE |= dict.fromkeys(STEPS, "T") | dict.fromkeys(SIDES, "shape[-1]")
+WHOLE |= dict.fromkeys(map(plain, LABELS - {"mask"}), "torch.arange(shape[0]) % 10")
+WHOLE |= dict.fromkeys({*STEPS, "timestep"}, "T") | dict.fromkeys(SIDES, "shape[-1]")
 WHOLE |= dict.fromkeys(CHANNELS, "shape[1]") | dict.fromkeys(map(plain, COUNTS), "shape[0]")
 WHOLE |= dict.fromkeys(map(plain, SHAPES), "shape") | {"size": "shape[1:]"}
 
@@ -134,7 +135,10 @@ def value(what: str, name: str, role: str | None, own: Mapping[str, str]) -> str
     table = meant(name)
     if table is not None and (table in own or table in TABLES):
         return own.get(table, TABLES.get(table, ""))
-    return WHOLE.get(plain(name), "") if what in ("sample", "loss") else ""
+    if what == "loss" and name in LABELS:
+        return "torch.arange(len(x_0)) % 10"
+    text = WHOLE.get(plain(name), "") if what in ("sample", "loss") else ""
+    return "" if what == "loss" and "shape" in text else text
 
 
 def embedded(way: Way, thing: str, built: Any, drops: bool, function: Any) -> str:
