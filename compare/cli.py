@@ -80,7 +80,10 @@ def _no_stage(only: str | None) -> str:
     names = [] if only is None else [stage.name for stage in _stages()]
     if only is None or only.partition("/")[0] in names:
         return ""
-    return f"no stage {only!r}; stages are {', '.join(names)}"
+    from compare.candidate.later import asked
+
+    later = asked(only.partition("/")[0])
+    return f"no stage {only!r}{f': {later.said}' if later else ''}; stages are {', '.join(names)}"
 
 
 def main(args: argparse.Namespace) -> int:

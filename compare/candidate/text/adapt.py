@@ -14,6 +14,7 @@ from compare.candidate.door.roles import betas_of
 from compare.candidate.door.signature import MODELS
 from compare.candidate.door.source import may_be_nothing
 from compare.candidate.door.tables import meant
+from compare.candidate.later import asked_by
 from compare.candidate.text import handed
 from compare.candidate.text.found import Source, holds_tables, length, source_of
 from compare.candidate.text.offered import Function, embeds_by, methods_of, offered, signed
@@ -54,7 +55,9 @@ def adapter(file: Path, name: str, source: str) -> str:
         roles, found = _of_only_class(file, source, tree)
     if not roles:
         what = f"{file}:{name}" if name else str(file)
-        raise ValueError(f"{what} has nothing called as a part of a DDPM is: {_names(found)}")
+        later = asked_by(*filter(None, (name, *found.functions, *found.classes)))
+        said = f"{what} has nothing called as a part of a DDPM is: {_names(found)}{later}"
+        raise ValueError(said)
     return _module(file, found, "\n".join(_adapted(found, roles)))
 
 

@@ -14,6 +14,7 @@ from compare.candidate.door.forward import OF_DIFFUSION, TIME, arguments
 from compare.candidate.door.names import plain
 from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import BESIDE_MODEL, asked_for, with_model
+from compare.candidate.later import asked_by
 from compare.candidate.load import ROLES
 
 METHODS = ("set_timesteps", "add_noise", "get_velocity", "step")  # judged whatever they ask for
@@ -162,6 +163,7 @@ def told(file: str, source: str) -> tuple[str, bool]:
     if not judged:
         named = f": {', '.join(others[:8])}" if others else ""
         text = f"{file} has nothing that could be judged by its names{named}"
+        text += asked_by(*(each.name for each in found))
         return f"{text}; an Adapter says which roles it fills", False
     lines = [f"{file}, read and not run; what could be judged in it:"]
     width = max(len(each.name) for each in judged)
@@ -172,5 +174,6 @@ def told(file: str, source: str) -> tuple[str, bool]:
         lines.append(line)
     if others:
         text = f"of no role by their names: {', '.join(others)}"
-        lines.append(f"{text}; an Adapter says which they fill")
+        later = asked_by(*(each.name for each in found if not each.judged))
+        lines.append(f"{text}; an Adapter says which they fill{later}")
     return "\n".join(lines), True
