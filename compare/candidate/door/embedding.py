@@ -33,10 +33,13 @@ LENGTHS = {
 }
 GIVEN = {"device": '"cpu"', "dropout": "0.0", "pdrop": "0.0", "drop": "0.0"}  # what a class is
 TIMEWORDS = {*WORDS["step"]["t"], *map(plain, TIMES), "sigma", "sigmas", "pos", "position"}
+ANYTHING = {"x", "xt", "inp", "input", "inputs", "v", "value", "values", "tensor", "seq", "tokens"}
 CALLED = re.compile(
     r"sinus|fourier|(time|step|position|positional|pos)s?_?(emb|enc)", re.IGNORECASE
 )
-OTHERS = re.compile(r"label|class|token|text|patch|rotary|rope|relative|alibi", re.IGNORECASE)
+OTHERS = re.compile(  # of other things than a time
+    r"label|class|token|text|patch|rotary|rope|relative|alibi|image|2d|3d|box", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ def is_called_so(name: str) -> bool:
 
     >>> [is_called_so(n) for n in ("SinusoidalPosEmb", "get_timestep_embedding", "pos_encoding")]
     [True, True, True]
-    >>> [is_called_so(name) for name in ("LabelEmbedding", "PatchEmbed", "EmbedFC", "TimeLimit")]
-    [False, False, False, False]
+    >>> [is_called_so(name) for name in ("LabelEmbedding", "get_2d_sincos_pos_embed", "EmbedFC")]
+    [False, False, False]
     """
     return bool(CALLED.search(name)) and not OTHERS.search(name)
 
@@ -82,9 +85,10 @@ def of_function(function: Callable[..., Any]) -> Way | None:
     ({'n': 'T', 'd': 'dim'}, True)
     >>> of_function(lambda x, dim: 0)
     """
-    asked, so = asked_for(function), is_called_so(getattr(function, "__name__", ""))
+    name = getattr(function, "__name__", "")
+    asked, so = asked_for(function), is_called_so(name)
     given = {name: _stands(name) for name in asked}
-    if sorted(given.values()) == ["dim", "t"]:
+    if sorted(given.values()) == ["dim", "t"] and not OTHERS.search(name):
         return Way(given)
     given = _with_width(given, function)
     rest = [name for name, what in given.items() if what != "dim"]
@@ -106,7 +110,7 @@ def of_class(name: str, methods: Mapping[str, Any], forward: ast.AST | None = No
         forward: the source of what it is called by.
     """
     call = methods.get("forward") or methods.get("__call__")
-    if call is None or "__init__" not in methods:
+    if call is None or "__init__" not in methods or OTHERS.search(name):
         return None
     so, asked = is_called_so(name), asked_for(call)
     built = {name: _stands(name, of_class=True) for name in asked_for(methods["__init__"])}
@@ -114,7 +118,7 @@ def of_class(name: str, methods: Mapping[str, Any], forward: ast.AST | None = No
     times = [name for name in asked if plain(name) in TIMEWORDS]
     if "dim" not in built.values() or not asked or {*asked} & MODELS:
         return None
-    if not so and (len(asked) > 1 or not times):
+    if (not times and (not so or plain(asked[0]) not in ANYTHING)) or (not so and len(asked) > 1):
         return None
     places = None if times or forward is None else _places(asked[0], forward)
     t = times[0] if times else asked[0]
