@@ -80,7 +80,10 @@ def _no_stage(only: str | None) -> str:
     names = [] if only is None else [stage.name for stage in _stages()]
     if only is None or only.partition("/")[0] in names:
         return ""
-    return f"no stage {only!r}; stages are {', '.join(names)}"
+    from compare.candidate.later import asked
+
+    later = asked(only.partition("/")[0])
+    return f"no stage {only!r}{f': {later.said}' if later else ''}; stages are {', '.join(names)}"
 
 
 def main(args: argparse.Namespace) -> int:
@@ -126,7 +129,7 @@ def _expected(file: Path) -> dict[str, str]:
 
 def _tell(file: Path) -> int:
     """What could be judged in a file that is named without what in it is meant."""
-    from compare.candidate.door.offered import told
+    from compare.candidate.text.offered import told
 
     try:
         text, found = told(str(file), file.read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         ValueError: there is no such file or name, or nothing called as a part of a DDPM is.
     """
-    from compare.candidate.door.adapt import adapter
+    from compare.candidate.text.adapt import adapter
 
     path, _, name = args.spec.rpartition(":") if ".py:" in args.spec else (args.spec, "", "")
     file = Path(path)

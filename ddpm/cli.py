@@ -16,6 +16,7 @@ from ddpm.completion import SHELLS, PrintCompletion
 from ddpm_side_by_side import show_version
 from workbench.backends import import_ours
 from workbench.parser import Parser
+from workbench.pipes import flush, until_closed
 
 EXAMPLES = {
     "ddpm": """examples:
@@ -172,8 +173,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 done (for `compare`: right), 1 `compare` found a difference, 2 bad input,
-        130 stopped by Ctrl-C.
+        130 stopped by Ctrl-C, 141 nobody reads on.
     """
+    return until_closed(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         parser = build_parser()
     except ValueError as error:
@@ -183,7 +188,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Threads that spin while they wait cost an order of magnitude on cores that others use too.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        return args.run_verb(args)
+        status: int = args.run_verb(args)
+        flush()
+        return status
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         print(f"ddpm {args.verb}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from compare.candidate.door.signature import ignoring_generator, own_roles
 from compare.candidate.interrupts import interrupts_told
+from compare.candidate.later import asked
 from compare.candidate.surroundings import (
     OUR_FOLDERS,
     OURS,
@@ -86,6 +87,18 @@ class Adapter:
     prediction_type: str | None = None
     reading: str | Sequence[str] = ()
     name: str = "adapter"
+
+    def __new__(cls, *_: Any, **named: Any) -> "Adapter":
+        """Refuses, in words, a role that is not built.
+
+        Raises:
+            TypeError: one of those in `compare.candidate.later` is asked for.
+        """
+        known = {f.name for f in fields(cls)}
+        found = [later for name in named if name not in known and (later := asked(name))]
+        if found:
+            raise TypeError(found[0].said)
+        return super().__new__(cls)
 
     @property
     def roles(self) -> list[str]:

@@ -15,17 +15,19 @@ from torch import nn
 
 from compare.candidate.devices import OnTheCpu, names_another
 from compare.candidate.door import tables
+from compare.candidate.door.embedding import embedding_of
 from compare.candidate.door.forward import how_to_build, in_its_role
 from compare.candidate.door.names import plain, role
 from compare.candidate.door.reading import CANONICAL, Reading
+from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import (
     SIDE,
     SIDES,
     asked_for,
     named_keywords,
-    role_of,
     takes_generator,
 )
+from compare.candidate.later import asked_by
 from compare.candidate.load import (
     REFUSALS,
     WHOLE,
@@ -96,7 +98,10 @@ def _adapted(function: Callable[..., Any]) -> Adapter:
         known = "add_noise(x_0, noise, t), step(eps, t, x), sample(model, n), loss(model, x_0)"
         known += " or embedding(t, dim)"
         text = f"it is a function of ({asked}), which is none of {known} by its names"
-        raise Broken(f"{text}; say what it is: Adapter(step=lambda eps, t, x: ...)")
+        later = (
+            asked_by(function.__name__) or "; say what it is: Adapter(step=lambda eps, t, x: ...)"
+        )
+        raise Broken(f"{text}{later}")
     return Adapter(**found)
 
 
@@ -155,6 +160,8 @@ class Subject:
     def _door(self, candidate: Any) -> Callable[..., Any]:
         if inspect.isfunction(candidate) and not {*asked_for(candidate)} <= {*NAMES}:
             candidate = _adapted(candidate)
+        if inspect.isclass(candidate) and (embeds := embedding_of(candidate)) is not None:
+            candidate = Adapter(embedding=embeds)
         if isinstance(candidate, Adapter):
             self.adapter = candidate
             return lambda: _FromAdapter(candidate)
@@ -179,7 +186,9 @@ class Subject:
             thing = in_its_role(self._make(self._keywords(self.setting)))
             self.first = self._wrap(thing)
         except Exception as error:
-            raise Broken(f"cannot be built: {brief(error)}{how_to_build(self._factory)}") from None
+            why = brief(error) + how_to_build(self._factory)
+            later = asked_by(getattr(self._factory, "__name__", ""))
+            raise Broken(f"cannot be built: {why}{later}") from None
         if isinstance(thing, Adapter):
             self.adapter = thing
         self.whole = roles_apart(self.adapter or thing, self.own)

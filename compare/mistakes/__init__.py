@@ -34,7 +34,7 @@ from compare.mistakes import (
 from compare.mistakes.entry import Mistake
 from compare.mistakes.network import embedding, unet
 from compare.mistakes.tables import levels, posterior
-from compare.oracle import Oracle, Setting
+from compare.oracle import Oracle, Setting, Waves
 
 
 def _of(*files: ModuleType) -> tuple[Mistake, ...]:
@@ -88,7 +88,8 @@ def mutant(mistake: Mistake, setting: Setting) -> Any:
     """
     oracle, only = mistake.oracle(), mistake.only
     if only == "embedding":
-        return Adapter(embedding=embedding_of(oracle), name=f"mistake {mistake.id}")
+        waves = Waves(T=setting.num_train_timesteps)
+        return Adapter(embedding=embedding_of(oracle, waves), name=f"mistake {mistake.id}")
     if only not in WHOLE:
         return scheduler(oracle, only, f"Mistake{mistake.id}")
     kind = "sample" if mistake.id in NOT_OF_NOISE else KIND_OF_LOSS.get(only, "epsilon")

@@ -39,11 +39,13 @@ class Seen:
         t: a batch each, (b,) float64.
         rows: its answers, float64; (b, dim) if it is right.
         unit: half the spacing of floats of its dtype, of a half precision; else 0.
+        floats: it answers t as integers too, and is right for t as floats alone.
     """
 
     t: list[Tensor]
     rows: list[Tensor]
     unit: float
+    floats: bool = False
 
     @property
     def stays(self) -> bool:
@@ -64,6 +66,8 @@ def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         yield from guarded(f"embedding/{dim}", _of(subject, oracle, dim))
     if _is_for_unit(subject):
         yield note("embedding/unit", "it is made for t / T of 0..1, and is given such")
+    elif _is_of_floats(subject):
+        yield note("embedding/floats", "it is right for t as floats, and not for t as integers")
 
 
 def _of(subject: Subject, oracle: Oracle, dim: int) -> Iterator[Check]:
@@ -241,6 +245,12 @@ def _is_for_unit(subject: Subject) -> bool:
     return bool(subject.remember(("embedding", MADE_FOR_UNIT), ask))
 
 
+def _is_of_floats(subject: Subject) -> bool:
+    with suppress(Broken):
+        return _seen(subject, DIMS[0], False).floats
+    return False
+
+
 def _seen(subject: Subject, dim: int, for_unit: bool) -> Seen:
     answers: Seen = subject.remember(
         ("embedding", dim, for_unit), lambda: _look(subject, dim, for_unit)
@@ -249,26 +259,39 @@ def _seen(subject: Subject, dim: int, for_unit: bool) -> Seen:
 
 
 def _look(subject: Subject, dim: int, for_unit: bool) -> Seen:
-    """Calls it with t as integers, else as floats, else with an axis more."""
+    """Calls it with t as integers, else as floats, else with an axis more.
+
+    What takes integers may cut its frequencies to whole numbers by them, and be right for floats.
+    """
+    batches = _batches(subject, for_unit)
+    forms = [lambda t: t, lambda t: t.float(), lambda t: t.float()[:, None]]
+    broken: list[Broken] = []
+    answered: Seen | None = None
+    for form in forms:
+        try:
+            rows = [_called(subject, form(t), dim) for t in batches]
+        except Broken as error:
+            broken.append(error)
+            continue
+        unit = max(HALF_UNIT.get(row.dtype, 0.0) for row in rows)
+        floats = answered is not None
+        seen = Seen([t.to(F64) for t in batches], [row.to(F64) for row in rows], unit, floats)
+        if _best(subject, Oracle(), seen, dim, for_unit)[0] < 2:
+            return seen
+        answered = answered or seen
+    if answered is None:
+        raise broken[0]
+    return answered
+
+
+def _batches(subject: Subject, for_unit: bool) -> list[Tensor]:
+    """Timesteps in order, mixed, and the last alone: (b,) int64; over T if it is made for such."""
     T, base = subject.setting.num_train_timesteps, subject.t_base
     upto = torch.linspace(DENSE, T - 1, SPREAD).long() if T > DENSE else torch.arange(0)
     first = torch.cat([torch.arange(min(T, DENSE)), upto]).unique() + base
     mixed = first[torch.randperm(len(first), generator=torch.Generator().manual_seed(subject.seed))]
     batches = [first, mixed, first[-1:]]
-    if for_unit:
-        batches = [t / T for t in batches]
-    forms = [lambda t: t, lambda t: t.float(), lambda t: t.float()[:, None]]
-    broken: Broken | None = None
-    for form in forms:
-        try:
-            rows = [_called(subject, form(t), dim) for t in batches]
-        except Broken as error:
-            broken = broken or error
-            continue
-        unit = max(HALF_UNIT.get(row.dtype, 0.0) for row in rows)
-        return Seen([t.to(F64) for t in batches], [row.to(F64) for row in rows], unit)
-    assert broken is not None
-    raise broken
+    return [t / T for t in batches] if for_unit else batches
 
 
 def _called(subject: Subject, t: Tensor, dim: int) -> Tensor:
@@ -282,7 +305,9 @@ def _called(subject: Subject, t: Tensor, dim: int) -> Tensor:
     if not isinstance(rows, Tensor):
         what = f"embedding(t, {dim}) returned {type(rows).__name__}, not a tensor"
         raise Broken(what, raised=False)
-    return rows.detach().cpu()
+    rows = rows.detach().cpu()
+    beside = rows.shape[2:]  # axes of 1, by which it is added to pictures
+    return rows.flatten(1) if beside.numel() == 1 and len(beside) > 0 else rows
 
 
 def conventions_of(subject: Subject) -> dict[str, str]:

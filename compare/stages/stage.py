@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from compare.candidate.door.signature import asked_for
+from compare.candidate.load import ROLES
 from compare.candidate.subject import Subject
 from compare.measure.check import Check
 from compare.oracle import Oracle
 from compare.oracle.samplers import BY_NAME
 
 WHOLE_ROLES = {"sample": "a model and a number of pictures", "loss": "a model and pictures"}
+ROLE_OF = {"alphas_cumprod": "alpha_bar"}  # {a need: the role that fills it}
 Checks = Callable[[Subject, Oracle], Iterator[Check]]
 
 
@@ -54,6 +56,12 @@ class Stage:
     on_steps: bool = False
     sees: tuple[str, ...] = ()
     by_itself: bool = False
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles of an `Adapter` that give it something to judge."""
+        names = (ROLE_OF.get(name, name) for name in self.needs.split(" or "))
+        return tuple(name for name in names if name in ROLES)
 
     def of(self, subject: Subject, oracle: Oracle) -> Iterator[Check]:
         """The checks of a subject that has what the stage needs, else none."""

@@ -66,7 +66,7 @@ def judge(
             if isinstance(candidate, str):
                 candidate, own = load(candidate, own.settings)
             make = partial(Subject, candidate, name, level, seed, own, base)
-            subject, others = _read(make, {**_said_by(candidate), **(reading or {})})
+            subject, others = _read(make, reading or {})
             _refuse_replacements(before)
             beside = beside and not subject.is_network
         if not report.checks:
@@ -82,10 +82,10 @@ def judge(
     return replace(report, seconds=time.perf_counter() - began)
 
 
-def _said_by(candidate: Any) -> Told:
-    """What an adapter says of how it is called."""
+def _said_by(adapter: Adapter | None) -> Told:
+    """What an adapter, handed over or made by a function, says of how it is called."""
     try:
-        return told_by(candidate.reading if isinstance(candidate, Adapter) else ())
+        return told_by(() if adapter is None else adapter.reading)
     except ValueError as error:
         raise Unloadable(str(error).replace("--reading ", "its reading=", 1)) from None
 
@@ -123,7 +123,7 @@ def _read(make: Callable[[], Subject], reading: Told) -> tuple[Subject, list[Sub
 
     def again(facts: Told) -> Subject:
         subject = make()
-        conventions.read(subject, {**reading, **facts})
+        conventions.read(subject, {**_said_by(subject.adapter), **reading, **facts})
         return subject
 
     return rivals(again({}), again)

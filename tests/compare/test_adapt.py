@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from compare.candidate.door.adapt import UNKNOWN, adapter
+from compare.candidate.text.adapt import UNKNOWN, adapter
 from compare.verdict.judge import judge
 
 MODULE = '''
@@ -158,8 +158,8 @@ def test_what_no_name_says_is_left_open(tmp_path: Path) -> None:
     text, _ = adapted(tmp_path, source, "A")
     ast.parse(text)
     assert text.startswith("# ... is what no name says")
-    assert "return A(mood=...)" in text
-    assert "add_noise=lambda x_0, t: made().q_sample(x_0, t, ..., deep=...)" in text
+    assert "made = A(mood=...)" in text
+    assert "add_noise=lambda x_0, t: made.q_sample(x_0, t, ..., deep=...)" in text
 
 
 @pytest.mark.parametrize(

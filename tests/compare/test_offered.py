@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from compare.candidate.door.offered import Offered, offered
-from compare.candidate.door.signature import own_roles, role_of
+from compare.candidate.door.roles import role_of
+from compare.candidate.door.signature import own_roles
 from compare.candidate.load import load
+from compare.candidate.text.offered import Offered, offered
 from compare.cli import main
 from tests.compare.test_cli import arguments
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from compare import run
-from compare.candidate.door.signature import role_of
+from compare.candidate.door.roles import role_of
 from tests.compare.often import each
 
 T = 60

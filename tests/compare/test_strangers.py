@@ -179,6 +179,7 @@ def test_a_loop_that_clamps_to_0_and_1_may_be_one_of_data_that_are_never_mapped(
     assert judged_as(cut, "pictures=[-1,1]").exit_status == 1
     assert judged_as(cut, "pictures=unmapped").passed
     assert run(replace(cut, reading="pictures=unmapped")).passed
+    assert run(lambda: replace(cut, reading="pictures=unmapped")).passed  # made by a function
     assert judged_as(replace(cut, reading="pictures=unmapped"), "pictures=[-1,1]").exit_status == 1
     unknown = run(replace(cut, reading="pictures=bright"))
     assert unknown.exit_status == 2
@@ -220,3 +221,18 @@ def test_a_list_that_ends_at_1_is_one_with_an_offset_or_counts_from_1() -> None:
 def test_x_0_is_read_off_the_steps_whatever_the_end_is() -> None:
     report = run(ddim([*STRIDED, 0], of_x_0=True))
     assert report.readings["prediction"]["value"] == "sample"
+
+
+def test_who_leaves_z_out_at_the_end_is_not_sure_of_a_step_that_is_handed_it() -> None:
+    """The step's caller, or the step; the first is right, the second is mistake 56."""
+
+    def step(out: Tensor, t: int, x: Tensor, z: Tensor) -> Tensor:
+        mean = (x - BETAS[t] / (1 - ALPHA_BAR[t]).sqrt() * out) / (1 - BETAS[t]).sqrt()
+        return mean + BETAS[t].sqrt() * z
+
+    adapter = Adapter(alpha_bar=lambda: ALPHA_BAR, step=step)
+    report = run(adapter)
+    assert report.exit_status == 2
+    assert "Say --reading z=1 or --reading z=0" in report.verdict
+    assert run(replace(adapter, reading="z=0")).passed
+    assert [d.bug for d in run(replace(adapter, reading="z=1")).diagnoses] == ["56"]

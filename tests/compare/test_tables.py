@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from compare import Adapter
-from compare.candidate.door.adapt import adapter
 from compare.candidate.door.tables import meant
 from compare.candidate.from_oracle import tables_of
+from compare.candidate.text.adapt import adapter
 from compare.formulas.curves import OF_TABLES
 from compare.mistakes import MISTAKES, mutant
 from compare.oracle import F64, TABLES, Oracle, Setting, betas

@@ -3,7 +3,10 @@
 reading  what is known of the door: `Reading`, each fact with its evidence; the words that decide
 names    what a name in a signature or a call stands for
 signature
-         the keywords that a signature names; the role of a function, or of a class's methods
+         the keywords that a signature names; the whole roles of a class's methods
+roles    the role of a function alone
+embedding
+         which functions and classes embed a timestep, and how such a row is had
 forward  which argument of a network is the picture, and which is t
 source   how the candidate's own code calls its own methods
 count    how many steps there are, and whether t counts from 0 or from 1

@@ -210,11 +210,11 @@ def _by_calls(subject: "Subject", method: str, parameters: Parameters) -> list[s
 
 
 def _declared(subject: "Subject", found: dict[str, Fact]) -> dict[str, Fact]:
-    """What the candidate's own calls of `step` and `add_noise` say of their t and z."""
+    """What the candidate's own calls of `step` and `add_noise` say of their t and z; an adapter has
+    none."""
     declared: dict[str, Fact] = {}
-    if subject.adapter is not None:
-        return declared
-    for method, fact in (("step", "t_of_step"), ("add_noise", "t_of_add_noise")):
+    methods = (("step", "t_of_step"), ("add_noise", "t_of_add_noise"))
+    for method, fact in methods if subject.adapter is None else ():
         for what, expressions in _handed(subject, method, found):
             if what == "t" and fact not in found and source.has_four_axes(expressions):
                 declared[fact] = Fact(FOUR_AXES, "declared", "its own code calls it so")

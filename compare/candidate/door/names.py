@@ -44,7 +44,8 @@ CALLED = {  # {role: what people call the method, surest first}
     "step": """step psample reversestep denoisestep denoiseaddnoise sampleprevtimestep
         backwardsample reverse backward removenoise psamplestep sampletimestep denoise""",
     "sample": """sample psampleloop generate sampleimages sampling ddpmsample sampleddpm ddimsample
-        sampleloop reverseprocess""",
+        sampleloop reverseprocess ddpmsampling ddimsampling ddpmsampleloop ddimsampleloop
+        generateimages reversediffusion samplefromnoise samplebatch denoiseloop""",
     "loss": """loss plosses traininglosses trainingloss getloss computeloss diffusionloss
         simpleloss""",
 }

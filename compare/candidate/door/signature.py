@@ -1,15 +1,14 @@
-"""What a signature says: the keywords that it names, and which role a function fills by its names.
+"""What a signature says: the keywords that it names, and a whole role by its parameters' names.
 
 A method `sample(self, model, n)` or `loss(self, model, x)` of a class is judged as an adapter's
-would be, and so is a function that is handed over alone.
+would be, and so is a function that is handed over alone (`roles`).
 """
 
 import inspect
 from collections.abc import Callable
 from typing import Any
 
-from compare.candidate.door.names import WORDS, plain, roles
-from compare.candidate.door.reading import CONTRACT
+from compare.candidate.door.names import WORDS, plain
 
 MODELS = {"model", "net", "network", "unet", "nn_model", "denoiser", "eps_model", "eps_theta"}
 MODELS |= {"denoise_model", "denoise_fn", "eps_net", "eps_fn", "score_model", "model_fn"}
@@ -18,18 +17,6 @@ SHAPES = {"shape", "image_shape", "sample_shape"}
 SIDES = {"imagesize", "imgsize", "resolution", "samplesize"}  # of pictures, in pixels, plainly
 SIDE = 8  # of those that are asked for: no formula hangs on it
 BESIDE_MODEL = {"sample": COUNTS | SHAPES, "loss": WORDS["add_noise"]["x_0"]}
-WIDTHS = {
-    "dim",
-    "d",
-    "dims",
-    "dmodel",
-    "channels",
-    "nchannels",
-    "embeddingdim",
-    "embdim",
-    "embdims",
-}
-WIDTHS |= {"timeembdim", "timeembeddingdim", "timedim", "embeddingsize", "embsize", "modelchannels"}
 TABLES = {
     "ab",
     "abar",
@@ -39,6 +26,9 @@ TABLES = {
     "alphabars",
     "alphasbar",
     "alphascumprod",
+    "alphacumprod",
+    "alphacumprods",
+    "alphascumprods",
     "alphahat",
 }
 
@@ -106,31 +96,6 @@ def own_roles(thing: Any) -> dict[str, Any]:
     return {role: called for role, called in found.items() if called is not None}
 
 
-def role_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """The role of a function alone, by the names of what it asks for; none if they fit several,
-    and its own name is none of them. A table of its module that is called alpha-bar is its own.
-
-    >>> [*role_of(lambda model, n: None)], [*role_of(lambda x0, noise, t: None)]
-    (['sample'], ['add_noise'])
-    >>> [*role_of(lambda model, x_0, generator: None)]
-    ['loss']
-    >>> role_of(lambda x, y: None)
-    {}
-    """
-    whole = {role: with_model(function, role) for role in BESIDE_MODEL}
-    found = {role: called for role, called in whole.items() if called is not None}
-    asked = {method: roles(method, asked_for(function)) for method in ("add_noise", "step")}
-    found |= {m: function for m, a in asked.items() if {*CONTRACT[m]} <= {*a} and None not in a}
-    embeds = of_time(function)
-    found |= {} if embeds is None else {"embedding": embeds}
-    name = getattr(function, "__name__", "")
-    found = {name: found[name]} if name in found else found if len(found) == 1 else {}
-    beside = getattr(inspect.unwrap(function), "__globals__", {})  # below `torch.no_grad()`
-    tables = [beside[name] for name in sorted(beside) if plain(name) in TABLES]
-    tables = [table for table in tables if getattr(table, "ndim", 0) == 1]
-    return found | {"alpha_bar": lambda: tables[0]} if found and len(tables) == 1 else found
-
-
 def asked_for(function: Callable[..., Any]) -> list[str]:
     """Names of the parameters that have no default."""
     named = named_keywords(function)
@@ -154,20 +119,6 @@ def with_model(function: Callable[..., Any], role: str) -> Callable[..., Any] | 
         return called(model, what, generator=generator)
 
     return with_generator if "generator" in named_keywords(function) else called
-
-
-def of_time(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """A function (t, dim) as the role of an embedding, if it asks for these two by names.
-
-    >>> of_time(lambda embedding_dim, timesteps: (timesteps, embedding_dim))("t", 32)
-    ('t', 32)
-    """
-    asked = asked_for(function)
-    times = [name for name in asked if plain(name) in WORDS["step"]["t"]]
-    widths = [name for name in asked if plain(name) in WIDTHS]
-    if len(asked) != 2 or len(times) != 1 or len(widths) != 1:
-        return None
-    return lambda t, dim: function(**{times[0]: t, widths[0]: dim})
 
 
 def named_keywords(function: Any) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from compare.candidate.load import WHOLE, Broken
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, note
 from compare.oracle import Oracle
+from compare.stages.embedding import DIMS
 from compare.verdict.nearest import NOT_COMPUTABLE
 from compare.verdict.report import Report
 
@@ -143,7 +144,9 @@ def other_embedding(report: Report) -> None:
     if any(d.bug for d in report.diagnoses if d.stage == "embedding"):
         return
     wrong = [c for c in report.checks if c.stage == "embedding" and not c.passed]
-    if not wrong or any(c.rpartition("/")[2] != "waves" for c in (check.id for check in wrong)):
+    narrow = f"embedding/{min(DIMS)}/"  # for layers above sinusoids it may be too narrow
+    others = [c.id for c in wrong if not c.id.startswith(narrow)]
+    if not wrong or any(not id.endswith("/waves") for id in others or [c.id for c in wrong]):
         return
     text = "its embedding is no table of sinusoids of t, 10000^(-i / half), by any convention or "
     text += f"mistake that is known: {wrong[0].message}. Fourier features and learned vectors are "

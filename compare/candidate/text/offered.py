@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from inspect import Parameter, Signature
 from typing import Any
 
+from compare.candidate.door import embedding
 from compare.candidate.door.forward import OF_DIFFUSION, TIME, arguments
 from compare.candidate.door.names import plain
-from compare.candidate.door.signature import BESIDE_MODEL, asked_for, role_of, with_model
+from compare.candidate.door.roles import role_of
+from compare.candidate.door.signature import BESIDE_MODEL, asked_for, with_model
+from compare.candidate.later import asked_by
 from compare.candidate.load import ROLES
 
 METHODS = ("set_timesteps", "add_noise", "get_velocity", "step")  # judged whatever they ask for
@@ -71,12 +74,22 @@ def _of_class(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> Offered:
     whole = {role: methods[role] for role in BESIDE_MODEL if role in methods}
     judged = [name for name in METHODS if name in methods]
     judged += [role for role, method in whole.items() if with_model(signed(method, True), role)]
-    judged += ["network"] if _is_network(node, methods, classes) else []
+    embeds = embeds_by(node.name, methods)
+    judged += ["embedding"] if embeds else []
+    judged += ["network"] if not embeds and is_network(node, methods, classes) else []
     built = [] if "__init__" not in methods else asked_for(signed(methods["__init__"], True))
+    built = [] if embeds and embeds.whole else built  # a width, and what goes without saying
     return Offered(node.name, "class", tuple(judged), tuple(built))
 
 
-def _is_network(
+def embeds_by(name: str, methods: dict[str, Function]) -> embedding.Way | None:
+    """How a class of these methods embeds a timestep; None if it does not."""
+    call = methods.get("forward", methods.get("__call__"))
+    known = {each: signed(node, True) for each, node in methods.items()}
+    return embedding.of_class(name, known, call)
+
+
+def is_network(
     node: ast.ClassDef, methods: dict[str, Function], classes: dict[str, ast.ClassDef]
 ) -> bool:
     """True for a module that is called with a picture and a time, and is no diffusion."""
@@ -150,6 +163,7 @@ def told(file: str, source: str) -> tuple[str, bool]:
     if not judged:
         named = f": {', '.join(others[:8])}" if others else ""
         text = f"{file} has nothing that could be judged by its names{named}"
+        text += asked_by(*(each.name for each in found))
         return f"{text}; an Adapter says which roles it fills", False
     lines = [f"{file}, read and not run; what could be judged in it:"]
     width = max(len(each.name) for each in judged)
@@ -160,5 +174,6 @@ def told(file: str, source: str) -> tuple[str, bool]:
         lines.append(line)
     if others:
         text = f"of no role by their names: {', '.join(others)}"
-        lines.append(f"{text}; an Adapter says which they fill")
+        later = asked_by(*(each.name for each in found if not each.judged))
+        lines.append(f"{text}; an Adapter says which they fill{later}")
     return "\n".join(lines), True

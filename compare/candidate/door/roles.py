@@ -1,0 +1,49 @@
+"""The role of a function alone, by the names of what it asks for."""
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+from compare.candidate.door.embedding import LENGTHS, ROWS, embedding_of
+from compare.candidate.door.names import plain, roles
+from compare.candidate.door.reading import CONTRACT
+from compare.candidate.door.signature import BESIDE_MODEL, TABLES, asked_for, with_model
+
+BETAS = re.compile("betaschedule|^(get|make|linear|cosine)?betas$")
+
+
+def role_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The role of a function alone, by the names of what it asks for; none if they fit several,
+    and its own name is none of them. A table of its module that is called alpha-bar is its own.
+
+    >>> [*role_of(lambda model, n: None)], [*role_of(lambda x0, noise, t: None)]
+    (['sample'], ['add_noise'])
+    >>> [*role_of(lambda model, x_0, generator: None)]
+    ['loss']
+    >>> def cosine_beta_schedule(timesteps, s=0.008): return [0.1] * timesteps
+    >>> [*role_of(cosine_beta_schedule)], role_of(lambda x, y: None)
+    (['tables'], {})
+    """
+    whole = {role: with_model(function, role) for role in BESIDE_MODEL}
+    found = {role: called for role, called in whole.items() if called is not None}
+    asked = {method: roles(method, asked_for(function)) for method in ("add_noise", "step")}
+    found |= {m: function for m, a in asked.items() if {*CONTRACT[m]} <= {*a} and None not in a}
+    embeds = embedding_of(function)
+    found |= {} if embeds is None else {"embedding": embeds}
+    made = betas_of(function)
+    found |= {} if made is None else {"tables": made}
+    name = getattr(function, "__name__", "")
+    found = {name: found[name]} if name in found else found if len(found) == 1 else {}
+    beside = getattr(inspect.unwrap(function), "__globals__", {})  # below `torch.no_grad()`
+    tables = [beside[name] for name in sorted(beside) if plain(name) in TABLES]
+    tables = [table for table in tables if getattr(table, "ndim", 0) == 1]
+    return found | {"alpha_bar": lambda: tables[0]} if found and len(tables) == 1 else found
+
+
+def betas_of(function: Callable[..., Any]) -> Callable[[], Any] | None:
+    """The tables of a function that is called as one of betas is, and asks for their number."""
+    asked, name = asked_for(function), plain(getattr(function, "__name__", ""))
+    if len(asked) != 1 or plain(asked[0]) not in LENGTHS or not BETAS.search(name):
+        return None
+    return lambda: {"betas": function(**{asked[0]: ROWS})}

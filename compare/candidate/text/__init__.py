@@ -1,0 +1,7 @@
+"""What is known of somebody's file from its text alone: read, and never run.
+
+offered  what could be judged in it
+found    a class or the functions of it, with what they hold
+adapt    an `Adapter` for it, to be edited
+handed   what a class of it is built with and a function called with, in words of that adapter
+"""

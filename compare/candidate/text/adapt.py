@@ -1,0 +1,282 @@
+"""An `Adapter` for somebody's code, written from its source and never run: a text to edit.
+
+Methods and functions are known by what people call them, their parameters by their names; what no
+name says stands as `...` in the text, for who knows it.
+"""
+
+import ast
+import re
+from pathlib import Path
+
+from compare.candidate.door import embedding
+from compare.candidate.door.names import CALLED, plain, role
+from compare.candidate.door.roles import betas_of
+from compare.candidate.door.signature import MODELS
+from compare.candidate.door.source import may_be_nothing
+from compare.candidate.door.tables import meant
+from compare.candidate.later import asked_by
+from compare.candidate.text import handed
+from compare.candidate.text.found import Source, holds_tables, length, source_of
+from compare.candidate.text.offered import Function, embeds_by, methods_of, offered, signed
+
+UNKNOWN = embedding.OPEN
+OF_DIFFUSION = re.compile(
+    r"diffus|ddpm|ddim|nois|[qp]_sample|p_losses|alphas?_?(bar|cum|hat)|epsilon", re.IGNORECASE
+)
+OF_LOOPS = re.compile("ddpm|ddim|psample|reverse|diffus")  # no other model's are called so
+SHOWN = """    def shown(it):
+        names = (
+{}        )
+        return {{name: getattr(it, name) for name in names if hasattr(it, name)}}
+"""
+ASSUMED = {  # tables that functions are handed, where their file has none
+    "BETAS": "BETAS = torch.linspace(1e-4, 0.02, T)",
+    "ALPHAS": "ALPHAS = 1 - BETAS",
+    "ALPHA_BAR": "ALPHA_BAR = (1 - BETAS).cumprod(0)",
+}
+
+
+def adapter(file: Path, name: str, source: str) -> str:
+    """The text of a module whose `adapted()` makes the adapter.
+
+    Args:
+        file: its path, for the text.
+        name: of a class or a function in it; "" for all its functions, or its only class.
+        source: what is written in it.
+
+    Raises:
+        SyntaxError: it is no Python.
+        ValueError: there is no such name, or nothing in it has a role; in one line.
+    """
+    tree = ast.parse(source)
+    found = source_of(file, name, tree)
+    roles = _roles(found)
+    if not roles and not name:
+        roles, found = _of_only_class(file, source, tree)
+    if not roles:
+        what = f"{file}:{name}" if name else str(file)
+        later = asked_by(*filter(None, (name, *found.functions, *found.classes)))
+        said = f"{what} has nothing called as a part of a DDPM is: {_names(found)}{later}"
+        raise ValueError(said)
+    return _module(file, found, "\n".join(_adapted(found, roles)))
+
+
+def _of_only_class(file: Path, source: str, tree: ast.Module) -> tuple[dict[str, str], Source]:
+    """The roles of the one class of a file that has any, if its functions have none."""
+    kinds = [each.name for each in offered(source) if each.kind == "class"]
+    read = [source_of(file, name, tree) for name in kinds]
+    fitting = [(roles, found) for found in read if (roles := _roles(found))]
+    if len(fitting) > 1:
+        names = ", ".join(f"{file}:{found.class_name}" for _, found in fitting)
+        raise ValueError(f"{file} has several classes; say which: {names}")
+    return fitting[0] if fitting else ({}, source_of(file, "", tree))
+
+
+def _module(file: Path, found: Source, body: str) -> str:
+    """The whole text, below what it imports and assumes."""
+    assumed = [line for name, line in ASSUMED.items() if re.search(rf"\b{name}\b", body)]
+    if assumed and ASSUMED["BETAS"] not in assumed:
+        assumed.insert(0, ASSUMED["BETAS"])
+    needs_T = bool(re.search(r"\bT\b", body)) or bool(assumed)
+    head = [f'"""{file.name} for `ddpm compare`: which of its parts is which."""\n']
+    head += ["import torch"] * ("torch." in body or bool(assumed))
+    class_name = found.class_name
+    head += [
+        f"from {file.stem} import {class_name}" if class_name else f"import {file.stem} as mine"
+    ]
+    head += [f"from compare import Adapter{', as_network' * ('as_network(' in body)}\n"]
+    any_T = bool(assumed) or "tables=lambda: {" in body  # its T is an argument
+    T = "1000" if any_T and length(found) == UNKNOWN else length(found)
+    head += [f"T = {T}"] * needs_T + assumed + [""] * (needs_T or bool(assumed))
+    text = "\n".join([*head, "", "def adapted():", body, ""])
+    note = f"# {UNKNOWN} is what no name says: put it in.\n" if UNKNOWN in text else ""
+    return note + text
+
+
+def _names(found: Source) -> str:
+    names = [name for name in found.functions if not name.startswith("_")]
+    return ", ".join(names[:8]) if names else "no functions"
+
+
+def _roles(found: Source) -> dict[str, str]:
+    """{role: the text that fills it}, of a class or of the functions of a file."""
+    texts = {}
+    chosen = _chosen(found)
+    if chosen or (found.class_name and found.derived and found.tables):
+        texts = _of_tables(found)
+    elif found.class_name is None:
+        texts = _of_functions_tables(found)
+    own: dict[str, str] = {}
+    for what, name in chosen.items():
+        function = found.signed(name)
+        if found.class_name is None:
+            own = {str(meant(known)): f"mine.{known}" for known in (*found.tables, *found.derived)}
+        known = handed.known(what, function)
+        call = handed.call(what, function, own)
+        taken = _taken(what, found.functions[name])
+        made = f"{_owner(found, what, known)}.{name}({call}){taken}"
+        texts[what] = f"lambda {handed.given(what, known)}: {made}"
+        if what == "step" and "z" in known.values() and _is_quiet_at_the_end(found, name):
+            texts["reading"] = '"z=0"'
+    handed_over = {table for text in texts.values() for table in ASSUMED if table in text}
+    if handed_over and "alpha_bar" not in texts:
+        texts = {"alpha_bar": "lambda: ALPHA_BAR"} | texts
+    embeds = _embedding(found)
+    texts |= {"embedding": f"lambda t, dim: {embeds}"} if embeds else {}
+    own_name = found.class_name
+    if own_name and found.is_network and embeds_by(own_name, found.functions) is None:
+        texts["network"] = "lambda: made"
+    return texts
+
+
+def _chosen(found: Source) -> dict[str, str]:
+    """{role: the name of the function that fills it}, by what people call it and what it takes.
+
+    A module that holds its network returns the loss, if it is called. Whole roles are called as
+    those of other models are: they are chosen where something is of a diffusion.
+    """
+    chosen = {}
+    for what, words in CALLED.items():
+        called = words.split()
+        fitting = [n for n in found.functions if plain(n) in called and _takes(found, what, n)]
+        if fitting:
+            chosen[what] = min(fitting, key=lambda name: called.index(plain(name)))
+    if found.owns_model and "loss" not in chosen and "forward" in found.functions:
+        chosen["loss"] = "forward"
+    return chosen if OF_DIFFUSION.search(found.text) else {}
+
+
+def _takes(found: Source, what: str, name: str) -> bool:
+    """True if a function takes what its role needs: the picture and t; or the model, if that is not
+    held, nor tables that it goes by."""
+    function = found.signed(name)
+    known = handed.known(what, function)
+    if what in ("add_noise", "step"):
+        return {"x_0" if what == "add_noise" else "x", "t"} <= {*known.values()}
+    held = found.owns_model or (found.class_name and OF_LOOPS.search(plain(name)))
+    has_model = held or bool({*known} & MODELS)
+    return bool(has_model) and (what == "sample" or "x_0" in known.values())
+
+
+def _taken(what: str, node: Function) -> str:
+    """What is taken of an answer: a loop may return its course beside the pictures, and a loss
+    more than itself."""
+    returned = [e.value for e in ast.walk(node) if isinstance(e, ast.Return)]
+    if what == "sample" and returned and all(isinstance(e, ast.Tuple) for e in returned):
+        return "[0]"
+    keys = [e.slice for e in ast.walk(node) if isinstance(e, ast.Subscript)]
+    keys += [k for e in ast.walk(node) if isinstance(e, ast.Dict) for k in e.keys if k]
+    named = any(isinstance(key, ast.Constant) and key.value == "loss" for key in keys)
+    return '["loss"]' if what == "loss" and named else ""
+
+
+def _is_quiet_at_the_end(found: Source, step: str) -> bool:
+    """True if what calls its step hands it no noise at the last one: `z = ... if t > 1 else 0`."""
+    others = [node for name, node in found.functions.items() if name != step]
+    drawn = [
+        each.value
+        for node in others
+        for each in ast.walk(node)
+        if isinstance(each, ast.Assign)
+        and any(
+            isinstance(t, ast.Name) and role("step", t.id) in ("z", "out") for t in each.targets
+        )
+    ]
+    return any(isinstance(value, ast.IfExp) and may_be_nothing([value]) for value in drawn)
+
+
+def _of_tables(found: Source) -> dict[str, str]:
+    """Alpha-bar and what is made of it, as attributes or at the top of the file."""
+    texts = {}
+    if found.tables:
+        texts["alpha_bar"] = f"lambda: {found.owner}.{found.tables[0]}"
+    if found.derived:
+        texts["tables"] = f"lambda: shown({found.owner})"
+    elif found.dicts:
+        texts["tables"] = f"lambda: mine.{found.dicts[0]}"
+    return texts
+
+
+def _of_functions_tables(found: Source) -> dict[str, str]:
+    """Tables of a file without a formula: at its top, or what a function of it returns."""
+    if found.derived or found.dicts or found.tables:
+        return _of_tables(found)
+    for name, node in found.functions.items():
+        returned = [e.value for e in ast.walk(node) if isinstance(e, ast.Return)]
+        local = {
+            t.id: e.value
+            for e in ast.walk(node)
+            if isinstance(e, ast.Assign)
+            for t in e.targets
+            if isinstance(t, ast.Name)
+        }
+        values = [local.get(v.id, v) if isinstance(v, ast.Name) else v for v in returned]
+        built = handed.build(found.signed(name), node, False)
+        if any(holds_tables(value) for value in values):
+            return {"tables": f"lambda: mine.{name}({built})"}
+        if betas_of(found.signed(name)) is not None:
+            return {"tables": f'lambda: {{"betas": mine.{name}({built})}}'}
+    return {}
+
+
+def _embedding(found: Source) -> str:
+    """The rows of t by a class, a method or a function that embeds; "" if there is none."""
+    text = _of_function(found)
+    if not text and found.class_name:
+        way = embeds_by(found.class_name, found.functions)
+        return _of_class(found.class_name, found.functions, way) if way else ""
+    if text or len(found.functions) == 1:
+        return text
+    for name, node in found.classes.items():
+        methods = methods_of(node, found.classes)
+        way = embeds_by(name, methods)
+        if way is not None and way.whole:
+            return f"mine.{_of_class(name, methods, way)}"
+    return ""
+
+
+def _of_class(name: str, methods: dict[str, Function], way: embedding.Way) -> str:
+    call = methods.get("forward", methods.get("__call__"))
+    assert call is not None
+    drops = any("ropout" in ast.unparse(node) for node in methods.values())
+    built = signed(methods["__init__"], True)
+    return handed.embedded(way, name, built, drops, signed(call, True))
+
+
+def _of_function(found: Source) -> str:
+    for name, node in found.functions.items():
+        function = found.signed(name)
+        way = embedding.of_function(function)
+        if way is None or name in ("__init__", "forward", "__call__"):
+            continue
+        static = any(getattr(e, "id", "") == "staticmethod" for e in node.decorator_list)
+        owner = found.class_name if static and found.class_name else found.owner
+        return handed.embedded(way, f"{owner}.{name}", None, False, function)
+    return ""
+
+
+def _adapted(found: Source, roles: dict[str, str]) -> list[str]:
+    """The lines of `adapted`."""
+    lines = ["    return Adapter(", *(f"        {role}={text}," for role, text in roles.items())]
+    body = "\n".join(roles.values())
+    if re.search(r"\bmade\b", body):
+        built = None if found.built is None else found.signed("__init__")
+        made = f"{found.class_name}({handed.build(built, found.built, found.is_network)})"
+        head = f"    made = {made}\n"
+        if found.owns_model:
+            head = f"    def made(model=as_network()):\n        return {made}\n"
+        lines = [head, *lines]
+    if "shown(" in body:
+        names = "".join(f"            {name!r},\n" for name in found.derived).replace("'", '"')
+        lines.insert(0, SHOWN.format(names))
+    return [*lines, "    )"]
+
+
+def _owner(found: Source, what: str, known: dict[str, str | None]) -> str:
+    """Whose method is called: a class may be built with its model, and then a step takes no output:
+    it asks a model, which gives the output that we want."""
+    if not found.owns_model or what == "add_noise":
+        return found.owner
+    if what == "step":
+        return found.owner if "out" in known.values() else "made(as_network(out))"
+    return "made(model)"

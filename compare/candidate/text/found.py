@@ -1,0 +1,154 @@
+"""Somebody's class, or the functions of a file, as their text shows them."""
+
+import ast
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from compare.candidate.door.names import plain
+from compare.candidate.door.signature import MODELS, TABLES, asked_for, named_keywords
+from compare.candidate.door.tables import meant
+from compare.candidate.text.handed import OPEN, STEPS
+from compare.candidate.text.offered import Function, is_network, methods_of, signed
+
+
+@dataclass(frozen=True)
+class Source:
+    """Somebody's class, or the functions of a file.
+
+    Attributes:
+        functions: {name: its source}, those of a class or of a file.
+        class_name: of the class; None for functions.
+        tables: names of what is called alpha-bar in it.
+        derived: names of the tables that are made of it, and of betas beside such.
+        T: a constant of the file that is called as the number of steps is; "" if there is none.
+        classes: {name: its source}, all of the file.
+        dicts: names of dicts at its top that hold tables.
+        text: of the file.
+    """
+
+    functions: dict[str, Function]
+    class_name: str | None
+    tables: list[str]
+    derived: list[str]
+    T: str
+    classes: dict[str, ast.ClassDef] = field(default_factory=dict)
+    dicts: list[str] = field(default_factory=list)
+    text: str = ""
+
+    @property
+    def built(self) -> Function | None:
+        """What the class is built by."""
+        return self.functions.get("__init__") if self.class_name else None
+
+    @property
+    def owns_model(self) -> bool:
+        """True if the class is built with its model."""
+        return self.built is not None and any(
+            n in MODELS for n in named_keywords(self.signed("__init__"))
+        )
+
+    @property
+    def is_network(self) -> bool:
+        """True for the class of a network."""
+        name = self.class_name
+        return name is not None and is_network(self.classes[name], self.functions, self.classes)
+
+    @property
+    def owner(self) -> str:
+        """How a method of it, or a function, is reached."""
+        if self.class_name is None:
+            return "mine"
+        return "made()" if self.owns_model else "made"
+
+    def signed(self, name: str) -> Any:
+        """One of its functions, as `signed` reads it."""
+        return signed(self.functions[name], self.class_name is not None)
+
+
+def source_of(file: Path, name: str, tree: ast.Module) -> Source:
+    """A class or a function of a file; with no name, all its functions.
+
+    Raises:
+        ValueError: there is no such name, in one line.
+    """
+    classes = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef)}
+    functions = {n.name: n for n in tree.body if isinstance(n, Function)}
+    assigned = [(t, n.value) for n in tree.body if isinstance(n, ast.Assign) for t in n.targets]
+    values = {t.id: value for t, value in assigned if isinstance(t, ast.Name)}
+    lengths = [ast.unparse(v) for k, v in values.items() if plain(k) in STEPS and _is_count(v)]
+    T = next(iter(lengths), "")
+    if name in classes:
+        node = classes[name]
+        tables, derived = _tables_of_class(node, tree)
+        text = ast.unparse(tree)
+        return Source(methods_of(node, classes), name, tables, derived, T, classes, [], text)
+    if name and name not in functions:
+        near = get_close_matches(name, [*classes, *functions], 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{file} has no class or function {name!r} at its top{hint}")
+    tables = [known for known in values if _is_alpha_bar(known)]
+    dicts = [known for known, value in values.items() if holds_tables(value)]
+    chosen = {name: functions[name]} if name else functions
+    text = ast.unparse(tree)
+    return Source(chosen, None, tables, _derived(list(values)), T, classes, dicts, text)
+
+
+def _derived(names: list[str]) -> list[str]:
+    """Names of tables that are made of alpha-bar, and `betas` beside them; what is called alpha or
+    beta alone may be one number."""
+    known = {name: meant(name) for name in names}
+    unsure = (None, "alphas", "betas", "alphas_cumprod")
+    found = [name for name, table in known.items() if table not in unsure]
+    return ["betas", *found] if found and "betas" in known else found
+
+
+def holds_tables(value: ast.expr | None) -> bool:
+    """True for `{"alphas_cumprod": ..., ...}` or `dict(alphas_cumprod=..., ...)`."""
+    names: list[Any] = []
+    if isinstance(value, ast.Dict):
+        names = [key.value for key in value.keys if isinstance(key, ast.Constant)]
+    if isinstance(value, ast.Call) and getattr(value.func, "id", "") == "dict":
+        names = [keyword.arg for keyword in value.keywords]
+    return bool(_derived([name for name in names if isinstance(name, str)]))
+
+
+def _is_count(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and isinstance(value.value, int)
+
+
+def _tables_of_class(node: ast.ClassDef, tree: ast.Module) -> tuple[list[str], list[str]]:
+    """Attributes and buffers called alpha-bar, then those that are made of it; buffers may be named
+    in what a function that it calls returns."""
+    called = {getattr(e.func, "id", "") for e in ast.walk(node) if isinstance(e, ast.Call)}
+    makers = [e for e in tree.body if isinstance(e, Function) and e.name in called]
+    found = []
+    for each in (e for part in (node, *makers) for e in ast.walk(part)):
+        if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Store):
+            found.append(each.attr)
+        if isinstance(each, ast.Constant) and isinstance(each.value, str):
+            found.append(each.value)  # register_buffer("alphas_cumprod", ...)
+        if isinstance(each, ast.Call) and getattr(each.func, "id", "") == "dict":
+            found += [keyword.arg for keyword in each.keywords if keyword.arg]
+    names = list(dict.fromkeys(found))
+    return [name for name in names if _is_alpha_bar(name)], _derived(names)
+
+
+def _is_alpha_bar(name: str) -> bool:
+    return plain(name) in TABLES or meant(name) == "alphas_cumprod"
+
+
+def length(found: Source) -> str:
+    """T, where a default or a constant of the file says it; of a class that asks for it, 1000."""
+    if found.built is None:
+        return found.T or OPEN
+    given = found.built.args
+    by_place = [*given.posonlyargs, *given.args][-len(given.defaults) or None :]
+    named = [*zip(by_place, given.defaults, strict=False)]
+    named += [(e, d) for e, d in zip(given.kwonlyargs, given.kw_defaults, strict=True) if d]
+    for each, default in named:
+        if plain(each.arg) in STEPS and _is_count(default):
+            return ast.unparse(default)
+    asked = {plain(name) for name in asked_for(found.signed("__init__"))}
+    return "1000" if asked & {*STEPS, "betas"} else found.T or OPEN

@@ -1,0 +1,165 @@
+"""What a class is built with and a function called with, as text: by the names of parameters.
+
+What no name says is `OPEN`. What is drawn by the function itself is left to it.
+"""
+
+import ast
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from compare.candidate.door.embedding import OPEN, ROWS, Way
+from compare.candidate.door.names import LABELS, plain, roles
+from compare.candidate.door.signature import (
+    COUNTS,
+    MODELS,
+    SHAPES,
+    SIDE,
+    SIDES,
+    asked_for,
+    named_keywords,
+)
+from compare.candidate.door.tables import meant
+
+GIVEN = {  # {role: what its lambda is given}
+    "add_noise": "x_0, noise, t",
+    "step": "out, t, x",
+    "sample": "model, shape, generator",
+    "loss": "model, x_0, generator",
+}
+HANDED = {  # {role: {what a parameter stands for: what it is handed}}
+    "add_noise": {"x_0": "x_0", "noise": "noise", "t": "t"},
+    "step": {"out": "out", "x": "x", "t": "t", "z": "z"},
+    "sample": dict.fromkeys(("x", "out", "z"), "torch.randn(shape)"),
+    "loss": {
+        "x_0": "x_0",
+        "noise": "torch.randn_like(x_0)",
+        "t": "torch.randint(0, T, (len(x_0),))",
+    },
+}
+TABLES = {  # {a table that a function is handed: what stands at the top of the adapter}
+    "betas": "BETAS",
+    "alphas": "ALPHAS",
+    "alphas_cumprod": "ALPHA_BAR",
+}
+STEPS = {"t", "timesteps", "nsteps", "numtimesteps", "noisesteps", "steps", "numtraintimesteps"}
+STEPS |= {"nt", "numsteps", "diffusionsteps", "ntimesteps"}
+CHANNELS = {"channels", "inchannels", "c", "nchannels", "imagechannels"}
+AGAIN = {"tindex", "i", "index", "idx", "step"}  # t once more, as one number
+BUILT = {"device": '"cpu"', "betas": "torch.linspace(1e-4, 0.02, T)"}  # what a class is built with
+BUILT |= {"betastart": "1e-4", "beta1": "1e-4", "betaend": "0.02", "beta2": "0.02"}
+BUILT |= dict.fromkeys(STEPS, "T") | dict.fromkeys(CHANNELS, "2")
+BUILT |= dict.fromkeys({*SIDES, "size"}, str(SIDE))
+NETWORK = dict.fromkeys({*CHANNELS, "outchannels", "cin", "cout", "imgchannels"}, "3")
+NETWORK |= dict.fromkeys({*SIDES, "size"}, "32") | {"device": '"cpu"', "numclasses": "10"}
+NETWORK |= dict.fromkeys({"dim", "width", "basechannels", "modelchannels", "nfeat"}, "32")
+NETWORK |= dict.fromkeys({"features", "hidden", "nfeatures", "ch", "hiddendim", "basedim"}, "32")
+NETWORK |= dict.fromkeys({"timedim", "timeembdim", "timeembeddingdim", "timechannels"}, "32")
+NETWORK |= dict.fromkeys({"dimmults", "chmult", "channelmult"}, "(1, 2)") | {"dropout": "0.0"}
+NETWORK |= dict.fromkeys(STEPS, str(ROWS))
+WHOLE = {"device": '"cpu"', "generator": "generator"}  # what a loop takes beside its model
+WHOLE |= dict.fromkeys(map(plain, LABELS - {"mask"}), "torch.arange(shape[0]) % 10")
+WHOLE |= dict.fromkeys({*STEPS, "timestep"}, "T") | dict.fromkeys(SIDES, "shape[-1]")
+WHOLE |= dict.fromkeys(CHANNELS, "shape[1]") | dict.fromkeys(map(plain, COUNTS), "shape[0]")
+WHOLE |= dict.fromkeys(map(plain, SHAPES), "shape") | {"size": "shape[1:]"}
+
+
+def known(what: str, function: Any) -> dict[str, str | None]:
+    """{parameter: what it stands for by its name}, in this role."""
+    names = [*named_keywords(function)]
+    method = "add_noise" if what in ("add_noise", "loss") else "step"
+    return dict(zip(names, roles(method, names), strict=True))
+
+
+def given(what: str, parameters: Mapping[str, str | None]) -> str:
+    """What the lambda of a role is given: an `add_noise` may draw its noise, and return both."""
+    if what == "add_noise" and "noise" not in parameters.values():
+        return "x_0, t"
+    return GIVEN[what] + ", z" * (what == "step" and "z" in parameters.values())
+
+
+def build(
+    function: Any, source: ast.FunctionDef | ast.AsyncFunctionDef | None, network: bool
+) -> str:
+    """The arguments that a class is built with: its model, what it cannot do without, and small
+    pictures.
+
+    Args:
+        function: its `__init__`; None if it has none.
+        source: of that.
+        network: it is a network.
+    """
+    if function is None or source is None:
+        return ""
+    asked, words = {*asked_for(function)}, NETWORK if network else BUILT
+    values = {
+        name: "model" if name in MODELS else words.get(plain(name), OPEN)
+        for name in named_keywords(function)
+        if name in asked or name in MODELS or (plain(name) in SIDES and not network)
+    }
+    for each in source.args.args:  # some ask for both ends of betas, and not for all
+        if each.arg == "betas" in values and "uple" in ast.unparse(each.annotation or each):
+            values["betas"] = "(1e-4, 0.02)"
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def call(what: str, function: Any, own: Mapping[str, str]) -> str:
+    """What a function is handed in a role: by place what it asks for, by name what it may be told.
+
+    Args:
+        what: the role.
+        function: as `signed` reads it.
+        own: {a table of the oracle: where its file has it}.
+    """
+    asked, parameters = asked_for(function), inspect.signature(function).parameters
+    values = {name: value(what, name, role, own) for name, role in known(what, function).items()}
+    words = []
+    for name, text in values.items():
+        if parameters[name].kind == inspect.Parameter.KEYWORD_ONLY or name not in asked:
+            drawn = name not in asked and text.startswith("torch.rand")
+            words += [f"{name}={text}"] if text and not drawn else []
+            words += [f"{name}={OPEN}"] if name in asked and not text else []
+        else:
+            words.append(text or OPEN)
+    return ", ".join(words)
+
+
+def value(what: str, name: str, role: str | None, own: Mapping[str, str]) -> str:
+    """What stands for a parameter in the lambda of a role; "" if nobody says."""
+    if name in MODELS:
+        return "as_network(out)" if what == "step" else "model"
+    if role in HANDED[what]:
+        return HANDED[what][role]
+    if what == "step" and plain(name) in AGAIN:
+        return "int(torch.as_tensor(t).flatten()[0])"
+    table = meant(name)
+    if table is not None and (table in own or table in TABLES):
+        return own.get(table, TABLES.get(table, ""))
+    if what == "loss" and name in LABELS:
+        return "torch.arange(len(x_0)) % 10"
+    text = WHOLE.get(plain(name), "") if what in ("sample", "loss") else ""
+    return "" if what == "loss" and "shape" in text else text
+
+
+def embedded(way: Way, thing: str, built: Any, drops: bool, function: Any) -> str:
+    """The rows of t by a class or a function that embeds.
+
+    Args:
+        way: how.
+        thing: how the class or function is called.
+        built: the `__init__` of the class, as `signed` reads it.
+        drops: it has a dropout, which is to rest.
+        function: what is called.
+    """
+    if way.built is not None:
+        thing = f"{thing}({_words(way.built, built)})" + ".eval()" * drops
+    if way.places is not None:
+        shape, rows = (f"{ROWS}, 1", "t, 0") if way.places == 0 else (f"1, {ROWS}", "0, t")
+        return f"{thing}(torch.zeros({shape}, dim))[{rows}]"
+    return f"{thing}({_words(way.given, function)})" + "[t]" * way.of_table
+
+
+def _words(values: Mapping[str, str], function: Any) -> str:
+    asked = asked_for(function)
+    texts = {name: str(ROWS) if value == "T" else value for name, value in values.items()}
+    return ", ".join(text if n in asked else f"{n}={text}" for n, text in texts.items())
