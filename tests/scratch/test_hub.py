@@ -49,7 +49,7 @@ class Hub(BaseHTTPRequestHandler):
             line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in lines[1:]
         }
         return self._answer(
-            {"commitOid": "0" * 40, "commitUrl": f"http://{self.headers['Host']}/me/mine/commit/0"}
+            {"commitOid": "0" * 40, "commitUrl": "https://huggingface.co/me/mine/commit/0"}
         )
 
     def do_GET(self) -> None:
