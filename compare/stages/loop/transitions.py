@@ -13,7 +13,7 @@ from compare.candidate.subject import Subject
 from compare.measure import law as laws
 from compare.measure.check import Check, within, yes_no
 from compare.measure.loop_steps import (
-    HUGE,
+    OVERFLOWS,
     Steps,
     clear,
     kind_of_step,
@@ -31,7 +31,7 @@ from compare.measure.step import mean_bound
 from compare.measure.tolerances import RATE, TOLERANCES, once_in, propagated
 from compare.measure.values import apart_in_print, deviation
 from compare.oracle import F64, Level, Oracle, Setting
-from compare.stages.loop.ending import pictures
+from compare.stages.loop.ending import early_pictures, pictures
 
 SHARED = 100  # times what float32 adds to z on average: more than it adds to any pixel
 
@@ -48,9 +48,9 @@ def transitions(subject: Subject, exact: Steps) -> Iterator[Check]:
     steps = clear(exact)
 
     def last(chosen: Setting) -> Iterator[Check]:
-        ends = int(following[-1]) < 0 and oracle.loop.falls
-        if ends and bool(exact.run.x[-1].abs().max() < HUGE):
-            yield from pictures(steps, chosen)
+        if oracle.loop.falls and bool(exact.run.x[-1].abs().max() < OVERFLOWS):
+            look = pictures if int(following[-1]) < 0 else early_pictures
+            yield from look(steps, chosen)
 
     def judge() -> list[Check]:
         chosen = kind_of_step(steps, setting)
