@@ -13,7 +13,8 @@ from compare.formulas.naming import Named, name
 from compare.measure.check import Check
 from compare.measure.values import explains
 from compare.mistakes import BY_ID, KIND_OF_LOSS, Mistake
-from compare.oracle import Oracle
+from compare.mistakes.variance import wrong_draws
+from compare.oracle import Loop, Oracle
 from compare.oracle.samplers import BY_NAME as BY_SAMPLER
 from compare.stages.stage import Stage
 from compare.verdict.diffusers import Finding, shared
@@ -90,6 +91,11 @@ def diagnose(
             mistake, base, failing = part
             diagnoses.append(_named(mistake))
             continue
+        drawn = _drawn(subject, trial)
+        if drawn is not None:
+            found, base, left = drawn
+            diagnoses += [_named(mistake) for mistake in found]
+            continue
         if diagnoses and diagnoses[0].stage == "schedule":
             break  # what is made of a wrong table may look wrong in ways of its own
         letters = name(subject, first.name, base)
@@ -158,6 +164,23 @@ def _part(
                 kept = [c for c in failing if c.stage != stage.name or c.id in still]
                 best, fewest = (mistake, oracle, kept), len(still)
     return best
+
+
+def _drawn(
+    subject: Subject, trial: "_Trial"
+) -> tuple[tuple[Mistake, ...], Oracle, list[Stage]] | None:
+    """The mistakes of one draw, two at most, that together explain the first failing stage; the
+    oracle with both, and what is left. A loop may draw its steps' noise alone so."""
+    first = trial.left[0]
+    if first not in (stages.VARIANCE, stages.SAMPLING):
+        return None
+    for found, draw in wrong_draws():
+        seams = {"loop": Loop(noise=draw)} if first is stages.SAMPLING else {"draw": draw}
+        together = replace(found[0], seams=seams, stage=first.name)
+        rest = trial.rest(subject, together)
+        if rest is not None:
+            return found, together.oracle(trial.base), rest
+    return None
 
 
 def _before(

@@ -69,7 +69,7 @@ def test_steps_looked_at_together_share_their_rate() -> None:
         assert LEAST <= alarms[name] <= MOST, alarms
 
 
-@pytest.mark.parametrize("bug", ["62", "62-channel", "63", "63-centred"])
+@pytest.mark.parametrize("bug", ["62", "62-channel", "62-image", "63", "63-centred"])
 def test_a_wrong_law_is_no_further_from_itself_than_the_rate_says(bug: str) -> None:
     """Its statistics are those of another draw of it, and those of N(0, 1) are not."""
     oracle, shape = BY_ID[bug].oracle(), (16, 4, 16, 16)

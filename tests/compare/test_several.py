@@ -115,6 +115,60 @@ def test_behind_a_list_that_ends_early_a_coefficient_is_told_in_letters() -> Non
     assert "your eps has -sqrt(1 - ab_prev), should have sqrt(1 - ab_prev)" in str(report)
 
 
+def for_image(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[0], *[1] * (len(shape) - 1))
+
+
+def for_channel(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*shape[:2], *[1] * (len(shape) - 2))
+
+
+def for_batch(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (1, *shape[1:])
+
+
+def centred(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return 2 * torch.rand(shape, generator=generator) - 1
+
+
+@pytest.mark.parametrize(
+    ("draw", "of", "bugs"),
+    each(
+        3,
+        [
+            (torch.rand, for_image, {"63", "62-image"}),
+            (torch.randn, for_image, {"62-image"}),
+            (torch.rand, for_channel, {"63", "62-channel"}),
+            (torch.randn, for_channel, {"62-channel"}),
+            (torch.rand, for_batch, {"63", "62"}),
+            (torch.rand, tuple, {"63"}),
+            (centred, for_image, {"63-centred", "62-image"}),
+        ],
+    ),
+)
+def test_two_mistakes_of_one_draw_are_both_named(draw, of, bugs: set) -> None:
+    assert set(named(judged(Loop(draw=draw, of=of)))) == bugs
+
+
+def test_another_law_of_few_numbers_has_no_name() -> None:
+    """Shared by the pixels of an image, and neither normal nor uniform from 0 or -1 to 1."""
+
+    def far(shape, generator):
+        return torch.rand(shape, generator=generator) + 2
+
+    assert named(judged(Loop(draw=far, of=for_image))) == [None]
+
+
+def test_of_a_step_too() -> None:
+    def step(out, t, x, generator):
+        mean = (x - BETA[t] / (1 - ALPHA_BAR[t]).sqrt() * out) / (1 - BETA[t]).sqrt()
+        z = torch.rand(for_channel(x.shape), generator=generator)
+        return (mean + (t > 0) * BETA[t].sqrt() * z).float()
+
+    report = judge(Adapter(alpha_bar=lambda: ALPHA_BAR, step=step), "quick", 0, beside=False)
+    assert set(named(report)) == {"63", "62-channel"}, str(report)
+
+
 def test_a_list_is_not_named_where_nothing_behind_it_is() -> None:
     """Steps that are no DDPM's may stand for another reading of the list."""
 
