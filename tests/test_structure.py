@@ -257,6 +257,28 @@ def test_every_public_function_and_class_says_what_it_does(package: str) -> None
                 assert ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"
 
 
+def built_at_import(source: str) -> list[str]:
+    """What a module makes with torch or NumPy while it is imported: its tensors and arrays."""
+    found = []
+    for line in ast.parse(source).body:
+        value = line.value if isinstance(line, ast.Assign | ast.AnnAssign) else None
+        later = {n for f in ast.walk(value or ast.Pass()) if isinstance(f, ast.Lambda)
+                 for n in ast.walk(f)}  # fmt: skip
+        calls = [n for n in ast.walk(value or ast.Pass()) if isinstance(n, ast.Call)]
+        names = [ast.unparse(call.func) for call in calls if call not in later]
+        found += [name for name in names if name.split(".")[0] in ("torch", "np", "numpy")]
+    return [name for name in found if name not in ("torch.device",)]
+
+
+@pytest.mark.parametrize("package", PACKAGES[:3])
+def test_no_tensor_is_built_at_import(package: str) -> None:
+    assert built_at_import("import torch\nX = {1: torch.ones(2)}\nF = lambda: torch.ones(2)") == [
+        "torch.ones"
+    ]
+    for path in sorted((ROOT / package).rglob("*.py")):
+        assert built_at_import(path.read_text()) == [], path
+
+
 def test_help_needs_no_heavy_import() -> None:
     script = (
         "import sys; from ddpm.cli import build_parser; build_parser().format_help();"

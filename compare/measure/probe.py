@@ -16,8 +16,6 @@ from compare.oracle import F64
 SHAPE = (2, 1, 2, 2)
 PIXELS = 8
 SEED = 1234
-X = torch.tensor([0.7, -1.1, 0.4, 0.9, -0.5, 1.3, -0.8, 0.6])
-OUT = torch.tensor([-0.9, 0.5, 1.2, -0.6, 0.8, -0.4, 1.0, -1.2])
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,16 @@ class Single:
 
     prev: Tensor
     x_0: Tensor | None
+
+
+def picture() -> Tensor:
+    """(8,) float32 what a probe takes for x_t, up to its size."""
+    return torch.tensor([0.7, -1.1, 0.4, 0.9, -0.5, 1.3, -0.8, 0.6], dtype=torch.float32)
+
+
+def output() -> Tensor:
+    """(8,) float32 and for the model's output."""
+    return torch.tensor([-0.9, 0.5, 1.2, -0.6, 0.8, -0.4, 1.0, -1.2], dtype=torch.float32)
 
 
 def followers(visited: list[int]) -> dict[int, int]:
@@ -90,7 +98,7 @@ def sizes(scheduler: Scheduler, t: Tensor) -> Tensor:
 
 
 def _ask(built: Scheduler, t: Tensor, prev: Tensor, size: Tensor, noise_only: bool) -> Probe:
-    x, out = (size * X.to(F64)).float(), (size * OUT.to(F64)).float()
+    x, out = ((size * v.to(F64)).float() for v in (picture(), output()))
     nothing = torch.zeros(SHAPE)
     answers: list[list[Answer]] = []
     for i, step in enumerate(t.flatten().tolist()):

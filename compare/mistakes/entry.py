@@ -10,7 +10,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pkgutil import resolve_name
 from typing import Any
 
@@ -59,8 +59,10 @@ class Mistake:
     twin: str = ""
 
     def oracle(self, base: Oracle | None = None) -> Oracle:
-        """The oracle with this formula wrong; of its derived tables, those that are wrong."""
+        """The oracle with this formula wrong; of its loop, loss and derived tables, what is."""
         base, seams = base or Oracle(), dict(self.seams)
+        for whole in {"loop", "loss"} & {*seams}:
+            seams[whole] = _also(getattr(base, whole), seams[whole])
         if "tables" in seams:
             seams["tables"] = {**base.tables, **seams["tables"]}
         return replace(base, **seams)
@@ -117,6 +119,13 @@ def entry(
         return Mistake(id, name, stage, words, fix, effect, seams, functions, *more)
 
     return build
+
+
+def _also(base: Any, wrong: Any) -> Any:
+    """A loop or a loss with what is wrong in another, beside what is wrong in itself."""
+    right = type(wrong)()
+    values = {field.name: getattr(wrong, field.name) for field in fields(wrong)}
+    return replace(base, **{n: v for n, v in values.items() if v != getattr(right, n)})
 
 
 def answer(function: Callable[[], Any]) -> Any:

@@ -4,15 +4,17 @@ Right: sigma z with sigma^2 = beta or beta-tilde = (1-ab_prev)/(1-ab) beta, z ~ 
 at the last step (Ho et al. eq. 7, section 3.2, algorithm 2).
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from compare import oracle as right
-from compare.mistakes.entry import entry
+from compare.mistakes.entry import Mistake, entry
 from compare.oracle import F64, LEARNED, Level
 
 mistake = partial(entry, stage="variance")
@@ -445,10 +447,10 @@ def same_noise_at_every_step(
     effect="the images of a batch resemble each other; each by itself looks right",
 )
 def same_noise_for_all_images(
-    shape: Any, generator: torch.Generator | None, dtype: torch.dtype
+    shape: Any, generator: torch.Generator | None, dtype: torch.dtype, law: Any = torch.randn
 ) -> Tensor:
     """all images of the batch get the same z"""
-    return torch.randn((1, *shape[1:]), generator=generator, dtype=dtype).expand(shape)
+    return law((1, *shape[1:]), generator=generator, dtype=dtype).expand(shape)
 
 
 @mistake(
@@ -458,11 +460,25 @@ def same_noise_for_all_images(
     effect="blotches of one colour: the brightness wanders, and details get no noise",
 )
 def same_noise_for_all_pixels(
-    shape: Any, generator: torch.Generator | None, dtype: torch.dtype
+    shape: Any, generator: torch.Generator | None, dtype: torch.dtype, law: Any = torch.randn
 ) -> Tensor:
     """all pixels of a channel get the same z"""
-    z = torch.randn((*shape[:2], 1, 1), generator=generator, dtype=dtype)
-    return z.expand(shape)
+    return law((*shape[:2], 1, 1), generator=generator, dtype=dtype).expand(shape)
+
+
+@mistake(
+    "62-image",
+    "draw",
+    fix="randn of the whole shape",
+    effect="the brightness of each picture wanders, and details get no noise",
+    seen_in=("kangjie-ding/DDIM-Pytorch models/diffusion.py",),
+)
+def one_number_for_each_image(
+    shape: Any, generator: torch.Generator | None, dtype: torch.dtype, law: Any = torch.randn
+) -> Tensor:
+    """all pixels of an image get the same z, in every channel"""
+    ones = [1] * (len(shape) - 1)
+    return law((shape[0], *ones), generator=generator, dtype=dtype).expand(shape)
 
 
 @mistake(
@@ -487,6 +503,19 @@ def centred_uniform_noise(
 ) -> Tensor:
     """z is uniform in [-1, 1), should be normal (randn)"""
     return 2 * torch.rand(shape, generator=generator, dtype=dtype) - 1
+
+
+SHARED = (same_noise_for_all_images, same_noise_for_all_pixels, one_number_for_each_image)
+LAWS = (uniform_noise, centred_uniform_noise)
+
+
+def wrong_draws() -> Iterator[tuple[tuple[Mistake, ...], Callable[..., Tensor]]]:
+    """The mistakes of a draw, each with what it draws; then two at once: numbers that are shared,
+    of another law."""
+    for one in (*SHARED, *LAWS):
+        yield (one,), one.seams["draw"]
+    for law, shared in product(LAWS, SHARED):
+        yield (law, shared), partial(shared.seams["draw"], law=law.seams["draw"])
 
 
 @mistake(

@@ -13,18 +13,27 @@ from torch import Tensor
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
 from compare.measure.check import Check
-from compare.measure.probe import OUT, PIXELS, SEED, SHAPE, X, followers, sizes, some_steps
+from compare.measure.probe import (
+    PIXELS,
+    SEED,
+    SHAPE,
+    followers,
+    output,
+    picture,
+    sizes,
+    some_steps,
+)
 from compare.measure.step import mean_bound, noise_row, rounding
 from compare.measure.tolerances import propagated
 from compare.measure.values import Place, values
 from compare.oracle import F64, LEARNED, Inputs, Level, Oracle
 from compare.oracle.samplers import BY_NAME
 
-V = torch.tensor([-1.0, -0.75, -0.4, 0.0, 0.3, 0.6, 0.9, 1.0])
+V = (-1.0, -0.75, -0.4, 0.0, 0.3, 0.6, 0.9, 1.0)
 ASKED = {  # what the model says of the variance, pixel by pixel
     "learned_range": V,
-    "learned_unit": (V + 1) / 2,
-    "learned": torch.tensor([-2.0, -1.5, -1.0, -0.6, 0.2, 0.5, 0.8, 1.2]),
+    "learned_unit": tuple((v + 1) / 2 for v in V),
+    "learned": (-2.0, -1.5, -1.0, -0.6, 0.2, 0.5, 0.8, 1.2),
 }
 TERMS = 16.0  # log beta and log beta-tilde, by which exp is rounded, for a beta of 1e-7 and more
 
@@ -48,12 +57,12 @@ class Halved:
     @property
     def first(self) -> Tensor:
         """The model's output."""
-        return self.at_size * OUT.to(F64)
+        return self.at_size * output().to(F64)
 
     @property
     def x(self) -> Tensor:
         """The picture."""
-        return self.at_size * X.to(F64)
+        return self.at_size * picture().to(F64)
 
 
 def learned(subject: Subject) -> dict[str, Scheduler]:
@@ -69,7 +78,7 @@ def of_noise(
     subject, T = scheduler.subject, scheduler.setting.num_train_timesteps
     few = n is None and subject.level == "quick" and scheduler.setting != subject.setting
     steps = tuple(some_steps(T)) if few else None
-    seen = _halved(scheduler, ASKED[scheduler.setting.variance_type], n, steps)
+    seen = _halved(scheduler, _asked(scheduler), n, steps)
     level = _level(scheduler, oracle, seen, prev)
     z, off = noise_row(scheduler.subject, oracle)
 
@@ -95,7 +104,7 @@ def of_noise(
 def of_mean(id: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
     """What a step makes of the model's output and of x_t, where there are twice the channels."""
     T = scheduler.setting.num_train_timesteps
-    said = 0.9 * ASKED[scheduler.setting.variance_type].abs()  # the ends are for the noise
+    said = 0.9 * _asked(scheduler).abs()  # the ends are for the noise
     seen = _halved(scheduler, said, None, tuple(some_steps(T, 16)))
     level, setting = _level(scheduler, oracle, seen), scheduler.setting
     z, _ = noise_row(scheduler.subject, oracle)
@@ -119,6 +128,11 @@ def of_mean(id: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
         input=f"an output of twice the channels, {_said(seen.said)} for the variance; "
         f"{len(seen.t)} steps",
     )
+
+
+def _asked(scheduler: Scheduler) -> Tensor:
+    """(8,) float32 of its kind."""
+    return torch.tensor(ASKED[scheduler.setting.variance_type], dtype=torch.float32)
 
 
 def _step(
@@ -150,7 +164,7 @@ def _halved(
         half, nothing = said.reshape(SHAPE), torch.zeros(SHAPE)
         answers = []
         for t, share in zip(ts, size, strict=True):
-            out, x = (share * OUT).reshape(SHAPE), (share * X).reshape(SHAPE)
+            out, x = (share * output()).reshape(SHAPE), (share * picture()).reshape(SHAPE)
             still = scheduler.step(nothing, t, nothing, SEED, said=half).prev
             both = scheduler.step(out, t, x, SEED, said=half).prev
             answers.append((still.reshape(PIXELS), both.reshape(PIXELS)))

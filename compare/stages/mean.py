@@ -25,7 +25,7 @@ from compare.measure.values import Expected, deviation, values
 from compare.oracle import F64, STEP, Level, Oracle
 from compare.oracle.samplers import BY_NAME
 from compare.stages import learned
-from compare.stages.prediction import FAR_OUT, FAR_X, Steps, kinds
+from compare.stages.prediction import Steps, far, kinds
 from compare.stages.stage import Stage
 
 
@@ -137,8 +137,9 @@ def _whole(id: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
     setting, T = scheduler.setting, scheduler.setting.num_train_timesteps
     wanted = sorted({T - 1, T // 2, T // 20, 1, 0}, reverse=True)
     steps = some_of_chain(scheduler, wanted)
-    ts, nothing = [t for t, _ in steps], torch.zeros_like(FAR_X)
-    seen = [single(scheduler, None, t, FAR_X, FAR_OUT) for t in ts]
+    ts, (x, out) = [t for t, _ in steps], far()
+    nothing = torch.zeros_like(x)
+    seen = [single(scheduler, None, t, x, out) for t in ts]
     still = [single(scheduler, None, t, nothing, nothing) for t in ts]
 
     def expected(oracle: Oracle) -> tuple[Tensor, Tensor]:
@@ -168,7 +169,7 @@ def _whole_step(
 ) -> tuple[Tensor, Tensor]:
     """(1, 8) one step from t, given the noise of `here` and x0-hat of `there`; what is allowed."""
     setting, table = scheduler.setting, scheduler.alpha_bars(oracle)
-    x, out = (v.to(F64).reshape(1, 2, 4) for v in (FAR_X, FAR_OUT))
+    x, out = (v.to(F64).reshape(1, 2, 4) for v in far())
     at, before = torch.tensor([[t]]), torch.tensor([[following]])
     prev = oracle.previous(before, at, setting.num_train_timesteps, setting)
     level = oracle.level(table, at, prev, setting).map(lambda values: values.unsqueeze(-1))

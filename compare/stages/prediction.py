@@ -27,8 +27,6 @@ from compare.oracle import F64, STEP, Level, Oracle, Setting
 from compare.stages.stage import Stage
 
 KINDS = ("epsilon", "sample", "v_prediction")
-FAR_X = torch.tensor([2.0, -3.0, 0.3, 5.0, -0.2, 0.1, -0.4, 0.25])
-FAR_OUT = torch.tensor([-3.0, 2.0, 0.4, -6.0, 0.1, -0.3, 0.2, -0.05])
 Steps = list[int] | None  # of the full chain, or all
 
 
@@ -150,12 +148,20 @@ def limits(subject: Subject) -> dict[str, Scheduler]:
     return {n: s for n, s in subject.all_offered(wanted).items() if s.usable()}
 
 
+def far() -> tuple[Tensor, Tensor]:
+    """(8,) float32 a picture and an output, both far outside the range."""
+    x = [2.0, -3.0, 0.3, 5.0, -0.2, 0.1, -0.4, 0.25]
+    out = [-3.0, 2.0, 0.4, -6.0, 0.1, -0.3, 0.2, -0.05]
+    return torch.tensor(x, dtype=torch.float32), torch.tensor(out, dtype=torch.float32)
+
+
 def _limited(id: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
     setting, T = scheduler.setting, scheduler.setting.num_train_timesteps
     wanted = sorted({T - 1, 3 * T // 4, T // 2, T // 20, 1, 0}, reverse=True)
     steps = some_of_chain(scheduler, wanted)
-    nothing = torch.zeros_like(FAR_X)
-    seen = [single(scheduler, None, t, FAR_X, FAR_OUT) for t, _ in steps]
+    x, out = far()
+    nothing = torch.zeros_like(x)
+    seen = [single(scheduler, None, t, x, out) for t, _ in steps]
     if seen[0].x_0 is None and not full_chain_fits(scheduler.subject, Oracle()):
         yield note(id, "x0-hat is not shown and the mean is off: left to stage mean")
         return
@@ -199,7 +205,7 @@ def _expected(
     oracle: Oracle, level: Level, setting: Setting, seen: Single, still: Tensor
 ) -> tuple[Tensor, Tensor]:
     """x0-hat limited, or the step that it leads to with the noise `still`, and what is allowed."""
-    x, out = (v.to(F64).reshape(1, -1) for v in (FAR_X, FAR_OUT))
+    x, out = (v.to(F64).reshape(1, -1) for v in far())
     nothing, kind = torch.zeros_like(x), setting.prediction_type
 
     def from_x(at: Level) -> Tensor:

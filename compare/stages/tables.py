@@ -24,9 +24,14 @@ from compare.stages.stage import Stage
 
 MADE_OF = ("alphas", "alphas_cumprod_prev", "posterior_variance")  # of which others are made
 ALMOST_0 = 1e-8  # a variance of at most this stands for 0
-LETTERS = {  # {what a table called alpha may hold: whose letter that is}
-    "alphas_cumprod": "alpha-bar_t, which Song et al. (DDIM) call alpha_t",
-    "sqrt_alphas_cumprod": "sqrt(alpha-bar_t), which Salimans & Ho call alpha_t",
+ALSO = {  # {a table: what else one of its names may hold, and by whose letters}
+    "alphas": {
+        "alphas_cumprod": "alpha-bar_t, which Song et al. (DDIM) call alpha_t",
+        "sqrt_alphas_cumprod": "sqrt(alpha-bar_t), which Salimans & Ho call alpha_t",
+    },
+    "noise_coef": {
+        "sqrt_one_minus_alphas_cumprod": "sqrt(1 - alpha-bar_t), the noise's weight in x_t",
+    },
 }
 
 
@@ -151,8 +156,8 @@ def _derived(found: Shown, name: str, at: Given) -> Iterator[Check]:
         if follows.passed:
             words = f"{name} is right for the candidate's own {' and '.join(own)}"
             check = replace(follows, status="follows", message=words)
-    if not check.passed and table == "alphas":
-        for other, words in LETTERS.items():
+    if not check.passed and "over" not in plain(name):  # which says the quotient
+        for other, words in ALSO.get(table, {}).items():
             if _judged(name, other, measured, at).passed:
                 check = note(f"tables/{name}", f"{name} is {words}: a convention")
     yield check

@@ -13,7 +13,8 @@ from compare.formulas.naming import Named, name
 from compare.measure.check import Check
 from compare.measure.values import explains
 from compare.mistakes import BY_ID, KIND_OF_LOSS, Mistake
-from compare.oracle import Oracle
+from compare.mistakes.variance import wrong_draws
+from compare.oracle import Loop, Oracle
 from compare.oracle.samplers import BY_NAME as BY_SAMPLER
 from compare.stages.stage import Stage
 from compare.verdict.diffusers import Finding, shared
@@ -22,6 +23,7 @@ from compare.verdict.report import Diagnosis
 
 # What Python and torch say where a tensor (b,) is taken for one number.
 ONE_NUMBER = "of a single element|one element tensors|elements cannot be converted"
+VISITS, ENDING = "sampling/loop/visits", ("sampling/loop/pictures", "sampling/loop/clamp")
 ORDER = [stage.name for stage in stages.ALL]
 
 
@@ -84,10 +86,15 @@ def diagnose(
             formula = _formula(failing, first.name, letters)
             diagnoses.append(_named(mistake, seen, twin, formula))
             continue
-        part = _part(subject, trial, failing, mistakes)
+        part = _part(subject, trial, failing, mistakes) or _before(trial, failing, mistakes)
         if part is not None:
             mistake, base, failing = part
             diagnoses.append(_named(mistake))
+            continue
+        drawn = _drawn(subject, trial)
+        if drawn is not None:
+            found, base, left = drawn
+            diagnoses += [_named(mistake) for mistake in found]
             continue
         if diagnoses and diagnoses[0].stage == "schedule":
             break  # what is made of a wrong table may look wrong in ways of its own
@@ -157,6 +164,64 @@ def _part(
                 kept = [c for c in failing if c.stage != stage.name or c.id in still]
                 best, fewest = (mistake, oracle, kept), len(still)
     return best
+
+
+def _drawn(
+    subject: Subject, trial: "_Trial"
+) -> tuple[tuple[Mistake, ...], Oracle, list[Stage]] | None:
+    """The mistakes of one draw, two at most, that together explain the first failing stage; the
+    oracle with both, and what is left. A loop may draw its steps' noise alone so."""
+    first = trial.left[0]
+    if first not in (stages.VARIANCE, stages.SAMPLING):
+        return None
+    for found, draw in wrong_draws():
+        seams = {"loop": Loop(noise=draw)} if first is stages.SAMPLING else {"draw": draw}
+        together = replace(found[0], seams=seams, stage=first.name)
+        rest = trial.rest(subject, together)
+        if rest is not None:
+            return found, together.oracle(trial.base), rest
+    return None
+
+
+def _before(
+    trial: "_Trial", failing: list[Check], mistakes: tuple[Mistake, ...]
+) -> tuple[Mistake, Oracle, list[Check]] | None:
+    """A mistake of a loop's list, behind which others show; None if they are not told as well, by
+    their names or in letters.
+
+    Where the list is wrong no step is looked at, nor the end. With that of the mistake they are.
+    What is made of the pictures in the end is a duty of its own, which need have no name.
+    """
+    stage, subject = trial.left[0], trial.subject
+    if {c.id for c in failing if c.stage == stage.name} != {VISITS}:
+        return None
+    kept = [check for check in failing if check.stage != stage.name]
+    for mistake in (m for m in mistakes if m.stage == stage.name):
+        oracle = mistake.oracle(trial.base)
+        shown = _failing(subject, [stage], oracle)
+        if shown and VISITS not in shown:
+            others = tuple(m for m in mistakes if m is not mistake)
+            told = {*shown} <= {*ENDING} or _are_named(trial, oracle, shown, others)
+            if told or name(subject, stage.name, oracle) is not None:
+                return mistake, oracle, [*kept, *shown.values()]
+    return None
+
+
+def _are_named(
+    trial: "_Trial", base: Oracle, failing: dict[str, Check], mistakes: tuple[Mistake, ...]
+) -> bool:
+    """True if mistakes, one after another, explain all that fails in the first stage."""
+    stage, subject = trial.left[0], trial.subject
+    while failing:
+        behind = replace(trial, base=base, failing=failing)
+        best = _best(subject, behind, mistakes)
+        if best is not None:
+            return stage not in best[1]
+        part = _part(subject, behind, list(failing.values()), mistakes)
+        if part is None:
+            return False
+        base, failing = part[1], {check.id: check for check in part[2]}
+    return True
 
 
 def _still_wrong(

@@ -83,6 +83,8 @@ def _unlike_fresh_noise(first: Tensor, second: Tensor) -> tuple[str, str] | None
     z = torch.cat([first, second])
     if bool((z[0] == z[1]).all()):
         return "gives all images of the batch the same z", "62"
+    if bool((z[0] == z[0, :1, :1, :1]).all()):
+        return "gives all pixels of an image the same z", "62-image"
     if bool((z[0] == z[0, :, :1, :1]).all()):
         return "gives all pixels of a channel the same z", "62-channel"
     if distance_to_normal(z) > of_distance(z.numel(), RATE / LOOKS):
@@ -102,6 +104,7 @@ def _depend(rows: Tensor) -> bool:
     return not float(along.max()) <= normal_bound(RATE / LOOKS / pairs)
 
 
+WRONG = ("61", "62", "62-channel", "62-image", "63", "63-centred")
 EXERCISES = (
     Exercise(
         id="12a",
@@ -110,7 +113,7 @@ EXERCISES = (
         page="randomness",
         stage="variance",
         inputs=_for_draws,
-        wrong=wrong_formulas(_draw_noise, ("61", "62", "62-channel", "63", "63-centred")),
+        wrong=wrong_formulas(_draw_noise, WRONG),
         law=what_is_wrong,
     ),
 )

@@ -26,14 +26,15 @@ STAGES = [stage.name for stage in (*stages.ALL, *backends.ALL)]
 SHORT = Setting(num_train_timesteps=100, beta_end=0.2)
 
 
-def judged(mistake: Mistake, setting: Setting = SHORT) -> Report:
-    """The report on a scheduler, loop or loss with this mistake and no other.
+def judged(mistake: Mistake, setting: Setting | None = None) -> Report:
+    """The report on a scheduler, loop, loss or embedding with this mistake and no other.
 
-    An embedding has the usual thousand steps: what is rounded to bfloat16 is whole up to 256.
+    With a hundred steps unless it is said; of an embedding a thousand, as bfloat16 has every whole
+    number up to 256.
     """
     from compare.verdict.judge import judge
 
-    setting = Setting() if mistake.only == "embedding" else setting
+    setting = setting or (Setting() if mistake.only == "embedding" else SHORT)
     return judge(mutant(mistake, setting), "quick", 0, beside=False, base=setting)
 
 

@@ -480,6 +480,35 @@ def test_a_target_without_the_offset_that_x_t_holds_is_a_mistake(strength, chann
         assert part == f" number for each {each_part}"
 
 
+def without_offset(cost):
+    """x_t has an offset in its noise, the target none."""
+
+    def loss(model, x_0, generator):
+        t = torch.randint(0, T, (len(x_0),), generator=generator)
+        noise = torch.randn(x_0.shape, generator=generator)
+        held = noise + 0.1 * torch.randn(*x_0.shape[:2], 1, 1, generator=generator)
+        a = ALPHA_BAR[t].reshape(-1, 1, 1, 1)
+        return cost(model(a.sqrt() * x_0 + (1 - a).sqrt() * held, t), noise)
+
+    return loss
+
+
+@pytest.mark.parametrize("factor", [1, 3])
+def test_so_it_is_of_an_absolute_loss(factor: int) -> None:
+    report = judged(without_offset(lambda out, eps: factor * (out - eps).abs().mean()))
+    assert [d.bug for d in report.diagnoses] == ["18-offset"], str(report)
+    assert any("absolute (L1)" in c.message for c in report.checks if c.status == "note")
+    adapter = Adapter(alpha_bar=lambda: ALPHA_BAR, loss=without_offset(torch.nn.functional.l1_loss))
+    assert [d.bug for d in judge(adapter, "quick", 0, beside=False).diagnoses] == ["18-offset"]
+
+
+def test_a_wrong_target_has_no_name_by_a_rule_of_counting_that_is_not_known() -> None:
+    """0.58, where by squares the noise as a target of v would cost 0.62, is no proof of that."""
+    loss = without_offset(torch.nn.functional.smooth_l1_loss)
+    report = judge(Adapter(alpha_bar=lambda: ALPHA_BAR, loss=loss), "quick", 0, beside=False)
+    assert [d.bug for d in report.diagnoses] == [None], str(report)
+
+
 def test_noise_drawn_again_beside_an_offset_is_not_that() -> None:
     def loss(model, x_0, generator):
         t = torch.randint(0, T, (len(x_0),), generator=generator)

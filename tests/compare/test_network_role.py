@@ -334,6 +334,35 @@ class OverKeys(OverQueries):
     axis = 2
 
 
+class OverPictures(OverQueries):
+    """The weights of one pixel, over the pictures of the batch."""
+
+    axis = 0
+
+
+class Normalised(Plain):
+    """t is the same at all pixels, and a norm of each channel by itself takes it away."""
+
+    def __init__(self):
+        super().__init__()
+        self.second = nn.Sequential(nn.InstanceNorm2d(6), self.second)
+
+    def forward(self, x, t):
+        return self.last(F.silu(self.second(self.first(x) + self.told(t))))
+
+
+class Clamped(Plain):
+    """A scale that stands where its clamp acts, and a gate that is off: they may come back."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(5.0))
+        self.gate = nn.Parameter(torch.tensor([-3.0, -0.5]))
+
+    def forward(self, x, t):
+        return super().forward(x, t) * self.scale.clamp(max=4.6).exp() + F.relu(self.gate).sum()
+
+
 class Detached(Annotated):
     def told(self, t):
         return super().told(t).detach()
@@ -385,6 +414,8 @@ WRONG = {  # what fails first, and its name
     Untracked: ("batch", "96"),
     OverTheBatch: ("batch", "96-attention"),
     OverQueries: ("attention", "91"),
+    OverPictures: ("batch", None),
+    Normalised: ("time", None),
     Detached: ("learns", None),
     Grey: ("shape", None),
     NotANumber: ("finite", None),
@@ -397,7 +428,7 @@ def test_what_is_wrong_is_found_and_named(wrong):
     check, bug = WRONG[wrong]
     assert report.exit_status == 1
     assert next(iter(failing(report))) == check
-    assert named(report) == [bug]
+    assert set(named(report)) == {bug}
     assert report.diagnoses[0].stage == "network"
     assert report.diagnoses[0].fix
     if bug is not None:
@@ -417,6 +448,7 @@ def test_where_it_is_is_told():
     assert "first in `blocks.0.attn` (MultiheadAttention)" in failing(judged(OverTheBatch))["batch"]
     assert "first in `second.0` (BatchNorm2d)" in failing(judged(Untracked))["batch"]
     assert "time_mlp.0.weight" in failing(judged(Detached))["learns"]
+    assert "it enters at 8 x 8, and what is behind takes it" in failing(judged(Normalised))["time"]
     assert failing(judged(Halved))["distinct"].startswith("1000 timesteps have only 500 different")
     assert (
         "of shape (5, 64, 64) over axis 1, should be 2" in failing(judged(OverQueries))["attention"]
@@ -424,7 +456,7 @@ def test_where_it_is_is_told():
 
 
 def test_what_may_be_a_choice_is_a_note():
-    """BatchNorm, t at one level, no skips, weights that nothing is computed of."""
+    """BatchNorm, t at one level, no skips, weights that nothing is computed of, or are clamped."""
     networks = (Normed, Late, Unjoined, OverKeys, Dropped)
     normed, late, unjoined, keys, dropped = (judged(network) for network in networks)
     for report in (normed, late, unjoined, keys, dropped):
@@ -446,6 +478,8 @@ def test_what_may_be_a_choice_is_a_note():
 
     text = notes(judged(Spare))["unused"][0]
     assert text == "weights: spare.weight, spare.bias never used here"
+    text = notes(judged(Clamped))["unused"][0]
+    assert text == "weights: scale, gate without a gradient where they stand, as if clamped"
 
 
 def test_what_a_norm_takes_away_of_t_is_told():

@@ -212,6 +212,31 @@ def test_a_loop_that_is_wrong_elsewhere_still_says_what_pictures_are_in(
     assert [d.bug for d in alone.diagnoses] == ["42", "36"], str(alone)
 
 
+def as_bytes(x: Tensor, *_: Tensor) -> Tensor:
+    return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def test_bytes_do_not_say_what_a_loss_is_given() -> None:
+    """Pictures of [0, 1] that it maps, or of [-1, 1] that it maps once more."""
+    candidate = mapped(program("epsilon", "epsilon"), end=as_bytes)
+    report = judged(candidate)
+    assert report.exit_status == 2, str(report)
+    assert report.diagnoses == []
+    assert "in what range its pictures are is not sure" in report.verdict
+    assert "Say --reading pictures=[-1,1] or --reading pictures=[0,1]" in report.verdict
+    assert judged(candidate, "pictures=[0,1]").passed
+    assert [d.bug for d in judged(candidate, "pictures=[-1,1]").diagnoses] == ["36"]
+
+
+def test_bytes_that_are_cut_off_are_blamed_for_that_alone() -> None:
+    candidate = mapped(program("epsilon", "epsilon"), end=lambda x, *_: as_bytes(x - 1 / 255))
+    report = judged(candidate)
+    assert report.exit_status == 1, str(report)
+    assert "36" not in [d.bug for d in report.diagnoses]
+    notes = [check.message for check in report.checks if check.status == "note"]
+    assert any("by the contract's reading it is wrong too" in note for note in notes)
+
+
 def test_a_word_says_that_the_pictures_of_a_loss_are_in_0_to_1() -> None:
     assert judged(mapped(program("epsilon", None)), "pictures=[0, 1]").passed
 

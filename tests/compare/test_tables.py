@@ -197,6 +197,14 @@ def test_what_is_made_of_a_wrong_table_is_not_wrong_itself() -> None:
     assert named(judged(hidden)) == [("3-table", "tables")]
 
 
+def test_a_noise_coefficient_may_be_that_of_x_t() -> None:
+    weight = G["sqrt_one_minus_alphas_cumprod"]
+    assert wrong(noise_coef=weight).passed
+    assert wrong(noise_coef=BETA / weight).passed
+    assert named(wrong(noise_coef=BETA / (1 - AB))) == [("43-table", "tables")]
+    assert named(wrong(mab_over_sqrtmab=weight)) == [(None, "tables")]
+
+
 def test_two_mistakes_are_both_named() -> None:
     report = wrong(**WRONG["38-table"], **WRONG["45-table"])
     assert sorted(named(report)) == [("38-table", "tables"), ("45-table", "tables")], str(report)

@@ -16,12 +16,7 @@ from compare.stages import ALL as STAGES
 RUN = field.FIELD / "run.py"
 PROGRAMS = field.run["programs_of"]()
 JUDGED = [name for name, program in PROGRAMS.items() if "left_out" not in program]
-WRONG = {
-    "akirusprod_ddim": "a list that ends early keeps its name (79), as the sign is wrong too",
-    "dome272": "the bytes (69) are not looked at where a step is missing",
-    "junyeong": "what 43 makes of x is so large that the update thrown away is not looked at",
-    "kangjie_ding_ddim": "two mistakes in one draw (62, 63) have no name together",
-}
+WRONG: dict[str, str] = {}  # {a program whose verdict is wrong: what it says of it}
 KINDS = {
     *("class", "loop", "module", "guidance", "t-over-T", "T-plus-1", "ddim"),
     *("learned-variance", "v", "points", "numpy", "loss"),

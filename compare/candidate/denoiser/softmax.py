@@ -25,11 +25,14 @@ class Weighed:
         shape: of the result.
         axis: over which the softmax ran.
         summed: the axes that the product sums over.
+        rows: those of which each place has a sum of its own: of attention, the queries. What is
+            left are axes that both sides have, such as images and heads.
     """
 
     shape: tuple[int, ...]
     axis: int
     summed: tuple[int, ...]
+    rows: tuple[int, ...]
 
 
 def begin(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
@@ -49,12 +52,16 @@ def follow(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     weights = operands[place]
     axis, count = getattr(weights, AXIS), weights.dim()
     if name in PRODUCTS and len(operands) == 2 and count > 1:
-        return Weighed(tuple(weights.shape), axis, (count - 1 if place == 0 else count - 2,))
+        ends = (count - 1,), (count - 2,)
+        return Weighed(tuple(weights.shape), axis, *(ends if place == 0 else ends[::-1]))
     if name == "einsum" and isinstance(args[0], str) and "." not in args[0]:
         inputs, _, output = args[0].replace(" ", "").partition("->")
-        letters = inputs.split(",")[place]
-        summed = tuple(i for i, letter in enumerate(letters) if letter not in output)
-        return Weighed(tuple(weights.shape), axis, summed)
+        letters = inputs.split(",")
+        others = "".join([*letters[:place], *letters[place + 1 :]])
+        each = list(enumerate(letters[place]))
+        summed = tuple(i for i, letter in each if letter not in output)
+        rows = tuple(i for i, letter in each if letter in output and letter not in others)
+        return Weighed(tuple(weights.shape), axis, summed, rows)
     moved = _moved(name, args, kwargs, axis, count)
     if moved is not None and isinstance(result, Tensor) and result is not weights:
         setattr(result, AXIS, moved)

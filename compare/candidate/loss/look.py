@@ -47,6 +47,7 @@ class Seen:
     flat: float  # loss of a model that is wrong by the same amount everywhere
     chequered: float  # and of one that is wrong by it up and down
     costs: Tensor  # (heights,) what errors of `HEIGHTS`, up and down, add to a perfect model's
+    bare: float  # to which they add
     fewer: float | None  # of one that is wrong by the last, in a batch of half as many images
     smaller: float | None  # and of smaller images
     gradient: str  # what is wrong with its gradient, "" if nothing is
@@ -92,7 +93,7 @@ def _look(subject: Subject, table: Tensor, calls: int) -> Seen:
         signs=x_0.sign().flatten(1).repeat(CALLS, 1),
         flat=_perfect(loss, x_0, 0, up)[0],
         chequered=_perfect(loss, x_0, 0, down)[0],
-        costs=_costs(loss, x_0),
+        **_costs(loss, x_0),
         fewer=_perfect(loss, x_0[: len(x_0) // 2], 0, last)[0],
         smaller=_smaller(loss, last),
         gradient=_gradient(loss, x_0),
@@ -120,10 +121,11 @@ def _knowing(loss: Loss, x_0: Tensor, off: Tensor | float = 0.0) -> Answer:
     return answer
 
 
-def _costs(loss: Loss, x_0: Tensor) -> Tensor:
-    """(heights,) the mean of both signs less the loss without, so that a wrong target falls out."""
+def _costs(loss: Loss, x_0: Tensor) -> dict[str, Any]:
+    """The mean of both signs less the loss without, so that of squares a wrong target falls out."""
     up, down = ([_perfect(loss, x_0, 0, s * h)[0] for h in HEIGHTS] for s in (1, -1))
-    return (torch.tensor(up, dtype=F64) + torch.tensor(down)) / 2 - _perfect(loss, x_0, 0)[0]
+    both, bare = (torch.tensor(up, dtype=F64) + torch.tensor(down)) / 2, _perfect(loss, x_0, 0)[0]
+    return {"costs": both - bare, "bare": bare}
 
 
 def _smaller(loss: Loss, off: float) -> float | None:

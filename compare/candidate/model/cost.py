@@ -80,6 +80,27 @@ def read(costs: Tensor, error: float, rounded: float) -> Cost | None:
     return None
 
 
+def read_beside(costs: Tensor, bare: float, rounded: float) -> Cost | None:
+    """The same where a target is off by less than the two largest heights: an absolute loss is
+    read, as it is as large as those there.
+
+    Args:
+        costs: (heights,) what they add to the loss `bare` of a perfect model.
+        bare: that loss.
+        rounded: how far off a sum over a batch may be, relative.
+
+    >>> costs = torch.tensor([0.0, 0.02, 0.3, 1.8, 7.8], dtype=F64)
+    >>> read_beside(costs, 0.2, 1e-6), read_beside(costs, 0.3, 1e-6)
+    (Cost(kind='absolute', delta=0.0, factor=1.0), None)
+    """
+    near, far = (costs[-2:] + bare).tolist()
+    factor = far / HEIGHTS[-1]
+    if bare <= 0 or abs(near - factor * HEIGHTS[-2]) > 4 * rounded * far:
+        return None
+    is_one = abs(factor - 1) <= 4 * rounded
+    return Cost("absolute", factor=1.0 if is_one else _written(factor))
+
+
 def _hubers(costs: Tensor) -> list[Cost]:
     """The one of Huber's that costs what it does at the two largest heights, if there is one.
 

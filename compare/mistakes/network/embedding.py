@@ -114,7 +114,8 @@ def cosines_twice(t: Tensor, dim: int, waves: Waves) -> Angles:
     effect="waves so fast that neighbouring t have nothing in common; float32 makes noise of them",
 )
 def frequencies_rise(t: Tensor, dim: int, waves: Waves) -> Angles:
-    """t is multiplied by 10000^(i/half), should be divided"""
+    """t is multiplied by 10000^(i/half), should be divided (Vaswani et al., section 3.5; DiffWave
+    means it so)"""
     angle = t[:, None] * waves.scale**2 / waves.frequencies(numbers(dim), dim // 2)
     return waves.arranged(angle, angle)
 

@@ -14,7 +14,8 @@ from compare.measure.noise import moments
 from compare.measure.step import mean_bound, rounding
 from compare.measure.tolerances import TOLERANCES
 from compare.measure.values import deviation
-from compare.oracle import F64, Oracle, Setting
+from compare.oracle import F64, Level, Oracle, Setting
+from compare.oracle.algorithms import rounded_and_clamped
 
 Forms = dict[str, Callable[[Tensor], Tensor]]
 UNIT_FORM = "in [0, 1]"  # of pictures
@@ -39,16 +40,8 @@ ONE_LEVEL = 1  # a clip of x0-hat to [-1, 1], rounded by float32, may end just b
 def pictures(steps: Steps, chosen: Setting) -> Iterator[Check]:
     """The result against the last step: as it is, clamped, in [0, 1], or as bytes."""
     run, oracle = steps.run, steps.oracle
-    end = steps.level.at(torch.tensor([len(run.t) - 1]))
-    last, sigma = run.x[-1], 0.0
-    bound = torch.zeros_like(last)
-    if oracle.loop.keeps_last:
-        last = oracle.step_mean(run.out[-1:], run.x[-1:], end, chosen)[0]
-        sigma = float(oracle.sigma(end, chosen))
-        out, x = run.out[-1:].abs(), run.x[-1:].abs()
-        bound = mean_bound(oracle, -out, x, None, end, chosen)[0]
-        bound = bound + of_mix(run, oracle, out, end, chosen)[0]
-    bound = bound + rounding(1 + last.abs())  # bytes, and pictures in [0, 1], are made of 1 + x
+    last, bound = _last(steps, chosen)
+    sigma = float(oracle.sigma(_end(steps), chosen)) if oracle.loop.keeps_last else 0.0
     lost = int(run.result.isnan().sum())
     if lost:
         words = f"{lost} of {run.result.numel()} numbers of the result are NaN"
@@ -60,6 +53,50 @@ def pictures(steps: Steps, chosen: Setting) -> Iterator[Check]:
     else:
         inside = run.loop.subject.door.pictures.value == UNMAPPED
         yield _floats(run.result.to(F64), last, bound, UNMAPPED_FORMS if inside else FORMS)
+
+
+def _end(steps: Steps) -> Level:
+    """The level of the last call."""
+    return steps.level.at(torch.tensor([len(steps.run.t) - 1]))
+
+
+def _last(steps: Steps, chosen: Setting) -> tuple[Tensor, Tensor]:
+    """(b, c, h, w) what the last step leaves before its noise, and how far float32 may move it."""
+    run, oracle, end = steps.run, steps.oracle, _end(steps)
+    last = run.x[-1]
+    bound = torch.zeros_like(last)
+    if oracle.loop.keeps_last:
+        last = oracle.step_mean(run.out[-1:], run.x[-1:], end, chosen)[0]
+        out, x = run.out[-1:].abs(), run.x[-1:].abs()
+        bound = mean_bound(oracle, -out, x, None, end, chosen)[0]
+        bound = bound + of_mix(run, oracle, out, end, chosen)[0]
+    return last, bound + rounding(1 + last.abs())  # bytes, and [0, 1], are made of 1 + x
+
+
+def early_pictures(steps: Steps, chosen: Setting) -> Iterator[Check]:
+    """The same of a loop that stops before t = 0 and adds no noise at its last step.
+
+    It may add some: so this is judged only where what is returned is surely made of that step's
+    mean, in a form that is known, right or wrong, or as bytes that are all within a level.
+    """
+    silent = replace(steps, oracle=replace(steps.oracle, noisy=_never))
+    loop = replace(silent.oracle.loop, keeps_last=True)
+    if _is_of_the_mean(replace(silent, oracle=replace(silent.oracle, loop=loop)), chosen):
+        yield from pictures(silent, chosen)
+
+
+def _never(level: Level) -> Tensor:
+    """No step adds noise."""
+    return torch.zeros_like(level.prev, dtype=torch.bool)
+
+
+def _is_of_the_mean(steps: Steps, chosen: Setting) -> bool:
+    """True if pictures are made of the last mean, however."""
+    (last, bound), got = _last(steps, chosen), steps.run.result.to(F64)
+    if steps.run.result.dtype == torch.uint8:
+        return bool(((rounded_and_clamped(last) - got).abs() <= ONE_LEVEL).all())
+    forms = {**FORMS, **UNMAPPED_FORMS, **WRONG_FORMS}
+    return any(_in_form(got, last, bound, *form).passed for form in forms.items())
 
 
 def _noisy_pictures(got: Tensor, last: Tensor, sigma: float) -> Check:

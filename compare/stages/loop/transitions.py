@@ -13,7 +13,7 @@ from compare.candidate.subject import Subject
 from compare.measure import law as laws
 from compare.measure.check import Check, within, yes_no
 from compare.measure.loop_steps import (
-    HUGE,
+    OVERFLOWS,
     Steps,
     clear,
     kind_of_step,
@@ -23,6 +23,7 @@ from compare.measure.loop_steps import (
 from compare.measure.noise import (
     apart_from_x,
     has_right,
+    moments,
     of_rows,
     reference,
     statistics,
@@ -31,8 +32,9 @@ from compare.measure.step import mean_bound
 from compare.measure.tolerances import RATE, TOLERANCES, once_in, propagated
 from compare.measure.values import apart_in_print, deviation
 from compare.oracle import F64, Level, Oracle, Setting
-from compare.stages.loop.ending import pictures
+from compare.stages.loop.ending import early_pictures, pictures
 
+AXES = {1: "images", 2: "channels", 3: "rows", 4: "columns"}  # of z (calls, b, c, h, w)
 SHARED = 100  # times what float32 adds to z on average: more than it adds to any pixel
 
 
@@ -48,9 +50,9 @@ def transitions(subject: Subject, exact: Steps) -> Iterator[Check]:
     steps = clear(exact)
 
     def last(chosen: Setting) -> Iterator[Check]:
-        ends = int(following[-1]) < 0 and oracle.loop.falls
-        if ends and bool(exact.run.x[-1].abs().max() < HUGE):
-            yield from pictures(steps, chosen)
+        if oracle.loop.falls and bool(exact.run.x[-1].abs().max() < OVERFLOWS):
+            look = pictures if int(following[-1]) < 0 else early_pictures
+            yield from look(steps, chosen)
 
     def judge() -> list[Check]:
         chosen = kind_of_step(steps, setting)
@@ -203,14 +205,36 @@ def _left(steps: Steps, chosen: Setting) -> Iterator[Check]:
 
 
 def _of_another_law(z: Tensor, share: Tensor, oracle: Oracle) -> Iterator[Check]:
-    """As far as it is drawn otherwise; numbers that images share are the same in all of them."""
-    drawn = oracle.draw((2, *z.shape[2:]), torch.Generator().manual_seed(0), torch.float32)
-    if torch.equal(*drawn):
-        off = (z[:, 1:] - z[:, :1]).flatten(1).abs().amax(dim=1) / (SHARED * (1e-6 + share))
-        words = f"the z of two images are {float(off.max()):.3g} times as far apart as rounding"
-        reason = f"{SHARED} times what float32 adds to z on average"
-        yield within("sampling/loop/steps-shared", float(off.max()), 1.0, words, reason=reason)
+    """As far as it is drawn otherwise: along which axes numbers are shared, and the law of those
+    that are drawn by themselves, of all steps together."""
+    stream = torch.Generator().manual_seed(0)
+    drawn = torch.stack([oracle.draw(tuple(z.shape[1:]), stream, torch.float32) for _ in z])
+    wanted, found = _shared(drawn, 0 * share), _shared(z, SHARED * (1e-6 + share))
+    axes = " and ".join(AXES[dim] for dim in found) or "no axis"
+    words = f"the z of a step are the same along {axes}"
+    reason = f"{SHARED} times what float32 adds to z on average"
+    yield yes_no("sampling/loop/steps-shared", found == wanted, words, words, reason=reason)
+    if found == wanted and found:
+        once, like = (moments(_once(each, found)) for each in (z, drawn))
+        for name, seen in once.items():
+            off, by_float = abs(seen.value - like[name].value), float(share.square().mean().sqrt())
+            allowed = seen.allowed(RATE / 2, by_float, like[name])
+            words = f"{name} of the numbers drawn by themselves is {seen.value:.3f}"
+            reason = seen.reason(RATE / 2)
+            yield within(f"sampling/loop/steps-once-{name}", off, allowed, words, reason=reason)
     yield from _fresh(z, share, oracle)
+
+
+def _shared(z: Tensor, allowed: Tensor) -> list[int]:
+    """The axes of z (calls, b, c, h, w) along which its numbers are the same, in every call."""
+    off = {dim: (z - z.narrow(dim, 0, 1)).flatten(1).abs().amax(dim=1) for dim in AXES}
+    return [d for d, each in off.items() if z.shape[d] > 1 and bool((each <= allowed).all())]
+
+
+def _once(z: Tensor, shared: list[int]) -> Tensor:
+    for dim in shared:
+        z = z.narrow(dim, 0, 1)
+    return z
 
 
 def _as_looked_for(z: Tensor, wanted: Tensor, steps: Steps, chosen: Setting) -> Check:

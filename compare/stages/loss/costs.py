@@ -7,7 +7,7 @@ from torch import Tensor
 
 from compare.candidate.loss.calls import HEIGHT, OFF
 from compare.candidate.loss.look import Seen
-from compare.candidate.model.cost import HEIGHTS, Cost, read
+from compare.candidate.model.cost import HEIGHTS, Cost, read, read_beside
 from compare.measure import law as laws
 from compare.measure.check import Check, note, yes_no
 from compare.measure.tolerances import RATE, TOLERANCES
@@ -27,12 +27,14 @@ def values(shown: Shown, oracle: Oracle, setting: Setting) -> Iterator[Check]:
     left = rounding.left(setting.prediction_type, table)
     rounded, most_left = (float(v) for v in (left[seen.perfect_t].mean(), left.max()))
     found = read(seen.costs, float(left[seen.perfect_t].max()) ** 0.5, rounding.sums)
+    found = found or read_beside(seen.costs, seen.bare, rounding.sums)
     cost = found or Cost()
     unit, nothing = cost.factor, cost.at(rounded**0.5)  # what is left of a perfect model's loss
     perfect, allowed = _perfect(shown, oracle, setting, cost)
     allowed += cost.slope(perfect**0.5) * rounded**0.5 + nothing + rounding.sums * perfect
     off = abs(seen.perfect - unit * perfect)
-    known = off <= unit * allowed
+    counted = found is not None or perfect == 0  # else what a wrong target costs is not known
+    known = counted and off <= unit * allowed
     yield yes_no(
         "loss/perfect",
         known,

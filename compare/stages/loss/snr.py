@@ -26,7 +26,6 @@ WRITTEN: dict[str, tuple[str, str, str]] = {
     "v_prediction": (f" / ({SNR} + 1)", f"({SNR} + 1) / ", "v"),
 }
 POWERS = (1.0, 0.5, 2.0, 0.25, 0.75, 1.25, 1.5, 1.75)  # the gamma of P2
-SOME_SNR = torch.logspace(4, -3, 100, dtype=F64)  # from little noise to much
 FEWEST = 2  # steps on either side of gamma
 TRUNCATED = "the truncated SNR's weight (Salimans & Ho, section 4)"
 
@@ -58,6 +57,11 @@ class BySnr:
         return self.right.format(*self.numbers)
 
 
+def some_snr() -> Tensor:
+    """(100,) float64, from little noise to much."""
+    return torch.logspace(4, -3, 100, dtype=F64)
+
+
 def by_snr(found: Weights, table: Tensor, kind: str) -> BySnr | None:
     """The weight of a paper that these are at every t, within rounding; None if they are none.
 
@@ -74,8 +78,9 @@ def by_snr(found: Weights, table: Tensor, kind: str) -> BySnr | None:
 
 def form_of(weight: Weight, kind: str) -> str | None:
     """The form of a weight over SNR, whatever its numbers; None if it is none of a paper's."""
-    values = weight(SOME_SNR, kind)
-    known = _known(values, FACTOR * UNIT * values, SOME_SNR, kind)
+    snr = some_snr()
+    values = weight(snr, kind)
+    known = _known(values, FACTOR * UNIT * values, snr, kind)
     return None if known is None else known.form
 
 

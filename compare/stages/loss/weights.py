@@ -12,7 +12,7 @@ from compare.measure.check import Check, note, yes_no
 from compare.measure.tolerances import RATE
 from compare.oracle import F64
 from compare.oracle.algorithms import Weight
-from compare.stages.loss.snr import SOME_SNR, BySnr, form_of
+from compare.stages.loss.snr import BySnr, form_of, some_snr
 
 
 def weighed(
@@ -42,7 +42,7 @@ def weighed(
     none = found.t[found.values <= 0].tolist()
     places = f"t={none[0]}" + (f" and {len(none) - 1} more" if len(none) > 1 else "")
     words = f"{found.words}; {places}: no model is trained by a weight of 0 or less"
-    as_looked_for = wanted is not None and bool((wanted(SOME_SNR, kind) <= 0).any())
+    as_looked_for = wanted is not None and bool((wanted(some_snr(), kind) <= 0).any())
     check = yes_no(id, as_looked_for, "some t have no weight", words, formula=found.letters)
     yield replace(check, right="weights above 0: 1 at every t (Ho et al. eq. 14)")
 

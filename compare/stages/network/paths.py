@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from compare.candidate.denoiser.denoiser import Denoiser
 from compare.candidate.denoiser.record import apart, tensors
@@ -25,12 +26,14 @@ class Weights:
 
     Attributes:
         cut: they move the prediction.
+        dead: so do they, and others in their place have one, as of what is clamped.
         idle: something is computed of them that does not.
         unused: nothing is computed of them.
         frozen: they are not to learn.
     """
 
     cut: tuple[str, ...]
+    dead: tuple[str, ...]
     idle: tuple[str, ...]
     unused: tuple[str, ...]
     frozen: tuple[str, ...]
@@ -41,13 +44,8 @@ def gradients(one: Denoiser) -> Weights:
     weights = dict(one.network.named_parameters())
     for weight in weights.values():
         weight.grad = None
-    trace, x = Trace(len(one.shape) - 2), one.pictures()
-    with torch.enable_grad():
-        with trace:
-            answer = one.answer(x, spread(one))
-        made = [each for each in tensors(answer) if each.requires_grad]
-        if made:
-            torch.stack([(each * torch.randn_like(each)).mean() for each in made]).sum().backward()
+    trace = Trace(len(one.shape) - 2)
+    _backward(one, trace)
     frozen = [name for name, weight in weights.items() if not weight.requires_grad]
     without = [n for n, w in weights.items() if w.grad is None or not bool(w.grad.any())]
     without = [name for name in without if name not in frozen]
@@ -55,23 +53,49 @@ def gradients(one: Denoiser) -> Weights:
     taking_part = [name for name in without if name not in unused]
     several = len(taking_part) > FEW
     groups = [taking_part] if several else [[name] for name in taking_part]
-    cut = [name for names in groups if _move(one, [weights[n] for n in names]) for name in names]
-    idle = [name for name in taking_part if name not in cut]
-    return Weights(tuple(cut), tuple(idle), tuple(unused), tuple(frozen))
+    cut, idle, dead = list[str](), list[str](), list[str]()
+    for names in groups:
+        moves, alive = _move(one, [weights[name] for name in names])
+        for name in names:
+            (idle if not moves else dead if id(weights[name]) in alive else cut).append(name)
+    return Weights(*map(tuple, (cut, dead, idle, unused, frozen)))
 
 
-def _move(one: Denoiser, weights: list[torch.nn.Parameter]) -> bool:
-    """True if other weights in the place of these give another prediction."""
+def _backward(one: Denoiser, trace: Trace) -> None:
+    """Gives the weights the gradients of all that the network returns."""
+    with torch.enable_grad():
+        with trace:
+            answer = one.answer(one.pictures(), spread(one))
+        made = [each for each in tensors(answer) if each.requires_grad]
+        if made:
+            torch.stack([(each * torch.randn_like(each)).mean() for each in made]).sum().backward()
+
+
+def _move(one: Denoiser, weights: list[torch.nn.Parameter]) -> tuple[bool, set[int]]:
+    """Whether others in the place of these weights give another prediction, and the ids of those
+    that then get a gradient. Both ways are tried, as a clamp may act on one side."""
     x, t, before = one.pictures(), spread(one), [weight.detach().clone() for weight in weights]
     right, generator = one.ask(x, t), torch.Generator().manual_seed(0)
+    noise = [
+        torch.randn(w.shape, generator=generator).to(w) * (w.abs().mean() or 1) for w in before
+    ]
+    moves, alive = False, set[int]()
+    for sign in (1, -1):
+        _put(weights, [value + sign * off for value, off in zip(before, noise, strict=True)])
+        if apart(one.ask(x, t), right) > rounding(one):
+            _backward(one, Trace(len(one.shape) - 2))
+            moves, alive = True, {id(w) for w in weights if w.grad is not None and w.grad.any()}
+            break
+    _put(weights, before)
+    return moves, alive
+
+
+def _put(weights: list[torch.nn.Parameter], values: list[Tensor]) -> None:
+    """Other values for weights, which have no gradient then."""
     with torch.no_grad():
-        for weight in weights:
-            noise = torch.randn(weight.shape, generator=generator).to(weight)
-            weight.add_(noise * (weight.abs().mean() or 1))
-        change = apart(one.ask(x, t), right)
-        for weight, value in zip(weights, before, strict=True):
+        for weight, value in zip(weights, values, strict=True):
             weight.copy_(value)
-    return change > rounding(one)
+            weight.grad = None
 
 
 def learns(subject: Subject) -> Iterator[Check]:
@@ -86,6 +110,7 @@ def learns(subject: Subject) -> Iterator[Check]:
         allowed=0.0,
     )
     several = {
+        "without a gradient where they stand, as if clamped": weights.dead,
         "never used here": weights.unused,
         "reach nothing here": weights.idle,
         "frozen": weights.frozen,
@@ -112,7 +137,8 @@ def attention(subject: Subject) -> Iterator[Check]:
         text = f"{len(wrong)} of {len(products)} softmax run over another axis than is summed: of "
         text += f"the weights of shape {first.shape} over axis {first.axis}, should be {over}"
     right = f"the weights of {len(products)} softmax sum to 1 over what is summed"
-    yield yes_no("network/attention", not wrong, right, text, bug="91" * bool(wrong))
+    of_queries = bool(wrong) and all(each.axis in each.rows for each in wrong)
+    yield yes_no("network/attention", not wrong, right, text, bug="91" * of_queries)
 
 
 @dataclass(frozen=True)

@@ -103,12 +103,12 @@ def time(subject: Subject) -> Iterator[Check]:
     """All that is looked at of t; nothing more where it is not seen at all."""
     bound, moved = bound_of(subject), measured(subject, "time", change)
     T = measured(subject, "T", lambda one: one.T)
-    bug = "" if moved > bound else measured(subject, "unseen", _unseen)
+    bug, why = ("", "") if moved > bound else measured(subject, "unseen", _unseen)
     yield yes_no(
         "network/time",
         moved > bound,
         "t changes the prediction",
-        f"the same prediction for t = 0 and t = {T - 1}: the network does not see t",
+        f"the same prediction for t = 0 and t = {T - 1}: the network does not see t{why}",
         measured=moved,
         reason=f"must be more than {bound:g} of the largest entry, far above rounding",
         bug=bug,
@@ -122,11 +122,17 @@ def time(subject: Subject) -> Iterator[Check]:
         yield from _levels(subject, bound)
 
 
-def _unseen(one: Denoiser) -> str:
-    """The mistake of who does not see t: it is lost before it is embedded, or never enters."""
-    first, last = (entries(one, one.at(t)).embedded for t in (0, one.T - 1))
-    lost = bool(first) and all(torch.equal(a, b) for a, b in zip(first, last, strict=False))
-    return "89-integer" if lost else "90"
+def _unseen(one: Denoiser) -> tuple[str, str]:
+    """The mistake of who does not see t, and what is to be said of it: t is lost before it is
+    embedded, or never enters; if it does, what comes behind takes it away, which has no number."""
+    first, last = (entries(one, one.at(t)) for t in (0, one.T - 1))
+    made = list(zip(first.embedded, last.embedded, strict=False))
+    if made and all(torch.equal(a, b) for a, b in made):
+        return "89-integer", ""
+    if not first.entries:
+        return "90", ""
+    sizes = ", ".join(dict.fromkeys(said(entry.size) for entry in first.entries))
+    return "", f": it enters at {sizes}, and what is behind takes it away, as a norm may"
 
 
 def _own(subject: Subject, bound: float) -> Iterator[Check]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from compare.candidate.scheduler import Scheduler
-from compare.measure.probe import OUT, SHAPE, X
+from compare.measure.probe import SHAPE, output, picture
 from compare.measure.step import mean_bound, rounding
 from compare.measure.tolerances import propagated
 from compare.oracle import F64, Level, Oracle, Setting
@@ -90,7 +90,7 @@ def _threshold(
         }
         for ratio in PERCENTILES
     ]
-    x, out = ((FAR / 64 * v.to(F64)).reshape(1, 2, -1) for v in (X, OUT))
+    x, out = ((FAR / 64 * v.to(F64)).reshape(1, 2, -1) for v in (picture(), output()))
     at = levels.map(lambda values: values.reshape(-1, 1, 1))
     nothing, seen = torch.zeros(SHAPE), []
     for t in levels.t.flatten().tolist():

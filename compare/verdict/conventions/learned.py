@@ -17,7 +17,7 @@ from compare.measure.tolerances import FACTOR, UNIT, propagated
 from compare.oracle import F64, LEARNED, Level, Oracle, Setting
 
 RIGHT = Oracle()
-ASKED = torch.tensor([[0.0, 0.25, 0.5, 0.75, 1.0]], dtype=F64)  # inside the range of every kind
+ASKED = (0.0, 0.25, 0.5, 0.75, 1.0)  # inside the range of every kind
 ALIKE = 1e-3  # of a size, of a v: far above rounding, far below that of another reading
 APART = 0.01  # log beta and log beta-tilde: nearer, float32 tables move a v between them
 
@@ -34,7 +34,7 @@ class Sizes:
         """True if they are to each other as those of this kind."""
 
         def formula(at: Level) -> Tensor:
-            return RIGHT.std(kind, at, ASKED)
+            return RIGHT.std(kind, at, torch.tensor([ASKED], dtype=F64))
 
         right = formula(self.level)
         off = propagated(formula, self.level, right) / right + 64 * FACTOR * UNIT
@@ -86,7 +86,7 @@ def _sizes(scheduler: Scheduler, steps: list[int]) -> Sizes:
         said = torch.full(SHAPE, value)
         return scheduler.step(nothing, t, nothing, SEED, said=said).prev.flatten()
 
-    rows = torch.stack([torch.stack([row(t, float(v)) for v in ASKED[0]]) for t in steps])
+    rows = torch.stack([torch.stack([row(t, v) for v in ASKED]) for t in steps])
     z = replayed(rows[-1, -1:], RIGHT)
     sizes = rows.norm(dim=2) / (1.0 if z is None else z.norm())
     t = torch.tensor(steps).reshape(-1, 1)

@@ -5,7 +5,7 @@ import torch
 from compare import stages
 from compare.candidate.door.reading import SIGNED, UNIT, UNMAPPED, Fact
 from compare.candidate.load import Broken
-from compare.candidate.loop.look import look
+from compare.candidate.loop.look import Run, look
 from compare.candidate.subject import Subject
 from compare.oracle import F64, Oracle
 from compare.stages.loop.ending import CUT
@@ -19,7 +19,8 @@ def read_pictures(subject: Subject) -> Fact:
     """[0, 1] if a loss is right with such pictures alone, and a loop returns such; else [-1, 1].
 
     Pictures that one of the two maps alone are a mistake (34 to 36). A loop that clamps to [0, 1]
-    without mapping may be made for data that are never mapped: that is left open.
+    without mapping may be made for data that are never mapped: that is left open. So it is if the
+    loop returns bytes, which say nothing of what its loss is given.
     """
     if subject.has("sample") and _cuts(subject):
         return Fact(SIGNED, others=(UNMAPPED,))
@@ -27,9 +28,22 @@ def read_pictures(subject: Subject) -> Fact:
         return Fact(SIGNED)
     read = subject.reading()
     read.door = subject.door.told({"pictures": Fact(UNIT)})
-    if _holds(read, stages.LOSS) and _ends_in_unit(read):
+    run = _looked_at(subject) if _holds(read, stages.LOSS) else None
+    if run is None:
+        return Fact(SIGNED)
+    if run.result.dtype == torch.uint8:
+        return Fact(SIGNED, others=(UNIT,))
+    if _ends_in_unit(run):
         return Fact(UNIT, "behaviour", "its loss is right with such, and its loop returns such")
     return Fact(SIGNED)
+
+
+def _looked_at(subject: Subject) -> Run | None:
+    """What calls of its loop show; None if they break."""
+    try:
+        return look(subject, subject.scheduler().alpha_bars(Oracle()))
+    except Broken:
+        return None
 
 
 def _holds(subject: Subject, stage: Stage) -> bool:
@@ -48,15 +62,11 @@ def _cuts(subject: Subject) -> bool:
         return False
 
 
-def _ends_in_unit(subject: Subject) -> bool:
+def _ends_in_unit(run: Run) -> bool:
     """True if a loop returns (y + 1) / 2, clamped or not, of a sum y of x_t and the last output.
 
     The constant of that sum tells, whatever the coefficients are: a step may be wrong.
     """
-    try:
-        run = look(subject, subject.scheduler().alpha_bars(Oracle()))
-    except Broken:
-        return False
     got = run.result.to(F64)
     columns = torch.stack([run.x[-1], run.out[-1], torch.ones_like(got)], dim=-1)
     inside = (got > got.min()) & (got < got.max()) & columns.isfinite().all(dim=-1)  # not clamped

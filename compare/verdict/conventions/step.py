@@ -9,7 +9,7 @@ from torch import Tensor
 from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.measure.loop_steps import silent
-from compare.measure.probe import OUT, SHAPE, X
+from compare.measure.probe import SHAPE, output, picture
 from compare.measure.step import rounding
 from compare.measure.tolerances import UNIT, propagated
 from compare.oracle import F64, Level, Oracle, Setting
@@ -59,7 +59,7 @@ def table_of_step(scheduler: Scheduler) -> Tensor | None:
     with suppress(Broken):
         for t in range(scheduler.setting.num_train_timesteps):
             rows = _rows(scheduler, t, 1.0)
-            a, b = (float((rows[j] / v.to(F64)).mean()) for j, v in ((1, X), (2, OUT)))
+            a, b = (float((rows[j] / v.to(F64)).mean()) for j, v in ((1, picture()), (2, output())))
             middle = b * b * (2 * alpha_bar - 1)
             lead = 1 + b * b * alpha_bar
             beta = middle + (middle**2 + 4 * lead * b * b * (1 - alpha_bar)) ** 0.5
@@ -98,7 +98,7 @@ def _etas(rows: Tensor, level: Level) -> list[float]:
     """What the eta between 0 and 1 of a DDIM step on the noise may be, as each step shows it."""
     one, zero = torch.ones(1, 1, dtype=F64), torch.zeros(1, 1, dtype=F64)
     from_x_0 = RIGHT.ddim_mean(RIGHT.x_0("epsilon", one, zero, level), zero, level, zero)
-    direction = (rows[:, 2] / OUT.to(F64)).mean(1, keepdim=True) - from_x_0
+    direction = (rows[:, 2] / output().to(F64)).mean(1, keepdim=True) - from_x_0
     squares = (1 - level.alpha_bar_prev - direction**2) / RIGHT.std("fixed_small", level) ** 2
     found = [float(f"{float(v):.3g}") for v in squares.clamp(min=0).sqrt().flatten()]
     return [eta for eta in dict.fromkeys(found) if 0 < eta < 1]
@@ -108,14 +108,14 @@ def _rows(built: Scheduler, t: int, signal: float) -> Tensor:
     """(3, 8): the noise of a step, then what small x and small output add to it."""
     nothing, size = torch.zeros(SHAPE), SMALL * signal
     zero = built.step(nothing, t, nothing, 3).prev.flatten()
-    at_x = built.step(nothing, t, (size * X).reshape(SHAPE), 3).prev.flatten()
-    at_out = built.step((size * OUT).reshape(SHAPE), t, nothing, 3).prev.flatten()
+    at_x = built.step(nothing, t, (size * picture()).reshape(SHAPE), 3).prev.flatten()
+    at_out = built.step((size * output()).reshape(SHAPE), t, nothing, 3).prev.flatten()
     return torch.stack([zero, (at_x - zero) / size, (at_out - zero) / size])
 
 
 def _fits(rows: Tensor, level: Level, setting: Setting) -> bool:
     """True if both parts of the mean are those of a right step, up to rounding."""
-    x, out = X.to(F64).reshape(1, -1), OUT.to(F64).reshape(1, -1)
+    x, out = (v.to(F64).reshape(1, -1) for v in (picture(), output()))
     zero, plain = torch.zeros_like(x), setting.unlimited
     size = SMALL * level.alpha_bar.sqrt()
     for j, (a, b) in enumerate(((zero, x), (out, zero)), start=1):

@@ -100,7 +100,7 @@ def told(report: Report, others: list[tuple[Subject, Report]]) -> None:
     """Writes into the report on the contract's reading what other readings come to.
 
     If one of them is right, nothing is blamed and nothing passes. If all are wrong, it is the one
-    whose faults have names.
+    whose faults have names, and of those the one with the fewest.
     """
     if report.passed:  # in the stages that are asked for
         return
@@ -110,7 +110,7 @@ def told(report: Report, others: list[tuple[Subject, Report]]) -> None:
         report.diagnoses = []
         return
     first = _words(report)
-    _, best = min([(None, report), *others], key=lambda pair: _unnamed(pair[1]))
+    _, best = min([(None, report), *others], key=lambda pair: _faults(pair[1]))
     if best is not report:
         for name in ("checks", "diagnoses", "findings", "conventions", "not_offered", "readings"):
             setattr(report, name, getattr(best, name))
@@ -155,9 +155,10 @@ def other_embedding(report: Report) -> None:
     report.diagnoses = [d for d in report.diagnoses if d.stage != "embedding"]
 
 
-def _unnamed(report: Report) -> float:
-    """How many of its faults have no name; none at all is worst."""
-    return sum(d.bug is None for d in report.diagnoses) if report.diagnoses else float("inf")
+def _faults(report: Report) -> tuple[float, int]:
+    """How many of its faults have no name, and how many it has; none at all is worst."""
+    found = report.diagnoses
+    return (sum(d.bug is None for d in found) if found else float("inf"), len(found))
 
 
 def _undecided(report: Report, fitting: list[tuple[Subject, Report]]) -> Check:
