@@ -1,0 +1,10 @@
+"""Somebody else's scheduler, loop or network put to use: the judge's way of calling it, turned round.
+
+read       how it is called, as it is read before a verdict; what cannot be used is refused
+scheduler  one that trains and draws, with the face of a backend's
+loop       a whole loop that draws by itself
+unet       a network of one's own with the face of a backend's
+warning    what `compare` finds wrong with it, in a line
+
+Their code runs in this process, on the CPU but for a network's.
+"""
