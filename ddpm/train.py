@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ddpm import bring
 from ddpm.options import add_options, given
 from workbench.config import PRESETS, DiffusionConfig, ModelConfig, RunConfig, TrainConfig
 from workbench.files import check_place
@@ -13,7 +14,7 @@ from workbench.files import check_place
 if TYPE_CHECKING:
     from workbench.training_run import TrainResult
 
-GOES_ON = {"verb", "run_verb", "resume", "device", "quiet"}
+GOES_ON = {"verb", "run_verb", "resume", "device", "quiet", "scheduler", "unet", "other_code"}
 """What a run that goes on may be told; all else is as its own config says."""
 
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", default=unsaid, help="replace the run in the folder"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    bring.add_arguments(parser)
     add_options(parser.add_argument_group("model"), ModelConfig)
     add_options(parser.add_argument_group("diffusion"), DiffusionConfig)
     add_options(parser.add_argument_group("training"), TrainConfig)
@@ -62,14 +64,14 @@ def main(args: argparse.Namespace) -> int:
         name = changed[0].replace("_", "-")
         raise ValueError(f"--resume goes on as the run's own config says; leave out --{name}")
     result = _trained(args, device)
+    own = bring.again(args)
     if not result.finished:
-        print(
-            f"stopped and saved; go on with: ddpm train --resume {result.folder}", file=sys.stderr
-        )
+        go_on = f"ddpm train --resume {result.folder}{own}"
+        print(f"stopped and saved; go on with: {go_on}", file=sys.stderr)
         return 130
     if processes.is_first():
         print(f"{result.folder}: {len(result.losses)} steps, last loss {result.losses[-1]:.4f}")
-        print(f"draw from it with: ddpm sample {result.folder}")
+        print(f"draw from it with: ddpm sample {result.folder}{own}")
     return 0
 
 
@@ -83,6 +85,9 @@ def _trained(args: argparse.Namespace, device: Any) -> "TrainResult":
     folder = Path(args.resume or getattr(args, "output", name))
     check_place(folder)
     dataset = data.load(config.data, config.labels, size=config.size)
+    _, c, h, w = dataset.images.shape
+    parts = bring.parts(args, config, (c, h, w))
+    config = parts.config
 
     def draw_grid(unet: Any, scheduler: Any, path: Path) -> None:
         steps, quiet = config.diffusion.num_train_timesteps, args.quiet
@@ -98,4 +103,6 @@ def _trained(args: argparse.Namespace, device: Any) -> "TrainResult":
         force=getattr(args, "force", False),
         progress=not args.quiet,
         draw_grid=draw_grid,
+        scheduler=parts.scheduler,
+        make_unet=parts.make_unet,
     )

@@ -49,7 +49,8 @@ def save(
     with sampling_weights(state.unet, state.ema) as unet:
         write_folder(folder / "unet", unet.save_pretrained)
     write_folder(folder / "scheduler", scheduler.save_pretrained)
-    write_json(folder / "model_index.json", runs.INDEX)
+    kind = state.unet.config.get("_class_name", "UNet2DModel")  # no library has one of your own
+    write_json(folder / "model_index.json", {**runs.INDEX, "unet": ["diffusers", kind]})
 
 
 def load(folder: Path, state: TrainingState) -> list[dict[str, float]]:
@@ -111,6 +112,9 @@ def _optimized(state: TrainingState, step: int) -> range:
 def _tensors(state: TrainingState) -> Tensors:
     """Every tensor of a training state by a flat name."""
     tensors = {f"weights.{name}": p for name, p in state.unet.named_parameters()}
+    kept = state.unet.state_dict()  # a table that can be made anew is not in it
+    buffers = state.unet.named_buffers()  # such as the means of a BatchNorm
+    tensors |= {f"buffers.{name}": value for name, value in buffers if name in kept}
     if state.ema is not None:
         tensors |= {f"ema.{name}": average for name, average in state.ema.average.items()}
     for index, moments in state.optimizer.state_dict()["state"].items():

@@ -47,6 +47,8 @@ def train(
     force: bool = False,
     progress: bool = True,
     draw_grid: Callable[[Any, Any, Path], None] | None = None,
+    scheduler: Any = None,
+    make_unet: Callable[[tuple[int, int, int]], Any] | None = None,
 ) -> TrainResult:
     """Train a run from its config, with a progress bar, checkpoints and sample grids.
 
@@ -62,6 +64,7 @@ def train(
         force: replace the run that the folder holds.
         progress: whether to show the bar.
         draw_grid: called as `draw_grid(unet, scheduler, path)` with the weights to sample with.
+        scheduler, make_unet: parts of your own; see `workbench.trainer.new_parts`.
 
     Raises:
         ValueError: the data do not fit the model, the folder holds something, the checkpoint cannot
@@ -69,7 +72,8 @@ def train(
     """
     from tqdm.auto import tqdm
 
-    unet, scheduler = new_parts(config, dataset)  # refuses what does not fit, so it comes first
+    # Refuses what does not fit, so it comes first.
+    unet, scheduler = new_parts(config, dataset, scheduler=scheduler, make_unet=make_unet)
     if not resume and processes.is_first():
         runs.prepare(folder, force)
     state = new_state(unet.to(device), config.train)

@@ -1,4 +1,4 @@
-"""Somebody else's scheduler, loop or network put to use: the judge's way of calling it, turned round.
+"""Somebody else's scheduler, loop or network put to use, called as the judge calls it.
 
 read       how it is called, as it is read before a verdict; what cannot be used is refused
 scheduler  one that trains and draws, with the face of a backend's

@@ -12,6 +12,7 @@ from compare.candidate.subject import NAMES, OTHER_NAMES, Subject
 from compare.candidate.surroundings import Surroundings
 from compare.verdict import conventions
 from compare.verdict.door.rivals import rivals
+from compare.verdict.quiet import quiet
 
 KINDS = ("epsilon", "sample", "v_prediction")
 
@@ -72,7 +73,8 @@ def read(
         return subject
 
     try:
-        subject, others = rivals(again({}), again)
+        with quiet():
+            subject, others = rivals(again({}), again)
     except Broken as broken:
         raise ValueError(f"{name} {broken}".replace(f"{name} it is", f"{name} is", 1)) from None
     _refuse_unsure(subject, others)

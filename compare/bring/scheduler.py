@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from compare.bring.read import read
-from compare.candidate.door import handing
 from compare.candidate.door.reading import SAME, Reading
 from compare.candidate.interrupts import interrupts_told
 from compare.candidate.load import Broken
@@ -239,8 +238,16 @@ def as_scheduler(
     >>> scheduler.step(torch.ones(1, 1, 2, 2), 3, torch.ones(1, 1, 2, 2)).prev_sample.sum()
     tensor(0.)
     """
+    return scheduler_of(read(candidate, reading, keywords))
+
+
+def scheduler_of(subject: Subject) -> OwnScheduler:
+    """`as_scheduler` of a candidate that is read.
+
+    Raises:
+        ValueError: as for `as_scheduler`.
+    """
     with quiet():
-        subject = read(candidate, reading, keywords)
         _refuse_step(subject)
         scheduler = OwnScheduler(subject)
         _try(scheduler)

@@ -118,9 +118,7 @@ class Denoiser:
         return f"forward({', '.join(names)})"
 
 
-def find(
-    network: nn.Module, own: Surroundings, shape: tuple[int, ...] | None = None
-) -> Denoiser:
+def find(network: nn.Module, own: Surroundings, shape: tuple[int, ...] | None = None) -> Denoiser:
     """The first way in which it answers a picture with one of its shape; else in which it answers.
 
     Args:
