@@ -57,10 +57,10 @@ __all__ = [
     "run",
 ]
 BROUGHT = {  # what needs torch, and where it is
-    "as_loop": "compare.bring.loop",
+    "as_loop": "compare.bring.own_loop",
     "as_network": "compare.candidate.network",
-    "as_scheduler": "compare.bring.scheduler",
-    "as_unet": "compare.bring.unet",
+    "as_scheduler": "compare.bring.own_scheduler",
+    "as_unet": "compare.bring.own_unet",
 }
 
 

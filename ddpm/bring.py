@@ -160,7 +160,7 @@ def _with_scheduler(args: argparse.Namespace, found: Parts, spec: str, resumed: 
     now = replace(config.diffusion, **{name: scheduler.config[name] for name in KEPT})
     if resumed and now != config.diffusion:
         raise ValueError(f"{spec} is for another network: {_change(config.diffusion, now)}")
-    code = _code(spec, old, reading, scheduler.words, told, judged=spec)
+    code = _code(spec, old, reading, scheduler.words, told, judged=spec, quiet=args.quiet)
     config = replace(config, diffusion=now, scheduler_code=code)
     return replace(found, config=config, scheduler=scheduler)
 
@@ -173,7 +173,7 @@ def _with_unet(found: Parts, spec: str, image_shape: tuple[int, int, int]) -> Pa
     T, old = found.config.diffusion.num_train_timesteps, found.config.unet_code
     unet = as_unet(spec, image_shape, T)
     judged = Adapter(network=lambda: unet.network, name=unet.name)
-    code = _code(spec, old, (), unet.words, (), judged=judged)
+    code = _code(spec, old, (), unet.words, (), judged=judged, quiet=True)
     config = replace(found.config, unet_code=code)
     return replace(found, config=config, make_unet=lambda shape: as_unet(spec, shape, T))
 
@@ -185,6 +185,7 @@ def _code(
     called: tuple[str, ...],
     told: tuple[str, ...],
     judged: Any,
+    quiet: bool,
 ) -> CodeConfig:
     """What a run keeps of its own code, judged anew only if it is not what it was."""
     sha256 = digest(spec)
@@ -193,6 +194,8 @@ def _code(
     from compare.bring.warning import warning
 
     name = spec.rpartition(":")[2]
+    if not quiet:
+        print(f"judging {name}, as `ddpm compare` does", file=sys.stderr)
     return CodeConfig(name, sha256, reading, called, told, warning(judged, spec, reading))
 
 
@@ -240,9 +243,9 @@ def draws_with(spec: str, args: argparse.Namespace, config: RunConfig | None, ou
     Raises:
         ValueError: it cannot be loaded or called, or is for a network of another kind.
     """
-    from compare.bring.loop import loop_of
+    from compare.bring.own_loop import loop_of
+    from compare.bring.own_scheduler import scheduler_of
     from compare.bring.read import is_built, loaded, read
-    from compare.bring.scheduler import scheduler_of
     from compare.bring.warning import warning
     from compare.candidate.door.signature import named_keywords
 

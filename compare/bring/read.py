@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from compare.candidate.door.reading import Fact, Told, told_by
+from compare.candidate.door.reading import CONTRACT, LONG, Fact, Told, told_by
 from compare.candidate.door.signature import asked_for, named_keywords
 from compare.candidate.load import Adapter, Broken, Unloadable, load
 from compare.candidate.shared_state import Settings
@@ -75,9 +75,9 @@ def read(
     try:
         with quiet():
             subject, others = rivals(again({}), again)
+            _refuse_unsure(subject, others)
     except Broken as broken:
         raise ValueError(f"{name} {broken}".replace(f"{name} it is", f"{name} is", 1)) from None
-    _refuse_unsure(subject, others)
     return subject
 
 
@@ -119,17 +119,21 @@ def _words(name: str, thing: Any) -> dict[str, Fact]:
 
 
 def _refuse_unsure(subject: Subject, others: Sequence[Subject]) -> None:
-    """Refuses one that can be called in several ways and is right by none, or by another."""
+    """Refuses one without a table, or that can be called in several ways and is right by none, or
+    by another."""
     for method in ("step", "add_noise"):
-        names = subject.door.facts[method].others
-        if others and names:
+        if others and subject.door.facts[method].others:
             asked = ", ".join(asked_for(subject.function(method)))
-            contract = ",".join(subject.door.order(method).takes)
+            contract = CONTRACT[method]
             raise ValueError(
                 f"{subject.name}: neither names nor calls say what {method}({asked}) is given; "
-                f"name its arguments so ({contract}), or say --reading {method}={contract} in "
-                "their order"
+                f"call its arguments {', '.join(LONG.get(r, r) for r in contract)}, or say "
+                f"--reading {method}=... with {','.join(contract)} in its order"
             )
+    if subject.has("step") and subject.scheduler().table() is None:
+        raise ValueError(
+            f"{subject.name} shows no table; add alphas_cumprod, (T,) from t = 0, or an add_noise"
+        )
     counted = [other.t_base for other in others if other.t_base != subject.t_base]
     if counted:
         raise ValueError(

@@ -172,6 +172,7 @@ def as_unet(candidate: Any, image_shape: tuple[int, int, int], T: int = 1000) ->
     name = name_of(candidate)
     thing, own = loaded(candidate)
     network = _built(name, thing, own, image_shape)
+    _refuse_weights(name, network)
     with quiet():
         try:
             denoiser = find(network, own, (IMAGES, *image_shape))
@@ -214,17 +215,21 @@ def _of_pictures(make: Any, image_shape: tuple[int, int, int]) -> dict[str, Any]
     return found
 
 
+def _refuse_weights(name: str, network: nn.Module) -> None:
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError(f"{name} has no parameter that a gradient could change")
+    others = {p.dtype for p in parameters} - {torch.float32}
+    if others:
+        raise ValueError(f"{name} has parameters of {others.pop()}; expected torch.float32")
+
+
 def _refuse(name: str, denoiser: Denoiser, T: int) -> None:
     """Refuses a network that cannot be trained on such pictures."""
     if denoiser.time == ONE_FOR_ALL:
         raise ValueError(
             f"{name} takes one t for all pictures; training needs one for each, a tensor (b,)"
         )
-    parameters = [p for p in denoiser.network.parameters() if p.requires_grad]
-    if not parameters:
-        raise ValueError(f"{name} has no parameter that a gradient could change")
-    if denoiser.dtype != torch.float32:
-        raise ValueError(f"{name} has parameters of {denoiser.dtype}; expected torch.float32")
     x = denoiser.pictures()
     try:
         made = [denoiser.ask(x, denoiser.at(t)) for t in (0, T - 1)]

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compare.bring.own_scheduler import drawing_from, words_of
 from compare.bring.read import read
-from compare.bring.scheduler import drawing_from, words_of
 from compare.candidate.door.reading import SIGNED
 from compare.candidate.interrupts import interrupts_told
 from compare.candidate.load import Broken, raised
