@@ -20,6 +20,7 @@ DECIDES = ("num_train_timesteps", "prediction_type", "beta_schedule", "beta_star
 KEPT = ("num_train_timesteps", "prediction_type", "clip_sample", "variance_type")
 KEPT += ("timestep_spacing",)
 PARTS = ("scheduler", "unet")
+OFF = 1e-3  # alpha-bars that differ by more are of another table, not of another rounding
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -188,15 +189,13 @@ def _code(
     quiet: bool,
 ) -> CodeConfig:
     """What a run keeps of its own code, judged anew only if it is not what it was."""
-    sha256 = digest(spec)
+    sha256, name = digest(spec), spec.rpartition(":")[2]
     if old is not None and (old.sha256, old.reading) == (sha256, reading):
         return old
-    from compare.bring.warning import warning
-
-    name = spec.rpartition(":")[2]
     if not quiet:
         print(f"judging {name}, as `ddpm compare` does", file=sys.stderr)
-    return CodeConfig(name, sha256, reading, called, told, warning(judged, spec, reading))
+    verdict = _verdict(None, spec, reading, judged)
+    return CodeConfig(name, sha256, reading, called, told, verdict)
 
 
 def _told(args: argparse.Namespace, spec: str) -> tuple[str, ...]:
@@ -246,7 +245,6 @@ def draws_with(spec: str, args: argparse.Namespace, config: RunConfig | None, ou
     from compare.bring.own_loop import loop_of
     from compare.bring.own_scheduler import scheduler_of
     from compare.bring.read import is_built, loaded, read
-    from compare.bring.warning import warning
     from compare.candidate.door.signature import named_keywords
 
     code = None if config is None else config.scheduler_code
@@ -258,15 +256,35 @@ def draws_with(spec: str, args: argparse.Namespace, config: RunConfig | None, ou
     subject = read(spec, reading, {name: values[name] for name in told})
     if subject.has("sample") and not subject.has("step"):
         found: Any = loop_of(subject, (1 - ours.betas.double()).cumprod(0))
+        _refuse_for_loop(args, found.name)
     else:
         found = scheduler_of(subject)
     for what in ("num_train_timesteps", "prediction_type"):
         own, runs = found.config[what], ours.config[what]
         if own != runs:
             raise ValueError(f"{spec} is for another network: its {what} is {own}, not {runs}")
-    same = code is not None and (code.sha256, code.reading) == (digest(spec), reading)
-    warn(code.verdict if code and same else warning(spec, spec, reading))
+    warn(_verdict(code, spec, reading, spec))
+    table = (1 - ours.betas.double()).cumprod(0)
+    if hasattr(found, "alpha_bar") and float((found.alpha_bar - table).abs().max()) > OFF:
+        warn(f"the table of {found.name} is not the one that this network was trained with")
     return found
+
+
+def _verdict(code: CodeConfig | None, spec: str, reading: tuple[str, ...], judged: Any) -> str:
+    """What `compare` finds wrong: what the run keeps, or for other code by judging it anew."""
+    if code is not None and (code.sha256, code.reading) == (digest(spec), reading):
+        return code.verdict
+    from compare.bring.warning import warning
+
+    return warning(judged, spec, reading)
+
+
+def _refuse_for_loop(args: argparse.Namespace, name: str) -> None:
+    """Refuses what a whole loop is not told."""
+    for option, plain in (("steps", None), ("gif", None), ("class_labels", None), ("guidance", 1)):
+        if getattr(args, option) != plain:
+            said = option.replace("_", "-")
+            raise ValueError(f"{name} is a whole loop and is not told --{said}; leave it out")
 
 
 def load_unet(spec: str, folder: Path, config: RunConfig | None, T: int) -> Any:
@@ -275,7 +293,7 @@ def load_unet(spec: str, folder: Path, config: RunConfig | None, T: int) -> Any:
     Raises:
         ValueError: it cannot be loaded, built or called, or has other weights than the run.
     """
-    from compare import as_unet
+    from compare import Adapter, as_unet
     from workbench import runs
 
     if config is None or config.unet_code is None:
@@ -283,7 +301,8 @@ def load_unet(spec: str, folder: Path, config: RunConfig | None, T: int) -> Any:
     c, h, w = runs.image_shape(folder)
     unet = as_unet(spec, (c, h, w), T)
     unet.load_weights(runs.read_tensors(folder / "unet" / runs.WEIGHTS)[0])
-    warn(config.unet_code.verdict)
+    judged = Adapter(network=lambda: unet.network, name=unet.name)
+    warn(_verdict(config.unet_code, spec, (), judged))
     return unet.eval()
 
 
@@ -291,19 +310,13 @@ def drawn_by_loop(args: argparse.Namespace, loop: Any, unet: Any) -> Any:
     """The pictures of a whole loop: a batch hangs on the seed and on how many are drawn.
 
     Raises:
-        ValueError: something is asked for that a loop is not told.
+        ValueError: the network must be told labels, or the loop draws no such pictures.
     """
     import torch
 
     from workbench.draws import PICTURES, seed_of
     from workbench.sampling import Samples, in_eval_mode
 
-    for name, plain in (("steps", None), ("gif", None), ("class_labels", None), ("guidance", 1.0)):
-        if getattr(args, name) != plain:
-            option = name.replace("_", "-")
-            raise ValueError(
-                f"{loop.name} is a whole loop and is not told --{option}; leave it out"
-            )
     if unet.config.num_class_embeds is not None:
         raise ValueError(f"{loop.name} is a whole loop, and this network must be told labels")
     with in_eval_mode(unet):

@@ -1,4 +1,4 @@
-"""`--scheduler` and `--unet` by command: trained, gone on with, drawn from; what is kept of them."""
+"""`--scheduler` and `--unet` by command: trained, gone on with, drawn from, and what is kept."""
 
 import json
 import shutil
@@ -16,8 +16,17 @@ from workbench import runs
 from workbench.config import RunConfig
 
 T = 12
-SMALL = "--channels 8,16 --norm-num-groups 4 --attention no,no --layers-per-block 1".split()
-FEW = "--steps 6 --batch-size 8 --quiet --device cpu".split()
+SMALL = [
+    "--channels",
+    "8,16",
+    "--norm-num-groups",
+    "4",
+    "--attention",
+    "no,no",
+    "--layers-per-block",
+    "1",
+]
+FEW = ["--steps", "6", "--batch-size", "8", "--quiet", "--device", "cpu"]
 NETWORK = '''
 
 class MyUNet(torch.nn.Module):
@@ -152,7 +161,7 @@ def test_a_run_asks_for_its_code_again(
     said = refused(["sample", str(both), *scheduler], capsys)
     assert "a unet of its own, MyUNet" in said
     assert "--unet FILE.py:MyUNet" in said
-    with pytest.raises(AttributeError, match="OwnUNet"):  # no library takes it for one of its own
+    with pytest.raises(ValueError, match="OwnUNet"):  # no library takes it for one of its own
         diffusers.DDPMPipeline.from_pretrained(both)
 
 
@@ -183,6 +192,14 @@ def test_a_plain_run_draws_by_a_scheduler_or_a_loop_of_ones_own(
     assert main(["train", *SMALL, *FEW, "--num-train-timesteps", "12", "--output", str(plain)]) == 0
     words = ["sample", str(plain), "--quiet", "--count", "4", "--scheduler"]
     assert main([*words, f"{mine}:MyScheduler", "--output", str(drawn)]) == 0
+    assert capsys.readouterr().err == ""
+    other = tmp_path / "other.py"
+    other.write_text(
+        mine.read_text().replace("beta_end=0.02", "beta_last=0.3").replace("beta_end", "beta_last")
+    )
+    assert main([*words, f"{other}:MyScheduler", "--output", str(tmp_path / "other.png")]) == 0
+    said = "warning: the table of MyScheduler is not the one that this network was trained with\n"
+    assert capsys.readouterr().err.endswith(said)
     loop = ["--output", str(tmp_path / "loop.png")]
     assert main([*words, f"{mine}:my_loop", *loop]) == 0
     assert len(np.unique(pixels(tmp_path / "loop.png"))) > 1
@@ -201,7 +218,7 @@ def test_a_plain_run_draws_by_a_scheduler_or_a_loop_of_ones_own(
     ("words", "said"),
     [
         ("--scheduler nowhere.py:Mine", "no such file: nowhere.py"),
-        ("--scheduler {mine}", "names no file that is here; expected FILE.py:NAME"),
+        ("--scheduler {mine}", "must be FILE.py:NAME or package.module:NAME"),
         ("--scheduler {mine}:Nothing", "has no 'Nothing'"),
         (
             "--scheduler {mine}:MyScheduler --variance-type fixed_large",
