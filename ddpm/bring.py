@@ -17,8 +17,13 @@ from typing import Any
 from workbench.config import CodeConfig, DiffusionConfig, RunConfig
 
 DECIDES = ("num_train_timesteps", "prediction_type", "beta_schedule", "beta_start", "beta_end")
-KEPT = ("num_train_timesteps", "prediction_type", "clip_sample", "variance_type")
-KEPT += ("timestep_spacing",)
+KEPT = (
+    "num_train_timesteps",
+    "prediction_type",
+    "clip_sample",
+    "variance_type",
+    "timestep_spacing",
+)
 PARTS = ("scheduler", "unet")
 OFF = 1e-3  # alpha-bars that differ by more are of another table, not of another rounding
 

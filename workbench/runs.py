@@ -169,11 +169,11 @@ def image_shape(folder: Path) -> tuple[int, int, int]:
     of_unet, _ = _part_folders(folder)
     config = _read_json(of_unet / "config.json")
     size, c = config.get("sample_size"), config.get("in_channels")
-    sides = [size, size] if isinstance(size, int) else size
-    whole = isinstance(sides, list) and all(type(n) is int and n > 0 for n in [c, *sides])
-    if not whole or len(sides) != 2:
+    sides = size if isinstance(size, list) else [size, size]
+    shape = [n for n in (c, *sides) if type(n) is int and n > 0]
+    if len(shape) != 3 or len(sides) != 2:
         raise ValueError(f"{of_unet / 'config.json'} does not say the size of the pictures")
-    return c, sides[0], sides[1]
+    return shape[0], shape[1], shape[2]
 
 
 def _part_folders(folder: Path) -> tuple[Path, Path]:

@@ -20,8 +20,16 @@ from workbench import backends
 from workbench.config import VarianceType
 
 Generators = torch.Generator | list[torch.Generator] | None
-KEPT = ("clip_sample", "clip_sample_range", "timestep_spacing", "steps_offset", "thresholding")
-KEPT += ("dynamic_thresholding_ratio", "sample_max_value", "prediction_type")
+KEPT = (
+    "clip_sample",
+    "clip_sample_range",
+    "timestep_spacing",
+    "steps_offset",
+    "thresholding",
+    "dynamic_thresholding_ratio",
+    "sample_max_value",
+    "prediction_type",
+)
 RIGHT = Oracle()
 
 

@@ -186,9 +186,9 @@ def _built(
     name: str, thing: Any, own: Surroundings, image_shape: tuple[int, int, int]
 ) -> nn.Module:
     """The network, made with what it names of the pictures; the weights are drawn here."""
-    if isinstance(thing, Adapter) and thing.network is None:
-        raise ValueError(f"{name} has no role `network`; it has {', '.join(thing.roles)}")
     make = thing.network if isinstance(thing, Adapter) else thing
+    if make is None:
+        raise ValueError(f"{name} has no role `network`; it has {', '.join(thing.roles)}")
     try:
         with apart(own):
             made = make if isinstance(make, nn.Module) else make(**_of_pictures(make, image_shape))
