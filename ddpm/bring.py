@@ -6,6 +6,7 @@ nothing that a folder says is run. Who goes on with it or draws from it says the
 
 import argparse
 import hashlib
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable
@@ -54,6 +55,12 @@ def spec_of(args: argparse.Namespace, part: str) -> str | None:
     return getattr(args, part, None)
 
 
+def find_here() -> None:
+    """Lets package.module:NAME be one of the folder that one stands in, as `ddpm compare` does."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
 def digest(spec: str) -> str:
     """The sha256 of the file that a name stands in.
 
@@ -97,6 +104,7 @@ def check(
     Raises:
         ValueError: a part is not named again, is another, or was ours.
     """
+    find_here()
     for part in PARTS:
         spec, code = spec_of(args, part), getattr(config, f"{part}_code", None)
         if spec is None and code is not None and part in needed:
@@ -138,6 +146,7 @@ def parts(args: argparse.Namespace, config: RunConfig, image_shape: tuple[int, i
     Raises:
         ValueError: one cannot be loaded, built or called, or is not the run's; one line.
     """
+    find_here()
     resumed = bool(args.resume)
     if resumed:
         check(args, config)

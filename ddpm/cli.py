@@ -29,12 +29,14 @@ EXAMPLES = {
   ddpm train --preset tutorial --data FILE.npy --labels LABELS.npy
   ddpm train --data pictures/ --channels 64,128 --attention no,yes --epochs 20
   ddpm train --resume runs/digits-scratch
+  ddpm train --scheduler mine.py:MyScheduler --unet mine.py:MyUNet --output runs/own
 """,
     "sample": """examples:
   ddpm sample runs/digits-scratch
   ddpm sample runs/digits-scratch --backend diffusers --seed 3
   ddpm sample runs/digits-scratch --sampler ddim --steps 50 --output few.png
   ddpm sample runs/digits-scratch --gif denoising.gif
+  ddpm sample runs/own --scheduler mine.py:MyScheduler --unet mine.py:MyUNet
 """,
     "plot": """examples:
   ddpm plot data --data sprites --output sprites.png

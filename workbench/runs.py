@@ -34,6 +34,7 @@ INDEX = {
     "scheduler": ["diffusers", "DDPMScheduler"],
     "unet": ["diffusers", "UNet2DModel"],
 }
+OWN = "OwnUNet"  # the class that a network of one's own is said to be, which no library has
 PIPELINES = ("DDPMPipeline", "DDIMPipeline")  # a UNet and a scheduler, and nothing else
 
 
@@ -130,7 +131,12 @@ def load_parts(
         ValueError: a file is missing, truncated or foreign, or the backend does not have that.
     """
     of_unet, _ = _part_folders(folder)
-    _read_json(of_unet / "config.json")
+    kind = _read_json(of_unet / "config.json").get("_class_name", "UNet2DModel")
+    if kind == OWN:
+        raise ValueError(
+            f"the network of {folder} is code of its own, and no folder says where code lies: "
+            "`ddpm sample` and `ddpm train --resume` take it by --unet, nothing else does"
+        )
     if not (of_unet / WEIGHTS).exists():
         raise ValueError(f"{of_unet / WEIGHTS} is missing, and other kinds are never read")
     package = backends.load(backend)

@@ -28,9 +28,9 @@ from compare.candidate.spy import Config
 from compare.candidate.surroundings import Surroundings, apart
 from compare.verdict.quiet import quiet
 from workbench.files import write_json, write_whole
+from workbench.runs import OWN, WEIGHTS
 
 FEW = (1, 2, 3, 4)  # channels of pictures: a default beyond them is a width of the network
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 class Output(NamedTuple):
@@ -62,7 +62,7 @@ class OwnUNet(nn.Module):
         _, c, h, w = denoiser.shape
         size = h if h == w else (h, w)
         self.config = Config(
-            _class_name="OwnUNet",
+            _class_name=OWN,
             sample_size=size,
             in_channels=c,
             out_channels=c,

@@ -161,6 +161,8 @@ def test_a_run_asks_for_its_code_again(
     said = refused(["sample", str(both), *scheduler], capsys)
     assert "a unet of its own, MyUNet" in said
     assert "--unet FILE.py:MyUNet" in said
+    figure = ["plot", "trajectory", str(both), "--output", str(both.parent / "no.png")]
+    assert "is code of its own, and no folder says where code lies" in refused(figure, capsys)
     with pytest.raises(ValueError, match="OwnUNet"):  # no library takes it for one of its own
         diffusers.DDPMPipeline.from_pretrained(both)
 
