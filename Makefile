@@ -35,6 +35,7 @@ check: setup  ## Lint, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy docs/examples tests/typing
 
 fix: setup  ## Let ruff mend what it can
 	$(BIN)/ruff check --fix

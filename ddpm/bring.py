@@ -87,6 +87,12 @@ def again(args: argparse.Namespace) -> str:
     return "".join(f" --{part} {shlex.quote(spec)}" for part, spec in said.items() if spec)
 
 
+def named(args: argparse.Namespace) -> str:
+    """What a run that is given no name is called beside its data and backend."""
+    said = [spec_of(args, part) for part in PARTS]
+    return "".join(f"_{spec.rpartition(':')[2]}" for spec in said if spec)
+
+
 def check(
     args: argparse.Namespace,
     config: RunConfig | None,
@@ -148,8 +154,9 @@ def parts(args: argparse.Namespace, config: RunConfig, image_shape: tuple[int, i
     """
     find_here()
     resumed = bool(args.resume)
-    if resumed:
+    if resumed or config.scheduler_code or config.unet_code:  # also of a file of --config
         check(args, config)
+    if resumed:
         ours = [p for p in PARTS if spec_of(args, p) and not getattr(config, f"{p}_code")]
         if ours:
             raise ValueError(f"this run was trained with our {ours[0]}; leave out --{ours[0]}")
@@ -172,6 +179,8 @@ def _with_scheduler(args: argparse.Namespace, found: Parts, spec: str, resumed: 
     reading = _reading(args, old)
     keywords = {name: getattr(config.diffusion, name) for name in told}
     scheduler = as_scheduler(spec, reading, keywords)
+    if config.train.sample_steps is not None:  # else after the work, when the grid is drawn
+        scheduler.set_timesteps(config.train.sample_steps)
     now = replace(config.diffusion, **{name: scheduler.config[name] for name in KEPT})
     if resumed and now != config.diffusion:
         raise ValueError(f"{spec} is for another network: {_change(config.diffusion, now)}")

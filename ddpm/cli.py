@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpm import figures, sample, train
+from ddpm.completion import SHELLS, PrintCompletion
 from workbench.backends import import_ours
 from workbench.parser import Parser
 
@@ -22,12 +23,15 @@ EXAMPLES = {
   ddpm train --backend diffusers                 the same by Diffusers: one flag
   ddpm sample runs/digits-scratch                draw a grid of new digits
   ddpm compare --candidate mine.py:MyScheduler   which formula of mine is wrong?
+  eval "$(ddpm --print-completion bash)"         complete its words by the tab key
 """,
     "train": """examples:
   ddpm train
   ddpm train --backend diffusers --steps 1000 --output runs/mine
   ddpm train --preset tutorial --data FILE.npy --labels LABELS.npy
-  ddpm train --data pictures/ --channels 64,128 --attention no,yes --epochs 20
+  ddpm train --data pictures/ --size 16 --preset sprites --sample-steps 50
+  ddpm train --steps 1000 --show > mine.json     the whole config, to be looked at or changed
+  ddpm train --config mine.json --no-sample-grid
   ddpm train --resume runs/digits-scratch
   ddpm train --scheduler mine.py:MyScheduler --unet mine.py:MyUNet --output runs/own
 """,
@@ -102,7 +106,7 @@ def tour(args: argparse.Namespace) -> int:
     """`ddpm tour`: train, sample and compare both backends, and write the page."""
     from ddpm import tour
 
-    print(tour.run(Path(args.output)))
+    tour.say(str(tour.run(Path(args.output))))
     return 0
 
 
@@ -117,6 +121,13 @@ def build_parser() -> Parser:
         prog="ddpm",
         description="One diffusion model, twice; a comparison that names the wrong formula.",
         epilog=EXAMPLES["ddpm"],
+    )
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=SHELLS,
+        default=argparse.SUPPRESS,
+        help="print what that shell needs to complete verbs and options, and end",
     )
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB")
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ddpm.names import joined, word
 from ddpm.options import add_options, from_zero, whole
 from workbench.backends import PACKAGES
 from workbench.config import RunConfig
@@ -13,6 +14,7 @@ from workbench.files import new_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+ABOUT_FILES = {"verb", "run_verb", "figure", "output", "force", "default_of"}
 FEW_DATA, FEW_NOISED = 48, 4  # pictures that are shown unless told otherwise, if there are so many
 
 
@@ -203,15 +205,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         text = (plot.draw.__doc__ or "").rstrip(".")
         one = figures.add_parser(name, help=text, description=text)
         plot.add_arguments(one)
-        one.add_argument("--output", help=f"a .png, .svg or .pdf (default: {name}.png)")
+        one.add_argument(
+            "--output",
+            help=f"a .png, .svg or .pdf (default: {name}.png, with what is not a default)",
+        )
         one.add_argument("--force", action="store_true", help="replace what exists")
+        one.set_defaults(default_of=one.get_default)
+
+
+def default_name(args: argparse.Namespace) -> str:
+    """What the figure is called: its kind, its runs, and each option that is not a default."""
+    words = [args.figure]
+    for name, value in vars(args).items():
+        if name in ("run", "runs"):
+            words += [Path(run).resolve().name for run in ([value] if name == "run" else value)]
+        elif name not in ABOUT_FILES and value != args.default_of(name):
+            words.append(word(name, value))
+    return joined(words) + ".png"
 
 
 def main(args: argparse.Namespace) -> int:
     """`ddpm plot`: one figure into a file; 0."""
     from workbench import plotting
 
-    output = new_file(args.output or f"{args.figure}.png", args.force, plotting.SUFFIXES)
+    output = new_file(args.output or default_name(args), args.force, plotting.SUFFIXES)
     plotting.save(FIGURES[args.figure].draw(args), output)
     print(output)
     return 0

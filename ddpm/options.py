@@ -1,7 +1,7 @@
 """Pieces of the command line: a parser with one-line errors, readers of values, a run's options."""
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -67,24 +67,51 @@ READERS: dict[Any, Callable[[str], Any]] = {
 
 def reader(annotation: Any, allowed: Range) -> Callable[[str], Any]:
     """How a field of a config is read: by its type, and from 0 on if that is in its range."""
+    if get_origin(annotation) is UnionType and str in get_args(annotation)[1:]:
+        read = reader(get_args(annotation)[0], allowed)
+        return lambda text: read(text) if text.isdecimal() else text  # the config knows such words
     if get_origin(annotation) is UnionType:
         read = reader(get_args(annotation)[0], allowed)  # the other one is None
-        return read if read is str else or_none(read)
+        return or_none(read)
     return from_zero if annotation is int and 0 in allowed else READERS[annotation]
 
 
-def add_options(parser: Arguments, config: type, names: Iterable[str] | None = None) -> None:
+def as_typed(value: Any) -> str:
+    """A value as one types it behind its option: `none`, `yes`, `32,64`."""
+    if isinstance(value, tuple):
+        return ",".join(map(as_typed, value))
+    words = {None: "none", True: "yes", False: "no"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def values_said(name: str, presets: Mapping[str, Any]) -> str:
+    """What each preset has for an option, in brackets; once if they all have the same."""
+    values = {preset: as_typed(getattr(config, name)) for preset, config in presets.items()}
+    if len({*values.values()}) == 1:
+        return f" (default: {next(iter(values.values()))})"
+    each = "; ".join(f"{preset}: {value}" for preset, value in values.items())
+    return f" ({each})" if each else ""
+
+
+def add_options(
+    parser: Arguments,
+    config: type,
+    names: Iterable[str] | None = None,
+    presets: Mapping[str, Any] | None = None,
+) -> None:
     """Add one argument for each option of a config; one that is not given leaves no trace.
 
     Args:
         parser: or a group of its arguments.
         config: a dataclass with fields that are a `workbench.fields.option`.
         names: of the options, if not all.
+        presets: configs of that kind by name; the help of an option says what they have.
     """
     hints, found = get_type_hints(config), options_of(config)
     for name in found if names is None else names:
         said, annotation = found[name], hints[name]
-        how: dict[str, Any] = {"help": said["help"], "default": argparse.SUPPRESS}
+        words = said["help"] + values_said(name, presets or {})
+        how: dict[str, Any] = {"help": words, "default": argparse.SUPPRESS}
         if annotation is bool:
             how["action"] = argparse.BooleanOptionalAction
         elif get_origin(annotation) is Literal:

@@ -5,36 +5,55 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ddpm import bring
+from ddpm.names import joined, word
 from ddpm.options import from_zero, number, numbers_from_zero, whole
 from workbench.backends import PACKAGES
 from workbench.config import Spacing
 from workbench.files import new_file
 
 if TYPE_CHECKING:
+    from workbench.config import RunConfig
     from workbench.sampling import Samples
 
 SAMPLERS = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler"}
+COUNT = 16  # pictures in a grid, unless told otherwise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ddpm sample`."""
-    parser.add_argument("run", metavar="RUN", help="a run folder, or any DDPMPipeline folder")
+    parser.add_argument("run", metavar="RUN", help="the folder of a run, or of any DDPMPipeline")
     parser.add_argument("--backend", choices=PACKAGES, default="scratch", help="default: scratch")
     parser.add_argument("--sampler", choices=SAMPLERS, help="default: ddpm")
     parser.add_argument("--steps", type=whole, help="timesteps to visit (default: all)")
     parser.add_argument("--spacing", choices=get_args(Spacing), help="default: the run's")
     parser.add_argument("--eta", type=number, help="DDIM's noise, from 0 to 1 (default: 0.0)")
-    parser.add_argument("--count", type=whole, default=16, help="pictures (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=whole, default=COUNT, help="pictures (default: %(default)s)"
+    )
     parser.add_argument("--batch-size", type=whole, default=64, help="default: %(default)s")
     parser.add_argument("--seed", type=from_zero, default=0, help="default: %(default)s")
     parser.add_argument("--class-labels", type=numbers_from_zero, help="one, or one a picture: 3,5")
     parser.add_argument("--guidance", type=number, default=1.0, help="default: %(default)s, none")
-    parser.add_argument("--output", help="a .png (default: in the run's samples/)")
+    parser.add_argument(
+        "--output", help="a .png (default: in the run's samples/, named by what is not a default)"
+    )
     parser.add_argument("--gif", help="also write the denoising as a .gif")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
     parser.add_argument("--force", action="store_true", help="replace what exists")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     bring.add_arguments(parser)
+
+
+def default_name(args: argparse.Namespace, T: int) -> str:
+    """What the grid is called: sampler, backend and seed, and what else is not a default."""
+    spec = bring.spec_of(args, "scheduler")
+    who = spec.rpartition(":")[2] if spec else args.sampler or "ddpm"
+    words = [who, args.backend, f"seed{args.seed}"]
+    usual = {"steps": T, "eta": 0.0, "count": COUNT, "guidance": 1.0}
+    for name in ("steps", "spacing", "eta", "count", "class_labels", "guidance"):
+        if (value := vars(args)[name]) not in (None, usual.get(name)):
+            words.append(word(name, value))
+    return joined(words) + ".png"
 
 
 def main(args: argparse.Namespace) -> int:
@@ -44,13 +63,14 @@ def main(args: argparse.Namespace) -> int:
     folder = Path(args.run)
     runs.check_folder(folder)
     spec = bring.spec_of(args, "scheduler")
-    who = spec.rpartition(":")[2] if spec else args.sampler or "ddpm"
-    name = f"{who}_{args.backend}_seed{args.seed}.png"
-    output = args.output or folder / "samples" / name
-    output = new_file(output, args.force, plotting.SUFFIXES)
+    if args.output:
+        new_file(args.output, args.force, plotting.SUFFIXES)
     gif = new_file(args.gif, args.force, (".gif",)) if args.gif else None
     _refuse_unfit(args, spec)
-    drawn = _drawn(args, folder, spec)
+    unet, scheduler = _of_folder(args, folder)
+    name = default_name(args, scheduler.config.num_train_timesteps)
+    output = new_file(args.output or folder / "samples" / name, args.force, plotting.SUFFIXES)
+    drawn = _drawn(args, folder, unet, scheduler)
     plotting.save(plotting.image_grid(drawn.images), output)
     print(output)
     if gif:
@@ -68,27 +88,40 @@ def _refuse_unfit(args: argparse.Namespace, spec: str | None) -> None:
             raise ValueError(f"--{name} is of our own samplers; leave it out with --scheduler")
 
 
-def _drawn(args: argparse.Namespace, folder: Path, spec: str | None) -> "Samples":
-    """The pictures, by the parts that the command and the folder name."""
-    from workbench import backends, runs, sampling
+def _config(folder: Path) -> "RunConfig | None":
+    """Of a run of ours; None for another pipeline's folder."""
+    from workbench import runs
 
-    device = backends.choose_device(args.device)
-    config = runs.load_config(folder) if (folder / runs.CONFIG).exists() else None
+    return runs.load_config(folder) if (folder / runs.CONFIG).exists() else None
+
+
+def _of_folder(args: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
+    """The network, and the scheduler that the folder holds."""
+    from workbench import runs
+
+    config = _config(folder)
     ours = "; or --sampler ddpm, ours with its table"
     bring.check(args, config, ("unet",) if args.sampler else bring.PARTS, ours)
     changes = {} if args.spacing is None else {"timestep_spacing": args.spacing}
-    of_folder = (folder, args.backend, SAMPLERS[args.sampler or "ddpm"], changes)
-    scheduler: Any
-    if (own := bring.spec_of(args, "unet")) is not None:
-        scheduler = runs.load_scheduler(*of_folder)
-        unet = bring.load_unet(own, folder, config, scheduler.config.num_train_timesteps)
-    else:
-        unet, scheduler = runs.load_parts(*of_folder)
+    said = (folder, args.backend, SAMPLERS[args.sampler or "ddpm"], changes)
+    own = bring.spec_of(args, "unet")
+    if own is None:
+        return runs.load_parts(*said)
+    scheduler = runs.load_scheduler(*said)
+    return bring.load_unet(own, folder, config, scheduler.config.num_train_timesteps), scheduler
+
+
+def _drawn(args: argparse.Namespace, folder: Path, unet: Any, scheduler: Any) -> "Samples":
+    """The pictures, by the folder's scheduler or by the one that the command names."""
+    from workbench import backends, sampling
+
+    device = backends.choose_device(args.device)
     steps = args.steps or scheduler.config.num_train_timesteps
-    if spec is not None:
-        scheduler = bring.draws_with(spec, args, config, scheduler)
-    else:
+    spec = bring.spec_of(args, "scheduler")
+    if spec is None:
         sampling.refuse_wrong_steps(args.backend, scheduler, steps)
+    else:
+        scheduler = bring.draws_with(spec, args, _config(folder), scheduler)
     if hasattr(scheduler, "draw"):
         return bring.drawn_by_loop(args, scheduler, unet.to(device))
     return sampling.sample(

@@ -1,12 +1,18 @@
 """The tour: both backends from one start, one model drawn from by both, a verdict, a page."""
 
 import shutil
+import statistics
+import sys
+import textwrap
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from workbench import checkpoints, curves, data, page, plotting, runs, trainer
+from workbench import curves, data, page, plotting, progress_bar, runs, trainer
+from workbench.checkpoints import RunFiles
 from workbench.config import DIGITS, RunConfig
 from workbench.files import write_text
 from workbench.metrics import Metrics
@@ -15,9 +21,36 @@ from workbench.sampling import Samples, sample
 SHARED_STEPS = 150  # trained by both backends, to lay the loss curves over each other
 COUNT = 16  # pictures in a grid
 SEED = 0
+FRAMES = 50  # of the moving picture, about
+FIRST = 20  # steps by which the time of the whole is estimated
+# Measured on a CPU core, in training steps of the digits: a step of a chain that draws `COUNT`, and
+# everything that is not trained or drawn, most of it the comparison.
+DRAWN, BESIDES = 0.07, 50
+WIDTH = 96  # columns of the verdict; what is longer goes on in the next line
 PAGE, MODEL, MOVING = "index.html", "model", "denoising.gif"
 FIGURES = ("losses", "whole_run", "digits", "trajectory")
 CONTENTS = {PAGE, MODEL, MOVING, *(f"{name}.png" for name in FIGURES)}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the page tells of a tour.
+
+    Attributes:
+        shared_steps: that both backends trained.
+        total_steps: that scratch trained.
+        apart: the largest difference of the two losses.
+        difference: the largest one of a pixel, in [0, 1].
+        frames: the t of each step that the moving picture shows.
+        report: the verdict.
+    """
+
+    shared_steps: int
+    total_steps: int
+    apart: float
+    difference: float
+    frames: list[int]
+    report: Any
 
 
 def run(
@@ -42,33 +75,72 @@ def run(
     """
     prepare(folder)
     dataset = data.load(config.data)
-    print(
-        f"[1/4] {shared_steps} steps by both backends, from one start, on the same random numbers"
-    )
-    theirs = losses_of(replace(config, backend="diffusers"), dataset, shared_steps)
-    model = folder / MODEL
     total_steps = config.train.total_steps(len(dataset.images))
+    say(
+        f"[1/4] {shared_steps} steps by Diffusers and {total_steps} by scratch, from one start, on "
+        "the same random numbers"
+    )
+    costs = cost(shared_steps + total_steps, config.diffusion.num_train_timesteps)
+    diffusers = replace(config, backend="diffusers")
+    theirs = losses_of(diffusers, dataset, shared_steps, first=lambda each: estimate(each * costs))
+    model = folder / MODEL
     ours = losses_of(config, dataset, total_steps, model)
     apart = max(abs(a - b) for a, b in zip(ours, theirs, strict=False))
-    print(f"      largest difference of the two losses: {apart:.1e}")
+    say(f"      largest difference of the two losses over {len(theirs)} steps: {apart:.1e}")
 
-    print(f"[2/4] {COUNT} digits from the trained run, drawn by both backends")
+    say(f"[2/4] {COUNT} digits from the run of {total_steps} steps, drawn by both backends")
     drawn = {name: draw(model, name) for name in ("scratch", "diffusers")}
     apart_x = (drawn["scratch"].images - drawn["diffusers"].images).abs().max().item()
     difference = apart_x / 2  # of images in [0, 1]
-    print(f"      largest difference of a pixel, of 1: {difference:.1e}")
+    say(f"      largest difference of a pixel, of 1: {difference:.1e}")
 
-    print("[3/4] ddpm compare")
+    say("[3/4] ddpm compare: both backends against the papers")
     import compare
 
     report = compare.run() if judge is None else judge()
-    print(report)
+    say(wrapped(str(report)))
 
-    print("[4/4] the page")
+    say("[4/4] the page")
     draw_figures(folder, {"scratch": ours, "Diffusers": theirs}, drawn)
     index = folder / PAGE
-    write_text(index, write_page(shared_steps, apart, difference, report, folder))
+    frames = [frame.timestep for frame in drawn["scratch"].frames]
+    found = Found(shared_steps, total_steps, apart, difference, frames, report)
+    write_text(index, write_page(found, folder))
     return index
+
+
+def say(text: str) -> None:
+    """A line of the tour at once, whether or not anybody reads it."""
+    progress_bar.say(text, sys.stdout)
+
+
+def cost(steps: int, T: int) -> float:
+    """What the tour costs in training steps: those that it takes, two chains of T, the rest."""
+    return steps + 2 * T * DRAWN + BESIDES
+
+
+def estimate(seconds: float) -> None:
+    """Say how long the whole takes."""
+    words = f"{max(10, round(seconds, -1)):.0f} seconds"
+    if seconds >= 90:
+        words = f"{seconds / 60:.0f} minutes"
+    say(f"      the whole tour takes about {words} here, by its first steps")
+
+
+def wrapped(text: str) -> str:
+    """Text with no line longer than `WIDTH`, but for words that are; what is broken is indented.
+
+    >>> print(wrapped("  " + "word " * 20 + "end"))
+      word word word word word word word word word word word word word word word word word word word
+        word end
+    """
+    lines = []
+    for line in text.splitlines():
+        indent = line[: len(line) - len(line.lstrip())] + "  "
+        lines += textwrap.wrap(
+            line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        ) or [""]
+    return "\n".join(lines)
 
 
 def draw_figures(folder: Path, losses: dict[str, list[float]], drawn: dict[str, Samples]) -> None:
@@ -125,20 +197,39 @@ def prepare(folder: Path) -> None:
 
 
 def losses_of(
-    config: RunConfig, dataset: data.Dataset, steps: int, folder: Path | None = None
+    config: RunConfig,
+    dataset: data.Dataset,
+    steps: int,
+    folder: Path | None = None,
+    first: Callable[[float], None] | None = None,
 ) -> list[float]:
-    """The losses of the first `steps` steps of a run; with a folder, save it there."""
-    from tqdm.auto import tqdm
+    """The losses of the first `steps` steps of a run.
 
+    Args:
+        config: of the run.
+        dataset: its images.
+        steps: how many.
+        folder: where to save the run, if at all.
+        first: told the seconds of a step, the median of the `FIRST`, before the others are taken.
+    """
     unet, scheduler = trainer.new_parts(config, dataset)
     state = trainer.new_state(unet, config.train)
     metrics = Metrics(config.train.batch_size, len(dataset.images))
     training = trainer.training_steps(state, scheduler, dataset, config.train, config.seed)
-    for _ in tqdm(range(steps), desc=config.backend):
-        metrics.add(next(training))
+    if first is not None:
+        times = [time.perf_counter()]
+        for step in islice(training, min(FIRST, steps)):
+            metrics.add(step)
+            times.append(time.perf_counter())
+        first(statistics.median(end - start for start, end in pairwise(times)))
+    with progress_bar.of(steps, config.backend, initial=state.step) as bar:
+        for step in islice(training, steps - state.step):
+            metrics.add(step)
+            bar.update()
     metrics.read()
     if folder is not None:
-        checkpoints.save(folder, config, state, scheduler, metrics.rows())
+        files = RunFiles(folder, config, dataset.fingerprint())
+        files.save(state, scheduler, metrics.rows())
     return metrics.losses
 
 
@@ -147,14 +238,19 @@ def draw(run_folder: Path, backend: str) -> Samples:
     unet, scheduler = runs.load_parts(run_folder, backend)
     steps = scheduler.config.num_train_timesteps
     return sample(
-        backend, unet, scheduler, COUNT, seed=SEED, steps=steps, record_every=max(steps // 50, 1)
+        backend,
+        unet,
+        scheduler,
+        COUNT,
+        seed=SEED,
+        steps=steps,
+        record_every=max(steps // FRAMES, 1),
     )
 
 
-def write_page(
-    shared_steps: int, apart: float, difference: float, report: Any, folder: Path
-) -> str:
+def write_page(found: Found, folder: Path) -> str:
     """The page of the tour, with the pictures that lie in `folder`."""
+    report, frames = found.report, found.frames
     verdict = "They are the same model." if report.passed else "They are not the same: see below."
     return page.document(
         "DDPM, side by side: the tour",
@@ -162,25 +258,32 @@ def write_page(
             "Two trainers, one curve",
             page.text(
                 f"Both backends started from the same weights and saw the same images, "
-                f"timesteps and noise for {shared_steps} steps. The largest difference of "
-                f"their losses is {apart:.1e}."
+                f"timesteps and noise for {found.shared_steps} steps. The largest difference of "
+                f"their losses is {found.apart:.1e}. Scratch went on alone, to "
+                f"{found.total_steps} steps."
             ),
             page.picture(
-                folder / "losses.png", "Loss curves of both backends, one hiding the other"
+                folder / "losses.png",
+                "Loss curves of both backends, one hiding the other",
+                f"The first {found.shared_steps} steps, by both.",
             ),
         ),
         page.section(
             "One trained model, two samplers",
             page.text(
-                "The model that scratch trained, saved once, loaded and sampled by both "
-                f"backends with the same seed. The largest difference of a pixel is "
-                f"{difference:.1e}, where black is 0 and white is 1."
+                f"The model that scratch trained for {found.total_steps} steps, saved once, loaded "
+                "and sampled by both backends with the same seed. The largest difference of a "
+                f"pixel is {found.difference:.1e}, where black is 0 and white is 1."
             ),
             page.picture(
                 folder / "digits.png",
                 "Two equal grids of sixteen drawn digits, and their difference",
             ),
-            page.picture(folder / "whole_run.png", "The loss over the whole training run"),
+            page.picture(
+                folder / "whole_run.png",
+                "The loss over the whole training run",
+                f"All {found.total_steps} steps of the model that drew them.",
+            ),
         ),
         page.section(
             "From noise to digits",
@@ -189,9 +292,15 @@ def write_page(
                 "Digits coming out of noise, and what the model believed them to be",
                 "Above: x at growing steps. Below: the x_0 that the model saw in it.",
             ),
-            page.picture(folder / MOVING, "The same as a moving picture"),
+            page.picture(
+                folder / MOVING,
+                f"{COUNT} digits coming out of noise, as a moving picture",
+                f"All {COUNT} digits on the same way: x after {len(frames)} of the steps, from "
+                f"t = {frames[0]} to t = {frames[-1]}. The last frame, shown longest, is the "
+                "result.",
+            ),
         ),
-        page.section("The verdict", page.code(str(report))),
+        page.section("The verdict", page.code(wrapped(str(report)))),
         page.section(
             "Go on from here",
             page.code(

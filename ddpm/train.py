@@ -1,12 +1,15 @@
 """`ddpm train`: a run folder from a preset and what the command line puts over it."""
 
 import argparse
+import errno
+import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddpm import bring
+from ddpm import bring, names
 from ddpm.options import add_options, given
 from workbench.config import PRESETS, DiffusionConfig, ModelConfig, RunConfig, TrainConfig
 from workbench.files import check_place
@@ -14,17 +17,37 @@ from workbench.files import check_place
 if TYPE_CHECKING:
     from workbench.training_run import TrainResult
 
-GOES_ON = {"verb", "run_verb", "resume", "device", "quiet", "scheduler", "unet", "other_code"}
+GOES_ON = {"verb", "run_verb", "resume", "device", "quiet", "show"}
+GOES_ON |= {"scheduler", "unet", "other_code"}
 """What a run that goes on may be told; all else is as its own config says."""
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EIO}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ddpm train`; those that decide the run leave no trace if not given."""
     unsaid = argparse.SUPPRESS
-    parser.add_argument("--preset", choices=PRESETS, default=unsaid, help="default: digits")
-    add_options(parser, RunConfig)
     parser.add_argument(
-        "--output", default=unsaid, help="the run's folder (default: runs/DATA-BACKEND)"
+        "--preset",
+        choices=PRESETS,
+        default=unsaid,
+        help="digits (the default) suits pictures of 8x8, sprites 16x16 to 32x32, tutorial, the "
+        "largest, 16x16; in brackets behind the options, what each has",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=unsaid,
+        help="instead of a preset, JSON as --show prints it; the other options go over it",
+    )
+    parser.add_argument(
+        "--show", action="store_true", help="print the whole config as JSON, and train nothing"
+    )
+    add_options(parser, RunConfig, presets=PRESETS)
+    parser.add_argument(
+        "--output",
+        default=unsaid,
+        help="the run's folder (default: runs/DATA-BACKEND, and what no preset has)",
     )
     parser.add_argument("--resume", metavar="RUN", help="go on with a run as its config says")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
@@ -33,14 +56,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     bring.add_arguments(parser)
-    add_options(parser.add_argument_group("model"), ModelConfig)
-    add_options(parser.add_argument_group("diffusion"), DiffusionConfig)
-    add_options(parser.add_argument_group("training"), TrainConfig)
+    parts = {"model": ModelConfig, "diffusion": DiffusionConfig, "train": TrainConfig}
+    for part, kind in parts.items():
+        group = parser.add_argument_group("training" if part == "train" else part)
+        presets = {name: getattr(preset, part) for name, preset in PRESETS.items()}
+        add_options(group, kind, presets=presets)
+
+
+def below(args: argparse.Namespace) -> RunConfig:
+    """What the command line goes over: a preset, or the file of `--config`.
+
+    Raises:
+        ValueError: both are given, or the file holds no config.
+    """
+    from workbench import runs
+
+    if "config" not in args:
+        return PRESETS[getattr(args, "preset", "digits")]
+    path = Path(args.config)
+    if "preset" in args:
+        raise ValueError(f"{path} says all that a preset says; leave out --preset or --config")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; a run's config is RUN/{runs.CONFIG.as_posix()}")
+    if not path.exists():
+        raise ValueError(f"there is no file {path}; `ddpm train --show > {path}` writes one")
+    return runs.read_config(path)
 
 
 def run_config(args: argparse.Namespace) -> RunConfig:
-    """The preset, with what the command line says put over it."""
-    preset = PRESETS[getattr(args, "preset", "digits")]
+    """The preset or the file, with what the command line says put over it."""
+    preset = below(args)
     train = given(args, TrainConfig)
     if "steps" in train or "epochs" in train:
         train = {"steps": None, "epochs": None, **train}
@@ -54,35 +99,74 @@ def run_config(args: argparse.Namespace) -> RunConfig:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Train, and say where the run lies: 0 finished, 130 stopped by Ctrl-C and saved."""
-    from workbench import processes
-    from workbench.backends import choose_device
+    """Train, and say where the run lies: 0 finished, 128 + the signal if one ended it and it was
+    saved (130 for Ctrl-C), 1 if the machine had no room for it."""
+    from workbench import runs
 
-    device = choose_device(args.device)
     changed = [name for name in vars(args) if name not in GOES_ON]
     if args.resume and changed:
         name = changed[0].replace("_", "-")
         raise ValueError(f"--resume goes on as the run's own config says; leave out --{name}")
-    result = _trained(args, device)
-    own = bring.again(args)
+    config = runs.load_config(Path(args.resume)) if args.resume else run_config(args)
+    if args.show:
+        print(json.dumps(config.to_dict(), indent=2))
+        return 0
+    from workbench.backends import choose_device
+    from workbench.checkpoints import has_checkpoint
+    from workbench.progress_bar import say
+
+    folder = Path(
+        args.resume or getattr(args, "output", names.run_folder(config) + bring.named(args))
+    )
+    try:
+        result = _trained(args, config, folder, choose_device(args.device))
+    except Exception as error:
+        why = no_room(error)
+        if why is None:
+            raise
+        go_on = f"ddpm train --resume {folder}{bring.again(args)}"
+        more = f"; once there is: {go_on}" if has_checkpoint(folder) else ""
+        say(f"ddpm train: {why}{more}", sys.stderr)
+        return 1
+    return _said(result, bring.again(args))
+
+
+def _said(result: "TrainResult", own: str) -> int:
+    """The exit status of a run, after what there is to say of it; `own` are parts to say again."""
+    from workbench import processes
+    from workbench.progress_bar import say
+
+    folder, losses = result.folder, result.losses
     if not result.finished:
-        go_on = f"ddpm train --resume {result.folder}{own}"
-        print(f"stopped and saved; go on with: {go_on}", file=sys.stderr)
-        return 130
+        say(f"stopped and saved; go on with: ddpm train --resume {folder}{own}", sys.stderr)
+        return 128 + result.ended_by
     if processes.is_first():
-        print(f"{result.folder}: {len(result.losses)} steps, last loss {result.losses[-1]:.4f}")
-        print(f"draw from it with: ddpm sample {result.folder}{own}")
+        say(f"{folder}: {len(losses)} steps, last loss {losses[-1]:.4f}", sys.stdout)
+        say(f"draw from it with: ddpm sample {folder}{own}", sys.stdout)
     return 0
 
 
-def _trained(args: argparse.Namespace, device: Any) -> "TrainResult":
+def no_room(error: Exception) -> str | None:
+    """In words that the disk, a quota or the memory is full, if that is what an error says."""
+    from safetensors import SafetensorError
+
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return f"no room to write: {os.strerror(error.errno)}"
+    if isinstance(error, SafetensorError):  # of the writer: what it reads is told as ValueError
+        return f"no room to write: {text}"
+    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+        return f"no memory for this: {text[:150]}"
+    return None
+
+
+def _trained(
+    args: argparse.Namespace, config: RunConfig, folder: Path, device: Any
+) -> "TrainResult":
     """The run that `args` asks for, trained to its end or to a Ctrl-C."""
-    from workbench import data, plotting, runs, training_run
+    from workbench import data, plotting, training_run
     from workbench.sampling import sample
 
-    config = runs.load_config(Path(args.resume)) if args.resume else run_config(args)
-    name = f"runs/{Path(config.data).resolve().stem}-{config.backend}"
-    folder = Path(args.resume or getattr(args, "output", name))
     check_place(folder)
     dataset = data.load(config.data, config.labels, size=config.size)
     _, c, h, w = dataset.images.shape
@@ -90,7 +174,7 @@ def _trained(args: argparse.Namespace, device: Any) -> "TrainResult":
     config = parts.config
 
     def draw_grid(unet: Any, scheduler: Any, path: Path) -> None:
-        steps, quiet = config.diffusion.num_train_timesteps, args.quiet
+        steps, quiet = config.grid_steps, args.quiet
         drawn = sample(config.backend, unet, scheduler, 16, seed=0, steps=steps, progress=not quiet)
         plotting.save(plotting.image_grid(drawn.images), path)
 
@@ -102,7 +186,7 @@ def _trained(args: argparse.Namespace, device: Any) -> "TrainResult":
         resume=bool(args.resume),
         force=getattr(args, "force", False),
         progress=not args.quiet,
-        draw_grid=draw_grid,
+        draw_grid=draw_grid if config.train.sample_grid else None,
         scheduler=parts.scheduler,
         make_unet=parts.make_unet,
     )

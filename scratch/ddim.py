@@ -1,11 +1,12 @@
 """DDIM's scheduler: the same training, another reverse step, good with few steps."""
 
 from collections.abc import Sequence
+from typing import Literal, overload
 
 import torch
 
 from scratch.compat.config import config_from_arguments
-from scratch.compat.scheduler_checks import check_step, check_step_noise
+from scratch.compat.scheduler_checks import check_one_timestep, check_step, check_step_noise
 from scratch.noise import Generators, draw_noise_like
 from scratch.prediction import PredictionType, predict_eps, predict_x_0
 from scratch.reverse import eps_from_x_0, posterior_variance
@@ -124,6 +125,44 @@ class DDIMScheduler(Scheduler):
         super().__init__(config_from_arguments(DDIMScheduler, locals()))
         self.final_alpha_bar = 1.0 if set_alpha_to_one else float(self.alpha_bar[0])
 
+    @overload
+    def step(
+        self,
+        model_output: torch.Tensor,
+        timestep: int | torch.Tensor,
+        sample: torch.Tensor,
+        eta: float = ...,
+        use_clipped_model_output: bool = ...,
+        generator: Generators = ...,
+        variance_noise: torch.Tensor | None = ...,
+        return_dict: Literal[True] = ...,
+    ) -> SchedulerOutput: ...
+    @overload
+    def step(
+        self,
+        model_output: torch.Tensor,
+        timestep: int | torch.Tensor,
+        sample: torch.Tensor,
+        eta: float = ...,
+        use_clipped_model_output: bool = ...,
+        generator: Generators = ...,
+        variance_noise: torch.Tensor | None = ...,
+        *,
+        return_dict: Literal[False],
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
+    @overload
+    def step(
+        self,
+        model_output: torch.Tensor,
+        timestep: int | torch.Tensor,
+        sample: torch.Tensor,
+        eta: float = ...,
+        use_clipped_model_output: bool = ...,
+        generator: Generators = ...,
+        variance_noise: torch.Tensor | None = ...,
+        return_dict: bool = ...,
+    ) -> SchedulerOutput | tuple[torch.Tensor, torch.Tensor]: ...
+
     def step(
         self,
         model_output: torch.Tensor,
@@ -154,10 +193,11 @@ class DDIMScheduler(Scheduler):
         """
         check_step(model_output, sample)
         check_step_noise(eta, generator, variance_noise, sample)
+        t = check_one_timestep(timestep)
         # region: ddim_step
         # 1. the previous timestep, and alpha_bar here and there
-        t_prev = self.previous_timestep(timestep)
-        alpha_bar = self._alpha_bar_at(int(timestep))
+        t_prev = self.previous_timestep(t)
+        alpha_bar = self._alpha_bar_at(t)
         alpha_bar_prev = self._alpha_bar_at(t_prev)
 
         # 2. what the model says x_0 and eps are

@@ -1,12 +1,12 @@
 """DDPM's scheduler: one reverse step, built from the formulas."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, overload
 
 import torch
 
 from scratch.compat.config import config_from_arguments
-from scratch.compat.scheduler_checks import check_choice, check_step
+from scratch.compat.scheduler_checks import check_choice, check_one_timestep, check_step
 from scratch.noise import Generators, draw_noise_like
 from scratch.prediction import PredictionType, predict_x_0
 from scratch.reverse import posterior_mean, posterior_variance
@@ -65,6 +65,35 @@ class DDPMScheduler(Scheduler):
         check_choice("variance_type", variance_type, VarianceType)
         super().__init__(config_from_arguments(DDPMScheduler, locals()))
 
+    @overload
+    def step(
+        self,
+        model_output: torch.Tensor,
+        timestep: int | torch.Tensor,
+        sample: torch.Tensor,
+        generator: Generators = ...,
+        return_dict: Literal[True] = ...,
+    ) -> SchedulerOutput: ...
+    @overload
+    def step(
+        self,
+        model_output: torch.Tensor,
+        timestep: int | torch.Tensor,
+        sample: torch.Tensor,
+        generator: Generators = ...,
+        *,
+        return_dict: Literal[False],
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
+    @overload
+    def step(
+        self,
+        model_output: torch.Tensor,
+        timestep: int | torch.Tensor,
+        sample: torch.Tensor,
+        generator: Generators = ...,
+        return_dict: bool = ...,
+    ) -> SchedulerOutput | tuple[torch.Tensor, torch.Tensor]: ...
+
     def step(
         self,
         model_output: torch.Tensor,
@@ -87,10 +116,11 @@ class DDPMScheduler(Scheduler):
                 `set_timesteps`.
         """
         check_step(model_output, sample)
+        t = check_one_timestep(timestep)
         # region: step
         # 1. the previous timestep, and alpha_bar here and there
-        t_prev = self.previous_timestep(timestep)
-        alpha_bar = self._alpha_bar_at(int(timestep))
+        t_prev = self.previous_timestep(t)
+        alpha_bar = self._alpha_bar_at(t)
         alpha_bar_prev = self._alpha_bar_at(t_prev)
 
         # 2. what the model says x_0 is

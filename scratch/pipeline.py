@@ -1,11 +1,12 @@
 """The sampling loop: Algorithm 2 of Ho et al. 2020 (arXiv:2006.11239)."""
 
 import os
-from typing import Any, Literal, NamedTuple, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, overload
 
 import torch
 
-from scratch.compat import saving
+from scratch.compat import hub, not_built, saving, showing
 from scratch.compat.pipeline_checks import check_request
 from scratch.ddim import DDIMScheduler
 from scratch.ddpm import DDPMScheduler
@@ -50,6 +51,51 @@ class DDPMPipeline:
         self.unet = unet
         self.scheduler = scheduler
         self._progress_bar: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return showing.pipeline_line(self)
+
+    if not TYPE_CHECKING:  # a checker would take it that every name is there
+        __getattr__ = not_built.missing
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet's weights lie."""
+        return self.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the UNet's weights, in which x_t is kept."""
+        return self.unet.dtype
+
+    @overload
+    def __call__(
+        self,
+        batch_size: int = ...,
+        generator: Generators = ...,
+        num_inference_steps: int = ...,
+        output_type: OutputType = ...,
+        return_dict: Literal[True] = ...,
+    ) -> ImagePipelineOutput: ...
+    @overload
+    def __call__(
+        self,
+        batch_size: int = ...,
+        generator: Generators = ...,
+        num_inference_steps: int = ...,
+        output_type: OutputType = ...,
+        *,
+        return_dict: Literal[False],
+    ) -> tuple[Any]: ...
+    @overload
+    def __call__(
+        self,
+        batch_size: int = ...,
+        generator: Generators = ...,
+        num_inference_steps: int = ...,
+        output_type: OutputType = ...,
+        return_dict: bool = ...,
+    ) -> ImagePipelineOutput | tuple[Any]: ...
 
     def __call__(
         self,
@@ -110,21 +156,55 @@ class DDPMPipeline:
         """Options for tqdm, such as `disable=True`."""
         self._progress_bar = options
 
-    def save_pretrained(self, save_directory: str | os.PathLike) -> None:
-        """Write a folder that Diffusers' `DDPMPipeline.from_pretrained` reads too."""
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        *,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+    ) -> None:
+        """Write a folder that Diffusers' `DDPMPipeline.from_pretrained` reads too.
+
+        Args:
+            save_directory: the folder.
+            push_to_hub: also into a repository on the Hub.
+            repo_id: its name; None for that of the folder.
+        """
         saving.save_pipeline(self, save_directory)
+        if push_to_hub:
+            self.push_to_hub(repo_id or Path(save_directory).name)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        commit_message: str | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+    ) -> str:
+        """`save_pretrained` into a repository on the Hub: `scratch.compat.hub.push`."""
+        return hub.push(self.save_pretrained, repo_id, commit_message, private, token)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike) -> Self:
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        torch_dtype: torch.dtype | None = None,
+    ) -> Self:
         """A pipeline from a folder, ours or Diffusers', or from a Hub repository by name.
 
+        Args:
+            pretrained_model_name_or_path: the folder or the repository.
+            torch_dtype: float dtype of the weights; None for float32, what is computed in here.
+
         Raises:
-            ValueError: a file is missing, cannot be read, or holds something else.
+            ValueError: a file is missing, cannot be read, or holds something else, or the dtype is
+                no float.
         """
         unet, scheduler, kind = saving.pipeline_parts(
             pretrained_model_name_or_path, tuple(SCHEDULERS)
         )
-        return cls(UNet2DModel.from_pretrained(unet), SCHEDULERS[kind].from_pretrained(scheduler))
+        network = UNet2DModel.from_pretrained(unet, torch_dtype=torch_dtype)
+        return cls(network, SCHEDULERS[kind].from_pretrained(scheduler))
 
 
 def _convert(images: torch.Tensor, output_type: OutputType) -> Any:

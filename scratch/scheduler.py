@@ -7,12 +7,13 @@ that either library's parts fit into the other; the formulas they call speak the
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
 import torch
 
 from scratch import forward, reverse, schedule, timesteps
-from scratch.compat import saving
+from scratch.compat import hub, not_built, saving, showing
 from scratch.compat import scheduler_checks as checks
 from scratch.compat.config import Config, build_from_config
 
@@ -27,6 +28,10 @@ class SchedulerOutput(NamedTuple):
 
     prev_sample: torch.Tensor
     pred_original_sample: torch.Tensor
+
+    def values(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both, as of Diffusers' output, which is a mapping."""
+        return (self.prev_sample, self.pred_original_sample)
 
 
 class Scheduler:
@@ -62,6 +67,17 @@ class Scheduler:
     def __len__(self) -> int:
         return self.config.num_train_timesteps
 
+    def __repr__(self) -> str:
+        return showing.scheduler_line(self, list(self._previous))
+
+    if not TYPE_CHECKING:  # a checker would take it that every name is there
+        __getattr__ = not_built.missing
+
+    @property
+    def compatibles(self) -> list[type["Scheduler"]]:
+        """The classes that take this config by `from_config`."""
+        return Scheduler.__subclasses__()
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **changes: Any) -> Self:
         """A scheduler from a config, ours or Diffusers', with some entries changed.
@@ -82,9 +98,35 @@ class Scheduler:
         """
         return saving.load_scheduler(cls, pretrained_model_name_or_path, subfolder)
 
-    def save_pretrained(self, save_directory: str | os.PathLike) -> None:
-        """Write `scheduler_config.json` into a folder, as Diffusers does."""
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        *,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+    ) -> None:
+        """Write `scheduler_config.json` into a folder, as Diffusers does.
+
+        Args:
+            save_directory: the folder.
+            push_to_hub: also into a repository on the Hub.
+            repo_id: its name; None for that of the folder.
+        """
         saving.save_scheduler(self.config, save_directory)
+        if push_to_hub:
+            self.push_to_hub(repo_id or Path(save_directory).name)
+
+    save_config = save_pretrained
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        commit_message: str | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+    ) -> str:
+        """`save_pretrained` into a repository on the Hub: `scratch.compat.hub.push`."""
+        return hub.push(self.save_pretrained, repo_id, commit_message, private, token)
 
     def set_timesteps(
         self,
@@ -122,15 +164,25 @@ class Scheduler:
         self._previous = dict(zip(visited, [*visited[1:], -1], strict=True))
         self.timesteps = torch.tensor(visited, dtype=torch.int64, device=device)
 
-    def previous_timestep(self, timestep: int | torch.Tensor) -> int:
+    @overload
+    def previous_timestep(self, timestep: int) -> int: ...
+    @overload
+    def previous_timestep(self, timestep: torch.Tensor) -> torch.Tensor: ...
+
+    def previous_timestep(self, timestep: int | torch.Tensor) -> int | torch.Tensor:
         """The next timestep to visit after `timestep`; -1 after the last.
+
+        Returns:
+            An int of an int, and of a tensor a tensor (), int64 on the device of `self.timesteps`.
 
         Raises:
             ValueError: `timestep` is not one of `self.timesteps`.
         """
         t = checks.check_one_timestep(timestep)
         checks.check_chosen(t, self._previous)
-        return self._previous[t]
+        previous = self._previous[t]
+        is_tensor = isinstance(timestep, torch.Tensor)
+        return self.timesteps.new_tensor(previous) if is_tensor else previous
 
     def scale_model_input(
         self, sample: torch.Tensor, timestep: int | torch.Tensor | None = None

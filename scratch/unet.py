@@ -16,13 +16,14 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scratch.compat import saving, unet_checks
+from scratch.compat import hub, not_built, saving, unet_checks
 from scratch.compat.config import build_from_config, config_from_arguments
 
 DownType = Literal["DownBlock2D", "AttnDownBlock2D"]
@@ -461,6 +462,14 @@ class UNet2DModel(nn.Module):
         self.conv_norm_out = nn.GroupNorm(norm_num_groups, first, norm_eps)
         self.conv_out = conv3x3(first, out_channels)
 
+    if not TYPE_CHECKING:  # a checker would take it that every name is there
+
+        def __getattr__(self, name: str) -> Any:
+            said = not_built.sentence(self, name)
+            if said is not None:
+                raise AttributeError(said, name=name, obj=self)
+            return super().__getattr__(name)
+
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
@@ -470,6 +479,32 @@ class UNet2DModel(nn.Module):
     def dtype(self) -> torch.dtype:
         """The dtype of the weights."""
         return self.conv_in.weight.dtype
+
+    @overload
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        class_labels: Tensor | int | None = ...,
+        return_dict: Literal[True] = ...,
+    ) -> UNet2DOutput: ...
+    @overload
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        class_labels: Tensor | int | None = ...,
+        *,
+        return_dict: Literal[False],
+    ) -> tuple[Tensor]: ...
+    @overload
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        class_labels: Tensor | int | None = ...,
+        return_dict: bool = ...,
+    ) -> UNet2DOutput | tuple[Tensor]: ...
 
     def forward(
         self,
@@ -515,6 +550,9 @@ class UNet2DModel(nn.Module):
         # endregion: unet
         return UNet2DOutput(x) if return_dict else (x,)
 
+    if TYPE_CHECKING:  # of a call of any Module a checker knows nothing
+        __call__ = forward
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **changes: Any) -> "UNet2DModel":
         """A network with fresh weights from a config, ours or Diffusers', with some changes."""
@@ -522,11 +560,44 @@ class UNet2DModel(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike, subfolder: str | None = None
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        subfolder: str | None = None,
+        torch_dtype: torch.dtype | None = None,
     ) -> "UNet2DModel":
-        """A network in eval mode from a folder, or from a Hub repository by name."""
-        return saving.load_model(cls, pretrained_model_name_or_path, subfolder)
+        """A network in eval mode from a folder, or from a Hub repository by name.
 
-    def save_pretrained(self, save_directory: str | os.PathLike) -> None:
-        """Write `config.json` and the weights into a folder, as Diffusers does."""
+        Args:
+            pretrained_model_name_or_path: the folder or the repository.
+            subfolder: of it, such as `unet`.
+            torch_dtype: float dtype of the weights; None for float32.
+        """
+        return saving.load_model(cls, pretrained_model_name_or_path, subfolder, torch_dtype)
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        *,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+    ) -> None:
+        """Write `config.json` and the weights into a folder, as Diffusers does.
+
+        Args:
+            save_directory: the folder.
+            push_to_hub: also into a repository on the Hub.
+            repo_id: its name; None for that of the folder.
+        """
         saving.save_model(self, save_directory)
+        if push_to_hub:
+            self.push_to_hub(repo_id or Path(save_directory).name)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        commit_message: str | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+    ) -> str:
+        """`save_pretrained` into a repository on the Hub: `scratch.compat.hub.push`."""
+        return hub.push(self.save_pretrained, repo_id, commit_message, private, token)

@@ -1,10 +1,20 @@
-"""Writing a run's folder while it trains, and going on from it.
+"""Checkpoints of a run: each a folder of its own, whole or not there, and bound to its run.
 
-All that resuming needs lies in one file, `training/state.safetensors`, so that it is whole or not
-there: the raw weights, the averaged ones, the optimizer and the step.
+    training/checkpoints/step_000500/
+        state.safetensors   the raw weights, the averaged ones, the optimizer
+        manifest.json       the step, the run's config, the data's fingerprint, and of every file,
+                            and of `metrics.jsonl` up to here, the size and the checksum
+
+It is written under a name that nobody else has, and moved into place when it is on the disk, so
+that a run that is killed at any moment goes on from the newest whole one. `unet/` and `scheduler/`,
+which Diffusers reads, are made from it and can always be made again.
 """
 
+import contextlib
+import hashlib
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,63 +23,219 @@ import torch
 from workbench import runs
 from workbench.config import RunConfig
 from workbench.ema import sampling_weights
-from workbench.files import write_folder, write_json, write_text, write_whole
+from workbench.files import remove, write_folder, write_json, write_new_folder
+from workbench.metrics_file import MetricsFile, Rows
 from workbench.trainer import TrainingState
 
+FOLDER = Path("training", "checkpoints")
+STATE, MANIFEST = "state.safetensors", "manifest.json"
+WHEN = {  # not what it learns
+    *("save_every", "keep", "keep_best", "steps", "epochs"),
+    *("sample_every", "sample_grid", "sample_steps"),
+    *("scheduler_code", "unet_code"),  # who says them again is asked whether they are the same
+}
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what Adam keeps for each parameter
 
 Tensors = dict[str, torch.Tensor]
 
 
-def save(
-    folder: Path,
-    config: RunConfig,
-    state: TrainingState,
-    scheduler: Any,
-    metrics: list[dict[str, float]],
-) -> None:
-    """Write everything that sampling and resuming need; each file whole.
+@dataclass(frozen=True)
+class Resumed:
+    """What `load` found.
 
-    The metrics come before the state: whatever interrupts this, they reach at least as far.
+    Attributes:
+        rows: of the metrics, one for each step done, and one for each epoch.
+        skipped: a line for each newer checkpoint that is not whole, or not of this run.
+    """
+
+    rows: list[dict[str, float]]
+    skipped: list[str]
+
+
+class RunFiles:
+    """What a run writes of itself: its config, metrics, checkpoints, and what one samples with.
 
     Args:
-        folder: made if it is not there.
+        folder: the run's; made if it is not there.
         config: the run's.
-        state: after any step.
-        scheduler: the one that trained; only its config is written.
-        metrics: rows of `metrics.jsonl`, such as `Metrics.rows()`.
+        data: `Dataset.fingerprint()` of what it learns from.
     """
-    from safetensors.torch import save_file
 
-    write_json(folder / runs.CONFIG, config.to_dict())
-    write_text(folder / runs.METRICS, "".join(json.dumps(row) + "\n" for row in metrics))
-    tensors = {name: t.detach().contiguous() for name, t in _tensors(state).items()}
-    step = {"step": str(state.step)}
-    write_whole(folder / runs.STATE, lambda path: save_file(tensors, path, metadata=step))
-    with sampling_weights(state.unet, state.ema) as unet:
-        write_folder(folder / "unet", unet.save_pretrained)
-    write_folder(folder / "scheduler", scheduler.save_pretrained)
-    kind = state.unet.config.get("_class_name", "UNet2DModel")  # no library has one of your own
-    write_json(folder / "model_index.json", {**runs.INDEX, "unet": ["diffusers", kind]})
+    def __init__(self, folder: Path, config: RunConfig, data: str) -> None:
+        self.folder, self.config, self.data = folder, config, data
+        self.metrics = MetricsFile(folder / runs.METRICS)
+
+    def save(self, state: TrainingState, scheduler: Any, rows: Rows) -> None:
+        """Write a checkpoint and all that goes with it; remove all but the last
+        `config.train.keep`, and the best one if that is asked for.
+
+        The metrics come first: whatever interrupts this, they reach at least as far.
+
+        Args:
+            state: after any step.
+            scheduler: the one that trained; only its config is written.
+            rows: of the metrics, such as `Metrics.rows()`; all of the run so far.
+
+        Raises:
+            ValueError: a weight is not finite; what is there stays.
+        """
+        tensors = {name: t.detach().contiguous() for name, t in _tensors(state).items()}
+        _refuse_not_finite(tensors, state.step)
+        write_json(self.folder / runs.CONFIG, self.config.to_dict())
+        losses = [row["loss"] for row in self.metrics.add(rows) if "loss" in row]
+        loss = sum(losses) / len(losses) if losses else None
+        path = self.folder / FOLDER / f"step_{state.step:06d}"
+        remove(path)  # one of this step that was not whole
+        write_new_folder(path, lambda made: self._fill(made, state.step, tensors, loss))
+        for other in _newest_first(self.folder)[self.config.train.keep :]:
+            if not (self.config.train.keep_best and other == _best(self.folder)):
+                remove(other)
+        self.write_pipeline(state, scheduler)
+
+    def _fill(self, made: Path, step: int, tensors: Tensors, loss: float | None) -> None:
+        from safetensors.torch import save_file
+
+        save_file(tensors, made / STATE, metadata={"step": str(step)})
+        content = {
+            "step": step,
+            "config": self.config.to_dict(),
+            "data": self.data,
+            "loss": loss,  # the mean of the steps since the checkpoint before
+            "metrics": self.metrics.mark(),
+            "files": {STATE: _mark(made / STATE)},
+        }
+        manifest = {"content": content, "sha256": _digest_of(content)}
+        write_json(made / MANIFEST, manifest)
+
+    def write_pipeline(self, state: TrainingState, scheduler: Any) -> None:
+        """Write what one samples with: the averaged weights, if there are any, and the scheduler's
+        config."""
+        with sampling_weights(state.unet, state.ema) as unet:
+            write_folder(self.folder / "unet", unet.save_pretrained)
+        write_folder(self.folder / "scheduler", scheduler.save_pretrained)
+        kind = state.unet.config.get("_class_name", "UNet2DModel")  # no library has one's own
+        write_json(self.folder / "model_index.json", {**runs.INDEX, "unet": ["diffusers", kind]})
+
+    def load(self, state: TrainingState) -> Resumed:
+        """Put the newest whole checkpoint into `state`.
+
+        Args:
+            state: a fresh one of the run's config; changed only if such a checkpoint is found.
+
+        Raises:
+            ValueError: there is no checkpoint, or none that is whole and of this run.
+        """
+        skipped: list[str] = []
+        for path in _newest_first(self.folder):
+            try:
+                step, rows, tensors = self._read(path, state)
+            except ValueError as error:
+                skipped.append(f"{path.name} is left out: {error}")
+            else:
+                _put(state, step, tensors)
+                return Resumed(rows, skipped)
+        old = self.folder / runs.STATE
+        if old.exists():  # a run of an older version has this one alone
+            step, tensors = _tensors_of(old, state)
+            rows = _rows(runs.load_metrics(self.folder), step, self.metrics.path)
+            _put(state, step, tensors)
+            return Resumed(rows, skipped)
+        if skipped:
+            why = "; ".join(skipped)
+            raise ValueError(f"{self.folder} has no whole checkpoint of this run: {why}")
+        raise ValueError(f"{self.folder} holds no checkpoint to resume from; train it anew")
+
+    def _read(
+        self, path: Path, state: TrainingState
+    ) -> tuple[int, list[dict[str, float]], Tensors]:
+        """Step, rows and tensors of a checkpoint, if it is whole and of this run."""
+        content = _manifest(path)
+        theirs = RunConfig.from_dict(content["config"]).to_dict()
+        if other := list(_differences(theirs, self.config.to_dict())):
+            raise ValueError(f"it is of another run: {', '.join(other)}")
+        if content["data"] != self.data:
+            raise ValueError("it learned from other data than are here now")
+        step, tensors = _tensors_of(path / STATE, state)
+        rows = runs.rows_of(self.metrics.read(content["metrics"]), self.metrics.path)
+        return step, _rows(rows, step, self.metrics.path), tensors
 
 
-def load(folder: Path, state: TrainingState) -> list[dict[str, float]]:
-    """Put a checkpoint into `state`, and return its metrics: one row for each step done.
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run has a checkpoint to go on with, whole or not."""
+    return bool(_newest_first(folder)) or (folder / runs.STATE).exists()
 
-    Args:
-        folder: a run.
-        state: a fresh one of the run's config; changed only if the whole checkpoint is sound.
 
-    Raises:
-        ValueError: the checkpoint is missing, truncated, or of another model.
-    """
-    step, tensors = _read(folder, state)
-    rows = [row for row in runs.load_metrics(folder) if "step" in row][:step]
-    if len(rows) != step:
-        raise ValueError(
-            f"{folder / runs.METRICS} has {len(rows)} steps, but {folder / runs.STATE} is at step "
-            f"{step}"
-        )
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted((folder / FOLDER).glob("step_*"), key=lambda p: (len(p.name), p.name))[::-1]
+
+
+def _best(folder: Path) -> Path | None:
+    """The checkpoint before which the mean loss was lowest."""
+    losses = {}
+    for path in _newest_first(folder):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            losses[path] = float(json.loads((path / MANIFEST).read_text())["content"]["loss"])
+    return min(losses, key=lambda path: losses[path], default=None)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """The content of a manifest; refused if it, or a file that it names, is not as it was."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        content, digest = manifest["content"], manifest["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError("its manifest.json is missing or damaged") from None
+    if digest != _digest_of(content):
+        raise ValueError("its manifest.json is damaged")
+    for name, said in content["files"].items():
+        try:
+            found = _mark(path / name)
+        except OSError as error:
+            raise ValueError(f"its {name} cannot be read: {error.strerror}") from None
+        if found["size"] != said["size"]:
+            raise ValueError(f"its {name} has {found['size']} bytes of {said['size']}")
+        if found != said:
+            raise ValueError(f"its {name} is damaged: the checksum is another")
+    return content
+
+
+def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> Iterator[str]:
+    """`name is A there and B here` for each entry that another config has otherwise; what decides
+    only when something is written, or when the run ends, is not asked."""
+    for key, value in ours.items():
+        if key in WHEN:
+            continue
+        if isinstance(value, dict):
+            yield from _differences(theirs[key], value)
+        elif theirs[key] != value:
+            yield f"its {key} is {theirs[key]!r}, and here it is {value!r}"
+
+
+def _tensors_of(path: Path, state: TrainingState) -> tuple[int, Tensors]:
+    """The step and the tensors of a file; refused if they are not all that `state` has."""
+    tensors, metadata = runs.read_tensors(path)
+    if not metadata.get("step", "").isdecimal():
+        raise ValueError(f"{path} does not say at which step it was saved; it is no checkpoint")
+    step = int(metadata["step"])
+    optimized = {name for name in tensors if name.startswith("optimizer.")}
+    own = {name: (t.shape, t.dtype) for name, t in _tensors(state).items()}
+    found = {name: (t.shape, t.dtype) for name, t in tensors.items() if name not in optimized}
+    if own != found:
+        raise ValueError(f"{path} is the checkpoint of another model than the run's config says")
+    if optimized != {f"optimizer.{i}.{m}" for i in _optimized(state, step) for m in MOMENTS}:
+        raise ValueError(f"{path} does not hold the whole state of the optimizer")
+    return step, tensors
+
+
+def _rows(rows: list[dict[str, float]], step: int, path: Path) -> list[dict[str, float]]:
+    """The rows up to a step, which must be all there."""
+    done = [row for row in rows if "step" in row][:step]
+    if len(done) != step:
+        raise ValueError(f"{path} has {len(done)} steps, but the checkpoint is at step {step}")
+    return done
+
+
+def _put(state: TrainingState, step: int, tensors: Tensors) -> None:
     with torch.no_grad():
         for name, target in _tensors(state).items():
             target.copy_(tensors[name])
@@ -81,27 +247,16 @@ def load(folder: Path, state: TrainingState) -> list[dict[str, float]]:
     state.step = step
     if state.ema is not None:
         state.ema.updates = step  # one a step
-    return rows
 
 
-def _read(folder: Path, state: TrainingState) -> tuple[int, Tensors]:
-    """The step and the tensors of a checkpoint; refused if they are not all that `state` has."""
-    path = folder / runs.STATE
-    if not path.exists():
-        raise ValueError(f"{folder} holds no checkpoint to resume from; train it anew")
-    tensors, metadata = runs.read_tensors(path)
-    if not metadata.get("step", "").isdecimal():
-        raise ValueError(f"{path} does not say at which step it was saved; it is no checkpoint")
-    step = int(metadata["step"])
-    optimized = {name for name in tensors if name.startswith("optimizer.")}
-    own = {name: t.shape for name, t in _tensors(state).items()}
-    if own != {name: t.shape for name, t in tensors.items() if name not in optimized}:
+def _refuse_not_finite(tensors: Tensors, step: int) -> None:
+    finite = [t.isfinite().all() for t in tensors.values()]
+    if not torch.stack([f.cpu() for f in finite]).all():
+        name = next(n for n, whole in zip(tensors, finite, strict=True) if not whole)
         raise ValueError(
-            f"{path} is the checkpoint of another model than {folder / runs.CONFIG} says"
+            f"{name.partition('.')[2]} is not finite after step {step - 1}: the run has diverged; "
+            "try a lower learning_rate, or a gradient_clip (the last good checkpoint is kept)"
         )
-    if optimized != {f"optimizer.{i}.{m}" for i in _optimized(state, step) for m in MOMENTS}:
-        raise ValueError(f"{path} does not hold the whole state of the optimizer")
-    return step, tensors
 
 
 def _optimized(state: TrainingState, step: int) -> range:
@@ -120,3 +275,14 @@ def _tensors(state: TrainingState) -> Tensors:
     for index, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
     return tensors
+
+
+def _mark(path: Path) -> dict[str, Any]:
+    """Size and checksum of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"size": path.stat().st_size, "sha256": digest}
+
+
+def _digest_of(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

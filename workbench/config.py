@@ -80,7 +80,7 @@ class ModelConfig:
                 raise ValueError(
                     f"a UNet of {len(self.channels)} levels halves pictures {halvings} times, and "
                     f"{name} {size} is not a multiple of {2**halvings}; use fewer levels "
-                    "(--channels) or other pictures"
+                    "(--channels), another --size or other pictures"
                 )
         down = ["AttnDownBlock2D" if a else "DownBlock2D" for a in self.attention]
         up = ["AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(self.attention)]
@@ -122,6 +122,21 @@ class DiffusionConfig:
         return asdict(self)
 
 
+UNITS = {"s": 1, "min": 60, "h": 3600}
+
+
+def seconds_in(text: str) -> int:
+    """How long `30s`, `10min` or `2h` is.
+
+    Raises:
+        ValueError: it is no such time, or none at all.
+    """
+    number, unit = text.rstrip("sminh"), text.lstrip("0123456789")
+    if not number.isdecimal() or unit not in UNITS or number + unit != text or int(number) < 1:
+        raise ValueError(f"save_every must be steps, or a time such as 10min, got {text!r}")
+    return int(number) * UNITS[unit]
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """How the weights are learned."""
@@ -132,7 +147,7 @@ class TrainConfig:
         None, "times that every image is seen, instead of --steps", positive=True
     )
     optimizer: Optimizer = option("adamw", "Adam, or AdamW with its decoupled weight decay")
-    learning_rate: float = option(1e-3, "the highest learning rate", positive=True)
+    learning_rate: float = option(1e-3, "the highest learning rate", least=1e-12, most=1e30)
     weight_decay: float = option(0.0, "weight decay of the optimizer, in its own sense", least=0)
     lr_schedule: LearningRateSchedule = option(
         "cosine", "constant, or falling to 0 along half a cosine"
@@ -159,17 +174,32 @@ class TrainConfig:
         "cpu",
         "which generator draws noise and timesteps; the device's own is faster for large images",
     )
-    save_every: int = option(500, "steps between checkpoints", least=1)
+    save_every: int | str = option(
+        500, "steps between checkpoints, or a time such as 30s, 10min, 2h", least=1
+    )
+    keep: int = option(2, "how many of the last checkpoints stay", least=1)
+    keep_best: bool = option(
+        False, "the checkpoint before which the mean loss was lowest stays as well"
+    )
     sample_every: int | None = option(
         None,
         "steps between grids drawn into samples/; none for one at the end",
         positive=True,
     )
+    sample_grid: bool = option(True, "draw such grids at all")
+    sample_steps: int | None = option(
+        None, "timesteps that a grid visits; none for all, the slowest", positive=True
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
+        asked = [name for name in ("sample_every", "sample_steps") if getattr(self, name)]
+        if asked and not self.sample_grid:
+            raise ValueError(f"{asked[0]} is of grids, and sample_grid is off; leave out one")
         if (self.steps is None) == (self.epochs is None):
             raise ValueError(f"give steps or epochs, and not both; got {self.steps}, {self.epochs}")
+        if isinstance(self.save_every, str):
+            seconds_in(self.save_every)
 
     def total_steps(self, num_images: int) -> int:
         """Optimizer steps of the whole run on `num_images` images; the last epoch is whole."""
@@ -207,13 +237,15 @@ class CodeConfig:
 class RunConfig:
     """Everything that decides the outcome of a run."""
 
-    backend: Backend = option("scratch", "whose model trains (default: scratch)")
+    backend: Backend = option("scratch", "whose model trains")
     data: str = option("digits", "sprites, digits, a .npy or .npz file, or a folder")
-    labels: str | None = option(None, "a .npy file of labels for --data")
-    size: int | None = option(None, "side to bring a folder's pictures to, in pixels", least=1)
-    seed: int = option(
-        0, "of the first weights and every random number of the run (default: 0)", least=0
+    labels: str | None = option(None, "a .npy file of labels for --data, or none")
+    size: int | None = option(
+        None,
+        "side to bring a folder's pictures to, in pixels; none if all have one size",
+        least=1,
     )
+    seed: int = option(0, "of the first weights and every random number of the run", least=0)
     model: ModelConfig = field(default_factory=ModelConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -222,6 +254,16 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.grid_steps > (T := self.diffusion.num_train_timesteps):
+            raise ValueError(
+                f"sample_steps must lie in 1..{T}, as the model has {T} timesteps, "
+                f"got {self.grid_steps}"
+            )
+
+    @property
+    def grid_steps(self) -> int:
+        """How many timesteps a grid drawn while training visits."""
+        return self.train.sample_steps or self.diffusion.num_train_timesteps
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, nested like the dataclasses."""
@@ -270,7 +312,7 @@ SPRITES = RunConfig(
 # The tutorial: UNet (128, 64), two layers a block, T = 500, batch 100, 32 epochs, Adam 1e-4.
 TUTORIAL = RunConfig(
     data="sprites",
-    model=ModelConfig(channels=(128, 64), attention=(False, True), norm_num_groups=32),
+    model=ModelConfig(channels=(128, 64), attention=(False, False), norm_num_groups=32),
     diffusion=DiffusionConfig(num_train_timesteps=500),
     train=TrainConfig(
         steps=None,

@@ -1,6 +1,7 @@
 """Images and labels: the embedded sprites, the digits, a file, a folder, or what is in memory."""
 
 import difflib
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,24 @@ class Dataset:
                 f"labels reach from {first} to {last}; expected 0..{self.num_classes - 1}"
             )
 
+    def __repr__(self) -> str:
+        n, c, h, w = self.images.shape
+        names = ", ".join(self.class_names[:10]) + ", ..." * (len(self.class_names) > 10)
+        told = f"{self.num_classes} classes: {names}" if self.class_names else "no labels"
+        return f"Dataset({n:,} images {c}x{h}x{w} on {self.images.device}, {told})"
+
     @property
     def num_classes(self) -> int:
         """How many classes there are, also ones without an image; 0 without labels."""
         return len(self.class_names)
+
+    def fingerprint(self) -> str:
+        """A checksum of all pixels and labels, the same on every device."""
+        digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
+        for tensor in (self.images, self.labels):
+            if tensor is not None:
+                digest.update(tensor.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
 
     def to(self, device: torch.device | str) -> "Dataset":
         """The same data on a device."""

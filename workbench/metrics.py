@@ -12,7 +12,7 @@ FLUSH_EVERY = 20  # steps between two readings of the losses, which make a GPU w
 
 @dataclass
 class Metrics:
-    """Losses and learning rates, step by step; unread losses stay on the device."""
+    """Losses and learning rates, step by step; what is unread stays on the device."""
 
     batch_size: int
     num_images: int
@@ -26,24 +26,25 @@ class Metrics:
         self.rates = [row["learning_rate"] for row in rows]
 
     def add(self, step: Step) -> None:
-        """One more, its loss unread."""
+        """One more, its loss and gradient unread."""
         self.rates.append(step.learning_rate)
-        self._unread.append(step.loss)
+        self._unread.append(torch.stack([step.loss, step.gradient_norm.to(step.loss)]))
 
     def read(self) -> None:
         """Fetch the unread losses in one go.
 
         Raises:
-            ValueError: one is not finite: the run has diverged.
+            ValueError: one, or the norm of a gradient, is not finite: the run has diverged.
         """
         new = torch.stack(self._unread).tolist() if self._unread else []
-        for k, loss in enumerate(new, start=len(self.losses)):
-            if not math.isfinite(loss):
-                raise ValueError(
-                    f"the loss of step {k} is {loss}: the run has diverged; "
-                    "try a lower learning_rate, or a gradient_clip"
-                )
-        self.losses += new
+        for k, found in enumerate(new, start=len(self.losses)):
+            for what, value in zip(("loss", "norm of the gradient"), found, strict=True):
+                if not math.isfinite(value):
+                    raise ValueError(
+                        f"the {what} of step {k} is {value}: the run has diverged; try a lower "
+                        "learning_rate, or a gradient_clip (the last good checkpoint is kept)"
+                    )
+        self.losses += [loss for loss, _ in new]
         self._unread = []
 
     def in_words(self, steps_per_second: float | None) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
     NAME/
         model_index.json   unet/   scheduler/       what one samples with
-        training/          config.json, state.safetensors, metrics.jsonl
+        training/          config.json, metrics.jsonl, checkpoints/
         samples/           grids drawn while training
 
 `unet/` holds the averaged weights if there are any. `diffusers.DDPMPipeline.from_pretrained` reads
@@ -11,7 +11,9 @@ the folder whichever backend wrote it; `workbench.checkpoints` writes it.
 
 import json
 import logging
-import shutil
+import os
+import re
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import backends
 from workbench.config import RunConfig
+from workbench.files import is_left_over, refuse_link, remove, remove_left_over
+from workbench.lock import LOCK
 
 if TYPE_CHECKING:
     import torch
 
 CONFIG = Path("training", "config.json")
-STATE = Path("training", "state.safetensors")
+STATE = Path("training", "state.safetensors")  # the one checkpoint of a run of an older version
 METRICS = Path("training", "metrics.jsonl")
 PARTS = ("model_index.json", "unet", "scheduler", "samples", "training")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -35,20 +39,26 @@ INDEX = {
     "unet": ["diffusers", "UNet2DModel"],
 }
 OWN = "OwnUNet"  # the class that a network of one's own is said to be, which no library has
+ASIDE = ".replaced-"  # and eight digits: the name of a run that is being replaced
 PIPELINES = ("DDPMPipeline", "DDIMPipeline")  # a UNet and a scheduler, and nothing else
 
 
-def prepare(folder: Path, force: bool) -> None:
-    """Make sure that a new run can be written to `folder`, which need not exist.
-
-    With `force`, the run in it is removed; a file that no run has is left alone.
+def check_new(folder: Path, force: bool) -> None:
+    """Make sure that a new run may be written to `folder`, which need not exist.
 
     Raises:
         ValueError: the folder holds something, and it is not a run that may be replaced.
     """
     if folder.is_file():
         raise ValueError(f"{folder} is a file; give the name of a folder for the run")
-    if not folder.exists() or not any(folder.iterdir()):
+    replaced = aside(folder)
+    half = replaced and not (folder / "model_index.json").exists()  # of the one that replaces it
+    if half or not folder.exists() or _holds_nothing(folder):
+        if replaced and not force:
+            raise ValueError(
+                f"{folder} was being replaced, and its run lies whole in {replaced[0]}: move it "
+                "back, or add --force to go on replacing it"
+            )
         return
     try:
         load_config(folder)
@@ -59,22 +69,88 @@ def prepare(folder: Path, force: bool) -> None:
         ) from None
     if not force:
         raise ValueError(f"{folder} holds a run; go on with --resume, or replace it with --force")
-    for name in PARTS:
-        part = folder / name
-        if part.is_dir() and not part.is_symlink():
-            shutil.rmtree(part)
-        else:
-            part.unlink(missing_ok=True)
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise ValueError(f"{folder} is the folder you are in; replace the run from outside of it")
+
+
+def make_room(folder: Path) -> bool:
+    """Move a run that is to be replaced aside, in one move: it is here or there, whole.
+
+    Returns:
+        Whether there was one.
+    """
+    if _holds_nothing(folder):
+        return False
+    real = folder.resolve()
+    os.rename(real, real.with_name(f"{real.name}{ASIDE}{secrets.token_hex(4)}"))
+    real.mkdir()
+    return True
+
+
+def drop_replaced(folder: Path) -> None:
+    """Remove the run that was moved aside, now that the new one can be gone on with; what no run
+    wrote goes back to its place, or stays where it is if that is taken."""
+    for old in aside(folder):
+        for name in PARTS:
+            remove(old / name)
+        for path in old.iterdir():
+            if not (folder / path.name).exists():
+                os.rename(path, folder / path.name)
+        if not any(old.iterdir()):
+            old.rmdir()
+
+
+def aside(folder: Path) -> list[Path]:
+    """The runs that were moved aside for one in `folder`, and not yet removed."""
+    real = folder.resolve()
+    named = re.compile(re.escape(real.name + ASIDE) + "[0-9a-f]{8}")
+    beside = real.parent.iterdir() if real.parent.is_dir() else ()
+    return [path for path in beside if named.fullmatch(path.name)]
+
+
+def clean(folder: Path) -> None:
+    """Remove what killed processes left in a run's folder that nobody else writes to.
+
+    Raises:
+        ValueError: a part of the run is a link, through which nothing is written.
+    """
+    remove_left_over(folder)
+    for part in ("training", "training/checkpoints", "samples", "unet", "scheduler"):
+        refuse_link(folder / part)
+        remove_left_over(folder / part)
+
+
+def _holds_nothing(folder: Path) -> bool:
+    """Whether a folder has nothing but what a process left that was killed before it wrote."""
+    files = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return all(
+        path == folder / LOCK or any(map(is_left_over, (path, *path.parents))) for path in files
+    )
 
 
 def check_folder(folder: Path) -> None:
     """Refuse a folder that is not there.
 
     Raises:
-        ValueError: it is missing, or a file.
+        ValueError: it is missing, a file, or the name of a repository on the Hub.
     """
-    if not folder.is_dir():
-        raise ValueError(f"no run {str(folder)!r} here; `ddpm train` makes one")
+    if not (folder / "model_index.json").exists():  # written last: a new run is not there yet
+        for old in aside(folder):
+            raise ValueError(
+                f"no run {str(folder)!r} here: it was being replaced, and lies whole in {old}; "
+                "move it back, or begin again with --force"
+            )
+    if folder.is_dir() and not ((folder / LOCK).exists() and _holds_nothing(folder)):
+        return
+    name = str(folder)
+    hub = name.removeprefix("hub:")
+    a_path = folder.parent.is_dir() or folder.is_absolute() or folder.parts[0] in ("runs", "..")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", hub) or a_path:
+        raise ValueError(f"no run {name!r} here; `ddpm train` makes one")
+    raise ValueError(
+        f"no folder {name!r} here; the Hub's hub:{hub} is not read by name yet: "
+        f"`hf download {hub} --local-dir {Path(hub).name}`, and give the folder {Path(hub).name}"
+    )
 
 
 def load_config(folder: Path) -> RunConfig:
@@ -84,11 +160,20 @@ def load_config(folder: Path) -> RunConfig:
         ValueError: the folder is missing or no run, or the file cannot be read.
     """
     check_folder(folder)
-    content = _read_json(folder / CONFIG)
+    return read_config(folder / CONFIG)
+
+
+def read_config(path: Path) -> RunConfig:
+    """The config that a JSON file holds: a run's, or what `ddpm train --show` printed.
+
+    Raises:
+        ValueError: the file cannot be read, or holds something else.
+    """
+    content = _read_json(path)
     try:
         return RunConfig.from_dict(content)
     except ValueError as error:
-        raise ValueError(f"{folder / CONFIG}: {error}") from None
+        raise ValueError(f"{path}: {error}") from None
 
 
 def load_metrics(folder: Path) -> list[dict[str, float]]:
@@ -98,13 +183,21 @@ def load_metrics(folder: Path) -> list[dict[str, float]]:
         ValueError: the file is missing, truncated or foreign.
     """
     check_folder(folder)
-    path = folder / METRICS
+    return rows_of(_read_text(folder / METRICS), folder / METRICS)
+
+
+def rows_of(text: str, path: Path) -> list[dict[str, float]]:
+    """The rows in the text of a `metrics.jsonl`.
+
+    Raises:
+        ValueError: a line is no row; `path` is named.
+    """
     kinds = ({"step", "loss", "learning_rate"}, {"epoch", "mean_loss"})
     rows = []
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             row = None
         if not isinstance(row, dict) or row.keys() not in kinds:
             raise ValueError(f"line {number} of {path} is damaged: {line[:60]!r}")
@@ -237,6 +330,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(_read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is no JSON ({error}); it may be truncated") from None
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply; it is none of ours") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a JSON object, got {type(content).__name__}")
     return content

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from workbench import backends
+from workbench import backends, progress_bar
 from workbench.draws import PICTURES, seed_of
 
 
@@ -172,7 +172,8 @@ def sample(
             guided = classes is not None
             net = Guided(unet, chosen[part.start : part.stop], guidance) if guided else unet
             pipeline = backends.load(backend).DDPMPipeline(net, wrapped)
-            pipeline.set_progress_bar_config(disable=not progress, desc=f"sampling with {backend}")
+            shown = progress_bar.options(f"sampling with {backend}", progress)
+            pipeline.set_progress_bar_config(**shown)
             output = pipeline(
                 batch_size=len(part),
                 generator=generators,

@@ -17,7 +17,7 @@ from workbench import backends, processes
 from workbench.config import RunConfig, TrainConfig
 from workbench.draws import DROPOUT, WEIGHTS, Draws, batch_draws, global_generator_at, seed_of
 from workbench.ema import EMA
-from workbench.sampling import refuse_wrong_config
+from workbench.sampling import refuse_wrong_config, refuse_wrong_steps
 
 if TYPE_CHECKING:
     from workbench.data import Dataset
@@ -48,11 +48,13 @@ class Step:
         index: k = 0, 1, ...
         loss: of the whole batch, 0-dim float32 on the device; reading it waits for the device.
         learning_rate: that was used.
+        gradient_norm: before it was clipped, 0-dim float32 on the device.
     """
 
     index: int
     loss: torch.Tensor
     learning_rate: float
+    gradient_norm: torch.Tensor
 
 
 def new_parts(
@@ -92,6 +94,8 @@ def _new_scheduler(config: RunConfig) -> Any:
         strict.DDPMScheduler(**arguments)
     scheduler = backend.DDPMScheduler(**arguments)
     refuse_wrong_config(config.backend, scheduler)
+    if config.train.sample_steps is not None:  # else after the work, when the grid is drawn
+        refuse_wrong_steps(config.backend, scheduler, config.train.sample_steps)
     return scheduler
 
 
@@ -181,15 +185,15 @@ def training_steps(
         state.optimizer.zero_grad()
         loss.backward()
         processes.average_gradients(unet)
-        if config.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(unet.parameters(), config.gradient_clip)
+        clip = math.inf if config.gradient_clip is None else config.gradient_clip
+        norm = torch.nn.utils.clip_grad_norm_(unet.parameters(), clip)
         state.optimizer.step()
         if state.ema is not None:
             state.ema.update(unet)
         # endregion: training_step
         state.step += 1
         draws = draw(state.step)  # while the device still computes
-        yield Step(k, processes.average(loss.detach()), rate)
+        yield Step(k, processes.average(loss.detach()), rate, norm)
 
 
 def target_of(

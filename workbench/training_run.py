@@ -1,18 +1,23 @@
 """A whole training run: the trainer's steps, with a progress bar, checkpoints and sample grids."""
 
+import math
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from workbench import checkpoints, processes, runs
-from workbench.config import RunConfig
+from workbench import processes, progress_bar, runs
+from workbench.checkpoints import RunFiles
+from workbench.config import RunConfig, seconds_in
 from workbench.ema import sampling_weights
+from workbench.lock import one_writer
 from workbench.metrics import FLUSH_EVERY, Metrics
 from workbench.trainer import TrainingState, new_parts, new_state, training_steps
 
@@ -28,13 +33,15 @@ class TrainResult:
         folder: the run.
         losses: one for each step from the first of the run on.
         epoch_losses: their mean over each whole pass through the data.
-        finished: False if it was interrupted.
+        finished: False if it was asked to end before.
+        ended_by: the signal that asked it to end, or 0.
     """
 
     folder: Path
     losses: list[float]
     epoch_losses: list[float]
     finished: bool
+    ended_by: int = 0
 
 
 def train(
@@ -52,78 +59,137 @@ def train(
 ) -> TrainResult:
     """Train a run from its config, with a progress bar, checkpoints and sample grids.
 
-    Ctrl-C lets the running step end, saves, and returns. Under `torchrun` every process calls this,
-    and the first one writes.
+    A checkpoint is written before the first step. Ctrl-C, TERM and HUP let the running step end,
+    save, and return. Under `torchrun` every process calls this, and the first one writes.
 
     Args:
         config: the run's.
         folder: where to write the run, or with `resume` one that holds a checkpoint.
         dataset: the images that `config.data` names.
         device: where to train.
-        resume: go on from the folder's checkpoint.
-        force: replace the run that the folder holds.
+        resume: go on from the folder's newest whole checkpoint.
+        force: replace the run that the folder holds, once the new one has its first checkpoint.
         progress: whether to show the bar.
         draw_grid: called as `draw_grid(unet, scheduler, path)` with the weights to sample with.
         scheduler, make_unet: parts of your own; see `workbench.trainer.new_parts`.
 
     Raises:
-        ValueError: the data do not fit the model, the folder holds something, the checkpoint cannot
-            be read, or the loss is no longer a number (the checkpoint before that is kept).
+        ValueError: the data do not fit the model, the folder holds something, another process
+            trains into it, no checkpoint can be gone on with, or the run has diverged (the last
+            checkpoint is kept).
     """
-    from tqdm.auto import tqdm
-
     # Refuses what does not fit, so it comes first.
     unet, scheduler = new_parts(config, dataset, scheduler=scheduler, make_unet=make_unet)
-    if not resume and processes.is_first():
-        runs.prepare(folder, force)
-    state = new_state(unet.to(device), config.train)
-    metrics = Metrics(config.train.batch_size, len(dataset.images))
+    with _writing(folder, resume, force):
+        state = new_state(unet.to(device), config.train)
+        kept = _Kept(folder, config, state, scheduler, dataset, draw_grid)
+        kept.begin(resume)
+        metrics, total = kept.metrics, config.train.total_steps(len(dataset.images))
+        shown = progress and processes.is_first()
+        bar = progress_bar.of(total, config.backend, shown, initial=state.step)
+        with processes.joined(device), ending_asked() as asked, bar:
+            on_device = dataset.to(device)
+            for step in training_steps(state, scheduler, on_device, config.train, config.seed):
+                metrics.add(step)
+                bar.update()
+                if state.step % FLUSH_EVERY == 0:
+                    metrics.read()
+                    bar.set_postfix(metrics.in_words(bar.format_dict["rate"]), refresh=False)
+                if stop_now(asked() > 0, state.step, device):
+                    kept.save()
+                    break
+                if kept.is_due():
+                    kept.save()
+                    kept.draw()
+        finished = state.step == total
+        ended_by = 0 if finished else asked()
+        return TrainResult(folder, metrics.losses, metrics.epoch_losses(), finished, ended_by)
+
+
+@contextmanager
+def _writing(folder: Path, resume: bool, force: bool) -> Iterator[None]:
+    """Inside the block this process alone writes to the folder, which is ready for it."""
+    if not processes.is_first():
+        yield
+        return
     if resume:
-        metrics.go_on(checkpoints.load(folder, state))
-    kept = _Kept(folder, config, state, scheduler, metrics, draw_grid)
-    total = config.train.total_steps(len(dataset.images))
-    save_every, grid_every = config.train.save_every, config.train.sample_every or total
-    shown = progress and processes.is_first()
-    bar = tqdm(total=total, initial=state.step, disable=not shown, desc=config.backend)
-    with processes.joined(device), interrupt_asked() as asked, bar:
-        on_device = dataset.to(device)
-        for step in training_steps(state, scheduler, on_device, config.train, config.seed):
-            metrics.add(step)
-            bar.update()
-            done = step.index + 1
-            if done % FLUSH_EVERY == 0:
-                metrics.read()
-                bar.set_postfix(metrics.in_words(bar.format_dict["rate"]), refresh=False)
-            if stop_now(asked(), done, device):
-                kept.save(grid=False)
-                break
-            grid = done % grid_every == 0 or done == total
-            if grid or done % save_every == 0:
-                kept.save(grid)
-    return TrainResult(folder, metrics.losses, metrics.epoch_losses(), state.step == total)
+        runs.check_folder(folder)
+    else:
+        runs.check_new(folder, force)
+    with ExitStack() as held:
+        held.enter_context(one_writer(folder))
+        runs.clean(folder)
+        if not resume and runs.make_room(folder):
+            held.enter_context(one_writer(folder))  # the first lock went with the old run
+        yield
 
 
-@dataclass
 class _Kept:
     """What the first process writes of a run: checkpoints, and grids of what it draws by then."""
 
-    folder: Path
-    config: RunConfig
-    state: TrainingState
-    scheduler: Any
-    metrics: Metrics
-    draw_grid: Callable[[Any, Any, Path], None] | None
+    def __init__(
+        self,
+        folder: Path,
+        config: RunConfig,
+        state: TrainingState,
+        scheduler: Any,
+        dataset: "Dataset",
+        draw_grid: Callable[[Any, Any, Path], None] | None,
+    ) -> None:
+        self.folder, self.config, self.state, self.scheduler = folder, config, state, scheduler
+        self.draw_grid = draw_grid
+        self.files = RunFiles(folder, config, dataset.fingerprint())
+        self.metrics = Metrics(config.train.batch_size, len(dataset.images))
+        every, self.total = config.train.save_every, config.train.total_steps(len(dataset.images))
+        self.every = every if isinstance(every, int) else self.total
+        self.seconds = math.inf if isinstance(every, int) else seconds_in(every)
+        self.saved_at, self.saved_when = -1, time.monotonic()
 
-    def save(self, grid: bool) -> None:
-        self.metrics.read()
+    def begin(self, resume: bool) -> None:
+        """Goes on from the newest whole checkpoint, or writes the first one."""
+        if resume:
+            found = self.files.load(self.state)
+            self.metrics.go_on(found.rows)
+            self.saved_at = self.state.step
         if not processes.is_first():
             return
-        state = self.state
-        checkpoints.save(self.folder, self.config, state, self.scheduler, self.metrics.rows())
-        if grid and self.draw_grid is not None:
-            path = self.folder / "samples" / f"step_{state.step:06d}.png"
-            with sampling_weights(state.unet, state.ema) as unet:
+        if resume:
+            for line in found.skipped:
+                print(line, file=sys.stderr)
+            self.files.metrics.go_on(self.metrics.rows())
+            self.files.write_pipeline(self.state, self.scheduler)
+            self.draw()
+        else:
+            self.save()
+        runs.drop_replaced(self.folder)
+
+    def is_due(self) -> bool:
+        """Whether a checkpoint is to be written after this step."""
+        passed = time.monotonic() - self.saved_when >= self.seconds
+        return passed or self.state.step % self.every == 0 or self._shows_grid()
+
+    def save(self) -> None:
+        """Writes a checkpoint, unless there is one of this step, and what one samples with."""
+        self.metrics.read()
+        if not processes.is_first() or self.state.step == self.saved_at:
+            return
+        self.files.save(self.state, self.scheduler, self.metrics.rows())
+        self.saved_at, self.saved_when = self.state.step, time.monotonic()
+
+    def draw(self) -> None:
+        """Draws the grid of this step, if there is to be one and it is not there."""
+        path = self.folder / "samples" / f"step_{self.state.step:06d}.png"
+        if not self._shows_grid() or path.exists() or self.draw_grid is None:
+            return
+        if processes.is_first():
+            with sampling_weights(self.state.unet, self.state.ema) as unet:
                 self.draw_grid(unet, self.scheduler, path)
+
+    def _shows_grid(self) -> bool:
+        every = self.config.train.sample_every or self.total
+        return self.state.step > 0 and (
+            self.state.step % every == 0 or self.state.step == self.total
+        )
 
 
 def stop_now(asked: bool, done: int, device: torch.device) -> bool:
@@ -133,23 +199,34 @@ def stop_now(asked: bool, done: int, device: torch.device) -> bool:
     return done % FLUSH_EVERY == 0 and processes.any_of_us(asked, device)
 
 
+ENDINGS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
+
 @contextmanager
-def interrupt_asked() -> Iterator[Callable[[], bool]]:
-    """Within the block the first Ctrl-C is only noted; the second one interrupts at once."""
-    before = signal.getsignal(signal.SIGINT)
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or before is signal.SIG_IGN:  # Ctrl-C does not come here
-        yield lambda: False
+def ending_asked() -> Iterator[Callable[[], int]]:
+    """Within the block the first Ctrl-C, TERM or HUP is only noted, and its number is given; the
+    second one does what it did before."""
+    before = {number: signal.getsignal(number) for number in ENDINGS}
+    heard = [number for number in ENDINGS if before[number] is not signal.SIG_IGN]
+    if threading.current_thread() is not threading.main_thread():  # signals do not come here
+        yield lambda: 0
         return
-    noted = False
+    noted = 0
+
+    def back() -> None:
+        for number in heard:
+            signal.signal(number, before[number])
 
     def note(number: int, frame: Any) -> None:
         nonlocal noted
-        noted = True
-        signal.signal(signal.SIGINT, before)
+        noted = number
+        back()
 
-    signal.signal(signal.SIGINT, note)
+    for number in heard:
+        signal.signal(number, note)
     try:
         yield lambda: noted
     finally:
-        signal.signal(signal.SIGINT, before)
+        back()

@@ -1,6 +1,5 @@
 """What stands beside a candidate: both backends in the stages that judge it, and their networks."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import chain
@@ -14,7 +13,7 @@ from compare.oracle.samplers import BY_NAME
 from compare.stages.stage import Stage
 from compare.verdict import conventions, curves
 from compare.verdict.diffusers import gone
-from compare.verdict.elsewhere import Work
+from compare.verdict.elsewhere import Begin, Work
 from compare.verdict.report import Report, by_stage
 from compare.verdict.staged import (
     Progress,
@@ -57,20 +56,30 @@ def imported() -> None:
     from diffusers import DDIMScheduler, DDPMScheduler  # noqa: F401
 
 
+def _imported_whole() -> None:
+    """All of Diffusers that both backends are judged with."""
+    from diffusers import UNet2DModel  # noqa: F401
+
+    imported()
+
+
 def columns_begun(
-    begin: Callable[[Work], Work], subject: Subject, itself: str, only: str | None
-) -> dict[str, Work] | None:
-    """What the backends that stand beside a candidate do in the stages that judge it; nothing
-    stands beside a network alone."""
-    if subject.is_network:
-        return None
+    begin: Begin, subject: Subject, itself: str, only: str | None, both: bool
+) -> tuple[dict[str, Work], Work | None]:
+    """What the backends that stand beside a candidate do in the stages that judge it, and with
+    `both` what a scheduler alone does not have."""
     names = [stage.name for stage in stages.ALL if is_asked(only, stage.name)]
     asked = tuple(stage for stage in needed(names) if stage.is_met(subject))
     asked = asked if usable(subject) else (stages.SCHEDULE,)
     kind = BY_NAME[subject.setting.sampler].backend
-    judged = partial(_column, kind=kind, level=subject.level, seed=subject.seed)
-    others = {"scratch", "diffusers"} - {itself} if kind is not None else set()
-    return {name: begin(partial(judged, name, asked=asked)) for name in sorted(others)}
+    level, seed = subject.level, subject.seed
+    judged = partial(_column, kind=kind, level=level, seed=seed, asked=asked)
+    others = sorted({"scratch", "diffusers"} - {itself}) if kind is not None else []
+    works: list[Work] = [partial(judged, name) for name in others]
+    if both:
+        works.append(partial(models_of_backends, only, level, seed))
+    answers = begin(*works, first=_imported_whole if both else imported)
+    return dict(zip(others, answers, strict=False)), answers[-1] if both else None
 
 
 @lru_cache

@@ -6,6 +6,7 @@ failing check fits that formula shares the finding, and gets the status `known`.
 
 import contextlib
 import io
+import logging
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -261,6 +262,19 @@ FINDINGS: tuple[Finding, ...] = (
         "999 10",
     ),
     Finding(
+        "foreign-parts-saved-as-null",
+        "`DDPMPipeline.save_pretrained` writes `null` for a part that is not the library's own",
+        "an error before anything is written, or the part's own `save_pretrained`",
+        "the call returns as if all went well, the log prints the whole network before it says "
+        "that it cannot be saved, the weights are not in the folder, and `from_pretrained` refuses "
+        "it",
+        _START + "import json, tempfile; from pathlib import Path; "
+        "from diffusers import DDPMPipeline; d = tempfile.TemporaryDirectory(); "
+        "DDPMPipeline(torch.nn.Identity(), DDPMScheduler()).save_pretrained(d.name); "
+        "print(json.loads(Path(d.name, 'model_index.json').read_text())['unet']); d.cleanup()",
+        "[None, None]",
+    ),
+    Finding(
         "float-timestep-cut",
         "`UNet2DModel` cuts a timestep that is a Python float to a whole number",
         "the embedding of 0.9, or a refusal",
@@ -303,10 +317,14 @@ def gone() -> tuple[str, ...]:
 
 def holds(finding: Finding) -> bool:
     """Runs the command with the installed library: True while it prints what it showed."""
-    said = io.StringIO()
+    said, logger = io.StringIO(), logging.getLogger("diffusers")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # what a command is to show is what it prints
     try:
         with contextlib.redirect_stdout(said):
             exec(finding.command, {})
     except Exception:
         return False
+    finally:
+        logger.setLevel(level)
     return said.getvalue().strip() == finding.shows

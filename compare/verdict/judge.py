@@ -29,12 +29,11 @@ from compare.verdict.beside import (
     add,
     columns_begun,
     imported,
-    models_of_backends,
     set_beside,
 )
 from compare.verdict.diffusers import gone
 from compare.verdict.door.rivals import other_embedding, rivals, told, without_table
-from compare.verdict.elsewhere import Work
+from compare.verdict.elsewhere import Begin, later
 from compare.verdict.quiet import quiet
 from compare.verdict.report import Report, by_stage, versions
 from compare.verdict.staged import Progress, is_asked, judge_stages, kept, needed
@@ -49,7 +48,7 @@ def judge(
     beside: bool = True,
     base: Setting | None = None,
     command: str = "",
-    begin: Callable[[Work], Work] = lambda work: work,
+    begin: Begin = later,
     reading: Told | None = None,
 ) -> Report:
     """The report on one candidate; never raises for what the candidate does.
@@ -69,13 +68,14 @@ def judge(
             make = partial(Subject, candidate, name, level, seed, own, base)
             subject, others = _read(make, {**_said_by(candidate), **(reading or {})})
             _refuse_replacements(before)
+            beside = beside and not subject.is_network
         if not report.checks:
-            models = begin(lambda: models_of_backends(only, level, seed)) if both else None
-            columns = columns_begun(begin, subject, itself, only) if beside else None
+            if beside:
+                columns, models = columns_begun(begin, subject, itself, only, both)
             _judged_as_read(report, subject, others, only, progress)
-            add(report, models, progress)
             report.gone = list(gone()) if itself == "diffusers" else []
-            if columns is not None:
+            if beside:
+                add(report, models, progress)
                 set_beside(report, subject, itself, columns, both)
         report = _trusted(report, before)
     _finish(report, only, command)
@@ -93,10 +93,10 @@ def _said_by(candidate: Any) -> Told:
 def _called(candidate: Any, beside: bool) -> tuple[Any, str, str]:
     """The candidate, our own for none; its name; and which column of a report is its own. What
     stands beside it is imported first."""
-    if beside:
-        imported()
     if candidate is None:
         return "scratch:DDPMScheduler", "scratch", "scratch"
+    if beside:
+        imported()
     name = candidate if isinstance(candidate, str) else _name_of(candidate)
     return candidate, name, SPECS.get(name, "candidate")
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from compare import Adapter
+from compare import Adapter, as_network
 
 
 class DenoiseDiffusion:
@@ -78,7 +78,7 @@ def adapt(cls: type[DenoiseDiffusion]) -> Adapter:
     return Adapter(
         alpha_bar=lambda: bare.alpha_bar,
         add_noise=lambda x0, noise, t: bare.q_sample(x0, t, noise),
-        step=lambda out, t, xt: cls(lambda x, at: out).p_sample(xt, torch.full((len(xt),), t)),
+        step=lambda out, t, xt: cls(as_network(out)).p_sample(xt, torch.full((len(xt),), t)),
         sample=lambda model, shape: cls(model).sample(shape),
         loss=lambda model, x0: cls(model).loss(x0),
         name="labml_like",

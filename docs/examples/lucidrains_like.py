@@ -36,6 +36,16 @@ class Posterior(NamedTuple):
 class GaussianDiffusion(nn.Module):
     """Diffusion by a network that predicts the noise; t from 0 to T-1."""
 
+    alphas_cumprod: Tensor
+    sqrt_alphas_cumprod: Tensor
+    sqrt_one_minus_alphas_cumprod: Tensor
+    sqrt_recip_alphas_cumprod: Tensor
+    sqrt_recipm1_alphas_cumprod: Tensor
+    posterior_variance: Tensor
+    posterior_log_variance_clipped: Tensor
+    posterior_mean_coef1: Tensor
+    posterior_mean_coef2: Tensor
+
     def __init__(self, model: nn.Module, timesteps: int = 1000):
         super().__init__()
         self.model = model

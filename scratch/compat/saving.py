@@ -56,8 +56,28 @@ def save_model(model: torch.nn.Module, folder: NameOrPath) -> None:
     save_whole(folder, write)
 
 
-def load_model(cls: Callable[..., Built], name_or_path: NameOrPath, subfolder: str | None) -> Built:
-    """Read a model of class `cls` with its weights, strictly, on the CPU and in eval mode."""
+def load_model(
+    cls: Callable[..., Built],
+    name_or_path: NameOrPath,
+    subfolder: str | None,
+    dtype: torch.dtype | None = None,
+) -> Built:
+    """Read a model of class `cls` with its weights, strictly, on the CPU and in eval mode.
+
+    Args:
+        cls: the model's class.
+        name_or_path: a folder, or a Hub repository.
+        subfolder: of it.
+        dtype: a float one for the weights, or None for that of the class.
+
+    Raises:
+        ValueError: a file is missing, cannot be read, or holds something else, or the dtype is no
+            float.
+    """
+    if not (dtype is None or (isinstance(dtype, torch.dtype) and dtype.is_floating_point)):
+        raise ValueError(
+            f"torch_dtype must be a float dtype such as torch.float16, or None, got {dtype!r}"
+        )
     folder = _resolve(name_or_path, subfolder)
     model = _build(cls, folder / MODEL_CONFIG)
     assert isinstance(model, torch.nn.Module)
@@ -69,7 +89,7 @@ def load_model(cls: Callable[..., Built], name_or_path: NameOrPath, subfolder: s
         raise ValueError(
             f"{folder / MODEL_FILE} does not hold the model that {MODEL_CONFIG} describes: {detail}"
         ) from None
-    return model.eval()
+    return model.eval() if dtype is None else model.eval().to(dtype)
 
 
 def _new_key(key: str) -> str:

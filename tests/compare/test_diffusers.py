@@ -1,5 +1,6 @@
 """What is wrong in the installed Diffusers is known, shown, and missed when it goes."""
 
+import logging
 import warnings
 from dataclasses import replace
 
@@ -36,3 +37,18 @@ def test_a_finding_that_goes_is_reported(monkeypatch: pytest.MonkeyPatch) -> Non
     assert report.passed
     assert report.gone == [f"{mended.id}: {mended.title}"]
     assert "no longer shows:\n  trailing-extra-step" in str(report)
+
+
+def test_a_command_logs_nothing_and_leaves_the_logger_as_it_was(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them makes the library print a whole network."""
+    logger = logging.getLogger("diffusers")
+    monkeypatch.setattr(logger, "propagate", True)
+    level = logger.level
+    (finding,) = (f for f in FINDINGS if f.id == "foreign-parts-saved-as-null")
+    assert holds(finding)
+    assert not caplog.records
+    assert logger.level == level
+    exec(finding.command, {})
+    assert "cannot be saved" in caplog.text

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from compare.oracle import Setting
-from compare.verdict.elsewhere import Work, begun
+from compare.verdict.elsewhere import begun
 from compare.verdict.judge import judge
 from compare.verdict.report import Diagnosis, Report
 from scratch import DDPMScheduler
@@ -49,15 +49,26 @@ def test_a_candidate_with_stand_ins_for_modules_is_judged_beside_both_backends(t
 
 def test_it_is_made_in_another_process():
     here = os.getpid()
-    report = begun(lambda: Report(str(os.getpid()), []))()
+    report = begun(lambda: Report(str(os.getpid()), []), first=list)[0]()
     assert report.candidate.isdigit()
     assert int(report.candidate) != here
+
+
+def test_what_several_need_is_done_once_and_not_here():
+    done = []
+    answers = begun(
+        *[lambda: Report(f"{os.getpid()} {done}", [])] * 2, first=lambda: done.append(1)
+    )
+    (one, told), (other, also) = (answer().candidate.split(maxsplit=1) for answer in answers)
+    assert done == []
+    assert told == also == "[1]"
+    assert len({one, other, str(os.getpid())}) == 3
 
 
 def test_a_diagnosis_and_its_checks_come_back_whole():
     found = judge(DDPMScheduler, "quick", 0, only="schedule", base=SHORT)
     found.diagnoses = [Diagnosis("5", "forward", "no root", "take the root", "signal-without-root")]
-    again = begun(lambda: found)()
+    again = begun(lambda: found, first=list)[0]()
     assert again.to_dict() == found.to_dict()
     assert again.diagnoses == found.diagnoses
     assert again.checks == found.checks
@@ -72,6 +83,6 @@ def test_what_got_lost_there_is_done_here(end, capfd):
             end()
         return Report("here", [])
 
-    asked: Work = begun(work)
-    assert asked().candidate == "here"
+    asked = begun(work, lambda: Report("other", []), first=list)
+    assert [answer().candidate for answer in asked] == ["here", "other"]
     assert capfd.readouterr().err == ""

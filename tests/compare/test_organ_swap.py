@@ -30,8 +30,9 @@ from compare.backends.training import settings, small_sprites
 from compare.mistakes import BY_ID
 from compare.mistakes.network.unet import planted
 from tests.compare.often import each
-from workbench import checkpoints, trainer
 from workbench import data as datasets
+from workbench import trainer
+from workbench.checkpoints import RunFiles
 from workbench.config import DIGITS, RunConfig
 from workbench.metrics import Metrics
 
@@ -57,7 +58,7 @@ def saved_run(folder: Path, config: RunConfig, steps: int, data: Any) -> Path:
     for _ in range(steps):
         metrics.add(next(training))
     metrics.read()
-    checkpoints.save(folder, config, state, scheduler, metrics.rows())
+    RunFiles(folder, config, data.fingerprint()).save(state, scheduler, metrics.rows())
     return folder
 
 

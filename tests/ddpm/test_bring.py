@@ -158,6 +158,8 @@ def test_a_run_asks_for_its_code_again(
     asked = "was trained with a scheduler of its own, MyScheduler, and no folder says where code"
     assert asked in refused(["sample", str(run)], capsys)
     assert asked in refused(["train", "--resume", str(run)], capsys)
+    again = ["train", "--config", str(run / runs.CONFIG), "--output", str(run.parent / "no")]
+    assert asked in refused(again, capsys)
     said = refused(["sample", str(both), *scheduler], capsys)
     assert "a unet of its own, MyUNet" in said
     assert "--unet FILE.py:MyUNet" in said

@@ -106,7 +106,7 @@ def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:
         cwd=tmp_path, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # pytest may ignore it
     ) as training:  # fmt: skip
-        saved = tmp_path / "run" / "training" / "state.safetensors"
+        saved = tmp_path / "run" / "training" / "checkpoints" / "step_000005"
         while not saved.exists():
             assert training.poll() is None
             time.sleep(0.05)
@@ -115,7 +115,7 @@ def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:
         assert training.stderr is not None
         said = training.stderr.read()
     assert said == "stopped and saved; go on with: ddpm train --resume run\n"
-    steps = (saved.parent / "metrics.jsonl").read_text().splitlines()
+    steps = (tmp_path / "run" / "training" / "metrics.jsonl").read_text().splitlines()
     assert 5 <= len(steps) < 100_000
 
 
@@ -176,7 +176,7 @@ def test_the_tutorials_run(tmp_path: Path) -> None:
         ("sample a b", "ddpm sample: unknown argument b"),
         ("train --steps 0", "above 0, got '0'"),
         ("train --steps 5 --epochs 2", "give steps or epochs"),
-        ("train --learning-rate -1", "learning_rate must be positive"),
+        ("train --learning-rate -1", "learning_rate must be at least 1e-12"),
         ("train --dropout 1.5", "dropout must be"),
         ("train --channels 32,64,128,256,512 --attention no,no,no,no,no", "not a multiple of 16"),
         ("train --channels 30,60", "multiples of norm_num_groups=8, got 30"),
@@ -391,3 +391,22 @@ def test_every_figure_is_drawn(words: str, tiny_run: Path, tmp_path: Path) -> No
     with Image.open(output) as picture:
         low, high = picture.convert("L").getextrema()
     assert (low, high) != (255, 255)
+
+
+@pytest.mark.parametrize("prefix", ["", "hub:"])
+def test_a_name_of_the_hub_is_told_how_it_becomes_a_folder(
+    prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refused(["sample", f"{prefix}google/ddpm-cifar10-32"], capsys)
+    assert error.startswith(f"ddpm sample: no folder '{prefix}google/ddpm-cifar10-32' here; ")
+    assert "hub:google/ddpm-cifar10-32 is not read by name yet" in error
+    assert "`hf download google/ddpm-cifar10-32 --local-dir ddpm-cifar10-32`" in error
+
+
+@pytest.mark.parametrize("run", ["runs/none", "none", "/none/at-all", "../none"])
+def test_a_run_that_is_not_there_is_no_name_of_the_hub(
+    run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(["sample", run], capsys) == (
+        f"ddpm sample: no run '{run}' here; `ddpm train` makes one\n"
+    )

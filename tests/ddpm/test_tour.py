@@ -1,5 +1,7 @@
 """The tour at a tiny size, whole; and what it may delete."""
 
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -9,7 +11,7 @@ import pytest
 
 import compare
 from ddpm import tour
-from workbench import runs
+from workbench import progress_bar, runs
 from workbench.config import RunConfig
 from workbench.files import write_json
 
@@ -49,7 +51,9 @@ def test_the_whole_tour(
     report: compare.Report,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(progress_bar, "EVERY", 0.0)
     folder = tmp_path / "tour"
     index = tour.run(folder, config, shared_steps=2, judge=lambda: report)
     assert index == folder / "index.html"
@@ -61,20 +65,68 @@ def test_the_whole_tour(
     assert "scratch: 100%" in said.err  # progress bars
     assert "diffusers: 100%" in said.err
     for line in said.out.splitlines():
-        if "largest difference" in line:
+        if "largest difference of" in line:
             # Two steps and a chain of four: rounding alone, of numbers of size 1.
-            assert float(line.split(":")[1].split(",")[0]) < 1e-4
+            assert float(line.split(":")[1]) < 1e-4
+    assert "2 steps by Diffusers and 3 by scratch, from one start" in said.out
+    assert "16 digits from the run of 3 steps" in said.out
+    # Told before the bar of the first training: twenty steps or fewer are enough for it.
+    (told,) = re.findall("the whole tour takes about (.*) here, by its first steps", said.out)
+    assert re.fullmatch(r"\d+ (seconds|minutes)", told)
 
     page = Page(index.read_text(encoding="utf-8"))
     assert len(page.pictures) == 5
     assert all(picture["alt"] for picture in page.pictures)
     assert all(link.startswith("data:image/") for link in page.links)  # nothing is loaded
-    assert str(report) in page.words
+    assert "Scratch went on alone, to 3 steps." in page.words
+    assert "x after 4 of the steps, from t = 3 to t = 0" in page.words  # below the moving picture
+    assert tour.wrapped(str(report)) in page.words
     assert not report.passed
     assert "They are not the same" in page.words
 
     tour.prepare(folder)  # a second tour may replace it
     assert list(folder.iterdir()) == []
+
+
+def test_a_verdict_is_wrapped_and_no_word_of_it_is_lost() -> None:
+    """A real one, and every line of it begins where it began."""
+    mine = Path(__file__).parents[2] / "docs" / "examples" / "my_scheduler.py"
+    verdict = str(compare.run(f"{mine}:MyScheduler"))
+    assert max(map(len, verdict.splitlines())) > 2 * tour.WIDTH
+    shown = tour.wrapped(verdict)
+    assert shown.split() == verdict.split()
+    paths = max(map(len, verdict.split()))  # a long path is not broken
+    assert max(map(len, shown.splitlines())) <= max(tour.WIDTH, paths + 4)
+    for line in verdict.splitlines():
+        if len(line) <= tour.WIDTH:
+            assert line in shown.splitlines()
+    assert tour.wrapped(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(3, "10 seconds"), (64, "60 seconds"), (89, "90 seconds"), (90, "2 minutes"),
+     (89 * 60, "89 minutes")],
+)  # fmt: skip
+def test_estimates_in_words(seconds: float, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tour.estimate(seconds)
+    assert f"takes about {words} here" in capsys.readouterr().out
+
+
+def test_an_estimate_counts_what_is_trained_and_drawn() -> None:
+    assert tour.cost(100, 10) - tour.cost(40, 10) == pytest.approx(60)
+    assert tour.cost(100, 500) - tour.cost(100, 400) == pytest.approx(200 * tour.DRAWN)
+
+
+def test_nobody_need_read_what_a_tour_says(
+    config: RunConfig, report: compare.Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("stdout", "stderr"):
+        stream = (tmp_path / name).open("w")
+        stream.close()
+        monkeypatch.setattr(sys, name, stream)
+    index = tour.run(tmp_path / "tour", config, shared_steps=2, judge=lambda: report)
+    assert index.exists()
 
 
 def test_what_is_no_tour_is_never_deleted(tmp_path: Path) -> None:

@@ -304,3 +304,51 @@ def test_half_precision_weights_are_saved_as_they_are(tmp_path: Path) -> None:
     read = scratch.UNet2DModel.from_pretrained(tmp_path)
     assert read.dtype == torch.float32
     assert same_weights(read.half(), unet)
+
+
+def test_weights_come_in_the_dtype_that_is_asked_for(folder: Path) -> None:
+    """As Diffusers' do; the pictures are drawn in it."""
+    pipeline().save_pretrained(folder)
+    plain = scratch.DDPMPipeline.from_pretrained(folder)
+    assert (plain.dtype, plain.device) == (torch.float32, torch.device("cpu"))
+    ours = scratch.DDPMPipeline.from_pretrained(folder, torch_dtype=torch.bfloat16)
+    theirs = diffusers.UNet2DModel.from_pretrained(folder / "unet", torch_dtype=torch.bfloat16)
+    assert ours.dtype == theirs.dtype == torch.bfloat16
+    assert same_weights(ours.unet, theirs)
+    ours.set_progress_bar_config(disable=True)
+    images = ours(num_inference_steps=2, output_type="pt").images
+    assert images.dtype == torch.bfloat16
+    assert images.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, "float16", 16])
+def test_a_dtype_that_weights_cannot_have(folder: Path, dtype) -> None:
+    pipeline().save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"torch_dtype must be a float dtype such as torch\.float"):
+        scratch.DDPMPipeline.from_pretrained(folder, torch_dtype=dtype)
+
+
+def test_save_config_is_save_pretrained_of_a_scheduler(tmp_path: Path) -> None:
+    scheduler = scratch.DDPMScheduler(num_train_timesteps=20)
+    scheduler.save_config(tmp_path)
+    assert scratch.DDPMScheduler.from_pretrained(tmp_path).config == scheduler.config
+    assert len(diffusers.DDPMScheduler.from_pretrained(tmp_path)) == 20
+
+
+def test_the_librarys_pipeline_loses_parts_of_ours_and_ours_loses_none(
+    folder: Path, tmp_path: Path
+) -> None:
+    """The finding `foreign-parts-saved-as-null`, and what the README says to do."""
+    ours = pipeline()
+    lost = tmp_path / "lost"
+    diffusers.DDPMPipeline(ours.unet, ours.scheduler).save_pretrained(lost)
+    index = json.loads((lost / saving.PIPELINE_INDEX).read_text())
+    assert index["unet"] == index["scheduler"] == [None, None]
+    assert [path.name for path in lost.iterdir()] == [saving.PIPELINE_INDEX]
+    with pytest.raises(ValueError, match="expected"):
+        diffusers.DDPMPipeline.from_pretrained(lost)
+    for number, unet in enumerate((ours.unet, diffusers.UNet2DModel(**SMALL))):
+        kept = folder / str(number)
+        scratch.DDPMPipeline(unet, ours.scheduler).save_pretrained(kept)
+        for package in (scratch, diffusers):
+            assert same_weights(package.DDPMPipeline.from_pretrained(kept).unet, unet)

@@ -68,6 +68,39 @@ def test_each_timestep_leads_to_the_next_of_the_list(scheduler_class, spacing: s
 
 
 @BOTH
+def test_the_previous_timestep_of_a_tensor_is_one(scheduler_class) -> None:
+    """As the library's of a list: it has `.item()`, lies where the timesteps lie, and is ()."""
+    scheduler = scheduler_class()
+    theirs = diffusers.DDPMScheduler()
+    for each in (scheduler, theirs):
+        each.set_timesteps(timesteps=[100, 87, 0])
+        of_tensors = [each.previous_timestep(t) for t in each.timesteps]
+        assert [t.item() for t in of_tensors] == [87, 0, -1]
+        assert {(t.shape, t.dtype) for t in of_tensors} == {((), torch.int64)}
+    assert type(scheduler.previous_timestep(87)) is int
+    assert type(scheduler.previous_timestep(np.int64(87))) is int
+
+
+@BOTH
+def test_a_result_is_a_tuple_that_has_values_too(scheduler_class) -> None:
+    x = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    result = scheduler_class().step(0.1 * x, 0, x)
+    assert all(a is b for a, b in zip(result.values(), tuple(result), strict=True))
+    theirs = getattr(diffusers, scheduler_class.__name__)()
+    theirs.set_timesteps(1000)
+    for ours, other in zip(result.values(), theirs.step(0.1 * x, 0, x).values(), strict=True):
+        assert_close(ours, other)
+
+
+@BOTH
+def test_compatibles_take_the_config(scheduler_class) -> None:
+    scheduler = scheduler_class(num_train_timesteps=30, beta_schedule="squaredcos_cap_v2")
+    assert {cls.__name__ for cls in scheduler.compatibles} == {"DDPMScheduler", "DDIMScheduler"}
+    for cls in scheduler.compatibles:
+        assert torch.equal(cls.from_config(scheduler.config).alpha_bar, scheduler.alpha_bar)
+
+
+@BOTH
 def test_a_list_of_ones_own(scheduler_class) -> None:
     scheduler = scheduler_class()
     for own in ([900, 20, 3], np.array([900, 20, 3]), torch.tensor([900, 20, 3])):

@@ -22,14 +22,23 @@ METHODS = {
         "step",
         "from_config",
         "save_pretrained",
+        "save_config",
+        "push_to_hub",
         "from_pretrained",
     ),
-    "UNet2DModel": ("forward", "from_config", "save_pretrained", "from_pretrained"),
+    "UNet2DModel": (
+        "forward",
+        "from_config",
+        "save_pretrained",
+        "push_to_hub",
+        "from_pretrained",
+    ),
     "DDPMPipeline": (
         "__call__",
         "to",
         "set_progress_bar_config",
         "save_pretrained",
+        "push_to_hub",
         "from_pretrained",
     ),
 }
@@ -43,9 +52,10 @@ ATTRIBUTES = {
         "config",
         "init_noise_sigma",
         "order",
+        "compatibles",
     ),
     "UNet2DModel": ("config", "device", "dtype"),
-    "DDPMPipeline": ("unet", "scheduler"),
+    "DDPMPipeline": ("unet", "scheduler", "device", "dtype"),
 }
 ATTRIBUTES["DDIMScheduler"] = ATTRIBUTES["DDPMScheduler"]
 

@@ -5,7 +5,9 @@ import math
 from dataclasses import fields, replace
 from typing import Any, get_args
 
+import diffusers
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from workbench.config import (
     ModelConfig,
     RunConfig,
     TrainConfig,
+    seconds_in,
 )
 from workbench.fields import options_of
 
@@ -63,15 +66,41 @@ def test_any_run_survives_json(run: RunConfig) -> None:
 
 
 def test_the_tutorial_is_the_tutorials() -> None:
-    """UNet (128, 64), two layers a block, T = 500, batch 100, 32 epochs, Adam 1e-4."""
+    """Every argument of its listing: two levels (128, 64) without attention but in the middle, two
+    layers a block, pictures 16x16 of 3 channels, T = 500, batch 100, 32 epochs, Adam at 1e-4; all
+    else as Diffusers has it."""
     run = PRESETS["tutorial"]
-    assert (run.model.channels, run.model.layers_per_block) == ((128, 64), 2)
-    assert run.diffusion.num_train_timesteps == 500
+    listed = {
+        "sample_size": 16,
+        "in_channels": 3,
+        "out_channels": 3,
+        "layers_per_block": 2,
+        "block_out_channels": (128, 64),
+        "down_block_types": ("DownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "UpBlock2D"),
+    }
+    with torch.device("meta"):
+        theirs = diffusers.UNet2DModel(**listed)
+        ours = diffusers.UNet2DModel(**run.model.unet_arguments((3, 16, 16), None))
+    assert _said(ours) == _said(theirs)
+    scheduler = diffusers.DDPMScheduler(num_train_timesteps=500)
+    ours_too = diffusers.DDPMScheduler(**run.diffusion.scheduler_arguments())
+    assert _said(ours_too) == _said(scheduler)
     train = run.train
     assert (train.batch_size, train.epochs, train.learning_rate) == (100, 32, 1e-4)
-    assert (train.optimizer, train.lr_schedule) == ("adam", "constant")
-    assert (train.ema_decay, train.gradient_clip) == (None, None)
+    assert (train.optimizer, train.lr_schedule, train.weight_decay) == ("adam", "constant", 0)
+    assert (train.ema_decay, train.gradient_clip, train.warmup_steps) == (None, None, 0)
+    assert (train.flip, train.bf16, train.class_conditional) == (False, False, False)
     assert train.total_steps(89_400) == 32 * 894
+
+
+def _said(part: Any) -> dict[str, Any]:
+    """A config of Diffusers without what it notes of how it was made."""
+    return {name: value for name, value in part.config.items() if not name.startswith("_")}
+
+
+def test_a_time_in_words() -> None:
+    assert [seconds_in(text) for text in ("30s", "10min", "2h")] == [30, 600, 7200]
 
 
 BAD: list[tuple[Any, dict[str, Any], str]] = [
@@ -97,7 +126,7 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     (TrainConfig, {"steps": None}, "give steps or epochs, and not both; got None, None"),
     (TrainConfig, {"epochs": 1}, "give steps or epochs, and not both; got 600, 1"),
     (TrainConfig, {"steps": None, "epochs": 0.0}, "epochs must be positive, got 0.0"),
-    (TrainConfig, {"learning_rate": 0}, "learning_rate must be positive, got 0"),
+    (TrainConfig, {"learning_rate": 0}, "learning_rate must be at least 1e-12 and at most 1e"),
     (TrainConfig, {"learning_rate": math.inf}, "learning_rate must be a number, got inf"),
     (TrainConfig, {"gradient_clip": -1.0}, "gradient_clip must be positive, got -1.0"),
     (TrainConfig, {"ema_decay": 1.0}, "ema_decay must be at least 0 and below 1, got 1.0"),
@@ -107,6 +136,9 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     (TrainConfig, {"optimizer": "sgd"}, "optimizer must be one of adam, adamw, got 'sgd'"),
     (TrainConfig, {"draw_on": "gpu"}, "draw_on must be one of cpu, device"),
     (TrainConfig, {"save_every": 0}, "save_every must be at least 1"),
+    (TrainConfig, {"save_every": "10"}, "save_every must be steps, or a time such as 10min, got"),
+    (TrainConfig, {"save_every": "0s"}, "save_every must be steps, or a time such as 10min, got"),
+    (TrainConfig, {"save_every": "5 min"}, "save_every must be steps, or a time such as 10min"),
     (TrainConfig, {"sample_every": 0}, "sample_every must be positive"),
     (RunConfig, {"backend": "Diffusers"}, "backend must be one of scratch, diffusers"),
     (RunConfig, {"seed": -1}, "seed must be at least 0, got -1"),

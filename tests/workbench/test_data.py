@@ -147,6 +147,15 @@ def test_size_is_for_folders(name, refusal):
     assert "size is for a folder of pictures" in refusal(name, size=8)
 
 
+def test_a_data_set_is_shown_in_one_line():
+    """Never its pixels."""
+    images = torch.zeros(1200, 3, 8, 16)
+    assert repr(Dataset(images)) == "Dataset(1,200 images 3x8x16 on cpu, no labels)"
+    labels = torch.arange(1200) % 12
+    assert repr(Dataset(images, labels % 2, ("cat", "dog"))).endswith("2 classes: cat, dog)")
+    assert repr(Dataset(images, labels)).endswith("12 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...)")
+
+
 def test_to_keeps_everything():
     dataset = load("sprites", count=4)
     moved = dataset.to("cpu")

@@ -37,7 +37,6 @@ def test_a_folder_is_filled_file_by_file(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "unet"
 
     def fill(temporary: Path) -> None:
-        temporary.mkdir()
         (temporary / "config.json").write_text("{}")
 
     files.write_folder(folder, fill)

@@ -12,7 +12,7 @@ def test_rows_only_grow_and_epochs_are_whole(batch: int, images: int) -> None:
     metrics = Metrics(batch, images)
     before: list[dict[str, float]] = []
     for k in range(20):
-        metrics.add(Step(k, torch.tensor(float(k)), 0.1))
+        metrics.add(Step(k, torch.tensor(float(k)), 0.1, torch.tensor(1.0)))
         metrics.read()
         rows = metrics.rows()
         assert rows[: len(before)] == before
@@ -30,7 +30,7 @@ def test_rows_only_grow_and_epochs_are_whole(batch: int, images: int) -> None:
 
 def test_losses_are_read_in_batches() -> None:
     metrics = Metrics(4, 10)
-    metrics.add(Step(0, torch.tensor(1.0), 0.1))
+    metrics.add(Step(0, torch.tensor(1.0), 0.1, torch.tensor(1.0)))
     assert metrics.losses == []
     metrics.read()
     metrics.read()

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from ddpm.cli import main
-from workbench import processes, runs
+from workbench import checkpoints, processes, runs
 
 OPTIONS = """
 train --data FOLDER/images.npy --labels FOLDER/labels.npy --steps 5 --batch-size 6 --optimizer adam
@@ -62,7 +62,8 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
         for name in ("one", "two")
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
-    states = [safetensors.torch.load_file(tmp_path / name / runs.STATE) for name in ("one", "two")]
+    last = checkpoints.FOLDER / "step_000005" / checkpoints.STATE
+    states = [safetensors.torch.load_file(tmp_path / name / last) for name in ("one", "two")]
     assert states[0].keys() == states[1].keys()
     names = [name for name in states[0] if name.startswith(("weights.", "ema."))]
     apart = torch.cat([(states[0][name] - states[1][name]).abs().flatten() for name in names])

@@ -16,6 +16,7 @@ import torch
 
 import scratch
 from workbench import backends, checkpoints, runs, trainer, training_run
+from workbench.checkpoints import RunFiles
 from workbench.config import RunConfig
 from workbench.data import Dataset
 
@@ -92,9 +93,13 @@ def test_what_a_run_holds(trained: Callable[..., Path]) -> None:
     assert files == [
         "model_index.json",
         "scheduler/scheduler_config.json",
+        "training/checkpoints/step_000000/manifest.json",
+        "training/checkpoints/step_000000/state.safetensors",
+        "training/checkpoints/step_000002/manifest.json",
+        "training/checkpoints/step_000002/state.safetensors",
         "training/config.json",
+        "training/lock",
         "training/metrics.jsonl",
-        "training/state.safetensors",
         "unet/config.json",
         "unet/diffusion_pytorch_model.safetensors",
     ]
@@ -110,14 +115,16 @@ def test_the_unet_is_the_average_and_training_holds_the_raw_weights(
     for _ in trainer.training_steps(state, scheduler, dataset, config.train, 0):
         pass
     raw = {name: value.clone() for name, value in unet.state_dict().items()}
-    checkpoints.save(tmp_path, config, state, scheduler, [])
+    rows = [{"step": k, "loss": 1.0, "learning_rate": 1.0} for k in range(state.step)]
+    RunFiles(tmp_path, config, "data").save(state, scheduler, rows)
     torch.testing.assert_close(unet.state_dict(), raw, rtol=0, atol=0)
     saved = safetensors.torch.load_file(tmp_path / "unet" / runs.WEIGHTS)
     expected = raw if state.ema is None else state.ema.average
     torch.testing.assert_close(saved, dict(expected), rtol=0, atol=0)
     if state.ema is not None:
         assert not torch.equal(saved["conv_in.weight"], raw["conv_in.weight"])
-    training = safetensors.torch.load_file(tmp_path / runs.STATE)
+    last = tmp_path / checkpoints.FOLDER / f"step_{state.step:06d}"
+    training = safetensors.torch.load_file(last / checkpoints.STATE)
     for name, value in raw.items():
         assert torch.equal(training[f"weights.{name}"], value)
 
@@ -284,75 +291,6 @@ def test_a_folder_that_is_not_there() -> None:
             read(Path("nowhere"))
 
 
-def state_without(part: str) -> Callable[[Path], None]:
-    def damage(path: Path) -> None:
-        tensors = safetensors.torch.load_file(path)
-        kept = {name: value for name, value in tensors.items() if part not in name}
-        assert len(kept) < len(tensors)
-        safetensors.torch.save_file(kept, path, {"step": "2"})
-
-    return damage
-
-
-def state_with(metadata: dict[str, str] | None) -> Callable[[Path], None]:
-    def damage(path: Path) -> None:
-        safetensors.torch.save_file(safetensors.torch.load_file(path), path, metadata)
-
-    return damage
-
-
-@pytest.mark.parametrize(
-    ("name", "damage", "message"),
-    [
-        (runs.STATE, os.remove, "holds no checkpoint to resume from; train it anew"),
-        (runs.STATE, truncate, r"state\.safetensors cannot be read .*; it may be truncated"),
-        (runs.STATE, text("foreign"), r"state\.safetensors cannot be read"),
-        (runs.STATE, state_without("conv_out"), "is the checkpoint of another model than"),
-        (runs.STATE, state_without("ema."), "is the checkpoint of another model than"),
-        (runs.STATE, state_without("optimizer.3."), "not hold the whole state of the optimizer"),
-        (runs.STATE, state_without("exp_avg_sq"), "not hold the whole state of the optimizer"),
-        (runs.STATE, state_with(None), "does not say at which step it was saved"),
-        (runs.STATE, state_with({"step": "two"}), "does not say at which step it was saved"),
-        (runs.STATE, state_with({"step": "3"}), r"metrics\.jsonl has 2 steps, but .* at step 3"),
-        (runs.METRICS, os.remove, r"metrics\.jsonl is missing"),
-        (runs.METRICS, cut_in_line_2, r"line 2 of .*metrics\.jsonl is damaged: '{'"),
-        (runs.METRICS, text('{"step": 0, "x": 1}\n'), r"line 1 of .* is damaged: "),
-        (runs.METRICS, text("[1]\n"), r"line 1 of .*metrics\.jsonl is damaged: '\[1\]'"),
-    ],
-)
-def test_a_damaged_checkpoint_is_refused_and_changes_nothing(
-    name: Path,
-    damage: Callable[[Path], Any],
-    message: str,
-    sound: Path,
-    trained: Callable[..., Path],
-    tiny: Make,
-    dataset: Dataset,
-    tmp_path: Path,
-) -> None:
-    run = copied(sound, trained, tmp_path)
-    damage(run / name)
-    unet, _ = trainer.new_parts(tiny(), dataset)
-    state = trainer.new_state(unet, tiny().train)
-    before = {key: value.clone() for key, value in unet.state_dict().items()}
-    with pytest.raises(ValueError, match=message) as refused:
-        checkpoints.load(run, state)
-    assert "\n" not in str(refused.value)
-    assert state.step == 0
-    torch.testing.assert_close(dict(unet.state_dict()), before, rtol=0, atol=0)
-
-
-def test_a_checkpoint_of_another_model_is_refused(
-    trained: Callable[..., Path], tiny: Make, dataset: Dataset
-) -> None:
-    run = trained()
-    for changes in ({"layers_per_block": 2}, {"channels": (16, 16)}, {"ema_decay": None}):
-        config = tiny(**changes)
-        state = trainer.new_state(trainer.new_parts(config, dataset)[0], config.train)
-        with pytest.raises(ValueError, match="is the checkpoint of another model"):
-            checkpoints.load(run, state)
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -374,71 +312,54 @@ def test_the_config_comes_back(trained: Callable[..., Path], tiny: Make) -> None
     assert runs.load_config(trained(dropout=0.25)) == tiny(steps=2, dropout=0.25)
 
 
-# What is written is whole
-
-
-@pytest.mark.parametrize("fails", ["save_file", "save_pretrained", "write_text"])
-def test_a_disk_that_fills_up_leaves_a_run_that_works(
-    fails: str,
-    tiny: Make,
-    dataset: Dataset,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Each kind of write fails in the second checkpoint, after half of its bytes."""
-    config = tiny(steps=4, save_every=2)
-
-    def half(path: Path, *_: Any, **__: Any) -> None:
-        path.mkdir() if fails == "save_pretrained" else path.write_bytes(b"half")
-        raise OSError("disk full")
-
-    real = checkpoints.save
-
-    def save(folder: Path, config: Any, state: Any, *rest: Any) -> None:
-        with monkeypatch.context() as patched:
-            if state.step == 4:
-                owner = {
-                    "save_file": safetensors.torch,
-                    "save_pretrained": scratch.UNet2DModel,
-                    "write_text": Path,
-                }[fails]
-                if fails == "save_pretrained":
-                    patched.setattr(owner, fails, lambda self, path: half(path))
-                elif fails == "write_text":
-                    patched.setattr(owner, fails, half)
-                else:
-                    patched.setattr(owner, fails, lambda tensors, path, metadata: half(path))
-            real(folder, config, state, *rest)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(checkpoints, "save", save)
-        with pytest.raises(OSError, match="disk full"):
-            training_run.train(config, tmp_path, dataset, device=CPU, progress=False)
-    assert list(tmp_path.rglob(".*")) == []  # no half file is left behind
-    unet, _ = runs.load_parts(tmp_path, "scratch")
-    assert unet.conv_in.weight.isfinite().all()
-    resumed = training_run.train(config, tmp_path, dataset, device=CPU, progress=False, resume=True)
-    whole = training_run.train(config, tmp_path / "whole", dataset, device=CPU, progress=False)
-    assert resumed.losses == whole.losses
-
-
 # What may be replaced
 
 
 def test_an_empty_or_absent_folder_is_ready(tmp_path: Path) -> None:
-    runs.prepare(tmp_path / "new", force=False)
+    runs.check_new(tmp_path / "new", force=False)
     assert not (tmp_path / "new").exists()  # nothing is written yet
-    runs.prepare(tmp_path, force=False)
+    runs.check_new(tmp_path, force=False)
 
 
-def test_a_run_is_kept_unless_forced(trained: Callable[..., Path]) -> None:
+def test_a_run_is_kept_unless_forced_and_until_the_new_one_is_there(
+    trained: Callable[..., Path],
+) -> None:
     run = trained()
     with pytest.raises(ValueError, match="holds a run; go on with --resume, or replace it with"):
-        runs.prepare(run, force=False)
-    assert (run / "model_index.json").exists()
+        runs.check_new(run, force=False)
     (run / "notes.txt").write_text("mine")
-    runs.prepare(run, force=True)
+    before = {p.relative_to(run): p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    runs.check_new(run, force=True)
+    assert runs.make_room(run)
+    (old,) = runs.aside(run)
+    assert {p.relative_to(old): p.read_bytes() for p in old.rglob("*") if p.is_file()} == before
+    assert list(run.iterdir()) == []
+    with pytest.raises(ValueError, match=r"no run .*: it was being replaced, and lies whole in"):
+        runs.load_config(run)
+    with pytest.raises(ValueError, match=r"its run lies whole in .*: move it back, or add --force"):
+        runs.check_new(run, force=False)
+    runs.drop_replaced(run)
     assert [path.name for path in run.iterdir()] == ["notes.txt"]
+    assert not old.exists()
+
+
+def test_what_no_run_wrote_is_never_overwritten(trained: Callable[..., Path]) -> None:
+    run = trained()
+    (run / "notes.txt").write_text("mine")
+    runs.make_room(run)
+    (run / "notes.txt").write_text("another")
+    runs.drop_replaced(run)
+    (old,) = runs.aside(run)
+    assert [path.name for path in old.iterdir()] == ["notes.txt"]
+    assert (run / "notes.txt").read_text() == "another"
+
+
+def test_the_folder_one_is_in_is_not_moved(
+    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained() / "training")
+    with pytest.raises(ValueError, match="is the folder you are in; replace the run from outside"):
+        runs.check_new(Path(".."), force=True)
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -452,25 +373,50 @@ def test_a_folder_that_is_no_run_is_never_touched(
     (tmp_path / foreign).parent.mkdir(exist_ok=True)
     (tmp_path / foreign).write_text('{"learning_rate": 1}')
     with pytest.raises(ValueError, match="is no run that could be replaced, so nothing was writt"):
-        runs.prepare(tmp_path, force=force)
+        runs.check_new(tmp_path, force=force)
     assert (tmp_path / foreign).read_text() == '{"learning_rate": 1}'
 
 
-def test_a_link_is_removed_and_not_followed(trained: Callable[..., Path], tmp_path: Path) -> None:
+def test_what_a_process_left_that_was_killed_is_no_run(tmp_path: Path) -> None:
+    for left in ("training/lock", "training/.0123456789ab.new.config.json"):
+        (tmp_path / left).parent.mkdir(exist_ok=True)
+        (tmp_path / left).write_text("half")
+    runs.check_new(tmp_path, force=False)
+    runs.clean(tmp_path)
+    assert [path.name for path in (tmp_path / "training").iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize("part", ["training", "samples", "unet", "training/checkpoints"])
+def test_a_link_in_a_run_is_not_written_through(
+    part: str, trained: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = trained()
+    elsewhere = tmp_path / "elsewhere"
+    if (run / part).exists():
+        shutil.move(run / part, elsewhere)
+    (run / part).symlink_to(elsewhere)
+    with pytest.raises(ValueError, match=r"is a link to .*, through which nothing is written"):
+        runs.clean(run)
+
+
+def test_a_replaced_link_is_removed_and_not_followed(
+    trained: Callable[..., Path], tmp_path: Path
+) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "precious").write_text("mine")
     run = trained()
     (run / "samples").symlink_to(elsewhere)
-    runs.prepare(run, force=True)
+    runs.make_room(run)
+    runs.drop_replaced(run)
     assert (elsewhere / "precious").read_text() == "mine"
-    assert not (run / "samples").exists()
+    assert list(run.iterdir()) == []
 
 
 def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ValueError, match="is a file; give the name of a folder for the run"):
-        runs.prepare(tmp_path / "file", force=True)
+        runs.check_new(tmp_path / "file", force=True)
 
 
 def test_metrics_rows(trained: Callable[..., Path]) -> None:

@@ -11,7 +11,7 @@ import torch
 
 import scratch
 import with_diffusers
-from workbench import sampling, trainer
+from workbench import progress_bar, sampling, trainer
 from workbench.config import RunConfig
 from workbench.data import Dataset
 from workbench.sampling import Guided, Wrapped, in_eval_mode, sample
@@ -197,8 +197,12 @@ def test_a_wrapped_scheduler_is_the_scheduler(parts: Callable[..., Any]) -> None
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_bar_is_shown_unless_it_is_not(
-    backend: str, parts: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    backend: str,
+    parts: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(progress_bar, "EVERY", 0.0)  # each time that it is drawn
     made = parts(backend)
     draw(*made, backend, progress=True)
     shown = capsys.readouterr().err

@@ -1,0 +1,173 @@
+"""Real processes that are killed, run out of room, are told to end, or meet another one."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workbench.faults import words_of
+from workbench import checkpoints, runs
+
+LONG = pytest.param("all", marks=pytest.mark.long)
+
+
+def trials(folder: Path, kind: str, count: int | str) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.workbench.faults", str(folder), kind, str(count)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def check(trial: dict[str, Any]) -> None:
+    """The run ends as if nobody had killed it; where nothing was there yet, one line says so."""
+    assert trial["differ"] == [], trial
+    if trial["anew"] is None:
+        assert (trial["resumed"], trial["said"]) == (0, ""), trial
+    else:
+        assert (trial["resumed"], trial["anew"]) == (2, 0), trial
+        assert trial["said"].count("\n") == 1
+        assert "no checkpoint to resume from" in trial["said"] or "no run" in trial["said"]
+
+
+@pytest.mark.parametrize("count", [6, LONG])
+def test_a_run_that_is_killed_at_a_file_operation_goes_on(count: Any, tmp_path: Path) -> None:
+    tried = trials(tmp_path, "operations", count)
+    assert len(tried) >= 6
+    for trial in tried:
+        assert trial["killed"] == -signal.SIGKILL, trial
+        check(trial)
+    assert any(trial["anew"] is None for trial in tried)
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.long)])
+def test_a_run_that_is_killed_at_any_moment_goes_on(count: int, tmp_path: Path) -> None:
+    tried = trials(tmp_path, "moments", count)
+    assert len(tried) == count
+    for trial in tried:
+        check(trial)
+
+
+@pytest.mark.parametrize("count", [4, LONG])
+def test_a_replacement_that_is_killed_leaves_the_old_run_or_the_new_one(
+    count: Any, tmp_path: Path
+) -> None:
+    for trial in trials(tmp_path, "force", count):
+        if trial["reads"] != 0:  # the old one is whole, and a line says where
+            assert len(trial["old"]) == 1, trial
+            (old,) = trial["old"]
+            assert f"lies whole in {tmp_path / old}" in trial["said"], trial
+            assert trial["said"].count("\n") == 1
+        assert (trial["anew"], trial["whole"], trial["notes"], trial["left"]) == (0, True, True, 0)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `ddpm train` into the folder `run`, and ends what the test has not."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: str, before: Callable[[], Any] | None = None) -> subprocess.Popen[str]:
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "ddpm.cli", *words_of(tmp_path, "--output", "run"), *words],
+                cwd=tmp_path,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                stderr=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                text=True,
+                preexec_fn=before,
+            )
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def until_step(run: Path, process: subprocess.Popen[str], step: int) -> None:
+    while not any(int(path.name[5:]) >= step for path in (run / checkpoints.FOLDER).glob("step_*")):
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    return process.stderr.read()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_and_the_run_goes_on(
+    number: int, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    training = start("--steps", "100000")
+    until_step(tmp_path / "run", training, 4)
+    training.send_signal(number)
+    assert training.wait(60) == 128 + number
+    assert said(training) == "stopped and saved; go on with: ddpm train --resume run\n"
+    rows = [row for row in runs.load_metrics(tmp_path / "run") if "step" in row]
+    last = max((tmp_path / "run" / checkpoints.FOLDER).iterdir())
+    assert last.name == f"step_{len(rows):06d}"
+
+
+def test_a_second_writer_is_refused_and_the_first_goes_on(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    first = start("--steps", "100000")
+    until_step(tmp_path / "run", first, 2)
+    second = start("--force")
+    assert second.wait(60) == 2
+    told = said(second)
+    assert f"run is being trained into by process {first.pid} on " in told
+    assert told.count("\n") == 1
+    resumed = subprocess.run(
+        [sys.executable, "-m", "ddpm.cli", "train", "--resume", "run", "--quiet"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert resumed.returncode == 2
+    assert "is being trained into by process" in resumed.stderr
+    first.kill()  # and its lock goes with it
+    first.wait()
+    assert start("--force").wait(60) == 0
+
+
+def test_a_file_that_grows_too_large_is_one_line(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """As on a full disk; the first checkpoint fits, the one with the optimizer's state does not."""
+    whole = start()
+    assert whole.wait(60) == 0
+    sizes = [
+        (tmp_path / "run" / checkpoints.FOLDER / name / checkpoints.STATE).stat().st_size
+        for name in ("step_000004", "step_000005")
+    ]
+    limit = min(sizes) - 1000
+    small = start(
+        "--force", before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    )
+    assert small.wait(60) == 1
+    told = said(small)
+    assert told.startswith("ddpm train: no room to write: ")
+    assert told.endswith("; once there is: ddpm train --resume run\n")
+    assert told.count("\n") == 1
+    resume = ["train", "--resume", "run", "--quiet"]
+    done = subprocess.run([sys.executable, "-m", "ddpm.cli", *resume], cwd=tmp_path)
+    assert done.returncode == 0
+    assert len([row for row in runs.load_metrics(tmp_path / "run") if "step" in row]) == 5

@@ -1,0 +1,38 @@
+"""`python -m workbench`: what is here, and the command line that uses it."""
+
+import ast
+from importlib.metadata import version
+from pathlib import Path
+
+from workbench.parser import Parser
+
+HERE = Path(__file__).parent
+LIBRARIES = ("torch", "diffusers", "numpy")
+
+
+def overview() -> str:
+    """Each module with the first line of its docstring, read without importing it."""
+    lines = [_first_line(HERE / "__init__.py"), ""]
+    for path in sorted(HERE.glob("*.py")):
+        if not path.name.startswith("__"):
+            lines.append(f"  workbench.{path.stem:14} {_first_line(path)}")
+    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"With {versions}.",
+            "The command line that trains, samples and plots: `ddpm --help`, or `python -m ddpm`.",
+            "Both backends timed in turns: `python -m workbench.bench`.",
+        ]
+    )
+
+
+def _first_line(path: Path) -> str:
+    words = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return words.split("\n")[0]
+
+
+if __name__ == "__main__":
+    Parser(prog="python -m workbench", description="What is here.").parse_args()
+    print(overview())
