@@ -14,7 +14,7 @@ setup: $(READY)  ## Make .venv and install the project into it, with its extras
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[digits,test,check]"
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[test,check]"
 	@touch $@
 
 tour: setup  ## Train both backends on digits, compare them, write runs/tour/index.html
@@ -28,7 +28,7 @@ test-long: setup  ## What takes minutes: many seeds, full sizes
 
 test-lowest:  ## The suite on the lowest supported versions, but the book's, which is built with the pinned ones
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/pip install --disable-pip-version-check -q -c constraints-lowest.txt -e ".[digits,test]"
+	.venv-lowest/bin/pip install --disable-pip-version-check -q -c constraints-lowest.txt -e ".[test]"
 	.venv-lowest/bin/python -m pytest -q -m "not long" --ignore tests/docs -W default  # old libraries warn of their own
 
 check: setup  ## Lint, format and types

@@ -13,6 +13,7 @@ from typing import Any
 
 from ddpm import figures, sample, train
 from ddpm.completion import SHELLS, PrintCompletion
+from ddpm_side_by_side import show_version
 from workbench.backends import import_ours
 from workbench.parser import Parser
 
@@ -63,8 +64,7 @@ EXAMPLES = {
 """,
     "exercise": """examples:
   ddpm exercise                the list of all
-  ddpm exercise 6a --start     write ex_6a.py, an empty function, to be filled in
-  ddpm exercise 6a             judge it
+  ddpm exercise 6a             write ex_6a.py, an empty function, to be filled in; then judge it
   ddpm exercise 6a --solution  show ours
 """,
     "tour": """examples:
@@ -110,6 +110,14 @@ def tour(args: argparse.Namespace) -> int:
     return 0
 
 
+class Version(argparse.Action):
+    """`ddpm --version`."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Says it, and ends."""
+        parser.exit(show_version())
+
+
 def build_parser() -> Parser:
     """The whole command line.
 
@@ -129,6 +137,8 @@ def build_parser() -> Parser:
         default=argparse.SUPPRESS,
         help="print what that shell needs to complete verbs and options, and end",
     )
+    said = "say the version, and whether another package has taken a place of ours"
+    parser.add_argument("--version", action=Version, nargs=0, default=argparse.SUPPRESS, help=said)
     verbs = parser.add_subparsers(title="verbs", dest="verb", required=True, metavar="VERB")
 
     def verb(name: str, run: Any, text: str) -> Parser:

@@ -29,7 +29,8 @@ DRAWN, BESIDES = 0.07, 50
 WIDTH = 96  # columns of the verdict; what is longer goes on in the next line
 PAGE, MODEL, MOVING = "index.html", "model", "denoising.gif"
 FIGURES = ("losses", "whole_run", "digits", "trajectory")
-CONTENTS = {PAGE, MODEL, MOVING, *(f"{name}.png" for name in FIGURES)}
+PICTURES = (*(f"{name}.png" for name in FIGURES), MOVING)
+CONTENTS = {PAGE, MODEL, *PICTURES}
 
 
 @dataclass(frozen=True)
@@ -250,66 +251,15 @@ def draw(run_folder: Path, backend: str) -> Samples:
 
 def write_page(found: Found, folder: Path) -> str:
     """The page of the tour, with the pictures that lie in `folder`."""
-    report, frames = found.report, found.frames
+    report = found.report
     verdict = "They are the same model." if report.passed else "They are not the same: see below."
-    return page.document(
-        "DDPM, side by side: the tour",
-        page.section(
-            "Two trainers, one curve",
-            page.text(
-                f"Both backends started from the same weights and saw the same images, "
-                f"timesteps and noise for {found.shared_steps} steps. The largest difference of "
-                f"their losses is {found.apart:.1e}. Scratch went on alone, to "
-                f"{found.total_steps} steps."
-            ),
-            page.picture(
-                folder / "losses.png",
-                "Loss curves of both backends, one hiding the other",
-                f"The first {found.shared_steps} steps, by both.",
-            ),
-        ),
-        page.section(
-            "One trained model, two samplers",
-            page.text(
-                f"The model that scratch trained for {found.total_steps} steps, saved once, loaded "
-                "and sampled by both backends with the same seed. The largest difference of a "
-                f"pixel is {found.difference:.1e}, where black is 0 and white is 1."
-            ),
-            page.picture(
-                folder / "digits.png",
-                "Two equal grids of sixteen drawn digits, and their difference",
-            ),
-            page.picture(
-                folder / "whole_run.png",
-                "The loss over the whole training run",
-                f"All {found.total_steps} steps of the model that drew them.",
-            ),
-        ),
-        page.section(
-            "From noise to digits",
-            page.picture(
-                folder / "trajectory.png",
-                "Digits coming out of noise, and what the model believed them to be",
-                "Above: x at growing steps. Below: the x_0 that the model saw in it.",
-            ),
-            page.picture(
-                folder / MOVING,
-                f"{COUNT} digits coming out of noise, as a moving picture",
-                f"All {COUNT} digits on the same way: x after {len(frames)} of the steps, from "
-                f"t = {frames[0]} to t = {frames[-1]}. The last frame, shown longest, is the "
-                "result.",
-            ),
-        ),
-        page.section("The verdict", page.code(wrapped(str(report)))),
-        page.section(
-            "Go on from here",
-            page.code(
-                f"ddpm sample {folder / MODEL} --backend diffusers\n"
-                f"ddpm sample {folder / MODEL} --sampler ddim --steps 50\n"
-                "ddpm train --data sprites --preset sprites\n"
-                "ddpm compare --template > mine.py\n"
-                "ddpm compare --candidate mine.py:MyScheduler"
-            ),
-        ),
+    return page.render(
+        Path(__file__).with_name("tour.html"),
+        title="DDPM, side by side: the tour",
         lead=f"One diffusion model, written twice: in plain PyTorch and with Diffusers. {verdict}",
+        found=found,
+        count=COUNT,
+        pictures={name: page.embedded(folder / name) for name in PICTURES},
+        verdict=wrapped(str(report)),
+        model=folder / MODEL,
     )

@@ -262,7 +262,7 @@ def test_every_public_function_and_class_says_what_it_does(package: str) -> None
 def test_help_needs_no_heavy_import() -> None:
     script = (
         "import sys; from ddpm.cli import build_parser; build_parser().format_help();"
-        "heavy = ('torch', 'numpy', 'matplotlib', 'diffusers', 'PIL');"
+        "heavy = ('torch', 'numpy', 'matplotlib', 'diffusers', 'PIL', 'jinja2');"
         "print([name for name in heavy if name in sys.modules])"
     )
     shown = subprocess.run(
@@ -306,17 +306,21 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / made.stdout.split()[-1]
 
 
+PACKED = (".py", ".pyi", ".typed", ".txt", ".json", ".css", ".js", ".npz", ".html")
+
+
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     packed = set(zipfile.ZipFile(wheel).namelist())
     expected = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.is_file()
-        and path.suffix in (".py", ".pyi", ".typed", ".txt", ".json", ".css", ".js")
+        if path.is_file() and path.suffix in PACKED
     }
+    expected.add("ddpm_side_by_side.py")
     assert {name for name in packed if ".dist-info/" not in name} == expected
-    assert any(name.endswith("licenses/LICENSE") for name in packed)
+    for kept in ("LICENSE", "workbench/digits.LICENSE.txt"):
+        assert any(name.endswith(f"licenses/{kept}") for name in packed)
     assert any(name.endswith("entry_points.txt") for name in packed)
 
 

@@ -2,10 +2,10 @@
 
 import os
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
+
+from ddpm_side_by_side import CURE, hidden_by, overwritten
 
 if TYPE_CHECKING:
     import torch
@@ -38,14 +38,13 @@ def import_ours(name: str) -> ModuleType:
     """Import a package of this project.
 
     Raises:
-        ValueError: the path leads to another module of that name first.
+        ValueError: the path leads to another module of that name first, or another distribution
+            was installed over ours.
     """
-    spec = find_spec(name)
-    found = Path((spec and spec.origin) or name).resolve()
-    if found.parent.parent != Path(__file__).resolve().parent.parent:
-        raise ValueError(
-            f"{found} hides this project's package {name!r}; rename it, or run from another folder"
-        )
+    for line in hidden_by([name]):
+        raise ValueError(f"{line}; rename it, or run from another folder")
+    if line := overwritten(name):
+        raise ValueError(f"{line}; {CURE}")
     return import_module(name)
 
 

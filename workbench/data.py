@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from workbench import arrays, readers
+from workbench.digits import LEVELS, read_digits
 from workbench.sprites import KINDS, draw_sprites
 
 NAMES = ("sprites", "digits")
@@ -101,7 +102,7 @@ def load(
     """Load a data set whole into memory.
 
     - `sprites`: 16x16 RGB pixel art of five kinds, drawn here (`workbench.sprites`).
-    - `digits`: the 1,797 handwritten 8x8 digits of scikit-learn.
+    - `digits`: the 1,797 handwritten 8x8 digits that scikit-learn has too (`workbench.digits`).
     - `FILE.npy`: (n, h, w), (n, h, w, 1) or (n, h, w, 3) uint8. `FILE.npz`: the same, as the array
       `images` or its only one; an array `labels` in it is used.
     - a folder of pictures, in the order of their names; sub-folders are the classes. If all are
@@ -224,16 +225,9 @@ def _dataset(
 
 
 def _digits() -> Dataset:
-    try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
-    except ImportError:
-        raise ValueError(
-            "the digits come with scikit-learn, which is not installed; "
-            "pip install scikit-learn, or use the sprites"
-        ) from None
-    digits = load_digits()
-    images = torch.from_numpy(digits.images / 8 - 1).float()  # of 0..16
-    return Dataset(images[:, None], torch.from_numpy(digits.target).long())
+    pixels, labels = read_digits()
+    images = torch.from_numpy(pixels)[:, None].to(torch.float32).div_(LEVELS / 2).sub_(1)
+    return Dataset(images, torch.from_numpy(labels))
 
 
 def _unknown(path: Path) -> str:

@@ -21,6 +21,7 @@ CELL = 88  # the longer side of a drawn image is about so many screen pixels
 GAP = 6  # screen pixels between two images
 LINE = 20  # screen pixels for a line of text
 LETTER = 8  # screen pixels for a letter, at most on average
+HAIR = 1e-6  # screen pixels: more than the rounding of a place, less than one sees
 NAMES = 40  # screen pixels for the names of the rows
 
 
@@ -148,9 +149,11 @@ def tiled(pixels: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
 def _draw(axes: "Axes", image: NDArray[np.uint8], left: int, top: int, zoom: int) -> None:
     """One image (h, w, c) with its corner at (left, top)."""
     h, w, _ = image.shape
+    # A rounding too wide, and Matplotlib before 3.11 would stretch it to one screen pixel more.
+    right, bottom = left + zoom * w - HAIR, top + zoom * h - HAIR
     axes.imshow(
         np.broadcast_to(image, (h, w, 3)),  # a grey colour map would be a level off now and then
         interpolation="nearest",
         aspect="auto",
-        extent=(left, left + zoom * w, top + zoom * h, top),
+        extent=(left + HAIR, right, bottom, top + HAIR),
     )

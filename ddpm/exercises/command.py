@@ -13,7 +13,9 @@ if TYPE_CHECKING:  # an exercise holds formulas of torch, which `--help` does wi
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `ddpm exercise`."""
     parser.add_argument("id", nargs="?", help="such as 6a; without it, a list of all")
-    parser.add_argument("--file", type=Path, help="your answer (default: ex_ID.py)")
+    parser.add_argument(
+        "--file", type=Path, help="your answer (default: ex_ID.py, begun if missing)"
+    )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--start", action="store_true", help="write that file, an empty function")
     instead.add_argument(
@@ -22,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """`ddpm exercise`: 0 the answer is right, 1 it is wrong, 2 it could not be judged.
+    """`ddpm exercise`: 0 the answer is right, 1 it is wrong, 2 there was none to judge.
+
+    Where no file is named and the usual one is missing, the empty function is written there.
 
     Raises:
         ValueError: there is no such exercise, or its file cannot be read, or is not to be written.
@@ -43,6 +47,9 @@ def main(args: argparse.Namespace) -> int:
     if args.start:
         start(exercise, file)
         return 0
+    if args.file is None and not file.exists():  # nothing to judge yet: here is where to begin
+        start(exercise, file)
+        return 2
     verdict = judge(exercise, read_answer(exercise, file))
     if verdict.empty:
         print(f"{exercise.function} is still empty: write it in {file}", file=sys.stderr)

@@ -371,11 +371,20 @@ def test_the_verb(run: Callable[..., int], capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().out == BY_ID["2a"].solution
 
 
+def test_a_missing_answer_is_begun(run: Callable[..., int], capsys: pytest.CaptureFixture[str]):
+    assert run("2d") == 2  # nothing was judged
+    said = capsys.readouterr().out
+    assert said == "ex_2d.py: write scaled_linear there, then run: ddpm exercise 2d\n"
+    assert Path("ex_2d.py").read_text() == BY_ID["2d"].stub
+    assert run("2d", "--file", "mine.py") == 2  # perhaps misspelt
+    assert [path.name for path in Path().iterdir()] == ["ex_2d.py"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "content", "words"),
     [
         (("9z",), None, "there is no exercise '9z'; there are 2a, 2b"),
-        (("2a",), None, "no such file: ex_2a.py; begin it with ddpm exercise 2a --start, or name"),
+        (("2a", "--file", "x.py"), None, "no such file: x.py; begin it with ddpm exercise 2a --fi"),
         (("2a", "--file", "x.py"), None, "begin it with ddpm exercise 2a --file x.py --start"),
         (("2a", "--start"), "", "ex_2a.py exists, and is kept; give another name with --file"),
         (("2a", "--start", "--file", "a/b.py"), None, "b.py cannot be made: No such file"),

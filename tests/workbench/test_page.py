@@ -1,75 +1,103 @@
-"""Pages: whole HTML, everything inside it, plain text shown as it is."""
+"""Pages: whole HTML without a request, and everything that is put in is shown as it is."""
 
 import base64
+import re
+import subprocess
+import sys
 from html import unescape
+from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
+from jinja2 import UndefinedError
 
-from workbench import page
+from workbench.page import embedded, render
 
-HARSH = 'a < b & "c" <script>alert(1)</script>'
-
-
-def test_plain_text_is_shown_as_it_is() -> None:
-    parts = [
-        page.section(HARSH, page.text(HARSH), page.code(HARSH)),
-        page.table([HARSH], [[HARSH], ["2"]]),
-    ]
-    html = page.document(HARSH, *parts, lead=HARSH)
-    assert "<script>" not in html
-    assert unescape(html).count(HARSH) == 8  # title, heading, lead, and the five of the parts
+ROOT = Path(__file__).parents[2]
+HARSH = """a < b & "c" 'd' <script>alert(1)</script> {{ title }}"""
 
 
-def test_every_tag_is_closed() -> None:
-    fragment = page.section("A", page.text("b"), page.code("c"), page.table("xy", ["12", "34"]))
-    root = ElementTree.fromstring(fragment)
-    assert [cell.text for cell in root.iter("td")] == ["1", "2", "3", "4"]
-    assert [cell.get("scope") for cell in root.iter("th")] == ["col", "col"]
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    """A page that puts a value in wherever one can stand."""
+    path = tmp_path / "mine.html"
+    path.write_text(
+        '{% extends "page.html" %}\n'
+        "{% macro cell(words) %}<td>{{ words }}</td>{% endmacro %}\n"
+        '{% block parts %}<p class="{{ words }}">{{ words }}</p>\n'
+        "<pre>{{ words }}</pre>{{ cell(words) }}{{ [words, words] | join(', ') }}{% endblock %}\n"
+    )
+    return path
+
+
+class Attributes(HTMLParser):
+    """The elements of a page, and the class of its paragraph."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[str] = []
+        self.said: list[str | None] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        if tag == "p":
+            self.said += [value for name, value in attrs if name == "class"]
+
+
+def test_what_is_put_in_is_shown_as_it_is(template: Path) -> None:
+    html = render(template, title=HARSH, lead=HARSH, words=HARSH)
+    assert "<script" not in html
+    # title, heading, lead; an attribute, a paragraph, a code block, a macro's cell, two joined
+    assert unescape(html).count(HARSH) == 9
+    page = Attributes(html)
+    elements = "html head meta meta title style body main h1 p p pre td"
+    assert " ".join(page.elements) == elements
+    assert page.said == ["lead", HARSH]  # its quotes do not end the attribute
+
+
+def test_a_page_needs_no_lead_but_all_that_its_template_names(template: Path) -> None:
+    html = render(template, title="A", words="b")
+    assert html.startswith('<!doctype html>\n<html lang="en">')
+    assert html.endswith("</html>\n")
+    assert 'class="lead"' not in html
+    with pytest.raises(UndefinedError, match="'words' is undefined"):
+        render(template, title="A")
 
 
 @pytest.mark.parametrize("kind", ["png", "gif"])
 def test_a_picture_lies_in_the_page(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{kind}"
     path.write_bytes(bytes(range(256)))
-    html = page.picture(path, HARSH, "below")
-    head, data = html.split("base64,")
-    assert head.endswith(f'src="data:image/{kind};')
-    assert base64.b64decode(data.split('"')[0]) == path.read_bytes()
-    assert f'alt="{HARSH}"' not in html  # its quotes would end the attribute
-    assert HARSH in unescape(html)
-    assert "<figcaption>below</figcaption>" in html
-    assert "figcaption" not in page.picture(path, "no caption")
+    head, data = embedded(path).split("base64,")
+    assert head == f"data:image/{kind};"
+    assert base64.b64decode(data) == path.read_bytes()
 
 
-def test_what_is_put_into_what() -> None:
-    html = page.joined(page.tag("strong", "a & b"), " < ", page.BREAK, page.tag("td"))
-    assert html == "<strong>a &amp; b</strong> &lt; <br/><td></td>"
-    said = page.tag("p", class_=HARSH, stroke_width="2", open=True, hidden=False)
-    assert "<script>" not in said
-    assert said.endswith('stroke-width="2" open></p>')
+TEMPLATES = [
+    path
+    for package in ("scratch", "with_diffusers", "compare", "workbench", "ddpm")
+    for path in (ROOT / package).rglob("*.html")
+]
 
 
-def test_lists_pairs_and_details() -> None:
-    root = ElementTree.fromstring(
-        page.section(
-            "A",
-            page.listed(["1", "2"]),
-            page.listed([page.number("3")], ordered=True),
-            page.pairs([("a", "b")]),
-            page.details("line", page.text("below"), shown=False),
-            page.verdict("right", good=True),
-            page.verdict("wrong", good=False),
-            page.aside("by the way"),
-        )
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_no_template_lets_markup_through_or_asks_for_anything(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert not re.search(r"\|\s*safe|autoescape|<script|https?:|url\(|@import", source)
+    assert path.name == "page.html" or '{% extends "page.html" %}' in source
+
+
+def test_there_are_three_and_no_code_escapes_by_hand() -> None:
+    assert sorted(path.name for path in TEMPLATES) == ["page.html", "report.html", "tour.html"]
+    for package in {path.relative_to(ROOT).parts[0] for path in TEMPLATES}:
+        for code in (ROOT / package).rglob("*.py"):
+            assert not re.search(r"\bescape\(|Markup", code.read_text(encoding="utf-8")), code
+
+
+def test_the_template_engine_is_loaded_for_a_page_alone() -> None:
+    script = "import sys, workbench.page, compare.verdict.page; print('jinja2' in sys.modules)"
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert [[part.tag for part in found] for found in (root.find("ul"), root.find("ol"))] == [
-        ["li", "li"],
-        ["li"],
-    ]
-    assert root.find("ol/li/span").text == "3"
-    assert root.find(".//th").get("scope") == "row"
-    assert root.find("details").attrib == {}
-    assert "<details open>" in page.details("line", shown=True)
-    assert [part.get("class") for part in root.findall("p")] == ["verdict", "verdict bad", "soft"]
+    assert shown.stdout.strip() == "False"

@@ -78,7 +78,7 @@ def test_a_saved_grid_is_crisp(tmp_path, c, h, w):
     page = np.asarray(Image.open(tmp_path / "grid.png").convert("RGB"))
     for (left, right, bottom, top), pixels in zip(positions(figure), to_uint8(images), strict=True):
         zoom = round((right - left) / w)
-        part = page[int(top) : int(bottom), int(left) : int(right)]
+        part = page[round(top) : round(bottom), round(left) : round(right)]
         expected = pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
         np.testing.assert_array_equal(part, np.broadcast_to(expected, part.shape))
 
