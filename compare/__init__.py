@@ -19,6 +19,7 @@ What is where, from the bottom up; imports go one way::
     mistakes/   the catalogue: each wrong formula once, with its words and what to write instead
     backends/   both backends without a candidate: networks, training, the organ swap
     verdict/    conventions, diagnosis, what is known of Diffusers, the report and its page
+    bring/      a candidate put to use: a scheduler or a network that trains and draws
     cli.py      the arguments; the candidate runs in a process of its own
     expected.py known failures by file, for somebody's CI
 
@@ -35,6 +36,7 @@ oracle could have: its checks name what they show.
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, Literal
 
 from compare.candidate.door.reading import told_by
@@ -42,7 +44,24 @@ from compare.candidate.load import Adapter
 from compare.measure.check import Check
 from compare.verdict.report import Diagnosis, Report
 
-__all__ = ["Adapter", "Check", "Diagnosis", "Report", "as_network", "checks", "run"]
+__all__ = [
+    "Adapter",
+    "Check",
+    "Diagnosis",
+    "Report",
+    "as_loop",
+    "as_network",
+    "as_scheduler",
+    "as_unet",
+    "checks",
+    "run",
+]
+BROUGHT = {  # what needs torch, and where it is
+    "as_loop": "compare.bring.own_loop",
+    "as_network": "compare.candidate.network",
+    "as_scheduler": "compare.bring.own_scheduler",
+    "as_unet": "compare.bring.own_unet",
+}
 
 
 def run(
@@ -89,9 +108,7 @@ def checks(
 
 
 def __getattr__(name: str) -> Any:
-    """`as_network`, which needs torch: `import compare` is quick without it."""
-    if name == "as_network":
-        from compare.candidate.network import as_network
-
-        return as_network
+    """`as_network` and the like, which need torch: `import compare` is quick without it."""
+    if name in BROUGHT:
+        return getattr(import_module(BROUGHT[name]), name)
     raise AttributeError(f"module 'compare' has no attribute {name!r}")

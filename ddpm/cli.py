@@ -35,12 +35,14 @@ EXAMPLES = {
   ddpm train --steps 1000 --show > mine.json     the whole config, to be looked at or changed
   ddpm train --config mine.json --no-sample-grid
   ddpm train --resume runs/digits-scratch
+  ddpm train --scheduler mine.py:MyScheduler --unet mine.py:MyUNet --output runs/own
 """,
     "sample": """examples:
   ddpm sample runs/digits-scratch
   ddpm sample runs/digits-scratch --backend diffusers --seed 3
   ddpm sample runs/digits-scratch --sampler ddim --steps 50 --output few.png
   ddpm sample runs/digits-scratch --gif denoising.gif
+  ddpm sample runs/own --scheduler mine.py:MyScheduler --unet mine.py:MyUNet
 """,
     "plot": """examples:
   ddpm plot data --data sprites --output sprites.png

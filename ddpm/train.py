@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddpm import names
+from ddpm import bring, names
 from ddpm.options import add_options, given
 from workbench.config import PRESETS, DiffusionConfig, ModelConfig, RunConfig, TrainConfig
 from workbench.files import check_place
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workbench.training_run import TrainResult
 
 GOES_ON = {"verb", "run_verb", "resume", "device", "quiet", "show"}
+GOES_ON |= {"scheduler", "unet", "other_code"}
 """What a run that goes on may be told; all else is as its own config says."""
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EIO}
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", default=unsaid, help="replace the run in the folder"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    bring.add_arguments(parser)
     parts = {"model": ModelConfig, "diffusion": DiffusionConfig, "train": TrainConfig}
     for part, kind in parts.items():
         group = parser.add_argument_group("training" if part == "train" else part)
@@ -113,31 +115,34 @@ def main(args: argparse.Namespace) -> int:
     from workbench.checkpoints import has_checkpoint
     from workbench.progress_bar import say
 
-    folder = Path(args.resume or getattr(args, "output", names.run_folder(config)))
+    folder = Path(
+        args.resume or getattr(args, "output", names.run_folder(config) + bring.named(args))
+    )
     try:
         result = _trained(args, config, folder, choose_device(args.device))
     except Exception as error:
         why = no_room(error)
         if why is None:
             raise
-        more = f"; once there is: ddpm train --resume {folder}" if has_checkpoint(folder) else ""
+        go_on = f"ddpm train --resume {folder}{bring.again(args)}"
+        more = f"; once there is: {go_on}" if has_checkpoint(folder) else ""
         say(f"ddpm train: {why}{more}", sys.stderr)
         return 1
-    return _said(result)
+    return _said(result, bring.again(args))
 
 
-def _said(result: "TrainResult") -> int:
-    """The exit status of a run, after what there is to say of it."""
+def _said(result: "TrainResult", own: str) -> int:
+    """The exit status of a run, after what there is to say of it; `own` are parts to say again."""
     from workbench import processes
     from workbench.progress_bar import say
 
     folder, losses = result.folder, result.losses
     if not result.finished:
-        say(f"stopped and saved; go on with: ddpm train --resume {folder}", sys.stderr)
+        say(f"stopped and saved; go on with: ddpm train --resume {folder}{own}", sys.stderr)
         return 128 + result.ended_by
     if processes.is_first():
         say(f"{folder}: {len(losses)} steps, last loss {losses[-1]:.4f}", sys.stdout)
-        say(f"draw from it with: ddpm sample {folder}", sys.stdout)
+        say(f"draw from it with: ddpm sample {folder}{own}", sys.stdout)
     return 0
 
 
@@ -164,6 +169,9 @@ def _trained(
 
     check_place(folder)
     dataset = data.load(config.data, config.labels, size=config.size)
+    _, c, h, w = dataset.images.shape
+    parts = bring.parts(args, config, (c, h, w))
+    config = parts.config
 
     def draw_grid(unet: Any, scheduler: Any, path: Path) -> None:
         steps, quiet = config.grid_steps, args.quiet
@@ -179,4 +187,6 @@ def _trained(
         force=getattr(args, "force", False),
         progress=not args.quiet,
         draw_grid=draw_grid if config.train.sample_grid else None,
+        scheduler=parts.scheduler,
+        make_unet=parts.make_unet,
     )

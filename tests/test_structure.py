@@ -185,11 +185,15 @@ TESTED_WITH = {
     "network_diagnosis": "network",
     "network_step": "network",
     "output": "handed_over",
+    "own_loop": "bring",
+    "own_scheduler": "bring",
+    "own_unet": "bring",
     "owner": "handed_over",
     "posterior": "tables",
     "probe": "mean",
     "quiet": "judge",
     "roles": "signature",
+    "read": "bring",
     "rounding": "loss",
     "rivals": "doors",
     "told": "loss",
@@ -216,6 +220,7 @@ TESTED_WITH = {
     "time": "network_role",
     "trace": "network_role",
     "values": "check",
+    "warning": "bring",
     "weights": "naming_losses",
 }
 

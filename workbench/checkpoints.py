@@ -32,6 +32,7 @@ STATE, MANIFEST = "state.safetensors", "manifest.json"
 WHEN = {  # not what it learns
     *("save_every", "keep", "keep_best", "steps", "epochs"),
     *("sample_every", "sample_grid", "sample_steps"),
+    *("scheduler_code", "unet_code"),  # who says them again is asked whether they are the same
 }
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what Adam keeps for each parameter
 
@@ -112,7 +113,8 @@ class RunFiles:
         with sampling_weights(state.unet, state.ema) as unet:
             write_folder(self.folder / "unet", unet.save_pretrained)
         write_folder(self.folder / "scheduler", scheduler.save_pretrained)
-        write_json(self.folder / "model_index.json", runs.INDEX)
+        kind = state.unet.config.get("_class_name", "UNet2DModel")  # no library has one's own
+        write_json(self.folder / "model_index.json", {**runs.INDEX, "unet": ["diffusers", kind]})
 
     def load(self, state: TrainingState) -> Resumed:
         """Put the newest whole checkpoint into `state`.
@@ -201,9 +203,11 @@ def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> Iterator[str]:
     """`name is A there and B here` for each entry that another config has otherwise; what decides
     only when something is written, or when the run ends, is not asked."""
     for key, value in ours.items():
+        if key in WHEN:
+            continue
         if isinstance(value, dict):
             yield from _differences(theirs[key], value)
-        elif key not in WHEN and theirs[key] != value:
+        elif theirs[key] != value:
             yield f"its {key} is {theirs[key]!r}, and here it is {value!r}"
 
 
@@ -263,6 +267,9 @@ def _optimized(state: TrainingState, step: int) -> range:
 def _tensors(state: TrainingState) -> Tensors:
     """Every tensor of a training state by a flat name."""
     tensors = {f"weights.{name}": p for name, p in state.unet.named_parameters()}
+    kept = state.unet.state_dict()  # a table that can be made anew is not in it
+    buffers = state.unet.named_buffers()  # such as the means of a BatchNorm
+    tensors |= {f"buffers.{name}": value for name, value in buffers if name in kept}
     if state.ema is not None:
         tensors |= {f"ema.{name}": average for name, average in state.ema.average.items()}
     for index, moments in state.optimizer.state_dict()["state"].items():

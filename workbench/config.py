@@ -210,6 +210,30 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class CodeConfig:
+    """Somebody's own code that is a part of a run: which it was, never where it lies.
+
+    Attributes:
+        name: of its class.
+        sha256: of the file that it stood in.
+        reading: words that said how it is called.
+        called: what departs from the contract in how it is called.
+        told: options of the run that its constructor was given.
+        verdict: what `ddpm compare` found wrong with it, in a line; "" if it is right.
+    """
+
+    name: str
+    sha256: str
+    reading: tuple[str, ...] = ()
+    called: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+    verdict: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything that decides the outcome of a run."""
 
@@ -225,6 +249,8 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    scheduler_code: CodeConfig | None = None
+    unet_code: CodeConfig | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -250,10 +276,16 @@ class RunConfig:
         Raises:
             ValueError: an entry is unknown or has a bad value, or a whole part is missing.
         """
-        parts = {"model": ModelConfig, "diffusion": DiffusionConfig, "train": TrainConfig}
+        parts: dict[str, type] = {
+            "model": ModelConfig,
+            "diffusion": DiffusionConfig,
+            "train": TrainConfig,
+        }
         missing = [name for name in ("backend", "data", *parts) if name not in values]
         if missing:
             raise ValueError(f"this is no config of a run: it has no {', '.join(missing)}")
+        code = [n for n in ("scheduler_code", "unet_code") if values.get(n) is not None]
+        parts |= dict.fromkeys(code, CodeConfig)
         built = {name: _build(part, values[name]) for name, part in parts.items()}
         return _build(cls, {**values, **built})
 

@@ -1,15 +1,16 @@
-"""Images and labels, from the embedded sprites, the digits, a NumPy file or a folder."""
+"""Images and labels: the embedded sprites, the digits, a file, a folder, or what is in memory."""
 
 import difflib
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from workbench import readers
+from workbench import arrays, readers
 from workbench.digits import LEVELS, read_digits
 from workbench.sprites import KINDS, draw_sprites
 
@@ -92,8 +93,8 @@ class Dataset:
 
 
 def load(
-    name_or_path: str | Path,
-    labels: str | Path | None = None,
+    source: Any,
+    labels: Any = None,
     *,
     count: int | None = None,
     size: int | None = None,
@@ -106,13 +107,22 @@ def load(
       `images` or its only one; an array `labels` in it is used.
     - a folder of pictures, in the order of their names; sub-folders are the classes. If all are
       grey there is one channel, else three; what is transparent is laid on white.
+    - an array (n, h, w), (n, h, w, 1) or (n, h, w, 3): uint8 from 0 to 255, or floats in [-1, 1].
+    - a tensor (n, h, w), (n, 1, h, w) or (n, 3, h, w), with the same ranges.
+    - a `torch.utils.data.Dataset`, whose items are pictures, or pairs (picture, label): a PIL
+      image, an array (h, w) or (h, w, c), or a tensor (h, w) or (c, h, w), with the same ranges.
+
+    Floats that never go below 0 are refused, as they look like [0, 1]; a `Dataset` of this module
+    can be made of them by hand.
 
     Args:
-        name_or_path: one of the above; `./sprites` is a folder of that name.
-        labels: a `.npy` or `.npz` file for data without labels: (n,) integers or (n, k) one-hot.
+        source: one of the above; `"./sprites"` is a folder of that name.
+        labels: for data without labels, a `.npy` or `.npz` file, an array, a tensor or a list: (n,)
+            integers or (n, k) one-hot.
         count: take only so many images, from the first; of `sprites` draw so many, otherwise
             10,000.
-        size: of a folder's pictures take the middle square, resized to size x size (bicubic).
+        size: of the pictures of a folder, or of PIL, take the middle square, resized to
+            size x size (bicubic).
 
     Returns:
         The images in [-1, 1], with labels if there are any.
@@ -122,12 +132,41 @@ def load(
 
     >>> load("sprites", count=5).images.shape
     torch.Size([5, 3, 16, 16])
+    >>> load(np.zeros((5, 16, 16, 3), np.uint8), labels=[0, 1, 2, 0, 1]).num_classes
+    3
     """
-    name = str(name_or_path)
-    path = Path(name)
     for what, number in (("count", count), ("size", size)):
         if number is not None and number < 1:
             raise ValueError(f"{what} is {number}; expected at least 1")
+    if isinstance(source, str | Path):
+        name, dataset = repr(str(source)), _named(str(source), count, size)
+    else:
+        name, dataset = "this", _in_memory(source, count, size)
+    if labels is not None:
+        if dataset.labels is not None:
+            said = repr(str(labels)) if isinstance(labels, str | Path) else "labels"
+            raise ValueError(f"{name} brings its own labels; leave out {said}")
+        path = isinstance(labels, str | Path)
+        read = readers.labels(Path(labels), len(dataset.images)) if path else None
+        found, names = read or arrays.labels(labels, len(dataset.images))
+        dataset = Dataset(dataset.images, torch.from_numpy(found), names)
+    if count is None or count == len(dataset.images):
+        return dataset
+    if count > len(dataset.images):
+        raise ValueError(f"count is {count}, but {name} has only {len(dataset.images)} images")
+    first = None if dataset.labels is None else dataset.labels[:count].clone()
+    return replace(dataset, images=dataset.images[:count].clone(), labels=first)
+
+
+def _in_memory(source: Any, count: int | None, size: int | None) -> Dataset:
+    images, labels, names = arrays.read(source, count, size)
+    if not isinstance(images, torch.Tensor):
+        return _dataset(images, labels, names)
+    return Dataset(images, None if labels is None else torch.from_numpy(labels), names)
+
+
+def _named(name: str, count: int | None, size: int | None) -> Dataset:
+    path = Path(name)
     if size is not None and (name in NAMES or not path.is_dir()):
         raise ValueError(f"size is for a folder of pictures, which {name!r} is not; leave it out")
     if name == "sprites":
@@ -140,17 +179,7 @@ def load(
         dataset = _dataset(*readers.arrays(path))
     else:
         raise ValueError(_unknown(path))
-    if labels is not None:
-        if dataset.labels is not None:
-            raise ValueError(f"{name!r} brings its own labels; leave out {str(labels)!r}")
-        found, names = readers.labels(Path(labels), len(dataset.images))
-        dataset = Dataset(dataset.images, torch.from_numpy(found), names)
-    if count is None or count == len(dataset.images):
-        return dataset
-    if count > len(dataset.images):
-        raise ValueError(f"count is {count}, but {name!r} has only {len(dataset.images)} images")
-    first = None if dataset.labels is None else dataset.labels[:count].clone()
-    return replace(dataset, images=dataset.images[:count].clone(), labels=first)
+    return dataset
 
 
 def from_uint8(pixels: NDArray[np.uint8]) -> torch.Tensor:

@@ -25,10 +25,10 @@ def arrays(path: Path) -> tuple[Pixels, Labels | None, tuple[str, ...]]:
         ValueError: the file cannot be read, or holds something else.
     """
     found = _load(path)
-    pixels = _checked_pixels(path, _choose(path, found, "images", (3, 4)))
+    pixels = checked_pixels(path, _choose(path, found, "images", (3, 4)))
     if "labels" not in found:
         return pixels, None, ()
-    return pixels, *_checked_labels(path, found["labels"], len(pixels))
+    return pixels, *checked_labels(path, found["labels"], len(pixels))
 
 
 def labels(path: Path, n: int) -> tuple[Labels, tuple[str, ...]]:
@@ -40,7 +40,7 @@ def labels(path: Path, n: int) -> tuple[Labels, tuple[str, ...]]:
     Raises:
         ValueError: the file cannot be read, or holds something else.
     """
-    return _checked_labels(path, _choose(path, _load(path), "labels", (1, 2)), n)
+    return checked_labels(path, _choose(path, _load(path), "labels", (1, 2)), n)
 
 
 def folder(path: Path, size: int | None) -> tuple[Pixels, Labels | None, tuple[str, ...]]:
@@ -71,21 +71,28 @@ def folder(path: Path, size: int | None) -> tuple[Pixels, Labels | None, tuple[s
             f"move {by_class[''][0].name} into one, or the rest out"
         )
     files = [file for found in by_class.values() for file in found]
-    pictures = [_picture(file, size) for file in files]
-    for file, picture in zip(files, pictures, strict=True):
-        if picture.size != pictures[0].size:
-            raise ValueError(
-                f"{file} is {picture.width}x{picture.height}, {files[0]} is {pictures[0].width}x"
-                f"{pictures[0].height}; expected one size; resize them, or give a size (--size)"
-            )
-    mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
-    pixels = np.stack([np.asarray(picture.convert(mode)) for picture in pictures])
-    if mode == "L":
-        pixels = pixels[..., None]
+    pixels = stacked([_picture(file, size) for file in files], list(map(str, files)))
     if "" in by_class:
         return pixels, None, ()
     classes = [label for label, found in enumerate(by_class.values()) for _ in found]
     return pixels, np.array(classes, np.int64), tuple(by_class)
+
+
+def stacked(pictures: list[Any], names: list[str]) -> Pixels:
+    """PIL images of mode L or RGB as pixels: (n, h, w, 1) if all are grey, else (n, h, w, 3).
+
+    Raises:
+        ValueError: they differ in size; says which, by their names.
+    """
+    for name, picture in zip(names, pictures, strict=True):
+        if picture.size != pictures[0].size:
+            raise ValueError(
+                f"{name} is {picture.width}x{picture.height}, {names[0]} is {pictures[0].width}x"
+                f"{pictures[0].height}; expected one size; resize them, or give a size (--size)"
+            )
+    mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
+    pixels = np.stack([np.asarray(picture.convert(mode)) for picture in pictures])
+    return pixels[..., None] if mode == "L" else pixels
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
@@ -123,10 +130,23 @@ def _choose(
     )
 
 
-def _checked_pixels(path: Path, pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """The pixels as (n, h, w, c)."""
+def checked_pixels(path: Path | str, pixels: NDArray[Any]) -> Pixels:
+    """The pixels as (n, h, w, c).
+
+    Raises:
+        ValueError: they are no uint8, or no pictures.
+    """
     if pixels.dtype != np.uint8:
         raise ValueError(f"{path} holds {pixels.dtype}; expected uint8; {_uint8_hint(pixels)}")
+    return checked_shape(path, pixels)
+
+
+def checked_shape(path: Path | str, pixels: NDArray[Any]) -> NDArray[Any]:
+    """Numbers of pictures as (n, h, w, c).
+
+    Raises:
+        ValueError: they are not (n, h, w), (n, h, w, 1) or (n, h, w, 3).
+    """
     shaped = pixels[..., None] if pixels.ndim == 3 else pixels
     if shaped.ndim == 4 and shaped.shape[3] in (1, 3) and shaped.size:
         return shaped
@@ -150,8 +170,12 @@ def _uint8_hint(pixels: NDArray[Any]) -> str:
     return f"it reaches from {low} to {high}: bring it to 0..255, then images.astype('uint8')"
 
 
-def _checked_labels(path: Path, given: NDArray[Any], n: int) -> tuple[Labels, tuple[str, ...]]:
-    """The labels as (n,) int64, and the numbers of the classes as their names."""
+def checked_labels(path: Path | str, given: NDArray[Any], n: int) -> tuple[Labels, tuple[str, ...]]:
+    """The labels as (n,) int64, and the numbers of the classes as their names.
+
+    Raises:
+        ValueError: they are not one for each image, or no classes.
+    """
     if given.shape[:1] != (n,):
         raise ValueError(
             f"{path} has labels of shape {given.shape} for {n} images; "
@@ -190,8 +214,19 @@ def _picture(path: Path, size: int | None) -> Any:
         raise ValueError(
             f"{path} cannot be read as a picture, it may be cut short ({error}); remove or mend it"
         ) from None
+    return grey_or_colour(image, str(path), size)
+
+
+def grey_or_colour(image: Any, name: str, size: int | None) -> Any:
+    """A PIL image as one of mode L if it is grey, else RGB; what is transparent lies on white.
+
+    Raises:
+        ValueError: it has more than 8 bits a channel.
+    """
+    from PIL import Image, ImageOps
+
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        raise ValueError(f"{path} has pixels of mode {image.mode}; expected 8 bits; convert it")
+        raise ValueError(f"{name} has pixels of mode {image.mode}; expected 8 bits; convert it")
     mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
     if image.has_transparency_data:
         paper = Image.new("RGBA", image.size, "white")

@@ -38,6 +38,7 @@ INDEX = {
     "scheduler": ["diffusers", "DDPMScheduler"],
     "unet": ["diffusers", "UNet2DModel"],
 }
+OWN = "OwnUNet"  # the class that a network of one's own is said to be, which no library has
 ASIDE = ".replaced-"  # and eight digits: the name of a run that is being replaced
 PIPELINES = ("DDPMPipeline", "DDIMPipeline")  # a UNet and a scheduler, and nothing else
 
@@ -223,14 +224,13 @@ def load_parts(
     Raises:
         ValueError: a file is missing, truncated or foreign, or the backend does not have that.
     """
-    check_folder(folder)
-    kind = _read_json(folder / "model_index.json").get("_class_name")
-    if kind not in PIPELINES:
-        raise ValueError(f"{folder} is a {kind}; expected one of {', '.join(PIPELINES)}")
-    nested = (folder / "unet").is_dir() or not (folder / "config.json").exists()
-    of_unet, of_scheduler = (folder / "unet", folder / "scheduler") if nested else (folder, folder)
-    config = _read_json(of_scheduler / "scheduler_config.json")
-    _read_json(of_unet / "config.json")
+    of_unet, _ = _part_folders(folder)
+    kind = _read_json(of_unet / "config.json").get("_class_name", "UNet2DModel")
+    if kind == OWN:
+        raise ValueError(
+            f"the network of {folder} is code of its own, and no folder says where code lies: "
+            "`ddpm sample` and `ddpm train --resume` take it by --unet, nothing else does"
+        )
     if not (of_unet / WEIGHTS).exists():
         raise ValueError(f"{of_unet / WEIGHTS} is missing, and other kinds are never read")
     package = backends.load(backend)
@@ -243,9 +243,47 @@ def load_parts(
         raise ValueError(
             f"{of_unet / WEIGHTS} does not hold the model that its config.json describes"
         )
+    return unet.eval(), load_scheduler(folder, backend, scheduler, changes)
+
+
+def load_scheduler(
+    folder: Path,
+    backend: str,
+    scheduler: str = "DDPMScheduler",
+    changes: Mapping[str, Any] | None = None,
+) -> Any:
+    """The scheduler of a pipeline folder; arguments and errors as `load_parts`."""
+    _, of_scheduler = _part_folders(folder)
+    config = _read_json(of_scheduler / "scheduler_config.json")
+    kind = getattr(backends.load(backend), scheduler)
     with _refused_as_value_error(of_scheduler):
-        made = getattr(package, scheduler).from_config({**config, **(changes or {})})
-    return unet.eval(), made
+        return kind.from_config({**config, **(changes or {})})
+
+
+def image_shape(folder: Path) -> tuple[int, int, int]:
+    """(c, h, w) of the pictures of a run, by the config of its network.
+
+    Raises:
+        ValueError: the file is missing, or does not say it.
+    """
+    of_unet, _ = _part_folders(folder)
+    config = _read_json(of_unet / "config.json")
+    size, c = config.get("sample_size"), config.get("in_channels")
+    sides = size if isinstance(size, list) else [size, size]
+    shape = [n for n in (c, *sides) if type(n) is int and n > 0]
+    if len(shape) != 3 or len(sides) != 2:
+        raise ValueError(f"{of_unet / 'config.json'} does not say the size of the pictures")
+    return shape[0], shape[1], shape[2]
+
+
+def _part_folders(folder: Path) -> tuple[Path, Path]:
+    """Where the network and the scheduler of a pipeline folder lie."""
+    check_folder(folder)
+    kind = _read_json(folder / "model_index.json").get("_class_name")
+    if kind not in PIPELINES:
+        raise ValueError(f"{folder} is a {kind}; expected one of {', '.join(PIPELINES)}")
+    nested = (folder / "unet").is_dir() or not (folder / "config.json").exists()
+    return (folder / "unet", folder / "scheduler") if nested else (folder, folder)
 
 
 @contextmanager

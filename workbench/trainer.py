@@ -6,7 +6,7 @@ batch and learn the same weights as one.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +57,20 @@ class Step:
     gradient_norm: torch.Tensor
 
 
-def new_parts(config: RunConfig, dataset: "Dataset") -> tuple[Any, Any]:
+def new_parts(
+    config: RunConfig,
+    dataset: "Dataset",
+    *,
+    scheduler: Any = None,
+    make_unet: Callable[[tuple[int, int, int]], Any] | None = None,
+) -> tuple[Any, Any]:
     """A fresh UNet and scheduler for a run, on the CPU; the weights depend on `config.seed` alone.
+
+    Args:
+        config: the run's.
+        dataset: the images.
+        scheduler: one of your own, in the place of the backend's.
+        make_unet: image_shape (c, h, w) -> a network of your own, in the place of the backend's.
 
     Raises:
         ValueError: the pictures cannot be halved as often as the UNet does, labels are missing,
@@ -68,22 +80,35 @@ def new_parts(config: RunConfig, dataset: "Dataset") -> tuple[Any, Any]:
         raise ValueError(
             f"class_conditional needs labels, and {config.data!r} has none; see --labels"
         )
-    classes = dataset.num_classes if config.train.class_conditional else None
     _, c, h, w = dataset.images.shape
-    of_unet = config.model.unet_arguments((c, h, w), classes)
-    of_scheduler = config.diffusion.scheduler_arguments()
+    make = _unet_of(config, dataset) if make_unet is None else make_unet
+    scheduler = _new_scheduler(config) if scheduler is None else scheduler
+    with global_generator_at(torch.device("cpu"), seed_of(config.seed, WEIGHTS)):
+        return make((c, h, w)), scheduler
+
+
+def _new_scheduler(config: RunConfig) -> Any:
+    arguments = config.diffusion.scheduler_arguments()
     backend, strict = backends.load(config.backend), backends.load("scratch")
     if backend is not strict:  # it refuses with a reason what a library takes in silence
-        strict.DDPMScheduler(**of_scheduler)
-        with torch.device("meta"):
-            strict.UNet2DModel(**of_unet)
-
-    scheduler = backend.DDPMScheduler(**of_scheduler)
+        strict.DDPMScheduler(**arguments)
+    scheduler = backend.DDPMScheduler(**arguments)
     refuse_wrong_config(config.backend, scheduler)
     if config.train.sample_steps is not None:  # else after the work, when the grid is drawn
         refuse_wrong_steps(config.backend, scheduler, config.train.sample_steps)
-    with global_generator_at(torch.device("cpu"), seed_of(config.seed, WEIGHTS)):
-        return backend.UNet2DModel(**of_unet), scheduler
+    return scheduler
+
+
+def _unet_of(config: RunConfig, dataset: "Dataset") -> Callable[[tuple[int, int, int]], Any]:
+    """What makes the backend's UNet, its arguments checked."""
+    classes = dataset.num_classes if config.train.class_conditional else None
+    _, c, h, w = dataset.images.shape
+    arguments = config.model.unet_arguments((c, h, w), classes)
+    backend, strict = backends.load(config.backend), backends.load("scratch")
+    if backend is not strict:  # it refuses with a reason what a library takes in silence
+        with torch.device("meta"):
+            strict.UNet2DModel(**arguments)
+    return lambda _: backend.UNet2DModel(**arguments)
 
 
 def new_state(unet: Any, config: TrainConfig) -> TrainingState:

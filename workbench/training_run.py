@@ -54,6 +54,8 @@ def train(
     force: bool = False,
     progress: bool = True,
     draw_grid: Callable[[Any, Any, Path], None] | None = None,
+    scheduler: Any = None,
+    make_unet: Callable[[tuple[int, int, int]], Any] | None = None,
 ) -> TrainResult:
     """Train a run from its config, with a progress bar, checkpoints and sample grids.
 
@@ -69,13 +71,15 @@ def train(
         force: replace the run that the folder holds, once the new one has its first checkpoint.
         progress: whether to show the bar.
         draw_grid: called as `draw_grid(unet, scheduler, path)` with the weights to sample with.
+        scheduler, make_unet: parts of your own; see `workbench.trainer.new_parts`.
 
     Raises:
         ValueError: the data do not fit the model, the folder holds something, another process
             trains into it, no checkpoint can be gone on with, or the run has diverged (the last
             checkpoint is kept).
     """
-    unet, scheduler = new_parts(config, dataset)  # refuses what does not fit, so it comes first
+    # Refuses what does not fit, so it comes first.
+    unet, scheduler = new_parts(config, dataset, scheduler=scheduler, make_unet=make_unet)
     with _writing(folder, resume, force):
         state = new_state(unet.to(device), config.train)
         kept = _Kept(folder, config, state, scheduler, dataset, draw_grid)

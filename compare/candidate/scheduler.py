@@ -138,8 +138,12 @@ class Scheduler:
         return self.subject.remember((self.key, "coefficients", dtype, upto, method), ask)
 
     def add_noise(self, x_0: Tensor, noise: Tensor, t: Tensor, method: str = "add_noise") -> Tensor:
-        """`add_noise` (or `get_velocity`) of images, as float64."""
+        """`add_noise` (or `get_velocity`) of images, as float64, all randomness set to 0."""
         seed_everything(0)
+        return self.noised(x_0, noise, t, method)
+
+    def noised(self, x_0: Tensor, noise: Tensor, t: Tensor, method: str = "add_noise") -> Tensor:
+        """The same, whatever it draws."""
         if getattr(self.thing, method, None) is None:
             raise Broken(f"has no method {method}(x_0, noise, t)")
         if "noise" in self.door.order(method).takes:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from workbench import config as configs
 from workbench.config import (
     PRESETS,
+    CodeConfig,
     DiffusionConfig,
     ModelConfig,
     RunConfig,
@@ -48,6 +49,9 @@ def test_presets_survive_json(name: str) -> None:
             prediction_type=st.sampled_from(get_args(configs.PredictionType)),
             clip_sample=st.booleans(),
         ),
+        scheduler_code=st.none()
+        | st.builds(CodeConfig, name=st.text(), sha256=st.text(), told=st.just(("beta_end",))),
+        unet_code=st.none() | st.builds(CodeConfig, called=st.just(("t counts from 1",))),
         train=st.builds(
             TrainConfig,
             steps=st.none(),
@@ -162,7 +166,8 @@ def test_the_ends_of_every_range_are_allowed() -> None:
 
 @pytest.mark.parametrize("config", [ModelConfig, DiffusionConfig, TrainConfig, RunConfig])
 def test_every_field_says_what_it_is(config: Any) -> None:
-    parts = {"model", "diffusion", "train"} if config is RunConfig else set()
+    parts = {"model", "diffusion", "train", "scheduler_code", "unet_code"}
+    parts = parts if config is RunConfig else set()
     said = options_of(config)
     assert said.keys() == {field.name for field in fields(config)} - parts
     assert all(option["help"] for option in said.values())

@@ -118,8 +118,13 @@ class Denoiser:
         return f"forward({', '.join(names)})"
 
 
-def find(network: nn.Module, own: Surroundings) -> Denoiser:
+def find(network: nn.Module, own: Surroundings, shape: tuple[int, ...] | None = None) -> Denoiser:
     """The first way in which it answers a picture with one of its shape; else in which it answers.
+
+    Args:
+        network: somebody's.
+        own: what it finds around it.
+        shape: (b, c, h, w) or (b, d) of the pictures; None for any that it takes.
 
     Raises:
         Broken: there is none; says what the first raised.
@@ -132,19 +137,21 @@ def find(network: nn.Module, own: Surroundings) -> Denoiser:
         raise Broken(f"{text}: an Adapter calls it, network=lambda: a module with forward(x, t)")
     first: Broken | None = None
     answering: Denoiser | None = None
-    for shape, more, time in product(_shapes(network), _more(network), TIMES):
-        one = Denoiser(network, names["x"], names["t"], shape, more, time, own=own)
+    shapes = _shapes(network) if shape is None else [shape]
+    for size, more, time in product(shapes, _more(network), TIMES):
+        one = Denoiser(network, names["x"], names["t"], size, more, time, own=own)
         try:
             made = one.ask(one.pictures(), one.at(0))
         except Broken as broken:
             first = first or broken
             continue
-        if made.shape in (shape, doubled(shape)):
+        if made.shape in (size, doubled(size)):
             return _with_length(one)
         answering = answering or one
     if answering is not None:
         return _with_length(answering)
-    text = f"{first}, nor do pictures of other sizes or channels, or another form of t, go through"
+    other = "" if shape else "pictures of other sizes or channels, or "
+    text = f"{first}, nor does {other}another form of t go through"
     raise Broken(f"{text}: an Adapter may hand in what it needs, network=lambda: ...")
 
 

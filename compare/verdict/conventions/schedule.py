@@ -114,6 +114,8 @@ def _is_table(own: Tensor, setting: Setting, oracle: Oracle = RIGHT) -> bool:
 
 def _fitted(setting: Setting, betas: Tensor) -> list[Setting]:
     """The families with ends fitted to their last betas, as a person would write the ends."""
+    if not bool(betas.isfinite().all()):  # of a table that underflows there are none
+        return []
     T, betas = setting.num_train_timesteps, betas.clamp(min=0)
     ramp = torch.linspace(0, 1, T, dtype=F64)[-len(betas) :]
     bent = (torch.linspace(-6, 6, T, dtype=F64)).sigmoid()[-len(betas) :]
