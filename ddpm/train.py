@@ -165,10 +165,13 @@ def _trained(
 ) -> "TrainResult":
     """The run that `args` asks for, trained to its end or to a Ctrl-C."""
     from workbench import data, plotting, training_run
+    from workbench.progress_bar import say
     from workbench.sampling import sample
 
     check_place(folder)
     dataset = data.load(config.data, config.labels, size=config.size)
+    if config.labels is not None and not config.train.class_conditional:
+        say("note: no label reaches the network; --class-conditional tells it them", sys.stderr)
     _, c, h, w = dataset.images.shape
     parts = bring.parts(args, config, (c, h, w))
     config = parts.config

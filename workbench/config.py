@@ -116,6 +116,11 @@ class DiffusionConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.beta_start > self.beta_end:
+            raise ValueError(
+                f"beta_start is {self.beta_start:g}, above beta_end={self.beta_end:g}: noise comes "
+                "in faster and faster; exchange the two"
+            )
 
     def scheduler_arguments(self) -> dict[str, Any]:
         """Constructor arguments of either backend's DDPMScheduler."""
@@ -141,7 +146,7 @@ def seconds_in(text: str) -> int:
 class TrainConfig:
     """How the weights are learned."""
 
-    batch_size: int = option(128, "images a step", least=1)
+    batch_size: int = option(128, "images a step", least=1, most=1_000_000)
     steps: int | None = option(600, "optimizer steps; none to count in epochs", positive=True)
     epochs: float | None = option(
         None, "times that every image is seen, instead of --steps", positive=True
@@ -198,6 +203,11 @@ class TrainConfig:
             raise ValueError(f"{asked[0]} is of grids, and sample_grid is off; leave out one")
         if (self.steps is None) == (self.epochs is None):
             raise ValueError(f"give steps or epochs, and not both; got {self.steps}, {self.epochs}")
+        if self.steps is not None and self.warmup_steps >= self.steps:
+            raise ValueError(
+                f"warmup_steps is {self.warmup_steps} and the run has {self.steps} steps: the "
+                "learning rate would never be reached; take fewer, such as --warmup-steps 0"
+            )
         if isinstance(self.save_every, str):
             seconds_in(self.save_every)
 

@@ -17,6 +17,7 @@ from workbench.sprites import KINDS, draw_sprites
 NAMES = ("sprites", "digits")
 """The data sets that `load` knows by name."""
 
+MOST = 10_000_000  # sprites: 8 GB of pixels
 SPRITES = 10_000  # how many `load("sprites")` draws: 8 MB of pixels, half a second
 
 
@@ -169,6 +170,8 @@ def _named(name: str, count: int | None, size: int | None) -> Dataset:
     path = Path(name)
     if size is not None and (name in NAMES or not path.is_dir()):
         raise ValueError(f"size is for a folder of pictures, which {name!r} is not; leave it out")
+    if name == "sprites" and count is not None and count > MOST:
+        raise ValueError(f"count is {count}; expected at most {MOST} sprites")
     if name == "sprites":
         dataset = _dataset(*draw_sprites(count or SPRITES), KINDS)
     elif name == "digits":

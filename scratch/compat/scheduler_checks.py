@@ -58,7 +58,7 @@ def check_arguments(config: Config) -> None:
 
 def _check_clipping(config: Config) -> None:
     for name in ("clip_sample_range", "sample_max_value", "dynamic_thresholding_ratio"):
-        require(_is_number(config[name]), f"{name} must be a number, got {config[name]!r}")
+        require(is_number(config[name]), f"{name} must be a number, got {config[name]!r}")
     require(
         config.clip_sample_range > 0,
         f"clip_sample_range must be above 0, got {config.clip_sample_range}",
@@ -79,7 +79,7 @@ def check_choice(name: str, value: Any, choices: Any) -> None:
 
 def _check_beta_ends(start: Any, end: Any) -> None:
     require(
-        _is_number(start) and _is_number(end) and 0 < start < 1 and 0 < end < 1,
+        is_number(start) and is_number(end) and 0 < start < 1 and 0 < end < 1,
         f"beta_start and beta_end must lie between 0 and 1, got {start!r} and {end!r}",
     )
 
@@ -91,7 +91,7 @@ def _check_trained_betas(betas: Any, T: int) -> None:
     )
     for t, beta in enumerate(betas):
         require(
-            _is_number(beta) and 0 < beta < 1,
+            is_number(beta) and 0 < beta < 1,
             f"every beta must lie between 0 and 1, got {beta!r} at t={t}",
         )
 
@@ -119,7 +119,7 @@ def check_step_count(num_inference_steps: Any, T: int) -> int:
 def check_visited(timesteps: Sequence[int] | torch.Tensor, T: int) -> list[int]:
     """`timesteps` as a list that falls within 0..T-1."""
     try:
-        visited = [whole_number(t) for t in timesteps]
+        visited = [] if isinstance(timesteps, dict) else [whole_number(t) for t in timesteps]
     except TypeError:  # a number alone
         visited = []
     whole = [t for t in visited if t is not None]
@@ -190,7 +190,8 @@ def check_step_noise(
     eta: float, generator: Generators, variance_noise: torch.Tensor | None, sample: torch.Tensor
 ) -> None:
     """Refuse an `eta` outside [0, 1], and noise that is given twice or is not like the sample."""
-    require(0 <= eta <= 1, f"eta must lie in [0, 1] (0 draws no noise, 1 is DDPM), got {eta!r}")
+    in_range = not isinstance(eta, bool) and 0 <= eta <= 1
+    require(in_range, f"eta must lie in [0, 1] (0 draws no noise, 1 is DDPM), got {eta!r}")
     if variance_noise is not None:
         require(generator is None, "give either generator or variance_noise, and not both")
         check_same_shape("variance_noise", variance_noise, sample)
@@ -221,7 +222,8 @@ def whole_number(value: Any) -> int | None:
         return None
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether this is a number, and neither NaN nor a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
 
 

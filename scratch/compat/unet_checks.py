@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from scratch.compat.config import Config
-from scratch.compat.scheduler_checks import check_floats, require, whole_number
+from scratch.compat.scheduler_checks import check_floats, is_number, require, whole_number
 
 CHOICES: dict[str, tuple] = {
     "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
@@ -22,6 +22,7 @@ CHOICES: dict[str, tuple] = {
 SWITCHES = ("center_input_sample", "flip_sin_to_cos", "add_attention")
 PER_LEVEL = ("down_block_types", "up_block_types", "block_out_channels")
 COUNTS = ("in_channels", "out_channels", "layers_per_block", "norm_num_groups")
+MOST_LAYERS, MOST_PIXELS = 1000, 2**20  # a side; a number beyond them is a slip, and takes hours
 COUNTS_OR_NONE = ("attention_head_dim", "attn_norm_num_groups", "num_class_embeds")
 
 
@@ -62,13 +63,17 @@ def _check_numbers(config: Config) -> None:
         require(
             may_be_none or _at_least_1(config[name]), f"{name} must be {kind}, got {config[name]!r}"
         )
+    require(
+        config.layers_per_block <= MOST_LAYERS,
+        f"layers_per_block must be at most {MOST_LAYERS}, got {config.layers_per_block}",
+    )
     for name in ("mid_block_scale_factor", "norm_eps"):
         require(
-            isinstance(config[name], int | float) and 0 < config[name] < math.inf,
+            is_number(config[name]) and 0 < config[name] < math.inf,
             f"{name} must be above 0, got {config[name]!r}",
         )
     require(
-        isinstance(config.dropout, int | float) and 0 <= config.dropout <= 1,
+        is_number(config.dropout) and 0 <= config.dropout <= 1,
         f"dropout must lie between 0 and 1, got {config.dropout!r}",
     )
 
@@ -210,7 +215,7 @@ def one_per_image(
     batch = sample.shape[0]
     if not isinstance(value, torch.Tensor):
         require(
-            isinstance(value, float) or _is_whole(value),
+            (isinstance(value, float) and math.isfinite(value)) or _is_whole(value),
             f"{name} must be a number or a tensor with one entry for each of {batch} images, "
             f"got {value!r}",
         )
@@ -219,6 +224,8 @@ def one_per_image(
         value.shape in ((), (1,), (batch,)),
         f"{name} must have one entry, or one for each of {batch} images, got {tuple(value.shape)}",
     )
+    if value.is_floating_point() and value.device.type == "cpu":
+        require(bool(value.isfinite().all()), f"{name} must be finite, got {value.tolist()}")
     if limit is not None:
         require(
             value.dtype in (torch.int64, torch.int32), f"{name} must be int64, got {value.dtype}"
@@ -252,6 +259,10 @@ def labels_per_image(
 
 def _check_size(name: str, size: tuple[Any, ...], levels: int) -> None:
     factor = 2 ** (levels - 1)
+    require(
+        not any(_is_whole(n) and n > MOST_PIXELS for n in size),
+        f"{name} must have h and w of at most {MOST_PIXELS}, got {tuple(size)}",
+    )
     require(
         len(size) == 2 and all(_at_least_1(n) and n % factor == 0 for n in size),
         f"{name} must have h and w in multiples of {factor} for {levels} levels, "

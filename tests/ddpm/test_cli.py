@@ -142,7 +142,7 @@ def test_a_gif_of_the_way(tiny_run: Path, tmp_path: Path) -> None:
         assert moving.n_frames == 4  # one for each of the four steps
 
 
-def test_the_tutorials_run(tmp_path: Path) -> None:
+def test_the_tutorials_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--preset tutorial` with an array and one-hot labels, cut to one step."""
     rng = np.random.default_rng(0)
     np.save(tmp_path / "sprites.npy", rng.integers(0, 256, (200, 16, 16, 3), dtype=np.uint8))
@@ -152,6 +152,7 @@ def test_the_tutorials_run(tmp_path: Path) -> None:
     words += f" --labels {tmp_path / 'labels.npy'} --output {run} --batch-size 2"
     words += " --num-train-timesteps 3"  # for the sample grid; the rest is the tutorial's
     assert main(words.split()) == 0
+    assert "note: no label reaches the network; --class-conditional" in capsys.readouterr().err
     config = json.loads((run / "training" / "config.json").read_text())
     assert config["model"]["channels"] == [128, 64]
     assert config["model"]["layers_per_block"] == 2

@@ -142,6 +142,7 @@ def test_noise_may_be_given() -> None:
     [
         ({"eta": 1.5}, "eta must lie in [0, 1] (0 draws no noise, 1 is DDPM), got 1.5"),
         ({"eta": -0.1}, "eta must lie in [0, 1]"),
+        ({"eta": True}, "eta must lie in [0, 1]"),
         ({"eta": float("nan")}, "eta must lie in [0, 1]"),
         ({"variance_noise": X, "generator": seeded(0)}, "give either generator or variance_noise"),
         ({"variance_noise": X[:1]}, "variance_noise has shape (1, 3, 4, 4), expected (2, 3, 4, 4)"),

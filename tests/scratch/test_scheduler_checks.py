@@ -73,6 +73,10 @@ def test_wrong_images_are_refused(x_0: torch.Tensor, noise: torch.Tensor, messag
         ({"timesteps": [5, -1]}, "got [5, -1]"),
         ({"timesteps": [5, 0.5]}, "whole numbers that fall"),
         ({"timesteps": 5}, "whole numbers that fall from at most 499 to at least 0, got 5"),
+        (
+            {"timesteps": {5: 1}},
+            "whole numbers that fall from at most 499 to at least 0, got {5: 1}",
+        ),
     ],
 )
 def test_wrong_lists_are_refused_and_the_old_one_stays(

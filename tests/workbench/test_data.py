@@ -142,6 +142,11 @@ def test_options_below_one(tmp_path, option, refusal):
     assert refusal(tmp_path, **{option: 0}) == f"{option} is 0; expected at least 1"
 
 
+def test_more_sprites_than_a_machine_holds_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"count is 10+; expected at most 10000000 sprites"):
+        load("sprites", count=10**20)
+
+
 @pytest.mark.parametrize("name", ["sprites", "digits"])
 def test_size_is_for_folders(name, refusal):
     assert "size is for a folder of pictures" in refusal(name, size=8)
