@@ -80,7 +80,7 @@ def _no_stage(only: str | None) -> str:
     names = [] if only is None else [stage.name for stage in _stages()]
     if only is None or only.partition("/")[0] in names:
         return ""
-    from compare.candidate.later import asked
+    from compare.candidate.text.later import asked
 
     later = asked(only.partition("/")[0])
     return f"no stage {only!r}{f': {later.said}' if later else ''}; stages are {', '.join(names)}"

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """`ddpm explain`: 0 explained, 2 there is no such mistake, stage or role."""
-    from compare.candidate.later import asked
+    from compare.candidate.text.later import asked
     from compare.mistakes import ALL, find
 
     if args.mistake is None:

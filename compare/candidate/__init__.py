@@ -3,7 +3,6 @@
 load       a name becomes an object; `Adapter` is the door for code that is no scheduler class
 subject    a candidate: what it offers, its conventions, all its answers
 text/      what is known of a file that is read and not run: what it offers, an adapter for it
-later      what no role holds yet, and what can be judged instead
 devices    a GPU that it names is the CPU
 network    one of a known answer, for code that holds its network
 scheduler  one scheduler that it built, called positionally

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from compare.candidate.door.signature import ignoring_generator, own_roles
 from compare.candidate.interrupts import interrupts_told
-from compare.candidate.later import asked
 from compare.candidate.surroundings import (
     OUR_FOLDERS,
     OURS,
@@ -29,6 +28,7 @@ from compare.candidate.surroundings import (
     apart,
     modules_kept,
 )
+from compare.candidate.text.later import asked
 
 if TYPE_CHECKING:
     from compare.candidate.shared_state import Settings
@@ -92,7 +92,7 @@ class Adapter:
         """Refuses, in words, a role that is not built.
 
         Raises:
-            TypeError: one of those in `compare.candidate.later` is asked for.
+            TypeError: one of those in `compare.candidate.text.later` is asked for.
         """
         known = {f.name for f in fields(cls)}
         found = [later for name in named if name not in known and (later := asked(name))]

@@ -27,7 +27,6 @@ from compare.candidate.door.signature import (
     named_keywords,
     takes_generator,
 )
-from compare.candidate.later import asked_by
 from compare.candidate.load import (
     REFUSALS,
     WHOLE,
@@ -38,6 +37,7 @@ from compare.candidate.load import (
 )
 from compare.candidate.scheduler import Chain, Scheduler
 from compare.candidate.surroundings import Surroundings, apart
+from compare.candidate.text.later import asked_by
 from compare.oracle import Setting
 from compare.oracle.samplers import ALL
 

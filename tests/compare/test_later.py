@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from compare import Adapter
-from compare.candidate.later import EVERY, asked, asked_by
+from compare.candidate.text.later import EVERY, asked, asked_by
 from compare.cli import main as compare_main
 from compare.verdict.judge import judge
 from ddpm.cli import main

@@ -3,5 +3,6 @@
 offered  what could be judged in it
 found    a class or the functions of it, with what they hold
 adapt    an `Adapter` for it, to be edited
+later    what no role holds yet, and what can be judged instead
 handed   what a class of it is built with and a function called with, in words of that adapter
 """

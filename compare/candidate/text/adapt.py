@@ -14,9 +14,9 @@ from compare.candidate.door.roles import betas_of
 from compare.candidate.door.signature import MODELS
 from compare.candidate.door.source import may_be_nothing
 from compare.candidate.door.tables import meant
-from compare.candidate.later import asked_by
 from compare.candidate.text import handed
 from compare.candidate.text.found import Source, holds_tables, length, source_of
+from compare.candidate.text.later import asked_by
 from compare.candidate.text.offered import Function, embeds_by, methods_of, offered, signed
 
 UNKNOWN = embedding.OPEN

@@ -14,8 +14,8 @@ from compare.candidate.door.forward import OF_DIFFUSION, TIME, arguments
 from compare.candidate.door.names import plain
 from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import BESIDE_MODEL, asked_for, with_model
-from compare.candidate.later import asked_by
 from compare.candidate.load import ROLES
+from compare.candidate.text.later import asked_by
 
 METHODS = ("set_timesteps", "add_noise", "get_velocity", "step")  # judged whatever they ask for
 Function = ast.FunctionDef | ast.AsyncFunctionDef
