@@ -65,7 +65,7 @@ FLOATS = RIGHT.movedim(1, 3).double().numpy()  # (n, h, w, c)
         Listed(list(PIXELS)),
         Listed([[picture, 0] for picture in FLOATS]),
     ],
-    ids=str,
+    ids=lambda source: type(source).__name__,
 )
 def test_each_way_gives_the_pictures_of_a_file(source: Any, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", PIXELS)
