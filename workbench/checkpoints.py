@@ -1,4 +1,4 @@
-"""Checkpoints of a run: each a folder of its own, whole or not there, and bound to its run.
+"""Checkpoints of a run: each a folder of its own, whole or not there, and bound to its run::
 
     training/checkpoints/step_000500/
         state.safetensors   the raw weights, the averaged ones, the optimizer
