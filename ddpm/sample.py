@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--class-labels", type=numbers_from_zero, help="one, or one a picture: 3,5")
     parser.add_argument("--guidance", type=number, default=1.0, help="default: %(default)s, none")
     parser.add_argument(
-        "--output", help="a .png (default: in the run's samples/, named by what is not a default)"
+        "--output",
+        help="a .png, .svg or .pdf (default: in samples/ of the run, named by what is no default)",
     )
     parser.add_argument("--gif", help="also write the denoising as a .gif")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")

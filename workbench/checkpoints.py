@@ -143,7 +143,9 @@ class RunFiles:
         if skipped:
             why = "; ".join(skipped)
             raise ValueError(f"{self.folder} has no whole checkpoint of this run: {why}")
-        raise ValueError(f"{self.folder} holds no checkpoint to resume from; train it anew")
+        raise ValueError(
+            f"{self.folder} holds no checkpoint to resume from; train it anew, with --force"
+        )
 
     def _read(
         self, path: Path, state: TrainingState

@@ -252,7 +252,8 @@ class RunConfig:
     labels: str | None = option(None, "a .npy file of labels for --data, or none")
     size: int | None = option(
         None,
-        "side to bring a folder's pictures to, in pixels; none if all have one size",
+        "side in pixels to bring the middle square of a folder's pictures to; none if all have one "
+        "size",
         least=1,
     )
     seed: int = option(0, "of the first weights and every random number of the run", least=0)

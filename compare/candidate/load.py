@@ -176,6 +176,8 @@ def load(spec: str, settings: "Settings | None" = None) -> tuple[Any, Surroundin
     from compare.candidate.devices import OnTheCpu
 
     own = Surroundings(settings=settings, on_cpu=OnTheCpu())
+    if not path.endswith(".py") and ("/" in path or Path(path).is_file()):
+        raise Unloadable(f"{path} is no .py file; expected FILE.py:NAME or package.module:NAME")
     with _one_line(f"cannot import {path}"):
         found = _load_file(Path(path), own) if path.endswith(".py") else _load_module(path, own)
         for part in name.split("."):

@@ -122,7 +122,8 @@ class Report:
             expected = sum(c.status == "expected" for c in self.checks)
             but = f" but for {expected} expected failure{'s' * (expected > 1)}" * bool(expected)
             agree = judged - expected
-            right = f"{self.candidate} is right{but}: {agree} checks agree with the papers"
+            right = f"{self.candidate} is right{but}{self._of_points}"
+            right += f": {agree} checks agree with the papers"
             if self.companion:
                 return f"{right}. {self.companion}"
             shared = f"; it shares {len(self.findings)} known finding(s)" if self.findings else ""
@@ -136,6 +137,16 @@ class Report:
             return f"{self.candidate} could not be run: {why}{right}"
         stage, what = first_fault(self)
         return f"{self.candidate} differs from the papers in {stage}: {what}"
+
+    @property
+    def _of_points(self) -> str:
+        """What a right verdict says of a candidate that no picture could be handed to: a missing
+        axis of `ab[t].view(-1, 1)` broadcasts over the rows of a picture, and is no error."""
+        data = self.readings.get("data", {})
+        if not str(data.get("value", "")).startswith("points"):
+            return ""
+        not_pictures = ", and not for pictures (b, c, h, w)" * (data["rank"] == "structural")
+        return f" for points (b, d){not_pictures}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON: numbers that JSON lacks become null."""

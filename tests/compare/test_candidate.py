@@ -14,6 +14,7 @@ from compare.candidate.load import (
     load,
     raised,
 )
+from compare.verdict.judge import judge
 
 
 def test_a_file_is_loaded_with_its_neighbours_and_apart_from_ours(tmp_path: Path) -> None:
@@ -145,3 +146,34 @@ def test_an_error_names_the_candidates_own_line(tmp_path: Path) -> None:
     said = raised(caught.value)
     assert said.startswith("RuntimeError: shape '[3]' is invalid")
     assert said.endswith("(mine.py, line 3)")
+
+
+MISSING_AXES = """
+import torch
+
+class Mine:
+    def __init__(self, num_train_timesteps=50):
+        self.betas = torch.linspace(1e-3, 0.2, num_train_timesteps)
+        self.alphas_cumprod = (1 - self.betas).cumprod(0)
+
+    def add_noise(self, original_samples, noise, timesteps):
+        a = self.alphas_cumprod[timesteps].view(-1, AXES)
+        return a.sqrt() * original_samples + (1 - a).sqrt() * noise
+"""
+
+
+@pytest.mark.parametrize(
+    ("axes", "says"),
+    [("1, 1, 1", "is right: "), ("1", "is right for points (b, d), and not for pictures (b, c, h")],
+)
+def test_a_missing_axis_is_no_right_for_pictures(axes: str, says: str, tmp_path: Path) -> None:
+    """It broadcasts over the rows of as many pictures as they have rows, and raises at others."""
+    (tmp_path / "mine.py").write_text(MISSING_AXES.replace("AXES", axes))
+    report = judge(f"{tmp_path / 'mine.py'}:Mine", "quick", 0, beside=False)
+    assert says in report.verdict
+
+
+def test_a_file_of_another_kind_is_told_as_that(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# mine")
+    report = judge(f"{tmp_path / 'README.md'}:X", "quick", 0, beside=False)
+    assert "README.md is no .py file; expected FILE.py:NAME" in report.verdict
