@@ -152,8 +152,8 @@ MISSING_AXES = """
 import torch
 
 class Mine:
-    def __init__(self, num_train_timesteps=50):
-        self.betas = torch.linspace(1e-3, 0.2, num_train_timesteps)
+    def __init__(self, num_train_timesteps=1000):
+        self.betas = torch.linspace(1e-4, 0.02, num_train_timesteps)
         self.alphas_cumprod = (1 - self.betas).cumprod(0)
 
     def add_noise(self, original_samples, noise, timesteps):
