@@ -242,7 +242,7 @@ def as_scheduler(
     >>> class Mine:
     ...     alphas_cumprod = torch.linspace(0.99, 0.01, 10)
     ...     def step(self, model_output, t, x_t): return x_t - model_output
-    >>> scheduler = as_scheduler(Mine)
+    >>> scheduler = as_scheduler(Mine, reading="t=0")
     >>> scheduler.step(torch.ones(1, 1, 2, 2), 3, torch.ones(1, 1, 2, 2)).prev_sample.sum()
     tensor(0.)
     """

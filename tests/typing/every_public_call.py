@@ -6,7 +6,7 @@ Each answer is named twice: `assert_type` for the checker, which must infer just
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, assert_type
+from typing import Any, assert_type, cast
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 import compare
 import scratch
 import with_diffusers
+from compare.template import MyScheduler
 from scratch import forward, noise, prediction, reverse, schedule, timesteps
 from scratch.pipeline import ImagePipelineOutput
 from scratch.scheduler import SchedulerOutput
@@ -179,6 +180,40 @@ def verdicts() -> None:
     assert isinstance(compare.as_network(X), torch.nn.Module)
 
 
+class Net(torch.nn.Module):
+    """A network of one's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = torch.nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """What it takes for the noise."""
+        scale: Tensor = 1 + t.reshape(-1, 1, 1, 1) / 1000
+        mixed: Tensor = self.mix(x) * scale
+        return mixed
+
+
+class Own(MyScheduler):
+    """The template's class as a whole loop."""
+
+    def sample(self, model: Any, n: int) -> Tensor:
+        """All of its steps."""
+        x, step = torch.randn(n, 1, 8, 8), cast(Any, self).step
+        for t in range(999, -1, -1):
+            x = step(model(x, torch.full((n,), t)), t, x)
+        return x
+
+
+def brought() -> None:
+    """Parts of one's own in the place of ours."""
+    scheduler = compare.as_scheduler(MyScheduler)
+    assert scheduler.step(X, 3, X, torch.Generator()).prev_sample.shape == X.shape
+    unet = compare.as_unet(Net, (1, 8, 8))
+    assert unet(X, T).sample.shape == X.shape
+    assert len(compare.as_loop(Own).draw(unet, 2, 0)) == 2
+
+
 def main() -> None:
     """All of it."""
     with TemporaryDirectory() as place:
@@ -188,6 +223,7 @@ def main() -> None:
         pipelines(network(folder / "unet"), folder / "pipeline")
         one_run(folder / "run")
         verdicts()
+        brought()
 
 
 if __name__ == "__main__":
