@@ -43,6 +43,11 @@ def entries(one: Denoiser, t: Tensor, enough: int = 0, told: dict | None = None)
     return trace
 
 
+def _same(some: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> bool:
+    """True if what is told at one t is what is told at another."""
+    return all(torch.equal(a, b) for a, b in zip(some, others, strict=False))
+
+
 def _told(one: Denoiser, t: Tensor) -> Tensor | None:
     """(n, d) what of t alone first meets a picture; None where that is not seen."""
     rows = []
@@ -126,10 +131,10 @@ def _unseen(one: Denoiser) -> tuple[str, str]:
     """The mistake of who does not see t, and what is to be said of it: t is lost before it is
     embedded, or never enters; if it does, what comes behind takes it away, which has no number."""
     first, last = (entries(one, one.at(t)) for t in (0, one.T - 1))
-    made = list(zip(first.embedded, last.embedded, strict=False))
-    if made and all(torch.equal(a, b) for a, b in made):
+    if first.embedded and _same(tuple(first.embedded), tuple(last.embedded)):
         return "89-integer", ""
-    if not first.entries:
+    pairs = zip(first.entries, last.entries, strict=False)
+    if all(_same(one_end.told, other.told) for one_end, other in pairs):  # or there is none
         return "90", ""
     sizes = ", ".join(dict.fromkeys(said(entry.size) for entry in first.entries))
     return "", f": it enters at {sizes}, and what is behind takes it away, as a norm may"
