@@ -87,10 +87,20 @@ class RunFiles:
         path = self.folder / FOLDER / f"step_{state.step:06d}"
         remove(path)  # one of this step that was not whole
         write_new_folder(path, lambda made: self._fill(made, state.step, tensors, loss))
-        for other in _newest_first(self.folder)[self.config.train.keep :]:
-            if not (self.config.train.keep_best and other == _best(self.folder)):
-                remove(other)
+        self._prune(path)
         self.write_pipeline(state, scheduler)
+
+    def _prune(self, newest: Path) -> None:
+        """Remove what is not to stay beside the one that was just written. Those of later steps
+        go: this run went on from before them, as they were not whole."""
+        every = _newest_first(self.folder)
+        at = every.index(newest)
+        kept = every[at : at + self.config.train.keep]
+        if self.config.train.keep_best:
+            kept.append(_best(every[at:]) or newest)
+        for other in every:
+            if other not in kept:
+                remove(other)
 
     def _fill(self, made: Path, step: int, tensors: Tensors, loss: float | None) -> None:
         from safetensors.torch import save_file
@@ -171,10 +181,10 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted((folder / FOLDER).glob("step_*"), key=lambda p: (len(p.name), p.name))[::-1]
 
 
-def _best(folder: Path) -> Path | None:
-    """The checkpoint before which the mean loss was lowest."""
+def _best(checkpoints: list[Path]) -> Path | None:
+    """The one before which the mean loss was lowest."""
     losses = {}
-    for path in _newest_first(folder):
+    for path in checkpoints:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             losses[path] = float(json.loads((path / MANIFEST).read_text())["content"]["loss"])
     return min(losses, key=lambda path: losses[path], default=None)
@@ -252,9 +262,12 @@ def _put(state: TrainingState, step: int, tensors: Tensors) -> None:
 
 
 def _refuse_not_finite(tensors: Tensors, step: int) -> None:
-    finite = [t.isfinite().all() for t in tensors.values()]
-    if not torch.stack([f.cpu() for f in finite]).all():
-        name = next(n for n, whole in zip(tensors, finite, strict=True) if not whole)
+    """One wait for each device, and none for each tensor, while all is well."""
+    finite = {name: t.isfinite().all() for name, t in tensors.items()}
+    devices = {whole.device for whole in finite.values()}
+    together = [torch.stack([w for w in finite.values() if w.device == d]).all() for d in devices]
+    if not all(together):
+        name = next(name for name, whole in finite.items() if not whole)
         raise ValueError(
             f"{name.partition('.')[2]} is not finite after step {step - 1}: the run has diverged; "
             "try a lower learning_rate, or a gradient_clip (the last good checkpoint is kept)"

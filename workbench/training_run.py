@@ -84,7 +84,7 @@ def train(
         state = new_state(unet.to(device), config.train)
         kept = _Kept(folder, config, state, scheduler, dataset, draw_grid)
         kept.begin(resume)
-        metrics, total = kept.metrics, config.train.total_steps(len(dataset.images))
+        metrics, total = kept.metrics, kept.total
         shown = progress and processes.is_first()
         bar = progress_bar.of(total, config.backend, shown, initial=state.step)
         with processes.joined(device), ending_asked() as asked, bar:

@@ -140,6 +140,25 @@ def test_none_is_whole(run: Path, config: RunConfig, dataset: Dataset) -> None:
         loaded(run, config, dataset)
 
 
+def test_a_damaged_one_takes_no_place_of_those_that_stay(
+    tiny: Make, dataset: Dataset, tmp_path: Path
+) -> None:
+    """With one that stays, the one that was just written is it, and not a later one of before."""
+    config = tiny(save_every=1, keep=2)
+    train(config, tmp_path, dataset)
+    os.truncate(tmp_path / LAST / STATE, 10)
+    short = tiny(save_every=1, keep=1, steps=4)
+    state = fresh(short, dataset)
+    files = RunFiles(tmp_path, short, dataset.fingerprint())
+    rows = files.load(state).rows
+    assert state.step == 3
+    files.metrics.go_on(rows)
+    state.step = 3
+    files.save(state, trainer.new_parts(short, dataset)[1], rows)
+    assert [path.name for path in (tmp_path / checkpoints.FOLDER).iterdir()] == ["step_000003"]
+    assert loaded(tmp_path, short, dataset) == (3, [])
+
+
 # --- bound to its run ---
 
 
