@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import CodeConfig, DiffusionConfig, RunConfig
+from workbench.progress_bar import say
 
 DECIDES = ("num_train_timesteps", "prediction_type", "beta_schedule", "beta_start", "beta_end")
 KEPT = (
@@ -216,7 +217,7 @@ def _code(
     if old is not None and (old.sha256, old.reading) == (sha256, reading):
         return old
     if not quiet:
-        print(f"judging {name}, as `ddpm compare` does", file=sys.stderr)
+        say(f"judging {name}, as `ddpm compare` does", sys.stderr)
     verdict = _verdict(None, spec, reading, judged)
     return CodeConfig(name, sha256, reading, called, told, verdict)
 
@@ -247,7 +248,7 @@ def _change(before: DiffusionConfig, now: DiffusionConfig) -> str:
 def warn(verdict: str) -> None:
     """Says on stderr what `compare` finds wrong, if it does."""
     if verdict:
-        print(f"warning: {verdict}", file=sys.stderr)
+        say(f"warning: {verdict}", sys.stderr)
 
 
 def draws_with(spec: str, args: argparse.Namespace, config: RunConfig | None, ours: Any) -> Any:

@@ -155,7 +155,7 @@ class _Kept:
             return
         if resume:
             for line in found.skipped:
-                print(line, file=sys.stderr)
+                progress_bar.say(line, sys.stderr)
             self.files.metrics.go_on(self.metrics.rows())
             self.files.write_pipeline(self.state, self.scheduler)
             self.draw()
