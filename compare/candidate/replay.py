@@ -15,6 +15,8 @@ from compare.oracle import F64
 LOOKED_AT = 24  # calls by which the replay is tried
 AT_ONCE = 64  # calls that are fitted together, for memory
 CLOSE = 1e-4  # of x: far above rounding, far below the noise of a wrong guess
+MOST = 0.9  # of the pixels of a step that is a sum but where something is cut off
+TRIMMED = 3  # times the others are left out
 SAME = 0.01  # of the noise: far above what rounding leaves of it, far below that of another draw
 
 
@@ -25,7 +27,7 @@ class Weights:
     Attributes:
         values: (k, 3) what x_t, the output and z are multiplied by.
         error: (k, 3) the standard errors that float32 leaves of those.
-        whole: (k,) bool, whether x_{t-1} is such a sum.
+        whole: (k,) bool, whether x_{t-1} is such a sum, at most of its pixels at least.
     """
 
     values: Tensor
@@ -158,7 +160,13 @@ def _weighed(x: Tensor, out: Tensor, z: Tensor, calls: Tensor) -> tuple[Tensor, 
     design = _columns(x[calls], out[calls], z[calls], torch.ones_like(x[calls]))
     wanted = _columns(x[calls + 1])
     found, off = _fitted(design, wanted)
-    whole = off.abs().amax(dim=(1, 2)) <= CLOSE * (1 + wanted.abs().amax(dim=(1, 2)))
+    close = CLOSE * (1 + wanted.abs().amax(dim=(1, 2)))
+    whole = off.abs().amax(dim=(1, 2)) <= close
+    for _ in range(0 if bool(whole.all()) else TRIMMED):  # a few pixels may be cut off
+        most = off.abs() <= off.abs().quantile(MOST, dim=1, keepdim=True)
+        found, _ = _fitted(design * most, wanted * most)
+        off = (design @ found - wanted) * most
+        whole = off.abs().amax(dim=(1, 2)) <= close
     spread = torch.linalg.pinv(design.mT @ design).diagonal(dim1=1, dim2=2).sqrt()
     error = off.square().mean(dim=1).sqrt() * spread
     return found[:, :3, 0], error[:, :3], whole

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from compare.candidate.door import handing
 from compare.candidate.door.reading import CONTRACT, NOT_LAST, NUMBER, Reading
+from compare.candidate.door.tables import of_schedule
 from compare.candidate.load import Broken, raised
 from compare.candidate.surroundings import apart
 from compare.oracle import F64, Oracle, Setting
@@ -76,13 +77,13 @@ class Scheduler:
             raise Broken(f"{called} raises {raised(error)}") from None
 
     def raw_table(self) -> Tensor | None:
-        """`alphas_cumprod` as float64, whatever its length, or None."""
-        value = getattr(self.thing, "alphas_cumprod", None)
+        """`alphas_cumprod`, or what it calls so, as float64, whatever its length, or None."""
+        value = of_schedule(self.thing, "alphas_cumprod")
         return None if value is None else self._tensor("alphas_cumprod", value)
 
     def betas(self) -> Tensor | None:
-        """`betas` as float64, or None."""
-        value = getattr(self.thing, "betas", None)
+        """`betas`, or what it calls so, as float64, or None."""
+        value = of_schedule(self.thing, "betas")
         return None if value is None or callable(value) else self._tensor("betas", value)
 
     def _tensor(self, what: str, value: Any) -> Tensor:

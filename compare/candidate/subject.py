@@ -273,6 +273,8 @@ class Subject:
             return method in self.whole
         if method == "tables" and self.adapter is None:
             return tables.has_attributes(self.first)
+        if method in tables.SCHEDULE:
+            return tables.of_schedule(self.first, method) is not None
         return getattr(self.first, method, None) is not None
 
     def offers(self, **changes: Any) -> Scheduler | None:

@@ -49,7 +49,10 @@ class Check:
     def told(self) -> "Check":
         """The check as a report has it: such as `follows`, where it holds only for the candidate's
         own earlier stages."""
-        return self if self.whole is None else self.whole()
+        if self.whole is None:
+            return self
+        whole = self.whole()
+        return whole if whole.right else replace(whole, right=self.right)
 
     def plain(self) -> dict[str, Any]:
         """Its fields for JSON."""

@@ -111,6 +111,9 @@ def _sinusoids(
     def where(at: tuple[int, ...]) -> str:
         return f"t={float(t[at[1] % len(t)]):g}, entry {at[2]}"
 
+    again = _repeated(got[0], t)
+    if again and not _repeated(right[0], t):
+        yield yes_no(f"{id}/columns", False, "", again)
     coarse = values(
         f"{id}/waves", "the table", got, lambda: (right, _coarse(angle)), where=where,
         tolerance="waves",
@@ -122,6 +125,23 @@ def _sinusoids(
             f"{id}/precision", "the table", got, lambda: (right, fine), where=where,
             tolerance="waves", right="computed in float32: t, its frequencies and their product",
         )  # fmt: skip
+
+
+def _repeated(rows: Tensor, t: Tensor) -> str:
+    """Which column of a table is another, or that times -1, at every t; "" if none is.
+
+    >>> t = torch.arange(9.0)
+    >>> _repeated(torch.stack([t.sin(), t.cos(), -t.sin()], dim=1), t)
+    'entry 2 is entry 0 times -1 at every t, and says nothing more'
+    """
+    may = FACTOR * UNIT * (1 + t.abs())[:, None, None]
+    for sign, words in ((1, ""), (-1, " times -1")):
+        alike = ((rows[:, :, None] - sign * rows[:, None, :]).abs() <= may).all(0).tril(-1)
+        alike &= (rows.amax(0) > rows.amin(0))[:, None]
+        if bool(alike.any()):
+            j, i = (int(v) for v in alike.nonzero()[0])
+            return f"entry {j} is entry {i}{words} at every t, and says nothing more"
+    return ""
 
 
 def _fine(angle: Tensor, waves: Waves) -> Tensor:

@@ -52,10 +52,14 @@ def own_betas(scheduler: Scheduler) -> Tensor | None:
     if own is None or not bool(own.isfinite().all()):
         return None
     betas = shown_betas(scheduler, len(own))
-    falls = bool((own[1:] < own[:-1]).all() and (own > 0).all() and (own < 1).all())
-    if betas is None and falls:
-        return betas_of(own)
-    return betas
+    return betas_of(own) if betas is None and _falls(own) else betas
+
+
+def _falls(table: Tensor) -> bool:
+    """True if levels fall from below 1, to a floor that they may have."""
+    falling = table[1:] < table[:-1]
+    floor = bool((falling[1:] <= falling[:-1]).all()) and bool((table[1:] <= table[:-1]).all())
+    return floor and 1 > float(table[0]) > float(table[-1]) >= 0
 
 
 def betas_of(alpha_bar: Tensor) -> Tensor:

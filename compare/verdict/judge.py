@@ -32,6 +32,7 @@ from compare.verdict.beside import (
     set_beside,
 )
 from compare.verdict.diffusers import gone
+from compare.verdict.door.respaced import respaced
 from compare.verdict.door.rivals import other_embedding, rivals, told, without_table
 from compare.verdict.elsewhere import Begin, later
 from compare.verdict.quiet import quiet
@@ -144,6 +145,7 @@ def _judged_as_read(
     if others:
         told(report, list(zip(others, reports, strict=True)))
     without_table(report, subject)
+    respaced(report, subject)
     other_embedding(report)
     for stage, checks in by_stage(report.checks if others else []).items():
         if progress is not None:

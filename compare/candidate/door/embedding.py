@@ -37,6 +37,7 @@ ANYTHING = {"x", "xt", "inp", "input", "inputs", "v", "value", "values", "tensor
 CALLED = re.compile(
     r"sinus|fourier|(time|step|position|positional|pos)s?_?(emb|enc)", re.IGNORECASE
 )
+EMBEDS = re.compile("emb|enc|sin|fourier", re.IGNORECASE)
 OTHERS = re.compile(  # of other things than a time
     r"label|class|token|text|patch|rotary|rope|relative|alibi|image|2d|3d|box", re.IGNORECASE
 )
@@ -83,12 +84,16 @@ def of_function(function: Callable[..., Any]) -> Way | None:
     >>> def sinusoidal_embedding(n, d): ...
     >>> of_function(sinusoidal_embedding).given, of_function(sinusoidal_embedding).of_table
     ({'n': 'T', 'd': 'dim'}, True)
-    >>> of_function(lambda x, dim: 0)
+    >>> def gather(c, t): ...
+    >>> of_function(gather), of_function(lambda x, dim: 0)
+    (None, None)
     """
     name = getattr(function, "__name__", "")
     asked, so = asked_for(function), is_called_so(name)
     given = {name: _stands(name) for name in asked}
-    if sorted(given.values()) == ["dim", "t"] and not OTHERS.search(name):
+    letters = any(what == "dim" and len(name) == 1 for name, what in given.items())
+    sure = not letters or EMBEDS.search(name)  # d or c alone may be anything: gather(c, t)
+    if sorted(given.values()) == ["dim", "t"] and sure and not OTHERS.search(name):
         return Way(given)
     given = _with_width(given, function)
     rest = [name for name, what in given.items() if what != "dim"]

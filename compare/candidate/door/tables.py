@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +52,7 @@ MEANT = {word: name for name, words in CALLED.items() for word in words.split()}
 SCHEDULE = ("alphas_cumprod", "betas")  # attributes that the stage `schedule` judges
 
 
+@lru_cache(maxsize=4096)
 def meant(name: str) -> str | None:
     """Which table of the oracle is called so; None if nobody knows.
 
@@ -174,19 +176,41 @@ def _given(thing: Any) -> dict[str, Any]:
     return dict(found)
 
 
+def of_schedule(thing: Any, name: str) -> Any:
+    """What an object has under Diffusers' name of alpha-bar or of the betas, else its table under
+    another name that says the same; None if there is none."""
+    usual = getattr(thing, name, None)
+    if usual is not None:
+        return usual
+    for other in public(thing):
+        if meant(other) == name:
+            with suppress(Exception):
+                value = getattr(thing, other)
+                if _is_table(value):
+                    return value
+    return None
+
+
+def _is_table(value: Any) -> bool:
+    """True for more numbers than one, in a row."""
+    numbers = isinstance(value, Tensor | np.ndarray | list | tuple)
+    return numbers and len(value) > 1 and torch.as_tensor(value).numel() == len(value)
+
+
 def has_attributes(thing: Any) -> bool:
     """True if an object has a table that is derived from betas and alpha-bar, by its name."""
-    return any(meant(name) not in (None, *SCHEDULE) for name in _public(thing))
+    return any(meant(name) not in (None, *SCHEDULE) for name in public(thing))
 
 
-def _public(thing: Any) -> list[str]:
+def public(thing: Any) -> list[str]:
+    """The names of what an object shows."""
     return [name for name in dir(thing) if not name.startswith("_")]
 
 
 def _attributes(scheduler: "Scheduler") -> dict[str, Any]:
     """Those as long as its chain; others of such names are something else."""
     T, found = scheduler.setting.num_train_timesteps, {}
-    for name in _public(scheduler.thing):
+    for name in public(scheduler.thing):
         if meant(name) and name not in SCHEDULE:
             with suppress(Exception):
                 value = getattr(scheduler.thing, name)

@@ -11,7 +11,7 @@ from compare.candidate.load import Broken, raised
 from compare.candidate.model import learned
 from compare.candidate.model.call import Manner, Place
 from compare.candidate.model.output import is_of_a_pair, may_be_halved
-from compare.candidate.model.told import read_told
+from compare.candidate.model.told import Told, told_by
 from compare.candidate.replay import Recorded, global_seed
 from compare.candidate.scheduler import seed_everything
 from compare.candidate.spy import Answer, Model, exact_denoiser, exact_output
@@ -70,7 +70,7 @@ def _settled(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
         raise broken if plain is None else plain
     assert result is not None
     _check(result, model, manner.shape)
-    told = read_told(said_by(model), len(table))
+    told = told_by(subject.first, said_by(model), len(table))
     loop = Loop(subject, table, manner)
     if told in (None, model.told):
         return loop, model, result
@@ -81,6 +81,11 @@ def _settled(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
 def loop_told(subject: Subject, table: Tensor) -> Tensor:
     """(calls,) float64 what a loop tells its model of the first picture, as it tells it."""
     return said_by(_first(subject, table)[1])
+
+
+def loop_tells(subject: Subject, table: Tensor) -> Told | None:
+    """By which number it tells its model t."""
+    return told_by(subject.first, loop_told(subject, table), len(table))
 
 
 def place_of_time(subject: Subject, table: Tensor) -> Place | None:
@@ -146,11 +151,11 @@ def _call(
         raise Broken(f"sample(model, {shape}) raises {raised(error)}") from None
 
 
-def restless(kind: str, table: Tensor, seed: int = 3) -> Answer:
+def restless(kind: str, table: Tensor, seed: int = 3, reach: float = 1.0) -> Answer:
     """The exact denoiser of "sample", off by something else at each call, as what it is asked for.
 
     So the output is no function of x_t, and each has a coefficient of its own in x_{t-1}. Asked
-    again at one (x_t, t) it answers slightly otherwise.
+    again at one (x_t, t) it answers slightly otherwise. Every second picture is `reach` times that.
     """
     exact, stream = exact_denoiser("sample", table), torch.Generator().manual_seed(seed)
     last: list[Tensor] = []
@@ -160,6 +165,7 @@ def restless(kind: str, table: Tensor, seed: int = 3) -> Answer:
         if last and torch.equal(last[0], x) and torch.equal(last[1], t):
             return exact_output(kind, table, x, t, last[2] + SLIGHTLY * off)
         x_0 = (exact(x, t) + 0.3 * off).clamp(-0.95, 0.95)
+        x_0[1::2] *= reach
         last[:] = [x, t, x_0]
         return exact_output(kind, table, x, t, x_0)
 

@@ -18,6 +18,7 @@ from compare.candidate.spy import Answer, Model, exact_denoiser, exact_output
 from compare.candidate.subject import Subject
 
 FEW = (3, 1, 2, 2)  # by which generators of their own are tried
+OUTSIDE = 2.0  # times what is inside [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,21 @@ def look_again(run: Run) -> Tensor:
         return _wide(loop.run(restless(kind, loop.table), stream(seed), seed)[1])
 
     return subject.remember(("sample again", *subject.asked_as), ask)
+
+
+def look_outside(run: Run) -> Run | None:
+    """The run of the same seed with a model that leaves [-1, 1] in every second picture; None where
+    it goes another way."""
+    loop, subject = run.loop, run.loop.subject
+    kind, seed = subject.setting.prediction_type, seed_of(subject)
+
+    def ask() -> Run | None:
+        model, result = loop.run(restless(kind, loop.table, reach=OUTSIDE), stream(seed), seed)
+        x, out = _mixed(rounds(model.seen), run.mix)
+        same = x.shape == run.x.shape
+        return replace(run, x=x, out=out, result=_wide(result)) if same else None
+
+    return subject.remember(("sample outside", *subject.asked_as), ask)
 
 
 def look_apart(run: Run) -> tuple[Tensor, Tensor] | None:

@@ -20,7 +20,7 @@ from compare.candidate.loss.calls import (
     settled,
 )
 from compare.candidate.model.cost import HEIGHTS
-from compare.candidate.model.told import Told, read_told, taken_for
+from compare.candidate.model.told import Told, taken_for, told_by
 from compare.candidate.spy import Answer, exact_output
 from compare.candidate.subject import Subject
 from compare.oracle import F64
@@ -142,7 +142,7 @@ def _smaller(loss: Loss, off: float) -> float | None:
 def _times(loss: Loss, calls: int, x_0: Tensor) -> tuple[Tensor, Told]:
     """The t that each call of the loss draws for `TIMES` images, (calls, TIMES), and how told."""
     said, T = said_in(loss, calls), len(loss.table)
-    told = read_told(said.flatten(), T) or taken_for(said, T)
+    told = told_by(loss.subject.first, said.flatten(), T) or taken_for(said, T)
     times = told.steps(said)
     loss = replace(loss, manner=replace(loss.manner, told=told))
     return times, replace(told, base=_base(loss, times, x_0))

@@ -52,12 +52,14 @@ class Slopes:
         x_t: what the model is given.
         target: what it is compared with, if errors are squared.
         weight: of an image of this t: 1 in a mean of squares, and in a mean of absolute errors.
+        weighs_others: whether that of an image goes by the t of another image of its batch.
     """
 
     t: Tensor
     x_t: Parts | None
     target: Parts | None
     weight: Known | None
+    weighs_others: bool = False
 
 
 class _Draws(TorchFunctionMode):
@@ -131,12 +133,13 @@ def _read(loss: Loss, x_0: Tensor) -> Slopes | None:
     calls = _together(each)
     given, (target, weights), at = _sum_of(calls.x, calls), _compared(calls), calls.t.unique()
     weight = None if weights is None else _by_t(*weights, calls.t, at)
+    others = weight is None and weights is not None and _by_rank(*weights, calls.t, at)
     if given is None or len(given.draws) != 1:
-        return Slopes(at, None, None, weight)
+        return Slopes(at, None, None, weight, others)
     x_t, of_target = _parts(given, given.draws[0], calls.t, at), None
     if target is not None and target.draws in ([], given.draws):
         of_target = _parts(target, given.draws[0], calls.t, at)
-    return Slopes(at, x_t, of_target, weight)
+    return Slopes(at, x_t, of_target, weight, others)
 
 
 def _called(loss: Loss, x_0: Tensor, seed: int, answer: Tensor) -> _Calls:
@@ -213,6 +216,14 @@ def _parts(found: _Sum, noise: int, t: Tensor, at: Tensor) -> Parts | None:
     x_0 = _by_t(found.image, found.error / HEIGHT, t, at)
     eps = _by_t(found.drawn[:, noise], found.error, t, at)
     return None if x_0 is None or eps is None else Parts(x_0, eps)
+
+
+def _by_rank(values: Tensor, error: Tensor, t: Tensor, at: Tensor) -> bool:
+    """True if the values of each batch in order are those of its t in order, rising or falling."""
+    t, values = (v.reshape(len(SEEDS), -1).sort().values for v in (t, values))
+    most = error.max().expand(t.numel())
+    both = (values.flatten(), values.flip(1).flatten())
+    return any(_by_t(one, most, t.flatten(), at) is not None for one in both)
 
 
 def _by_t(values: Tensor, error: Tensor, t: Tensor, at: Tensor) -> Known | None:

@@ -1,9 +1,14 @@
 """By which number a caller tells its model the time: t, t from 1, t / T and the like."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from compare.candidate.door.tables import public
 from compare.oracle import F64
 
 NEAR_WHOLE = 0.01  # float32 moves t / T times T by 1e-4 where T is 1000
@@ -11,17 +16,21 @@ NEAR_WHOLE = 0.01  # float32 moves t / T times T by 1e-4 where T is 1000
 
 @dataclass(frozen=True)
 class Told:
-    """How a caller tells its model t = 0..T-1: as (t + base) / unit, `words` for base 0."""
+    """How a caller tells its model t = 0..T-1: as (t + base) / unit, `words` for base 0; or as
+    entry t of a list of its own."""
 
     words: str = "t"
     unit: float = 1
     base: int = 0
+    listed: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         return self.words.replace("t", "(t + 1)" if " " in self.words else "t + 1", self.base)
 
     def steps(self, told: Tensor) -> Tensor:
         """What was told, in steps that count from `base`."""
+        if self.listed:
+            return torch.searchsorted(torch.tensor(self.listed, dtype=F64), told.to(F64))
         return told if self.unit == 1 else (told * self.unit).round()
 
 
@@ -40,6 +49,24 @@ def read_told(told: Tensor, T: int) -> Told | None:
             if whole and round(float(at.min())) >= 0 and round(float(at.max())) < T:
                 return Told(words, unit, base)
     return None
+
+
+def told_by(thing: Any, told: Tensor, T: int) -> Told | None:
+    """The same; else that of a list of T numbers which an object has: a respaced chain tells its
+    model the numbers of the steps that were kept."""
+    lists = (own for own in own_lists(thing, T) if {*told.tolist()} <= {*own.listed})
+    return read_told(told, T) or next(lists, None)
+
+
+def own_lists(thing: Any, T: int) -> Iterator[Told]:
+    """The lists of an object that hold T whole numbers, some beyond those of its own T steps."""
+    for name in public(thing):
+        with suppress(Exception):
+            numbers = torch.as_tensor(getattr(thing, name)).to(F64)
+            listed = sorted({*numbers.tolist()})
+            whole = bool((numbers == numbers.round()).all())
+            if len(listed) == len(numbers) == T and whole and listed[0] >= 0 and listed[-1] > T:
+                yield Told(f"its own {name}[t]", listed=tuple(listed))
 
 
 def taken_for(told: Tensor, T: int) -> Told:

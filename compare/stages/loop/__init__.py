@@ -59,7 +59,7 @@ def _manners(subject: Subject, run: Run) -> Iterator[Check]:
     """How the loop calls its model, where that is not the plain way."""
     if int(run.t.max()) == subject.setting.num_train_timesteps:
         yield note("sampling/loop/t-base", "the model is told t from 1")
-    if run.told.unit != 1:
+    if run.told.words != "t":
         yield note("sampling/loop/t-scale", f"the model is told {run.told.words}")
     if run.manner.shape != SHAPE:
         yield note("sampling/loop/shape", f"judged with {sized(run.manner.shape)}")

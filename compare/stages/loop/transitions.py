@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from compare.candidate.model.learned import Learned
-from compare.candidate.replay import Drawn
+from compare.candidate.replay import MOST, Drawn
 from compare.candidate.subject import Subject
 from compare.measure import law as laws
 from compare.measure.check import Check, within, yes_no
@@ -33,6 +33,7 @@ from compare.measure.tolerances import RATE, TOLERANCES, once_in, propagated
 from compare.measure.values import apart_in_print, deviation
 from compare.oracle import F64, Level, Oracle, Setting
 from compare.stages.loop.ending import early_pictures, pictures
+from compare.stages.loop.limit import limit
 
 AXES = {1: "images", 2: "channels", 3: "rows", 4: "columns"}  # of z (calls, b, c, h, w)
 SHARED = 100  # times what float32 adds to z on average: more than it adds to any pixel
@@ -56,7 +57,9 @@ def transitions(subject: Subject, exact: Steps) -> Iterator[Check]:
 
     def judge() -> list[Check]:
         chosen = kind_of_step(steps, setting)
-        return [*_steps(exact, steps, chosen), *last(chosen)]
+        found = list(_steps(exact, steps, chosen))
+        right = all(check.passed for check in found)
+        return [*found, *(limit(steps, chosen) if right else ()), *last(chosen)]
 
     def whole() -> list[Check]:
         return subject.remember(("loop", *key), judge)
@@ -64,7 +67,7 @@ def transitions(subject: Subject, exact: Steps) -> Iterator[Check]:
     def first() -> Check | None:
         few = steps.few()
         some = kind_of_step(few, setting)
-        seen = chain(_steps(exact.few(), few, some), last(some))
+        seen = chain(_steps(exact.few(), few, some), limit(steps, some), last(some))
         return next((check for check in seen if not check.passed), None)
 
     wrong = subject.remember(("some of loop", *key), first)
@@ -105,7 +108,7 @@ def _exactly(steps: Steps, chosen: Setting) -> Iterator[Check]:
         said = (
             f"the step from t={int(t[first])} ends {float(off[first]):.3g} away from where it "
             f"should, as do {len(wrong)} of {len(calls)}; the worst, from t={int(t[i])}, "
-            f"{float(off[i]):.3g}"
+            f"{float(off[i]):.3g}{_cut_off(steps, chosen, allowed, i)}"
         )
     yield within(
         "sampling/loop/steps",
@@ -119,6 +122,18 @@ def _exactly(steps: Steps, chosen: Setting) -> Iterator[Check]:
         yield from _weights(steps, run.drawn, chosen)
         if run.learned is not None and run.learned.used:
             yield _learned(steps, run.learned)
+
+
+def _cut_off(steps: Steps, chosen: Setting, allowed: Tensor, i: int) -> str:
+    """Of a step that is wrong at a few pixels alone how many they are, and whether they are those
+    of the largest x_t; "" of another."""
+    end, right = (v[i].flatten() for v in steps.ends(chosen))
+    wrong, x = (end - right).abs() > allowed[i], steps.run.x[steps.calls[i]].flatten().abs()
+    if float(wrong.double().mean()) > 1 - MOST:
+        return ""
+    least, most = float(x[wrong].min()), float(x[~wrong].max())
+    where = f", those with x_t beyond {most:.3g}: is x_t cut off there?" if least > most else ""
+    return f", at {int(wrong.sum())} of {len(x)} pixels alone{where}"
 
 
 def _drawn_right(oracle: Oracle) -> bool:

@@ -11,6 +11,7 @@ from compare.candidate.loop.calls import sized
 from compare.candidate.loss.calls import HEIGHT, SHAPES
 from compare.candidate.loss.inside import look_inside
 from compare.candidate.loss.look import look
+from compare.candidate.loss.slopes import slopes
 from compare.candidate.subject import Subject
 from compare.formulas.parts.losses import weights_of
 from compare.measure import law as laws
@@ -22,7 +23,7 @@ from compare.stages.loss.given import Shown, given, offset
 from compare.stages.loss.rounding import rounding_of
 from compare.stages.loss.snr import by_snr
 from compare.stages.loss.told import told
-from compare.stages.loss.weights import weighed
+from compare.stages.loss.weights import own_weights, weighed
 from compare.stages.stage import Stage
 
 OF_EQUAL_T, ADDS = ("loss/zero", "loss/factor"), "loss/images"  # where all t, where any weigh
@@ -56,6 +57,7 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     learns, said = not seen.gradient, seen.gradient or "its gradient reaches the model"
     check = yes_no("loss/gradient", learns == oracle.loss.learns, said, said)
     yield replace(check, right="a mean of squares of (noise - model(x_t, t)), with its gradient")
+    yield from own_weights(slopes(subject, table, RATE))
     weight = weights_of(subject.scheduler())
     kind = subject.setting.prediction_type
     known = None if weight is None else by_snr(weight, table, kind)

@@ -114,6 +114,13 @@ def _clamped(values: Tensor, allowed: Tensor, snr: Tensor, kind: str) -> Iterato
         if gamma is not None:
             form = f"{inverse}min({SNR}, {{}})"
             yield BySnr(form, right, f"{whose}, upside down (Hang et al.)", (gamma,))
+    root, whose = f"sqrt({SNR})", f"min-SNR's weight for a model that predicts {WRITTEN[kind][2]}"
+    for letters, by in ((root, snr.sqrt()), (SNR, snr)):  # it is divided by
+        divider = DIVIDERS[kind](by)
+        gamma = _gamma(values * divider, allowed * divider, snr.sqrt(), True)
+        if gamma is not None:
+            form = f"min({root}, {{}}){own.replace(SNR, letters)}"
+            yield BySnr(form, right, f"{whose}, with {root} for {SNR} (Hang et al.)", (gamma,))
 
 
 def _gamma(whole: Tensor, allowed: Tensor, snr: Tensor, least: bool) -> str | None:

@@ -7,9 +7,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from compare.candidate.load import Broken
-from compare.candidate.loop.calls import loop_told
+from compare.candidate.loop.calls import loop_tells, loop_told
 from compare.candidate.loss.look import Seen
-from compare.candidate.model.told import read_told
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, note, yes_no
 from compare.oracle import Oracle
@@ -23,13 +22,13 @@ def told(subject: Subject, seen: Seen, table: Tensor, oracle: Oracle) -> Iterato
     if seen.told.base:
         alone = "" if subject.has("sample") else " (mistake 77 if sampling counts from 0)"
         yield note("loss/t-base", f"t counts from 1{alone}")
-    if seen.told.unit != 1:
+    if seen.told.words != "t":
         yield note("loss/t-scale", f"the model is told {seen.told.words}")
     if not subject.has("sample"):
         return
     with suppress(Broken):  # a loop that gives no answer is told by its own stage
         calls = loop_told(subject, table)
-        loop = read_told(calls, len(table))
+        loop = loop_tells(subject, table)
         if loop is None or len(calls) < len(table) - 1:
             return
         expected = replace(loop, base=loop.base + oracle.loss.ahead)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 
 from compare.candidate.loss.look import Seen
+from compare.candidate.loss.slopes import Slopes
 from compare.formulas.parts.losses import Weights
 from compare.measure import law as laws
 from compare.measure.check import Check, note, yes_no
@@ -45,6 +46,15 @@ def weighed(
     as_looked_for = wanted is not None and bool((wanted(some_snr(), kind) <= 0).any())
     check = yes_no(id, as_looked_for, "some t have no weight", words, formula=found.letters)
     yield replace(check, right="weights above 0: 1 at every t (Ho et al. eq. 14)")
+
+
+def own_weights(found: Slopes | None) -> Iterator[Check]:
+    """Whether an image is weighed by its own t, if that is by some t of its batch."""
+    if found is not None and found.weighs_others:
+        words = "the weight of an image is that of the t of another image of the batch"
+        yield replace(
+            yes_no("loss/own-weight", False, "", words), right="weights of an image's own t"
+        )
 
 
 def _drawn_alike(found: Weights, seen: Seen) -> bool:

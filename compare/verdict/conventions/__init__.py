@@ -22,9 +22,10 @@ from typing import Any
 from compare.candidate.door import find
 from compare.candidate.door.reading import Told
 from compare.candidate.load import Broken
-from compare.candidate.subject import Subject
+from compare.candidate.subject import OTHER_NAMES, Subject
 from compare.oracle import LEARNED, Setting
 from compare.stages.embedding import conventions_of
+from compare.stages.prediction import KINDS
 from compare.verdict.conventions.card import card_of
 from compare.verdict.conventions.length import length, of_another_length
 from compare.verdict.conventions.loop import card_of_loop
@@ -89,10 +90,13 @@ def _read(subject: Subject, door: Told) -> None:
 
 
 def _claims(thing: Any) -> dict[str, Any]:
-    """What the candidate's `config` says of itself, in Diffusers' words."""
+    """What the candidate's `config` says of itself, in Diffusers' words; else what an attribute
+    says of its prediction."""
     config = getattr(thing, "config", None)
     if not isinstance(config, Mapping):
-        return {}
+        said = getattr(thing, "prediction_type", None)
+        usual = {own: word for word, own in OTHER_NAMES.items()} | {kind: kind for kind in KINDS}
+        return {"prediction_type": usual[said]} if isinstance(said, str) and said in usual else {}
     known = {k: config[k] for k in vars(Setting()) if k in config}
     if known.get("trained_betas") is not None:
         known["trained_betas"] = tuple(float(b) for b in known["trained_betas"])

@@ -41,6 +41,7 @@ def families(own: Tensor, base: Setting) -> list[Setting]:
     known = list(families)
     if bool(own[-1] == 0):
         known += [replace(setting, rescale_betas_zero_snr=True) for setting in families]
+        known += _rescaled(base, own)
     if len(own) > 1:
         known += _fitted(base, betas_of(own))
     return [setting for setting in known if _is_table(own, setting)]
@@ -116,20 +117,39 @@ def _fitted(setting: Setting, betas: Tensor) -> list[Setting]:
     """The families with ends fitted to their last betas, as a person would write the ends."""
     if not bool(betas.isfinite().all()):  # of a table that underflows there are none
         return []
-    T, betas = setting.num_train_timesteps, betas.clamp(min=0)
-    ramp = torch.linspace(0, 1, T, dtype=F64)[-len(betas) :]
-    bent = (torch.linspace(-6, 6, T, dtype=F64)).sigmoid()[-len(betas) :]
     found = []
-    for name, values, curve in (
-        ("linear", betas, ramp),
-        ("scaled_linear", betas.sqrt(), ramp),
-        ("sigmoid", betas, bent),
-    ):
+    for name, power, whole in _curves(setting.num_train_timesteps):
+        curve, values = whole[-len(betas) :], betas.clamp(min=0) ** (1 / power)
         design = torch.stack([1 - curve, curve], dim=1)
-        ends = torch.linalg.lstsq(design, values.reshape(-1, 1)).solution.flatten()
-        ends = ends**2 if name == "scaled_linear" else ends
+        ends = torch.linalg.lstsq(design, values.reshape(-1, 1)).solution.flatten() ** power
         start, end = (float(f"{float(v):.4g}") for v in ends)
         found.append(replace(setting, beta_schedule=name, beta_start=start, beta_end=end))
+    return found
+
+
+def _curves(T: int) -> Iterator[tuple[str, int, Tensor]]:
+    """The families that go from one end to another: (name, p, curve (T,) of beta^(1/p) in 0..1)."""
+    ramp = torch.linspace(0, 1, T, dtype=F64)
+    yield from (("linear", 1, ramp), ("scaled_linear", 2, ramp))
+    yield "sigmoid", 1, torch.linspace(-6, 6, T, dtype=F64).sigmoid()
+
+
+def _rescaled(setting: Setting, own: Tensor) -> list[Setting]:
+    """The families with ends fitted to a table whose last root was taken off all (Lin et al. 2024).
+
+    By bisection: the less is taken for that root, the steeper the curve of betas is at its end.
+    """
+    found, root, middle = [], own.sqrt(), len(own) // 2
+    for name, power, curve in _curves(len(own)) if len(own) >= FEWEST else ():
+        low, high = torch.zeros((), dtype=F64), root[0]
+        for _ in range(60):
+            last = (low + high) / 2
+            betas = betas_of((last + (root[0] - last) / root[0] * root) ** 2)
+            first, half, end = (betas[[0, middle, -1]].clamp(min=0) ** (1 / power)).unbind()
+            share = (curve[middle] - curve[0]) / (curve[-1] - curve[0])
+            low, high = (last, high) if half - first < (end - first) * share else (low, last)
+        fitted = next(s for s in _fitted(setting, betas) if s.beta_schedule == name)
+        found.append(replace(fitted, rescale_betas_zero_snr=True))
     return found
 
 
