@@ -123,7 +123,7 @@ def mix(one: Sequence[Round], two: Sequence[Round], ends: tuple[Tensor, Tensor])
     k = max(len(r.asked) for r in one)
     several = [i for i, r in enumerate(one) if len(r.asked) == k]
     found = [(i, _weights(one, two, ends, i)) for i in several]
-    known = [(i, *seen) for i, seen in found if seen is not None]
+    known = [(i, *seen) for i, seen in found if seen is not None and bool(seen[1].isfinite().all())]
     weights = torch.zeros(len(one), k, dtype=F64)
     weights[:, 0] = 1.0
     on = torch.zeros(len(one), dtype=torch.bool)
@@ -141,15 +141,17 @@ def mix(one: Sequence[Round], two: Sequence[Round], ends: tuple[Tensor, Tensor])
     main, is_on, varies = _main(reading, one)
     weights[reading.at] = torch.where(is_on[:, None], main, reading.weights.round())
     on[reading.at] = is_on
-    if several[-1] not in reading.at.tolist():  # as the step before
-        weights[several[-1]], on[several[-1]] = weights[reading.at[-1]], is_on[-1]
+    for i in {*several} - {*reading.at.tolist()}:  # as the nearest step before, or after
+        near = int((reading.at < i).sum().clamp(min=1)) - 1
+        weights[i], on[i] = weights[reading.at[near]], is_on[near]
     return Mix(weights, main, on, varies, True, labelled)
 
 
 def _weights(
     one: Sequence[Round], two: Sequence[Round], ends: tuple[Tensor, Tensor], i: int
 ) -> tuple[Tensor, Tensor] | None:
-    """(k,) weights of the answers in the step after round i, of sum 1, and their errors."""
+    """(k,) weights of the answers in the step after round i, of sum 1, and their errors, infinite
+    where all of them together weigh too little; None if the step is no sum."""
     nexts = [run[i + 1].asked[0].x for run in (one, two)] if i + 1 < len(one) else ends
     if nexts[0].shape != one[i].asked[0].x.shape or not nexts[0].is_floating_point():
         return None
@@ -168,7 +170,7 @@ def _weights(
     of_all, *others = (found / scale)[1:]
     seen = float(of_all.abs() * design[:, 1].abs().max())  # else it is left out there
     if not float(of_all.abs()) > ERRORS * float(error[1]) or seen < SMALLEST * size:
-        return None
+        return torch.zeros(len(out), dtype=F64), torch.full((len(out),), torch.inf, dtype=F64)
     rest = torch.stack(others) / of_all
     errors = (error[2:] + rest.abs() * error[1]) / of_all.abs()
     first = (1 - rest.sum()).reshape(1)
