@@ -34,6 +34,8 @@ def limit(steps: Steps, chosen: Setting) -> Iterator[Check]:
     far = look_outside(steps.run)
     if far is None:
         return
+    drawn = replace(drawn, z=_flat(drawn.z))
+    far = replace(far, x=_flat(far.x), out=_flat(far.out), drawn=drawn)
     few = clear(replace(steps, run=far)).few()
     few = replace(few, calls=torch.cat([few.calls[::SPARSE], few.calls[-4:]]).unique())
     if not len(few.calls):
@@ -49,6 +51,11 @@ def limit(steps: Steps, chosen: Setting) -> Iterator[Check]:
         yield found(ID, "close", "x0-hat outside [-1, 1] is limited in a way of its own")
     else:
         yield replace(yes_no(ID, False, "", _words(few, chosen)), right=RIGHT)
+
+
+def _flat(images: Tensor) -> Tensor:
+    """(calls, b, c, h, w) -> (calls, b, 1, 1, pixels), as thresholds are of whole images."""
+    return images.reshape(*images.shape[:2], 1, 1, -1)
 
 
 def _ways(chosen: Setting) -> Iterator[Setting]:

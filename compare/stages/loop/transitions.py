@@ -127,13 +127,15 @@ def _exactly(steps: Steps, chosen: Setting) -> Iterator[Check]:
 def _cut_off(steps: Steps, chosen: Setting, allowed: Tensor, i: int) -> str:
     """Of a step that is wrong at a few pixels alone how many they are, and whether they are those
     of the largest x_t; "" of another."""
-    end, right = (v[i].flatten() for v in steps.ends(chosen))
-    wrong, x = (end - right).abs() > allowed[i], steps.run.x[steps.calls[i]].flatten().abs()
-    if float(wrong.double().mean()) > 1 - MOST:
+    end, right = steps.ends(chosen)
+    wrong = (end - right).abs() > allowed.reshape(-1, 1, 1, 1, 1)
+    here, x = wrong[i].flatten(), steps.run.x[steps.calls].abs()
+    if float(here.double().mean()) > 1 - MOST:
         return ""
     least, most = float(x[wrong].min()), float(x[~wrong].max())
-    where = f", those with x_t beyond {most:.3g}: is x_t cut off there?" if least > most else ""
-    return f", at {int(wrong.sum())} of {len(x)} pixels alone{where}"
+    limit = f"{(least + most) / 2:.2g}"
+    where = f", those with x_t beyond {limit}: is x_t cut off there?" if least > most else ""
+    return f", at {int(here.sum())} of {len(here)} pixels alone{where}"
 
 
 def _drawn_right(oracle: Oracle) -> bool:

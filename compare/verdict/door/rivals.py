@@ -36,6 +36,7 @@ UNSURE = {
     "pictures": "in what range its pictures are is not sure",
     "t_base": "what its t counts from is not sure",
 }
+OF_STEPS = ("sampling/loop/steps", "sampling/loop/weight-of")  # beginnings of ids
 MOST = 7  # readings beside the contract's that are tried
 Again = Callable[[dict[str, Fact]], Subject]  # the candidate anew, some facts decided
 
@@ -121,22 +122,31 @@ def told(report: Report, others: list[tuple[Subject, Report]]) -> None:
 def without_table(report: Report, subject: Subject) -> None:
     """Blames nothing in what shows no table, and may be right by another than the usual one.
 
-    What has a name or a formula by the usual one is told: by another it would hardly have.
+    What has a name or a formula by the usual one is told: by another it would hardly have. Then of
+    a loop's steps nothing is blamed, if they have none.
     """
     if not subject.table_is_assumed or report.exit_status != 1:
         return
-    if any(d.bug or d.formula for d in report.diagnoses):
-        return
-    setting = subject.setting
-    stage = next(c.stage for c in report.checks if c.status == "differs")
+    wrong, named = [c for c in report.checks if not c.passed], []
+    stage = next(c.stage for c in wrong if c.status == "differs")
     if stage == "embedding":  # which no table is needed for
         return
+    words = _words(report)
+    unnamed = [d for d in report.diagnoses if not (d.bug or d.formula)]
+    if len(unnamed) < len(report.diagnoses):
+        named = [d for d in report.diagnoses if d not in unnamed]
+        unnamed = [d for d in unnamed if d.stage == "sampling"]
+        wrong = [c for c in wrong if c.id.startswith(OF_STEPS)]
+        if not unnamed or not wrong:
+            return
+        words = f"differs from the papers in sampling: {unnamed[0].explanation}"
+    setting = subject.setting
     betas = f"betas {setting.beta_start:g}..{setting.beta_end:g}"
     text = f"no table is shown, and by linear {betas} with T = {setting.num_train_timesteps} it "
-    text += f"{_words(report)}. Say which is its own: Adapter(alpha_bar=...)"
+    text += f"{words}. Say which is its own: Adapter(alpha_bar=...)"
     undecided = Check("reading", stage, "error", text)
-    report.checks = [c for c in report.checks if c.passed] + [undecided]
-    report.diagnoses = []
+    report.checks = [c for c in report.checks if c not in wrong] + [undecided]
+    report.diagnoses = named
 
 
 def other_embedding(report: Report) -> None:
