@@ -52,12 +52,15 @@ class Slopes:
         x_t: what the model is given.
         target: what it is compared with, if errors are squared.
         weight: of an image of this t: 1 in a mean of squares, and in a mean of absolute errors.
+        of_others: which of `"x_0"` and `"noise"` is multiplied in x_t by what the t of another
+            image of the batch asks for.
     """
 
     t: Tensor
     x_t: Parts | None
     target: Parts | None
     weight: Known | None
+    of_others: tuple[str, ...] = ()
 
 
 class _Draws(TorchFunctionMode):
@@ -136,7 +139,7 @@ def _read(loss: Loss, x_0: Tensor) -> Slopes | None:
     x_t, of_target = _parts(given, given.draws[0], calls.t, at), None
     if target is not None and target.draws in ([], given.draws):
         of_target = _parts(target, given.draws[0], calls.t, at)
-    return Slopes(at, x_t, of_target, weight)
+    return Slopes(at, x_t, of_target, weight, _of_others(given, calls.t, at, loss))
 
 
 def _called(loss: Loss, x_0: Tensor, seed: int, answer: Tensor) -> _Calls:
@@ -213,6 +216,18 @@ def _parts(found: _Sum, noise: int, t: Tensor, at: Tensor) -> Parts | None:
     x_0 = _by_t(found.image, found.error / HEIGHT, t, at)
     eps = _by_t(found.drawn[:, noise], found.error, t, at)
     return None if x_0 is None or eps is None else Parts(x_0, eps)
+
+
+def _of_others(given: _Sum, t: Tensor, at: Tensor, loss: Loss) -> tuple[str, ...]:
+    """Of which the coefficients do not go by t, and are those of a batch in another order."""
+    signal, level = loss.table[t].sqrt(), (1 - loss.table[t]).sqrt()
+    noise, found = given.drawn[:, given.draws[0]], []
+    for name, values, right in (("x_0", given.image, signal), ("noise", noise, level)):
+        ordered, wanted = (v.reshape(len(SEEDS), -1).sort().values for v in (values, right))
+        alike = bool(((ordered - wanted).abs() <= NOTHING).all())
+        if alike and _by_t(values, given.error, t, at) is None:
+            found.append(name)
+    return tuple(found)
 
 
 def _by_t(values: Tensor, error: Tensor, t: Tensor, at: Tensor) -> Known | None:
