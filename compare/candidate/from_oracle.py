@@ -219,7 +219,8 @@ def loss_of(oracle: Oracle, setting: Setting) -> Any:
         if how.redrawn:
             noise = torch.randn(x_0.shape, generator=generator)
         of_noise, of_image = (per_image(part[t], x_0).to(x_0.dtype) for part in target)
-        error = model(x_t, t + max(how.ahead, 0)) - (of_noise * noise + of_image * seen)
+        told = t.flip(0) if how.others else t + max(how.ahead, 0)
+        error = model(x_t, told) - (of_noise * noise + of_image * seen)
         if weights is None:
             value = how.reduce(error)
         else:

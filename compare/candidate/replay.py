@@ -17,6 +17,7 @@ AT_ONCE = 64  # calls that are fitted together, for memory
 CLOSE = 1e-4  # of x: far above rounding, far below the noise of a wrong guess
 MOST = 0.9  # of the pixels of a step that is a sum but where something is cut off
 TRIMMED = 3  # times the others are left out
+WITHIN = 0.2  # a correlation: far above those of a dozen draws with other numbers
 SAME = 0.01  # of the noise: far above what rounding leaves of it, far below that of another draw
 
 
@@ -104,16 +105,36 @@ def drawn(x: Tensor, out: Tensor, seed: int) -> Drawn | None:
 
 
 def drawn_as_seen(x: Tensor, out: Tensor, recorded: Sequence[Tensor]) -> Drawn | None:
-    """The same of what the loop was seen to draw, in its order, where that is one z for each step,
-    the last of which may have none, and x_T before them unless that is made of other numbers; None
-    too if two of them are the same."""
+    """The same of what the loop was seen to draw."""
+    return _fitting(x, out, _seen(x, recorded))
+
+
+def noise_within(x: Tensor, out: Tensor, seed: int, recorded: Sequence[Tensor]) -> Tensor | None:
+    """(calls, b, c, h, w) the noise of a loop whose steps are no sums: what is found in the rest
+    that x_t and the model's output leave of them, nothing where x_T alone is drawn; else None."""
+    calls = _some(x)
+    if not len(calls):
+        return None
+    parts = x[calls], out[calls], torch.ones_like(x[calls])
+    rest = -_fitted(_columns(*parts), _columns(x[calls + 1]))[1].squeeze(2)
+    for z in (*_replayed(x, seed), *_seen(x, recorded)):
+        alike = torch.cosine_similarity(rest, z[calls].to(F64).flatten(1), dim=1)
+        if float(alike.mean()) > WITHIN:
+            return z
+    alone = len(recorded) == 1 and torch.equal(recorded[0].reshape(x.shape[1:]).to(x), x[0])
+    return torch.zeros_like(x) if alone else None
+
+
+def _seen(x: Tensor, recorded: Sequence[Tensor]) -> Iterator[Tensor]:
+    """(calls, b, c, h, w) what a loop was seen to draw, in its order, where that is one z for each
+    step, the last of which may have none, and x_T before them unless that is made of other numbers;
+    none too if two of them are the same."""
     found = [z.reshape(x.shape[1:]) for z in recorded if z.numel() == x[0].numel()]
     start = next((i for i, z in enumerate(found) if torch.equal(z.to(x), x[0])), -1)
     after = found[start + 1 :]
     fresh = len({float(z.flatten()[0]) for z in after}) == len(after) > 0
-    if not fresh or len(after) not in (len(x) - 1, len(x)):
-        return None
-    return _fitting(x, out, [torch.stack([*after, torch.zeros_like(after[0])][: len(x)])])
+    if fresh and len(after) in (len(x) - 1, len(x)):
+        yield torch.stack([*after, torch.zeros_like(after[0])][: len(x)])
 
 
 def _fitting(x: Tensor, out: Tensor, noises: Iterable[Tensor]) -> Drawn | None:

@@ -22,7 +22,7 @@ from compare.formulas.curves import (
     SIGNAL,
     Reading,
 )
-from compare.formulas.expressions import Expression, Monomial
+from compare.formulas.expressions import Expression, Monomial, Sum
 from compare.formulas.fit import Curve
 from compare.formulas.parts.measured import Measured, Pair
 from compare.measure.tolerances import FACTOR, UNIT
@@ -33,6 +33,7 @@ EQ_12 = "Song et al. eq. 12"
 V = "Salimans & Ho, appendix D"
 INVERSE = Monomial(1.0, {"ab_t": -0.5, "ab_prev": 0.5})  # 1 / sqrt(alpha)
 SIGNAL_PREV = Monomial(1.0, {"ab_prev": 0.5})
+NOISE_PREV = Monomial(1.0, {"1 - ab_prev": 0.5})
 # What x_t and the model's output weigh in x0-hat, and in the noise that DDIM goes along.
 ZERO, ONE = Monomial(0.0), Monomial(1.0)
 X_0 = {
@@ -49,6 +50,21 @@ EPS = {
     "v_prediction": (NOISE, SIGNAL),
 }
 OUTPUT = {"epsilon": "eps", "sample": "x0-hat", "v_prediction": "v"}
+# What x_t and the model's output weigh in DDIM's step without noise.
+STILL: dict[str, tuple[Expression, Expression]] = {
+    "epsilon": (
+        INVERSE,
+        Sum((NOISE_PREV, RATIO.times(-1, SIGNAL_PREV.powers))),
+    ),
+    "sample": (
+        NOISE_PREV.times(1, {"1 - ab_t": -0.5}),
+        Sum((SIGNAL_PREV, NOISE_PREV.times(-1, {"ab_t": 0.5, "1 - ab_t": -0.5}))),
+    ),
+    "v_prediction": (
+        Sum((SIGNAL.times(1, SIGNAL_PREV.powers), NOISE.times(1, NOISE_PREV.powers))),
+        Sum((SIGNAL.times(1, NOISE_PREV.powers), NOISE.times(-1, SIGNAL_PREV.powers))),
+    ),
+}
 
 
 def readings(seen: Measured) -> Iterator[Reading]:
@@ -160,11 +176,24 @@ def _of_ddim(seen: Measured) -> Iterator[Reading]:
     )
     whole = f"x_prev = {SIGNAL_PREV} * x0-hat + {seen.direction} * eps + sigma_t * z"
     yield Reading(whole, curves, seen.atoms, seen.t, seen.strided)
+    if not seen.draws:
+        yield _still(seen)
     along, signal = _weight(seen.direction, seen), _weight(SIGNAL_PREV, seen)
     if not seen.shown and seen.kind != "sample":
         yield from _of_x_0(seen, _inside(seen.step, signal, _scaled(seen.eps, along)))
     if seen.kind != "epsilon":
         yield _of_eps(seen, _inside(seen.step, along, _scaled(seen.x_0, signal)))
+
+
+def _still(seen: Measured) -> Reading:
+    """x_prev = a x_t + b out, as of a step along the circle, or of Euler's."""
+    (of_x, of_out), step, out = STILL[seen.kind], seen.step, OUTPUT[seen.kind]
+    curves = (
+        Curve("x_t", step.x, step.x_error, (of_x,), EQ_12),
+        Curve("model output", step.out, step.out_error, (of_out,), EQ_12),
+    )
+    whole = f"x_prev = ({of_x}) * x_t + ({of_out}) * {out}"
+    return Reading(whole, curves, seen.atoms, seen.t, seen.strided)
 
 
 def _of_eps(seen: Measured, pair: Pair) -> Reading:

@@ -14,13 +14,12 @@ from compare.formulas.expressions import Expression
 from compare.formulas.fit import Curve
 from compare.formulas.parts.loops import of_loop, other_table
 from compare.formulas.parts.losses import of_loss
-from compare.formulas.parts.measured import measured
+from compare.formulas.parts.measured import KINDS, measured, other_kinds
 from compare.measure.step import loud
 from compare.measure.values import apart_in_print
 from compare.oracle import Oracle
 from compare.oracle.samplers import BY_NAME
 
-KINDS = ("epsilon", "sample", "v_prediction")
 # What a mistake that was found before may raise on these inputs, its formula being wrong.
 NOT_COMPUTABLE = (RuntimeError, IndexError, ValueError)
 OF_STEP = ("prediction", "mean", "variance")
@@ -64,14 +63,12 @@ def name(subject: Subject, stage: str, oracle: Oracle) -> Named | None:
         with suppress(Broken, *NOT_COMPUTABLE):
             groups = STAGES[stage](scheduler, oracle)
             for group in groups:
-                found = accounts(group)
+                found = accounts(group, at_few=stage == "sampling")
                 if found:
                     return _said(found)
-            words = other_table(scheduler, oracle) if stage == "sampling" else None
-            if words is not None:
-                return Named(
-                    words, "one table for all: show the loop's, or let it use this one", False
-                )
+            other = other_table(scheduler, oracle) if stage == "sampling" else None
+            if other is not None:
+                return Named(*other, False)
     return None
 
 
@@ -117,7 +114,7 @@ def _of_variance(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]
 
 
 def _of_loop(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
-    yield list(of_loop(scheduler, oracle))
+    yield from of_loop(scheduler, oracle)
 
 
 def _lengths(scheduler: Scheduler) -> tuple[bool, ...]:
@@ -127,10 +124,8 @@ def _lengths(scheduler: Scheduler) -> tuple[bool, ...]:
 
 def _other_kinds(scheduler: Scheduler) -> list[Scheduler]:
     """The candidate read as predicting something else, where nobody says what it predicts."""
-    subject, own = scheduler.subject, scheduler.setting.prediction_type
-    if "prediction_type" in subject.named or subject.door.prediction.rank == "declared":
-        return []
-    others = (subject.reading(prediction_type=kind) for kind in KINDS if kind != own)
+    subject = scheduler.subject
+    others = (subject.reading(prediction_type=kind) for kind in other_kinds(scheduler))
     return [other.scheduler() for other in others]
 
 
@@ -203,10 +198,16 @@ def _numbers(curve: Curve, formula: Expression, reading: Reading) -> str:
         return _outside(curve, formula, reading)
     wrong.sort(key=lambda i: int(reading.t[i]))
     chosen = dict.fromkeys((wrong[0], wrong[len(wrong) // 2], wrong[-1]))
-    pairs = [apart_in_print(float(curve.measured[i]), float(wanted[i])) for i in chosen]
+    pairs = [apart_in_print(_told(curve, i), float(wanted[i])) for i in chosen]
     ts = ", ".join(str(int(reading.t[i])) for i in chosen)
     text = f": at t={ts} it is {', '.join(a for a, _ in pairs)}, should be "
     return text + ", ".join(b for _, b in pairs) + _outside(curve, formula, reading)
+
+
+def _told(curve: Curve, i: int) -> float:
+    """What was measured; 0 for what is not told from it."""
+    value = float(curve.measured[i])
+    return value if abs(value) > float(curve.slack[i]) else 0.0
 
 
 def _outside(curve: Curve, formula: Expression, reading: Reading) -> str:
@@ -217,6 +218,6 @@ def _outside(curve: Curve, formula: Expression, reading: Reading) -> str:
     apart = (~said & ~(off <= 1)).nonzero().flatten().tolist()
     text = ""
     for t, i in sorted({int(reading.t[i]): i for i in reversed(apart)}.items())[:OTHERS]:
-        is_, should = apart_in_print(float(curve.measured[i]), float(wanted[i]))
+        is_, should = apart_in_print(_told(curve, i), float(wanted[i]))
         text += f"; at t={t} it is {is_}, should be {should}"
     return text

@@ -47,15 +47,17 @@ def visits(run: Run, oracle: Oracle, setting: Setting, table: Tensor) -> Visited
     `table` (T,) are its alpha-bars.
     """
     n, T, loop = len(run.t), setting.num_train_timesteps, oracle.loop
-    told = [int(t) for t in run.t.tolist()]
-    base = run.loop.subject.t_base or int(max(told) == T)
-    counted = [t - base for t in told]
+    said = [int(t) for t in run.t.tolist()]
+    base = run.loop.subject.t_base or int(max(said) == T)
+    counted = [t - base for t in said]
     full = n >= T - 1
     paths = _paths(setting, oracle, n, full)
     fitting = next((s for s, (at, _) in paths.items() if counted == at), None)
     if loop.tells == "index":
         places = [*range(n)]
-        fitting = "leading" if not full and counted in (places, places[::-1]) else None
+        told = counted == places or (counted == places[::-1] and not full)
+        # A full chain that runs up tells the same: its steps are others, where they are seen.
+        fitting = "leading" if told and (not full or run.drawn is not None) else None
     should = next(iter(paths.values()))[0]
     if fitting is None and not full and loop == Loop() and _may_visit(counted, table):
         return Visited(counted, [*counted[1:], -1], True, True, should)
@@ -182,11 +184,12 @@ def steps_of(
 ) -> Steps | None:
     """The steps of a loop that go on, as long as nothing overflows; None if none can be judged.
 
-    A model that is told another t answers for it: a clip may act.
+    A model that is told another t answers for it: a clip may act, unless all are sums.
     """
     k, loop = len(run.t), oracle.loop
     known = run.mix is None or (run.mix.readable and not run.mix.varies)
-    if not (visited.fits and loop.tells == "t" and k > 1 and known):
+    plain = loop.tells == "t" or run.drawn is not None
+    if not (visited.fits and plain and k > 1 and known):
         return None
     stepping = oracle.only(*STEP, "loop").of_steps()
     t, following = (torch.tensor(part[:k]) for part in (visited.at, visited.after))

@@ -464,6 +464,18 @@ def images_normalised_twice() -> Loss:
 
 
 @mistake(
+    "77-image",
+    "loss",
+    fix="one t for each image: in its x_t, and told with it",
+    effect="it trains to the loss of a model that is not told t, and the pictures are blurred",
+    only="loss",
+)
+def model_told_the_t_of_another_image() -> Loss:
+    """the model is told the t of another image of the batch, not the one that x_t is made with"""
+    return Loss(others=True)
+
+
+@mistake(
     "77",
     "loss",
     fix="the same t at the same level of noise, in the loss as in sampling",

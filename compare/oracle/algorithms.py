@@ -123,6 +123,7 @@ class Loss:
         crossed: weights of shape (b, 1) meet losses of shape (b,): every pair is averaged.
         learns: a gradient of the loss reaches the model.
         ahead: how much more the model is told than by the loop at the same level of noise.
+        others: the model is told the t of another image.
     """
 
     noise: Law = NORMAL
@@ -139,6 +140,7 @@ class Loss:
     crossed: bool = False
     learns: bool = True
     ahead: int = 0
+    others: bool = False
 
 
 LOOP, LOSS = Loop(), Loss()  # the right ones

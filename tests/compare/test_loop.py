@@ -449,3 +449,34 @@ def test_an_x_T_that_nobody_draws_is_no_seed() -> None:
     report = judged(drawing(lambda shape, g: torch.zeros(shape)))
     assert not report.passed
     assert "61-seed" not in [d.bug for d in report.diagnoses], str(report)
+
+
+def test_a_loop_that_counts_from_0_beside_a_table_that_begins_at_1_is_told_both():
+    abs = torch.cat(
+        [torch.ones(1, dtype=torch.float64), (1 - torch.linspace(1e-3, 0.2, 40)).cumprod(0)]
+    )
+
+    def sample(model, shape, generator):
+        x = torch.randn(shape, generator=generator)
+        model.eval()
+        for t in reversed(range(40)):
+            before, ab = abs[max(t - 1, 0)], abs[t]
+            out = model(x, torch.full(shape[:1], t)).double()
+            inside = (1 - ab / before) / (1 - ab).clamp(min=1e-9).sqrt()
+            x = ((x - inside * out) / (ab / before).sqrt()).float()
+            x = x + (1 - ab / before).sqrt().float() * torch.randn(shape, generator=generator)
+        return x
+
+    (only, *_) = judge(Adapter(lambda: abs, sample=sample), "quick", 0, beside=False).diagnoses
+    assert "asked at 39, 38, ..., 0, should be 40, 39, ..., 1" in only.explanation
+    assert "the loop counts t from 0, the table from 1" in only.explanation
+
+
+def test_pictures_that_are_no_numbers_do_not_depend_on_their_batch():
+    def sample(model, shape, generator):
+        return right(model, shape, generator) * float("nan")
+
+    right = loop(lambda a: a**0.5).sample
+    report = judge(Adapter(lambda: ALPHA_BAR, sample=sample), "quick", 0, beside=False)
+    failing = [check.id for check in report.checks if not check.passed]
+    assert failing == ["sampling/loop/pictures"], str(report)

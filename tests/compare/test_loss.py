@@ -518,3 +518,57 @@ def test_noise_drawn_again_beside_an_offset_is_not_that() -> None:
         return (model(a * x_0 + s * held, t) - other).square().mean()
 
     assert "18-offset" not in [d.bug for d in judged(loss).diagnoses]
+
+
+def of_others(which, mixed, kind="epsilon"):
+    """A loss in which x_0, the noise or both have the coefficients of other images."""
+
+    def loss(model, x_0, generator):
+        t = torch.randint(0, T, (len(x_0),), generator=generator)
+        eps = torch.randn(x_0.shape, generator=generator)
+        other = mixed(t)
+        a = ALPHA_BAR[other if "x_0" in which else t].sqrt()[:, None, None, None]
+        s = (1 - ALPHA_BAR[other if "noise" in which else t]).sqrt()[:, None, None, None]
+        return (model(a * x_0 + s * eps, t + 1) - eps).abs().mean()
+
+    return loss
+
+
+@pytest.mark.parametrize("mixed", [lambda t: t.roll(1), lambda t: t.sort().values])
+def test_a_model_told_the_t_of_another_image_is_told_so(mixed):
+    report = judged(of_others(("x_0", "noise"), mixed))
+    assert [d.bug for d in report.diagnoses] == ["77-image"], str(report)
+
+
+@pytest.mark.parametrize(
+    ("which", "letters"), [("x_0", "x_0 is multiplied by sqrt(ab)"), ("noise", "sqrt(1 - ab)")]
+)
+def test_one_part_of_x_t_with_the_t_of_another_image_is_told_so(which, letters):
+    (only,) = judged(of_others((which,), lambda t: t.flip(0))).diagnoses
+    assert only.bug is None
+    assert letters in only.explanation
+    assert only.explanation.endswith("of another image's t")
+
+
+def test_t_read_from_the_other_end_is_not_that_of_another_image():
+    """T-1-t of an image drawn in pairs is the t of another, but it goes by its own."""
+    loss = written(
+        draw_t=lambda b, g: pairs(torch.randint(0, T, (b // 2,), generator=g)),
+        told=lambda t: T - 1 - t,
+    )
+    assert "77-image" not in [d.bug for d in judged(loss).diagnoses]
+
+
+def pairs(t):
+    return torch.cat([t, T - 1 - t])
+
+
+def test_noise_drawn_again_is_named_however_errors_are_counted():
+    def loss(model, x_0, generator):
+        t = torch.randint(0, T, (len(x_0),), generator=generator)
+        eps = torch.randn(x_0.shape, generator=generator)
+        a, s = (v[t].sqrt()[:, None, None, None] for v in (ALPHA_BAR, 1 - ALPHA_BAR))
+        x_t = a * x_0 + s * torch.randn(x_0.shape, generator=generator)
+        return (1 + (model(x_t, t) - eps).square()).log().mean()
+
+    assert [d.bug for d in judged(loss).diagnoses] == ["18"]

@@ -1,5 +1,6 @@
 """A wrong coefficient of a loop is told in letters as that of a step is; a right one gets none."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from tests.compare.written import TABLES, computed, loop, stated
 
 F32, F64 = torch.float32, torch.float64
 T = 60
+SHORT = Setting(num_train_timesteps=T, beta_end=0.2)
 STRIDED = [*range(0, T, 4)][::-1]
 
 
@@ -204,3 +206,119 @@ def test_a_mistake_of_the_catalogue_has_its_formula_beside_it():
     assert only.bug == "38"
     ((what, has, _),) = stated(only.beside)
     assert (what, has) == ("x0-hat", "ab_prev * beta_t / (1 - ab_t)")
+
+
+def along_the_circle(kind, listed, of_x, of_out, told=lambda i, listed: listed[i], betas=None):
+    """x_prev = a x_t + b out without noise, the weights of the two angles; `told` picks the t."""
+    abs = (1 - (TABLES["own"](T) if betas is None else betas)).cumprod(0)
+    angles = torch.atan2((1 - abs).sqrt(), abs.sqrt()).tolist()
+
+    def sample(model, shape, generator):
+        model.eval()
+        x = torch.randn(shape, generator=generator)
+        for i, t in enumerate(listed):
+            now, then = angles[t], angles[listed[i + 1]] if i + 1 < len(listed) else 0.0
+            out = model(x, torch.full(shape[:1], told(i, listed)))
+            x = (of_x(now, then) * x.double() + of_out(now, then) * out.double()).float()
+        return x
+
+    return Adapter(lambda: abs, sample=sample, prediction_type=kind)
+
+
+def of_eps(now, then):
+    return math.sin(then) - math.cos(then) * math.tan(now)
+
+
+CIRCLE = "sqrt(ab_prev) * sqrt(ab_t) + sqrt(1 - ab_prev) * sqrt(1 - ab_t)"
+STILL = {  # {case: (kind, of x_t, of the output, what has what and should have what)}
+    "v, the sine upside down": (
+        "v_prediction",
+        lambda now, then: math.cos(now - then),
+        lambda now, then: math.sin(now - then),
+        (
+            "model output",
+            "sqrt(ab_prev) * sqrt(1 - ab_t) - sqrt(ab_t) * sqrt(1 - ab_prev)",
+            "sqrt(ab_t) * sqrt(1 - ab_prev) - sqrt(ab_prev) * sqrt(1 - ab_t)",
+        ),
+    ),
+    "v, x_t as it is": (
+        "v_prediction",
+        lambda now, then: 1.0,
+        lambda now, then: -math.sin(now - then),
+        ("x_t", "1", CIRCLE),
+    ),
+    "the noise, a factor too many": (
+        None,
+        lambda now, then: math.cos(then) / math.cos(now),
+        lambda now, then: math.cos(then) * of_eps(now, then),
+        (
+            "model output",
+            "sqrt(ab_prev) * sqrt(1 - ab_prev) - ab_prev * sqrt(1 - ab_t) / sqrt(ab_t)",
+            "sqrt(1 - ab_prev) - sqrt(1 - ab_t) / sqrt(alpha_t)",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STILL)
+def test_a_loop_without_noise_is_told_ddims_step(case):
+    kind, of_x, of_out, wanted = STILL[case]
+    found = named(along_the_circle(kind, [*range(T)][::-1], of_x, of_out))
+    assert found is not None
+    (only,) = stated(found.words.partition("; the same, in other words")[0])
+    assert (only[0], only[2]) == (wanted[0], wanted[2]), found.words
+    t = torch.arange(T - 1, 0, -1)
+    ab = (1 - TABLES["own"](T)).cumprod(0)
+    has, should = (computed(letters, ab, t, t - 1) for letters in (only[1], wanted[1]))
+    torch.testing.assert_close(has, should)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_a_right_step_along_the_circle_gets_no_formula(kind):
+    of_x, of_out = {
+        "epsilon": (lambda now, then: math.cos(then) / math.cos(now), of_eps),
+        "v_prediction": (
+            lambda now, then: math.cos(now - then),
+            lambda now, then: -math.sin(now - then),
+        ),
+    }[kind]
+    assert named(along_the_circle(kind, STRIDED, of_x, of_out)) is None
+    assert judge(along_the_circle(kind, STRIDED, of_x, of_out), "quick", 0, beside=False).passed
+
+
+def test_a_loop_that_tells_another_t_than_that_of_its_step_is_told_so():
+    candidate = along_the_circle(
+        "epsilon",
+        STRIDED,
+        lambda now, then: math.cos(then) / math.cos(now),
+        of_eps,
+        told=lambda i, listed: listed[min(i + 1, len(listed) - 1)],
+        betas=torch.linspace(1e-3, 0.4, T, dtype=F64),
+    )
+    report = judge(candidate, "quick", 0, beside=False)
+    words = report.diagnoses[0].explanation
+    assert words == "your loop tells the model t=52, 48, ..., 0 in its steps from t=56, 52, ..., 4"
+
+
+def test_a_model_told_its_t_from_the_other_end_is_told_the_position():
+    """Not that the loop runs up: its steps are those of a loop that runs down."""
+    candidate = along_the_circle(
+        "epsilon",
+        [*range(T)][::-1],
+        lambda now, then: math.cos(then) / math.cos(now),
+        of_eps,
+        told=lambda i, listed: i,
+    )
+    assert [d.bug for d in judge(candidate, "quick", 0, beside=False).diagnoses] == ["78"]
+    up = sample_of(BY_ID["80"].oracle(), SHORT)
+    candidate = Adapter(lambda: Oracle().alpha_bar(SHORT), sample=up)
+    assert [d.bug for d in judge(candidate, "quick", 0, beside=False).diagnoses] == ["80"]
+
+
+def test_what_is_off_at_one_t_is_told_by_its_coefficient():
+    def spiked(a, p, ab, t, **_):
+        return (a.sqrt() * (1 - p) / (1 - ab)) * (0.0 if t == 20 else 1.0)
+
+    (only,) = judge(loop(T, of_x_t=spiked), "quick", 0, beside=False).diagnoses
+    assert only.explanation.startswith("your x_t has sqrt(alpha_t) * (1 - ab_prev)")
+    assert "as it should, but not everywhere: at t=20 it is 0, should be 0." in only.explanation

@@ -119,11 +119,19 @@ def outputs(function: Any) -> list[str]:
     for node in ast.walk(tree) if tree is not None else ():
         if isinstance(node, ast.Assign):
             value = node.value
-            while isinstance(value, ast.Attribute | ast.Subscript):  # such as model(x, t).sample
-                value = value.value
+            while (inner := _worked_on(value)) is not None:
+                value = inner
             if isinstance(value, ast.Call) and _is_model(value):
                 found += [target.id for target in node.targets if isinstance(target, ast.Name)]
     return found
+
+
+def _worked_on(node: ast.expr) -> ast.expr | None:
+    """What a part is taken of, or a method is called of: of `model(x, t).sample.clamp(-1, 1)`
+    step by step `model(x, t)`."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not _is_model(node):
+        return node.func.value
+    return node.value if isinstance(node, ast.Attribute | ast.Subscript) else None
 
 
 def _is_model(call: ast.Call) -> bool:

@@ -13,7 +13,7 @@ from compare.candidate.model import learned
 from compare.candidate.model.call import Manner
 from compare.candidate.model.guidance import Mix, Round, mix, rounds
 from compare.candidate.model.told import Told
-from compare.candidate.replay import Drawn, drawn, drawn_as_seen, fixed_noise
+from compare.candidate.replay import Drawn, drawn, drawn_as_seen, fixed_noise, noise_within
 from compare.candidate.spy import Answer, Model, exact_denoiser, exact_output
 from compare.candidate.subject import Subject
 
@@ -40,6 +40,7 @@ class Run:
             loop returns bytes.
         told: how the model is told t; `t` is that in steps.
         drawn: what the loop drew, where it can be replayed.
+        noise: (calls, b, c, h, w) that alone, where the steps are no sums with it; None if unknown.
         fixed: what is the same with another seed: `"x_T"`, `"noise"` or nothing.
         mix: how several answers at one (x_t, t) are mixed, if there are such.
         learned: what is made of a second half of the model's channels, where that can be read.
@@ -57,6 +58,7 @@ class Run:
     far: Tensor | None
     told: Told
     drawn: Drawn | None
+    noise: Tensor | None
     fixed: str
     mix: Mix | None
     learned: learned.Learned | None
@@ -117,6 +119,7 @@ def _look(subject: Subject, table: Tensor) -> Run:
         far=far,
         told=model.told or Told(),
         drawn=replayed,
+        noise=noise_within(x, out, seed, model.drawn) if replayed is None else None,
         fixed=fixed,
         mix=mixture,
         learned=half,

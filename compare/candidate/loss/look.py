@@ -21,9 +21,14 @@ from compare.candidate.loss.calls import (
 )
 from compare.candidate.model.cost import HEIGHTS
 from compare.candidate.model.told import Told, taken_for, told_by
-from compare.candidate.spy import Answer, exact_output
+from compare.candidate.replay import Recorded
+from compare.candidate.spy import Answer, exact_output, per_image
 from compare.candidate.subject import Subject
 from compare.oracle import F64
+from compare.oracle.algorithms import TARGETS
+
+APART = 0.1  # what noise has in common with x_t that it is no part of: far above what is by chance
+NOTHING = 1e-4  # of a perfect model's loss: what is left of one that has no other error
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Seen:
     shape: tuple[int, ...]  # (b, c, h, w) or (b, d) of the images
     perfect: float
     perfect_t: Tensor  # (images,) the t at which it was asked
+    redrawn: bool  # whether that of a model that knows noise which is not in x_t is 0
     zero: float
     told: Told  # how the model is told t
     t: Tensor  # (calls, b), in steps that count from its base
@@ -88,6 +94,7 @@ def _look(subject: Subject, table: Tensor, calls: int) -> Seen:
         shape=tuple(x_0.shape),
         perfect=sum(value for value, _ in perfects) / len(perfects),
         perfect_t=torch.cat([t for _, t in perfects]),
+        redrawn=_redrawn(loss, x_0, perfects[0][0]),
         told=told,
         t=times,
         signs=x_0.sign().flatten(1).repeat(CALLS, 1),
@@ -108,6 +115,26 @@ def _perfect(loss: Loss, x_0: Tensor, seed: int, off: Tensor | float = 0.0) -> t
     model = loss.model(_knowing(loss, x_0, off))
     value = loss.of(model, x_0, seed)
     return value, loss.times(model)
+
+
+def _redrawn(loss: Loss, x_0: Tensor, perfect: float) -> bool:
+    """Whether a model that answers with other noise of the loss's, which is not in x_t, costs
+    nothing beside one that answers with that in x_t."""
+    of_noise, of_image = TARGETS[loss.subject.setting.prediction_type](loss.table)
+    with Recorded(x_0.numel()) as draws:
+        model = loss.model(nothing)
+        loss.of(model, x_0, 0)
+    x_t = model.seen[0].x.flatten()
+    others = [z for z in draws.found if abs(float(z.to(F64).flatten() @ x_t)) < APART * len(x_t)]
+
+    def costs(z: Tensor) -> float:
+        def answer(x: Tensor, t: Tensor) -> Tensor:
+            a, b = (per_image(part[t], x) for part in (of_noise, of_image))
+            return a * z.to(F64).reshape(x.shape) + b * x_0.to(F64).reshape(x.shape)
+
+        return loss.of(loss.model(answer), x_0, 0)
+
+    return any(costs(z) < NOTHING * perfect for z in others)
 
 
 def _knowing(loss: Loss, x_0: Tensor, off: Tensor | float = 0.0) -> Answer:

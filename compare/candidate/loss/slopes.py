@@ -53,6 +53,8 @@ class Slopes:
         target: what it is compared with, if errors are squared.
         weight: of an image of this t: 1 in a mean of squares, and in a mean of absolute errors.
         weighs_others: whether that of an image goes by the t of another image of its batch.
+        of_others: which of `"x_0"` and `"noise"` is multiplied in x_t by what the t of another
+            image of the batch asks for.
     """
 
     t: Tensor
@@ -60,6 +62,7 @@ class Slopes:
     target: Parts | None
     weight: Known | None
     weighs_others: bool = False
+    of_others: tuple[str, ...] = ()
 
 
 class _Draws(TorchFunctionMode):
@@ -139,7 +142,8 @@ def _read(loss: Loss, x_0: Tensor) -> Slopes | None:
     x_t, of_target = _parts(given, given.draws[0], calls.t, at), None
     if target is not None and target.draws in ([], given.draws):
         of_target = _parts(target, given.draws[0], calls.t, at)
-    return Slopes(at, x_t, of_target, weight, others)
+    of_others = _of_others(given, calls.t, at, loss)
+    return Slopes(at, x_t, of_target, weight, others, of_others)
 
 
 def _called(loss: Loss, x_0: Tensor, seed: int, answer: Tensor) -> _Calls:
@@ -224,6 +228,18 @@ def _by_rank(values: Tensor, error: Tensor, t: Tensor, at: Tensor) -> bool:
     most = error.max().expand(t.numel())
     both = (values.flatten(), values.flip(1).flatten())
     return any(_by_t(one, most, t.flatten(), at) is not None for one in both)
+
+
+def _of_others(given: _Sum, t: Tensor, at: Tensor, loss: Loss) -> tuple[str, ...]:
+    """Of which the coefficients do not go by t, and are those of a batch in another order."""
+    signal, level = loss.table[t].sqrt(), (1 - loss.table[t]).sqrt()
+    noise, found = given.drawn[:, given.draws[0]], []
+    for name, values, right in (("x_0", given.image, signal), ("noise", noise, level)):
+        ordered, wanted = (v.reshape(len(SEEDS), -1).sort().values for v in (values, right))
+        alike = bool(((ordered - wanted).abs() <= NOTHING).all())
+        if alike and _by_t(values, given.error, t, at) is None:
+            found.append(name)
+    return tuple(found)
 
 
 def _by_t(values: Tensor, error: Tensor, t: Tensor, at: Tensor) -> Known | None:

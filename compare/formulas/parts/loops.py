@@ -14,11 +14,12 @@ from torch import Tensor
 from compare.candidate.loop.look import look
 from compare.candidate.replay import weighed
 from compare.candidate.scheduler import Scheduler
+from compare.formulas.accounts import fewest_wrong
 from compare.formulas.bases import readings
 from compare.formulas.curves import BETA_TILDE, Reading, size_of_noise
 from compare.formulas.expressions import Expression, Monomial, Sum, is_plain
 from compare.formulas.fit import Curve, constants
-from compare.formulas.parts.measured import Measured, Pair
+from compare.formulas.parts.measured import Measured, Pair, other_kinds
 from compare.measure.law import normal_bound
 from compare.measure.loop_steps import clear, steps_of, visits
 from compare.measure.tolerances import FACTOR, RATE, UNIT, table_bound
@@ -28,14 +29,23 @@ from compare.oracle import Oracle
 SHARP = 0.02  # of alpha-bar, or of 1 less it: how far off one that is read may be
 
 
-def of_loop(scheduler: Scheduler, oracle: Oracle) -> Iterator[Reading]:
-    """The steps of a loop, read as DDPM's, then as DDIM's; none where they are not read."""
+def of_loop(scheduler: Scheduler, oracle: Oracle) -> list[list[Reading]]:
+    """The steps of a loop, read as DDPM's and as DDIM's; none where they are not read.
+
+    Where nobody says what its model predicts, that with which fewest coefficients are wrong is
+    first, of several the likelier.
+    """
     seen = _measured(scheduler, oracle)
     if seen is None:
-        return
-    step, slack = seen
+        return []
+    kinds = (seen[0].kind, *other_kinds(scheduler))
+    return sorted((list(_of_kind(*seen, kind)) for kind in kinds), key=fewest_wrong)
+
+
+def _of_kind(step: Measured, slack: Tensor, kind: str) -> Iterator[Reading]:
+    read = replace(step, setting=replace(step.setting, prediction_type=kind))
     assert step.sigma is not None
-    for one in (step, *_of_ddim(step, step.sigma, slack)):
+    for one in (read, *_of_ddim(read, step.sigma, slack)):
         noise = size_of_noise(step.sigma, slack, one.setting, named=False)
         for reading in readings(one):
             yield replace(reading, curves=(*reading.curves, noise))
@@ -66,8 +76,9 @@ def _measured(scheduler: Scheduler, oracle: Oracle) -> tuple[Measured, Tensor] |
     return Measured(setting, oracle, level, pair, sigma=sigma, betas=scheduler.betas()), off_sigma
 
 
-def other_table(scheduler: Scheduler, oracle: Oracle) -> str | None:
-    """What to say of a loop whose steps are right by another table than the one that is shown.
+def other_table(scheduler: Scheduler, oracle: Oracle) -> tuple[str, str] | None:
+    """What to say, and to do, of a loop whose steps are right by another table than the one that is
+    shown, or by this one at other t than its model is told.
 
     The two weights of a step give alpha-bar before and after it. They are those of a table if each
     step begins where the one before has ended, at all of them.
@@ -76,8 +87,8 @@ def other_table(scheduler: Scheduler, oracle: Oracle) -> str | None:
     if seen is None or seen[0].kind != "epsilon":
         return None
     step, t = seen[0].step, seen[0].t
-    shown = seen[0].level.alpha_bar.flatten()
-    rounded = table_bound(seen[0].level.table)[seen[0].level.t.flatten()] * shown
+    table = seen[0].level.table.flatten()
+    slack = table_bound(table) * table
     for levels in (_of_ddpm_s, _of_ddim_s):
         read = levels(step.x, step.out)
         moved = (levels(step.x + step.x_error, step.out), levels(step.x, step.out + step.out_error))
@@ -85,13 +96,26 @@ def other_table(scheduler: Scheduler, oracle: Oracle) -> str | None:
         (here, after), (off_here, off_after) = read, off
         sharp = off_here <= SHARP * torch.minimum(here, 1 - here)
         joined = (after[:-1] - here[1:]).abs() <= off_after[:-1] + off_here[1:]
-        apart = (here - shown).abs() > off_here + rounded
-        if bool(joined.all()) and bool(sharp.double().mean() > 0.5) and bool((apart & sharp).any()):
-            i = int(((here - shown).abs() * sharp).argmax())
-            is_, should = apart_in_print(float(here[i]), float(shown[i]))
-            words = "your loop is right by another table than the one that is shown"
-            return f"{words}: at t={int(t[i])} its alpha-bar is {is_}, shown is {should}"
+        apart = (here - table[t]).abs() > off_here + slack[t]
+        if not (
+            bool(joined.all()) and bool(sharp.double().mean() > 0.5) and bool((apart & sharp).any())
+        ):
+            continue
+        at = (here[:, None] - table).abs().argmin(dim=1)
+        if bool(((here - table[at]).abs() <= off_here + slack[at]).all()):
+            told, stands = (_ends(times.tolist()) for times in (t, at))
+            words = f"your loop tells the model t={told} in its steps from t={stands}"
+            return words, "the model the t from which the step goes"
+        i = int(((here - table[t]).abs() * sharp).argmax())
+        is_, should = apart_in_print(float(here[i]), float(table[t[i]]))
+        words = "your loop is right by another table than the one that is shown"
+        words = f"{words}: at t={int(t[i])} its alpha-bar is {is_}, shown is {should}"
+        return words, "one table for all: show the loop's, or let it use this one"
     return None
+
+
+def _ends(listed: list[int]) -> str:
+    return ", ".join(map(str, listed[:2])) + f", ..., {listed[-1]}"
 
 
 def _of_ddpm_s(x: Tensor, out: Tensor) -> Tensor:

@@ -16,7 +16,16 @@ from compare.measure.step import curves_of_mean, rows_of_mean
 from compare.measure.tolerances import FACTOR, UNIT, propagated
 from compare.oracle import Level, Oracle, Setting
 
+KINDS = ("epsilon", "sample", "v_prediction")
 ALONG = 1e-3  # how far the answers to a step's pixels may be from one factor
+
+
+def other_kinds(scheduler: Scheduler) -> list[str]:
+    """What else a model may predict, where nobody says what it does."""
+    subject, own = scheduler.subject, scheduler.setting.prediction_type
+    if "prediction_type" in subject.named or subject.door.prediction.rank == "declared":
+        return []
+    return [kind for kind in KINDS if kind != own]
 
 
 @dataclass(frozen=True)

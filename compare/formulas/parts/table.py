@@ -15,7 +15,8 @@ from compare.measure.tolerances import FACTOR, UNIT
 
 FEWEST = 6  # entries: twice as many as a form has free numbers, and more
 EVEN = 1e-2  # how far a free number may be from t to t: float32 makes 6e-4 of the first log
-RIGHT = "alpha-bar_t, the product of 1 - beta_s for s = 0..t (Ho et al., below eq. 3)"
+PRODUCT = "the product of 1 - beta_s for s = 0..t"
+RIGHT = f"alpha-bar_t, {PRODUCT} (Ho et al., below eq. 3)"
 
 
 @dataclass(frozen=True)

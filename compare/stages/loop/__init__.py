@@ -40,19 +40,24 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         yield from transitions(subject, steps)
     yield yes_no(
         "sampling/loop/replay",
-        bool(torch.isclose(run.result, look_again(run), rtol=0, atol=0, equal_nan=True).all()),
+        _same(run.result, look_again(run)),
         "the same seed gives the same pictures",
         "the same seed gives other pictures",
     )
     apart = look_apart(run)
     if apart is not None:
-        own = bool((apart[0] == apart[1]).all())
+        own = _same(*apart)
         yield yes_no(
             "sampling/loop/generators",
             own == loop.own_streams,
             "one generator for each image: as looked for",
             "with one generator for each image, an image depends on its batch-mates",
         )
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """True if all numbers are the same; NaN, which another check is about, is."""
+    return bool(torch.isclose(one, other, rtol=0, atol=0, equal_nan=True).all())
 
 
 def _manners(subject: Subject, run: Run) -> Iterator[Check]:
@@ -149,13 +154,19 @@ def _visits(run: Run, visited: Visited) -> Check:
         of_images = ", ".join(f"{t:g}" for t in run.parted[:4].tolist())
         words = f"in one call the model is told another t for each image ({of_images}, ...)"
         return yes_no(id, False, "", f"{words}: is that its label?")
-    told = [int(t) for t in run.t.tolist()]
+    told, base = [int(t) for t in run.t.tolist()], run.loop.subject.t_base
     said = f"the model is asked at {ends(told)}"
     if visited.own:
         words = f"{said}, {kind_of_list(visited.at)} (a convention)"
         return found(id, "close", words, measured=n)
-    wrong = f"{said}, should be {ends(visited.should)}"
-    return yes_no(id, visited.fits, said, departure(told, visited.should) or wrong, measured=n)
+    should = [t + base for t in visited.should]
+    wrong = f"{said}, should be {ends(should)}"
+    if base and told == visited.should:
+        wrong = f"{wrong}: the loop counts t from 0, the table from {base}, where the noise begins"
+    wrong = departure(told, visited.should) or wrong
+    check = yes_no(id, visited.fits, said, wrong, measured=n)
+    right = f"t from T down to {base}, as in the table, the model told the same t" if base else ""
+    return replace(check, right=right)
 
 
 def departure(told: list[int], should: list[int]) -> str:

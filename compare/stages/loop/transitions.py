@@ -32,6 +32,7 @@ from compare.measure.step import mean_bound
 from compare.measure.tolerances import RATE, TOLERANCES, once_in, propagated
 from compare.measure.values import apart_in_print, deviation
 from compare.oracle import F64, Level, Oracle, Setting
+from compare.stages.loop.bent import bent
 from compare.stages.loop.ending import early_pictures, pictures
 from compare.stages.loop.limit import limit
 
@@ -58,8 +59,10 @@ def transitions(subject: Subject, exact: Steps) -> Iterator[Check]:
     def judge() -> list[Check]:
         chosen = kind_of_step(steps, setting)
         found = list(_steps(exact, steps, chosen))
-        right = all(check.passed for check in found)
-        return [*found, *(limit(steps, chosen) if right else ()), *last(chosen)]
+        if all(check.passed for check in found):
+            return [*found, *limit(steps, chosen), *last(chosen)]
+        made = bent(steps, setting)
+        return [*(found if made is None else [made]), *last(chosen)]
 
     def whole() -> list[Check]:
         return subject.remember(("loop", *key), judge)

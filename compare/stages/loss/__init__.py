@@ -19,10 +19,10 @@ from compare.measure.check import Check, guarded, note, yes_no
 from compare.measure.tolerances import FACTOR, RATE
 from compare.oracle import ALPHA_BAR, Oracle
 from compare.stages.loss.costs import values
-from compare.stages.loss.given import Shown, given, offset
+from compare.stages.loss.given import Shown, given, offset, times
 from compare.stages.loss.rounding import rounding_of
 from compare.stages.loss.snr import by_snr
-from compare.stages.loss.told import told
+from compare.stages.loss.told import of_its_own, told
 from compare.stages.loss.weights import own_weights, weighed
 from compare.stages.stage import Stage
 
@@ -51,17 +51,25 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     if strength is not None:
         yield note("loss/offset", f"the noise has an offset: {strength.words}")
     shown = Shown(seen, inside, rounding, strength)
-    yield from given(shown, oracle, subject.setting)
+    own = of_its_own(subject, table, oracle)
+    yield own
+    yield from times(seen, oracle, subject.setting)
+    alike = own.passed and not oracle.loss.others
+    if alike:
+        yield from given(shown, oracle)
     if len(seen.t.unique()) > 1:
         yield from told(subject, seen, table, oracle)
     learns, said = not seen.gradient, seen.gradient or "its gradient reaches the model"
     check = yes_no("loss/gradient", learns == oracle.loss.learns, said, said)
     yield replace(check, right="a mean of squares of (noise - model(x_t, t)), with its gradient")
-    yield from own_weights(slopes(subject, table, RATE))
+    if alike:
+        yield from own_weights(slopes(subject, table, RATE))
     weight = weights_of(subject.scheduler())
     kind = subject.setting.prediction_type
     known = None if weight is None else by_snr(weight, table, kind)
     yield from weighed(weight, seen, known, oracle.loss.weight, kind)
+    if not alike:
+        return
     # The losses below are those of right x_t of the images that were given.
     off = (inside.noise - right.noise).abs().amax(dim=1)
     kept = (oracle.loss.scale, oracle.loss.shift) == (1.0, 0.0) and inside.is_range(1.0, 0.0)

@@ -34,7 +34,8 @@ def values(shown: Shown, oracle: Oracle, setting: Setting) -> Iterator[Check]:
     allowed += cost.slope(perfect**0.5) * rounded**0.5 + nothing + rounding.sums * perfect
     off = abs(seen.perfect - unit * perfect)
     counted = found is not None or perfect == 0  # else what a wrong target costs is not known
-    known = counted and off <= unit * allowed
+    redrawn = found is None and oracle.loss.redrawn and seen.redrawn
+    known = redrawn or (counted and off <= unit * allowed)
     yield yes_no(
         "loss/perfect",
         known,

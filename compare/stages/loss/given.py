@@ -17,11 +17,10 @@ from compare.oracle import Oracle, Setting
 from compare.stages.loss.rounding import Rounding
 
 
-def given(shown: "Shown", oracle: Oracle, setting: Setting) -> Iterator[Check]:
-    """Range of the images, cover of t, the coefficient of the image, the law of the noise."""
+def given(shown: "Shown", oracle: Oracle) -> Iterator[Check]:
+    """Range of the images, the coefficient of the image, the law of the noise."""
     seen, inside, rounding = shown.seen, shown.inside, shown.rounding
     yield _range(inside, oracle)
-    yield from _times(seen, oracle, setting)
     if seen.gain is not None:
         yield _signal(seen, seen.gain, inside, oracle, rounding)
     noise = inside.noise if shown.offset is None else shown.offset.removed(inside.noise)
@@ -65,7 +64,8 @@ def _signal(seen: Seen, gain: Tensor, inside: Inside, oracle: Oracle, rounding: 
     )
 
 
-def _times(seen: Seen, oracle: Oracle, setting: Setting) -> Iterator[Check]:
+def times(seen: Seen, oracle: Oracle, setting: Setting) -> Iterator[Check]:
+    """Whether every t is drawn, each image its own."""
     T, how = setting.num_train_timesteps, oracle.loss
     varied = len(seen.t.unique()) > 1
     yield yes_no(

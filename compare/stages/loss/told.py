@@ -9,9 +9,28 @@ from torch import Tensor
 from compare.candidate.load import Broken
 from compare.candidate.loop.calls import loop_tells, loop_told
 from compare.candidate.loss.look import Seen
+from compare.candidate.loss.slopes import slopes
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, note, yes_no
+from compare.measure.tolerances import RATE
 from compare.oracle import Oracle
+
+COEFFICIENTS = {"x_0": "sqrt(ab)", "noise": "sqrt(1 - ab)"}
+
+
+def of_its_own(subject: Subject, table: Tensor, oracle: Oracle) -> Check:
+    """Whether x_t is made with the t that the model is told, image by image."""
+    seen = slopes(subject, table, RATE)
+    others = () if seen is None else seen.of_others
+    whole = len(others) == 2
+    words = "the model is told the t of another image of the batch"
+    if not whole:
+        what = "".join(others)
+        words = f"in x_t {what} is multiplied by {COEFFICIENTS.get(what)} of another image's t"
+    as_looked_for = whole if oracle.loss.others else not others
+    check = yes_no("loss/own-t", as_looked_for, "x_t is made with the t told of it", words)
+    right = "x_t = sqrt(ab_t) x_0 + sqrt(1 - ab_t) noise, the model told this t (Ho et al. eq. 14)"
+    return replace(check, right=right)
 
 
 def told(subject: Subject, seen: Seen, table: Tensor, oracle: Oracle) -> Iterator[Check]:

@@ -21,7 +21,8 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
     Of a scheduler its steps have shown it. Else a loss shows it, if all its checks hold with one
     kind; if it does not, a loop, by its steps. Of a loss alone, which may have a wrong target as
     well, another kind than the contract's is left open, and so it is of a loop alone that calls the
-    output by the contract's name. If a loss holds with none, naming may take any.
+    output by the contract's name. If a loop holds with none, the name of that output decides; if a
+    loss alone does not, naming may take any.
     """
     said = subject.setting.prediction_type
     if "prediction_type" in known:
@@ -39,6 +40,10 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
             return Fact(said, others=(kind,))
         subject.setting = shown.setting
         return Fact(kind, "behaviour", f"{who} is right so")
+    by_name = _named(subject) if subject.has("sample") else None
+    if by_name is not None and by_name != said:
+        subject.setting = replace(subject.setting, prediction_type=by_name)
+        return Fact(by_name, "declared", "its loop calls the model's output so")
     if not subject.has("sample"):
         others = (replace(subject.setting, prediction_type=kind) for kind in KINDS if kind != said)
         subject.kinds += tuple(others)
