@@ -19,6 +19,8 @@ CELL = re.compile(r"^```\{code-cell\}.*?^```$", re.DOTALL | re.MULTILINE)
 BORROWED = re.compile(
     r"^```\{cell\} (?P<page>\S+) (?P<name>\S+)\n(:alt: (?P<alt>.+)\n)?```$", re.MULTILINE
 )
+FIGURE_ALT = re.compile(r'\balt="[^"]*\{[^"]*"')
+PLACE = re.compile(r"\{(?P<name>\w+)(:(?P<form>[^}]+))?\}")
 NAMED = re.compile(r"^(\s+)(\w+): ")
 ALT = re.compile(r"^( *alt: ).*$", re.MULTILINE)
 GLUED = re.compile(r"\{glue:text\}`(?P<name>[^`:]+)(:(?P<form>[^`]+))?`")
@@ -44,6 +46,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("source-read", borrow_cells)
     app.connect("autodoc-process-docstring", escape_formulas, priority=100)  # before napoleon
     app.connect("autodoc-process-docstring", say_options)
+    app.connect("html-page-context", fill_alternative_texts)
     app.connect("html-page-context", make_code_focusable, priority=900)  # after the theme
     app.connect("build-finished", copy_notebooks)
     return {"parallel_read_safe": True}
@@ -175,6 +178,35 @@ def break_names_at_underscores(body: str) -> str:
         )
 
     return TABLE_CELL.sub(cell, body)
+
+
+def fill_alternative_texts(
+    app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Numbers in what is said of a picture come from the page's cells: `{gap:.0e}` is glued there.
+
+    Raises:
+        KeyError: a picture names what no cell of its page has glued.
+    """
+    if context.get("body") and FIGURE_ALT.search(context["body"]):
+        from myst_nb.ext.glue.crossref import read_glue_cache
+
+        glued = read_glue_cache(app.env.mystnb_config.output_folder, pagename)
+        values = {n: ast.literal_eval(out["data"]["text/plain"]) for n, out in glued.items()}
+        context["body"] = with_numbers(context["body"], values)
+
+
+def with_numbers(body: str, values: dict[str, Any]) -> str:
+    """Every alternative text with its numbers.
+
+    >>> with_numbers('<img alt="up to {most:.1f}">', {"most": 0.25})
+    '<img alt="up to 0.2">'
+    """
+
+    def said(match: re.Match[str]) -> str:
+        return PLACE.sub(lambda m: format(values[m["name"]], m["form"] or ""), match[0])
+
+    return FIGURE_ALT.sub(said, body)
 
 
 def copy_notebooks(app: Any, exception: Exception | None) -> None:

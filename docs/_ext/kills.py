@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pair import GENERATED, digest
+from verdicts import dropdown
 
 from compare import backends, stages
 from compare.mistakes import ALL, AVERAGES, BY_ID, NETWORKS, SEEN, Mistake, mutant
@@ -183,10 +184,3 @@ def by_check(rows: list[dict[str, Any]], stage: str) -> list[tuple[str, ...]]:
 def codes(words: list[str]) -> str:
     """Words as code, in one cell."""
     return ", ".join(f"`{word}`" for word in words) or "–"
-
-
-def dropdown(title: str, head: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
-    """A folded table."""
-    from verdicts import fitting, table
-
-    return f":::::{{dropdown}} {title}\n" + fitting(table(head, lines)) + ":::::\n"

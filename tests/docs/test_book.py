@@ -277,8 +277,9 @@ def test_the_table_of_exercises_leads_to_their_pages():
     assert len(rows) == len(EXERCISES)
     for exercise, row in zip(EXERCISES, rows, strict=True):
         assert row.startswith(f"| `{exercise.id}` | {{func}}`~{exercise.module}.")
-        assert row.endswith(f"({exercise.page}.md) | {len(exercise.wrong)} |")
+        assert row.endswith(f"({exercise.page}.md) | {exercise.hints} |")
         assert exercise.stage in verdicts.STAGES
+        assert f" | {verdicts.cell(exercise.asks)} | " in row
 
 
 def test_text_in_a_cell_of_a_table_is_taken_as_it_is():
