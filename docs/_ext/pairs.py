@@ -269,7 +269,7 @@ PAIRS = {
         "mean",
     ),
     "unet/timestep-embedding": Pair(
-        r"\text{emb}(t) = \big[\sin(\omega_i t), \cos(\omega_i t)\big], \qquad"
+        r"\text{emb}(t) = \big[\cos(\omega_i t), \sin(\omega_i t)\big], \qquad"
         r" \omega_i = 10000^{-i/(d/2 - \text{shift})}, \quad i = 0 \dots d/2 - 1",
         f"{HO}, Appendix B; {VASWANI}, Section 3.5.",
         (("scratch/unet.py", "timestep_embedding"),),
