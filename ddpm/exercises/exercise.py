@@ -99,9 +99,9 @@ class Exercise:
     @property
     def asks(self) -> str:
         """What is to be written, in a sentence without the answer."""
-        return " ".join(
-            (ast.get_docstring(ast.parse(self.stub).body[-1]) or "").split("\n\n")[0].split()
-        )
+        function = ast.parse(self.stub).body[-1]
+        assert isinstance(function, ast.FunctionDef)
+        return " ".join((ast.get_docstring(function) or "").split("\n\n")[0].split())
 
     @property
     def hints(self) -> int:
