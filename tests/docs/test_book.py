@@ -232,7 +232,7 @@ def test_a_question_is_answered_where_it_stands(page: Path):
 def test_the_contract_sends_each_keyword_to_a_page_that_names_it():
     text = (DOCS / "write-your-own.md").read_text()
     rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|.*\[\d+\]\((\S+)\.md(?:#\S+)?\) \|$", text, re.M)
-    assert len(rows) == 9
+    assert len(rows) == 10
     for keywords, page in rows:
         for word in re.findall(r"`(\w+)`", keywords):
             assert word in (DOCS / f"{page}.md").read_text(), f"{page} does not name {word}"
