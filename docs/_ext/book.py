@@ -7,7 +7,9 @@ import ast
 import os
 import re
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import is_dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,9 @@ NAME = re.compile(r"^:?name: *(?P<name>\S+)$", re.MULTILINE)
 
 def setup(app: Any) -> dict[str, Any]:
     """Connect each step to the moment at which Sphinx is to do it."""
-    app.connect("builder-inited", begin_kill_table)
+    app.connect("builder-inited", begin_judging)
     app.connect("builder-inited", lambda app: train_digits())
-    app.connect("builder-inited", lambda app: write_verdicts())
+    app.connect("builder-inited", lambda app: app.finish_verdicts())
     app.connect("source-read", finish_kill_table)
     app.connect("source-read", borrow_cells)
     app.connect("autodoc-process-docstring", escape_formulas, priority=100)  # before napoleon
@@ -52,15 +54,18 @@ def setup(app: Any) -> dict[str, Any]:
     return {"parallel_read_safe": True}
 
 
-def begin_kill_table(app: Any) -> None:
-    """The longest of all goes on beside the rest, each on one core."""
+def begin_judging(app: Any) -> None:
+    """What is judged goes on beside the rest, each on one core: first the verdicts, then kills."""
     import kills
     import torch
+    import verdicts
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes to come
     torch.set_num_threads(1)
     GENERATED.mkdir(exist_ok=True)
-    app.finish_kill_table = kills.begin()
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    app.finish_verdicts = pool.submit(verdicts.write).result
+    app.finish_kill_table = kills.begin(pool)
 
 
 def finish_kill_table(app: Any, docname: str, source: list[str]) -> None:
@@ -81,13 +86,6 @@ def train_digits() -> None:
     if cli.main(["train", *options.split(), "--output", str(DIGITS)]) != 0:
         raise RuntimeError("the digits that the pages sample from could not be trained")
     made_by.write_text(digest("scratch", "workbench"))
-
-
-def write_verdicts() -> None:
-    """The report on `scratch` and the tables of mistakes, kills and findings, which pages read."""
-    import verdicts
-
-    verdicts.write()
 
 
 def borrow_cells(app: Any, docname: str, source: list[str]) -> None:

@@ -111,14 +111,16 @@ def keep(found: dict[str, Any]) -> None:
     part.replace(path)
 
 
-def begin() -> Callable[[], str]:
+def begin(pool: ProcessPoolExecutor | None = None) -> Callable[[], str]:
     """Begins what is missing on a core of its own; what is returned waits for it and writes it out.
+
+    That is a process of the pool, which may have other work to do first, or a new one.
 
     Averages take no time, and are made by `workbench` too: they are never kept.
     """
     kept = {path.stem: json.loads(path.read_text()) for path in place().glob("*.json")}
     left = [m for m in ALL if m.id not in kept or m in AVERAGES]
-    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    pool = pool or ProcessPoolExecutor(1, mp_context=get_context("spawn"))
     found = [pool.submit(kill, mistake.id) for mistake in left]
 
     def finish() -> str:
