@@ -65,7 +65,9 @@ nitpick_ignore_regex = [
 nb_execution_mode = "cache"
 # Kept for as long as the cells *and* what they call stay the same.
 executed = HERE / "_build" / "executed"
-sources = pair.digest("scratch", "with_diffusers", "compare", "workbench", "ddpm")
+sources = pair.digest(
+    *("scratch", "with_diffusers", "compare", "workbench", "ddpm", "docs/examples")
+)
 for outdated in executed.glob("*"):
     if outdated.name != sources:
         shutil.rmtree(outdated)
@@ -77,7 +79,7 @@ nb_merge_streams = True
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["DDPM_BOOK"] = str(HERE)
 os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(HERE / "_ext"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    [str(HERE / "_ext"), str(HERE / "examples"), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 # Progress bars, and their wish for a widget, are not for a page.
 os.environ["TQDM_DISABLE"] = "1"

@@ -24,8 +24,8 @@ class Departure:
     uncalled: tuple[str, ...]
 
     def __str__(self) -> str:
-        name = f"`{self.block}`" if self.block else "the network, outside its blocks,"
-        words = f"{name} is the first block that departs"
+        name = f"`{self.block}` is the first block that departs"
+        words = name if self.block else "what the network does between its blocks departs first"
         if self.before:
             words += f", in what it gives to `{self.before.removeprefix(self.block).lstrip('.')}`"
         if self.uncalled:

@@ -28,6 +28,9 @@ from compare.stages import learned
 from compare.stages.prediction import Steps, far, kinds
 from compare.stages.stage import Stage
 
+X_T_ALONE = "x_t alone, with a model output of 0"
+OUTPUT_ALONE = "the model output alone, with an x_t of 0"
+
 
 def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     """Full chains of every prediction type and schedule, short chains, and steps that clip."""
@@ -92,11 +95,11 @@ def _linear(
     k, where = len(rows.t), where_t(rows)
     return values(
         id,
-        "the linear part of the step",
+        "the mean of the step",
         rows_of_mean(rows),
         judged,
         pure,
-        where=lambda at: f"{where(at)}, for {'x_t' if at[0] < k else 'the model output'} alone",
+        where=lambda at: f"{where(at)} from {X_T_ALONE if at[0] < k else OUTPUT_ALONE}",
         inputs=2,
         input=f"{len(rows.t)} steps of a chain of {rows.n}, prediction {setting.prediction_type}",
     )

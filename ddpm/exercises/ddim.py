@@ -39,6 +39,19 @@ def _size(alpha_bar_prev: float, sigma: float) -> Arguments:
 # The last step; and all of the noise fresh, where 1 - 0.75 - 0.5^2 is exactly 0.
 SIZES = [_size(0.72, 0.3), _size(0.5, 0.0), _size(0.0001, 0.9), _size(1.0, 0.0), _size(0.75, 0.5)]
 
+RIGHT_SIGMA = "should be sqrt((1-ab_prev)/(1-ab)) sqrt(1 - ab/ab_prev) (Song et al. eq. 16)"
+SAID_OF_SIGMA = {
+    "49": f"the square of sigma stands for sigma, {RIGHT_SIGMA}",
+    "49-beta": f"the second root is missing, {RIGHT_SIGMA}",
+    "50-unlogged": f"this is the exponential of sigma^2 / 2, {RIGHT_SIGMA}",
+    "53": f"the root is taken twice, {RIGHT_SIGMA}",
+    "54": f"this is sqrt(1-ab), {RIGHT_SIGMA}",
+    "54-previous": f"this is sqrt(1-ab_prev), {RIGHT_SIGMA}",
+    "58": f"the first factor is missing, {RIGHT_SIGMA}",
+    "59": f"the first ratio is upside down, {RIGHT_SIGMA}",
+    "59-root": f"the first root is missing, {RIGHT_SIGMA}",
+}
+
 EXERCISES = (
     Exercise(
         id="11d",
@@ -48,6 +61,7 @@ EXERCISES = (
         stage="variance",
         inputs=_for_sigma,
         wrong=wrong_formulas(_ddim_sigma, OF_A_STD),
+        said=SAID_OF_SIGMA,
     ),
     Exercise(
         id="11e",

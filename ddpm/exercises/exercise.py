@@ -1,5 +1,6 @@
 """What an exercise is: one formula to write, the inputs to try it on, and its known mistakes."""
 
+import ast
 import importlib
 import inspect
 from collections.abc import Callable, Collection, Mapping
@@ -40,6 +41,19 @@ def largest(value: Tensor) -> float:
 
 
 @dataclass(frozen=True)
+class Slip:
+    """A wrong answer that the catalogue has no number for.
+
+    Attributes:
+        words: what the answer does and what it should, in the terms of the page.
+        function: who makes it.
+    """
+
+    words: str
+    function: Function
+
+
+@dataclass(frozen=True)
 class Exercise:
     """One formula to write.
 
@@ -51,6 +65,9 @@ class Exercise:
         stage: the stage of `compare` that would find it wrong in a scheduler.
         inputs: makes the arguments of every call anew; those of the first can be checked by hand.
         wrong: {number of a mistake of the catalogue: the function of who makes it here}.
+        said: {number of such a mistake: its words for the author of this function}, where those of
+            the catalogue speak of a whole program.
+        slips: wrong answers with words and no number.
         allowed: (what ours gives, arguments) -> how far from it a right answer may be.
         law: for a draw, which has no one right value: what is wrong with a function's numbers, and
             the mistake that it is; both empty if nothing is.
@@ -63,6 +80,8 @@ class Exercise:
     stage: str
     inputs: Callable[[], list[Arguments]]
     wrong: Mapping[str, Function] = field(default_factory=dict)
+    said: Mapping[str, str] = field(default_factory=dict)
+    slips: tuple[Slip, ...] = ()
     allowed: Callable[[Any, Arguments], Any] = rounding
     law: Callable[[Function], tuple[str, str]] | None = None
 
@@ -76,6 +95,18 @@ class Exercise:
     def stub(self) -> str:
         """The empty function, with its docstring."""
         return (Path(__file__).parent / "stubs" / f"ex_{self.id}.py").read_text(encoding="utf-8")
+
+    @property
+    def asks(self) -> str:
+        """What is to be written, in a sentence without the answer."""
+        function = ast.parse(self.stub).body[-1]
+        assert isinstance(function, ast.FunctionDef)
+        return " ".join((ast.get_docstring(function) or "").split("\n\n")[0].split())
+
+    @property
+    def hints(self) -> int:
+        """How many wrong answers are told apart by words of their own."""
+        return len(self.wrong) + len({slip.words for slip in self.slips})
 
     @property
     def solution(self) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from compare.oracle import F64, Oracle
-from ddpm.exercises.exercise import Exercise, Function, wrong_formulas
+from ddpm.exercises.exercise import Exercise, Function, Slip, wrong_formulas
 from ddpm.exercises.inputs import of_images, per_image
 
 
@@ -30,6 +30,18 @@ def _velocity(oracle: Oracle) -> Function:
     return _with_a_table(oracle.velocity)
 
 
+def _difference_of_roots(x_0: Tensor, eps: Tensor, alpha_bar: Any) -> Tensor:
+    root = torch.as_tensor(alpha_bar, dtype=F64).sqrt()
+    return (root * x_0 + (1 - root) * eps).to(x_0.dtype)
+
+
+SLIPS_OF_ADD_NOISE = (
+    Slip(
+        "the noise is multiplied by 1 - sqrt(alpha_bar), should be sqrt(1 - alpha_bar): first the "
+        "difference, then the root",
+        _difference_of_roots,
+    ),
+)
 OF_ADD_NOISE = ("5", "6", "5-6", "5-swapped", "17-forward", "18-forward", "31")
 LEVELS: list[dict[str, Any]] = [
     {"alpha_bar": level} for level in (0.36, 0.9999, per_image(0.36, 0.9999), 0.0, 1.0)
@@ -45,6 +57,7 @@ EXERCISES = (
         stage="forward",
         inputs=INPUTS,
         wrong=wrong_formulas(_add_noise, OF_ADD_NOISE),
+        slips=SLIPS_OF_ADD_NOISE,
     ),
     Exercise(
         id="4d",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compare import mistakes
+from compare import mistakes as catalogue
 from compare.candidate.load import raised
 from compare.oracle import F64
 from ddpm.exercises.exercise import Arguments, Exercise, Function, largest
@@ -26,12 +26,14 @@ class Verdict:
         inputs: how many it was tried on.
         fault: what is wrong with it, on the first input that shows it; empty if nothing is.
         mistakes: numbers of the catalogue's mistakes that it is.
+        slip: words of a wrong answer without a number that it is; empty if it is none.
         empty: it raised NotImplementedError, as the stubs do.
     """
 
     inputs: int
     fault: str = ""
     mistakes: tuple[str, ...] = ()
+    slip: str = ""
     empty: bool = False
 
     @property
@@ -48,8 +50,10 @@ class Verdict:
         yield f"{head}: not yet."
         yield f"  {self.fault}"
         for number in self.mistakes:
-            known = mistakes.BY_ID[number]
-            yield f"  mistake {number}, {known.name}: {known.words}"
+            known = catalogue.BY_ID[number]
+            yield f"  mistake {number}, {known.name}: {exercise.said.get(number, known.words)}"
+        if self.slip:
+            yield f"  {self.slip}"
         yield f"  ours: ddpm exercise {exercise.id} --solution"
 
 
@@ -77,7 +81,10 @@ def judge(exercise: Exercise, answer: Function) -> Verdict:
         told = map(_fault, [exercise] * len(got), exercise.inputs(), got, want)
         fault = next((text for text in told if text), "")
         if fault:
-            return Verdict(len(got), fault, tuple(_named(exercise, got, want)))
+            mistakes = tuple(_named(exercise, got, want))
+            return Verdict(
+                len(got), fault, mistakes, "" if mistakes else _slip(exercise, got, want)
+            )
         words, named = _by_law(exercise, answer)
         return Verdict(len(got), words, (named,) if named else ())
 
@@ -147,6 +154,12 @@ def _named(exercise: Exercise, got: list[Any], want: list[Any]) -> Iterator[str]
     for mistake, wrong in exercise.wrong.items():
         if _explains(exercise, wrong, got, want):
             yield mistake
+
+
+def _slip(exercise: Exercise, got: list[Any], want: list[Any]) -> str:
+    """The words of the first slip that the answer is; empty if it is none."""
+    found = (s.words for s in exercise.slips if _explains(exercise, s.function, got, want))
+    return next(found, "")
 
 
 def _explains(exercise: Exercise, wrong: Function, got: list[Any], want: list[Any]) -> bool:

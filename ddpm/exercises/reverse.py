@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 from compare.oracle import F64, Oracle, Setting
-from ddpm.exercises.exercise import Arguments, Exercise, Function, level, wrong_formulas
+from ddpm.exercises.exercise import (
+    Arguments,
+    Exercise,
+    Function,
+    Slip,
+    level,
+    wrong_formulas,
+)
 from ddpm.exercises.inputs import DTYPES, image, of_images, per_image
 
 
@@ -35,6 +42,17 @@ def _eps_from_x_0(oracle: Oracle) -> Function:
 def _posterior_mean(oracle: Oracle) -> Function:
     def posterior_mean(x_0: Tensor, x_t: Tensor, alpha_bar: Any, alpha_bar_prev: Any) -> Tensor:
         return oracle.mean(x_0, x_t, level(alpha_bar, alpha_bar_prev)).to(x_t.dtype)
+
+    return posterior_mean
+
+
+def _mean_over_a_root(*, both: bool) -> Function:
+    def posterior_mean(x_0: Tensor, x_t: Tensor, alpha_bar: Any, alpha_bar_prev: Any) -> Tensor:
+        at, before = (torch.as_tensor(v, dtype=F64) for v in (alpha_bar, alpha_bar_prev))
+        alpha, root = at / before, (1 - at).sqrt()
+        of_x_0 = before.sqrt() * (1 - alpha) / root
+        of_x_t = alpha.sqrt() * (1 - before) / (root if both else 1 - at)
+        return (of_x_0 * x_0 + of_x_t * x_t).to(x_t.dtype)
 
     return posterior_mean
 
@@ -101,7 +119,27 @@ def _for_variance() -> list[Arguments]:
 
 OF_X_0 = ("26", "42", "6-x0", "47-x0", "42-bracket", "42-minus-one")
 OF_MEAN = ("37", "38", "39", "40", "41", "40-unshifted", "37-beta", "41-root", "39-alpha-bar")
+ROOT_OF_EQUATION_11 = (
+    "divided by sqrt(1 - alpha_bar), should be by 1 - alpha_bar: the root belongs to eps in "
+    "equation 11, not to equation 7"
+)
+SLIPS_OF_MEAN = (
+    Slip(f"the weight of x_0 is {ROOT_OF_EQUATION_11}", _mean_over_a_root(both=False)),
+    Slip(f"both weights are {ROOT_OF_EQUATION_11}", _mean_over_a_root(both=True)),
+)
 OF_A_STD = ("49", "53", "54", "54-previous", "58", "59", "59-root", "50-unlogged", "49-beta")
+
+RIGHT_VARIANCE = "should be (1-ab_prev)/(1-ab) beta (Ho et al. eq. 7)"
+SAID_OF_VARIANCE = {
+    "49": f"this is the square of the variance, {RIGHT_VARIANCE}",
+    "49-beta": f"beta is squared, {RIGHT_VARIANCE}",
+    "50-unlogged": f"this is the exponential of the variance, {RIGHT_VARIANCE}",
+    "53": "this is the standard deviation, should be the variance: who calls it takes the root",
+    "54": f"this is 1-ab, {RIGHT_VARIANCE}",
+    "54-previous": f"this is 1-ab_prev, {RIGHT_VARIANCE}",
+    "58": f"this is beta, {RIGHT_VARIANCE}",
+    "59-root": f"the ratio is squared, {RIGHT_VARIANCE}",
+}
 
 EXERCISES = (
     Exercise(
@@ -151,6 +189,7 @@ EXERCISES = (
             [_pair(*pair) for pair in [*PAIRS, BOTH]],
         ),
         wrong=wrong_formulas(_posterior_mean, OF_MEAN),
+        slips=SLIPS_OF_MEAN,
     ),
     Exercise(
         id="6b",
@@ -169,5 +208,6 @@ EXERCISES = (
         stage="variance",
         inputs=_for_variance,
         wrong=wrong_formulas(_posterior_variance, OF_A_STD),
+        said=SAID_OF_VARIANCE,
     ),
 )

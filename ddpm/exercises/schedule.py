@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from compare.oracle import Oracle, Setting
-from ddpm.exercises.exercise import Arguments, Exercise, Function, wrong_formulas
+from ddpm.exercises.exercise import Arguments, Exercise, Function, Slip, wrong_formulas
 
 
 def _curve(family: str) -> Callable[[Oracle], Function]:
@@ -30,6 +30,29 @@ def _cosine(oracle: Oracle) -> Function:
         )
 
     return cosine
+
+
+def _cosine_of_the_whole_angle(least: float) -> Function:
+    def cosine(num_train_timesteps: int, max_beta: float = 0.999) -> Tensor:
+        t = torch.arange(num_train_timesteps + 1, dtype=torch.float64) / num_train_timesteps
+        f = torch.cos((t + 0.008) / 1.008 * torch.pi) ** 2
+        return (1 - f[1:] / f[:-1]).clamp(min=least, max=max_beta)
+
+    return cosine
+
+
+def _towards_zero(*, root: bool, scaled: bool) -> Function:
+    """The end of the table made 0: of its root or of itself, its beginning kept or not."""
+
+    def zero_terminal_snr(betas: Tensor) -> Tensor:
+        table = (1 - betas).cumprod(0)
+        table = table.sqrt() if root else table
+        moved = table - table[-1]
+        moved = moved * table[0] / moved[0] if scaled else moved
+        alpha_bar = moved**2 if root else moved
+        return 1 - alpha_bar / torch.cat([alpha_bar.new_ones(1), alpha_bar[:-1]])
+
+    return zero_terminal_snr
 
 
 def _between_two_ends() -> list[Arguments]:
@@ -65,6 +88,23 @@ OF_COSINE = (
     "11",
 )
 
+WHOLE_ANGLE = "the angle goes up to pi, should be (t/T + s) / (1 + s) times pi/2"
+SLIPS_OF_COSINE = tuple(
+    Slip(WHOLE_ANGLE, _cosine_of_the_whole_angle(least)) for least in (-torch.inf, 0.0, 1e-4)
+)
+NOT_SCALED = "is moved so that it ends at 0, and not scaled back: its first entry should stay"
+SLIPS_OF_ZERO_SNR = (
+    Slip(
+        "alpha_bar itself is moved and scaled, should be its root (Lin et al., Algorithm 1)",
+        _towards_zero(root=False, scaled=True),
+    ),
+    Slip(f"the root of alpha_bar {NOT_SCALED}", _towards_zero(root=True, scaled=False)),
+    Slip(
+        f"alpha_bar {NOT_SCALED}, and both should be done to its root",
+        _towards_zero(root=False, scaled=False),
+    ),
+)
+
 EXERCISES = (
     Exercise(
         id="2a",
@@ -83,6 +123,7 @@ EXERCISES = (
         stage="schedule",
         inputs=_for_cosine,
         wrong=wrong_formulas(_cosine, OF_COSINE),
+        slips=SLIPS_OF_COSINE,
     ),
     Exercise(
         id="2c",
@@ -91,6 +132,7 @@ EXERCISES = (
         page="schedule",
         stage="schedule",
         inputs=_for_zero_terminal_snr,
+        slips=SLIPS_OF_ZERO_SNR,
     ),
     Exercise(
         id="2d",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from compare.oracle import F64, Oracle, Setting
-from ddpm.exercises.exercise import Arguments, Exercise, Function, wrong_formulas
+from ddpm.exercises.exercise import Arguments, Exercise, Function, Slip, wrong_formulas
 
 
 def _listed(spacing: str) -> Callable[[Oracle], Function]:
@@ -58,6 +58,18 @@ def _with_offsets() -> list[Arguments]:
     return [*_every_count(), *moved, *past]
 
 
+def _cut_off_linspace(num_train_timesteps: int, num_inference_steps: int) -> list[int]:
+    T, n = num_train_timesteps, num_inference_steps
+    return [i * (T - 1) // (n - 1) for i in reversed(range(n))] if n > 1 else [0]
+
+
+def _cut_off_trailing(num_train_timesteps: int, num_inference_steps: int) -> list[int]:
+    T, n = num_train_timesteps, num_inference_steps
+    return [(T * n - i * T) // n - 1 for i in range(n)]
+
+
+CUT_OFF = "the values are cut off, should be rounded: int() drops the fraction, round() does not"
+
 EXERCISES = (
     Exercise(
         id="11a",
@@ -75,6 +87,7 @@ EXERCISES = (
         page="fewer-steps",
         stage="timesteps",
         inputs=_every_count,
+        slips=(Slip(CUT_OFF, _cut_off_linspace),),
         allowed=_halfway("linspace"),
     ),
     Exercise(
@@ -85,6 +98,7 @@ EXERCISES = (
         stage="timesteps",
         inputs=_every_count,
         wrong=wrong_formulas(_listed("trailing"), ("73",)),
+        slips=(Slip(CUT_OFF, _cut_off_trailing),),
         allowed=_halfway("trailing"),
     ),
 )

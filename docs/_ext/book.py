@@ -7,18 +7,27 @@ import ast
 import os
 import re
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import is_dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from pair import GENERATED, digest
 
 DOCS = Path(__file__).resolve().parent.parent
-DIGITS = GENERATED / "runs" / "digits"
+RUNS = {  # what pages sample from, by its folder in `_gen/runs`
+    "digits": "--preset digits --num-train-timesteps 1000",
+    "labels": "--preset digits --num-train-timesteps 1000 --class-conditional --channels 16,32 "
+    "--layers-per-block 1 --batch-size 64 --learning-rate 0.002 --lr-schedule constant --steps 800 "
+    "--save-every 100 --keep 8 --no-sample-grid",
+}
 CELL = re.compile(r"^```\{code-cell\}.*?^```$", re.DOTALL | re.MULTILINE)
 BORROWED = re.compile(
     r"^```\{cell\} (?P<page>\S+) (?P<name>\S+)\n(:alt: (?P<alt>.+)\n)?```$", re.MULTILINE
 )
+FIGURE_ALT = re.compile(r'\balt="[^"]*\{[^"]*"')
+PLACE = re.compile(r"\{(?P<name>\w+)(:(?P<form>[^}]+))?\}")
 NAMED = re.compile(r"^(\s+)(\w+): ")
 ALT = re.compile(r"^( *alt: ).*$", re.MULTILINE)
 GLUED = re.compile(r"\{glue:text\}`(?P<name>[^`:]+)(:(?P<form>[^`]+))?`")
@@ -37,27 +46,31 @@ NAME = re.compile(r"^:?name: *(?P<name>\S+)$", re.MULTILINE)
 
 def setup(app: Any) -> dict[str, Any]:
     """Connect each step to the moment at which Sphinx is to do it."""
-    app.connect("builder-inited", begin_kill_table)
-    app.connect("builder-inited", lambda app: train_digits())
-    app.connect("builder-inited", lambda app: write_verdicts())
+    app.connect("builder-inited", begin_judging)
+    app.connect("builder-inited", lambda app: [train(name) for name in RUNS])
+    app.connect("builder-inited", lambda app: app.finish_verdicts())
     app.connect("source-read", finish_kill_table)
     app.connect("source-read", borrow_cells)
     app.connect("autodoc-process-docstring", escape_formulas, priority=100)  # before napoleon
     app.connect("autodoc-process-docstring", say_options)
+    app.connect("html-page-context", fill_alternative_texts)
     app.connect("html-page-context", make_code_focusable, priority=900)  # after the theme
     app.connect("build-finished", copy_notebooks)
     return {"parallel_read_safe": True}
 
 
-def begin_kill_table(app: Any) -> None:
-    """The longest of all goes on beside the rest, each on one core."""
+def begin_judging(app: Any) -> None:
+    """What is judged goes on beside the rest, each on one core: first the verdicts, then kills."""
     import kills
     import torch
+    import verdicts
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes to come
     torch.set_num_threads(1)
     GENERATED.mkdir(exist_ok=True)
-    app.finish_kill_table = kills.begin()
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    app.finish_verdicts = pool.submit(verdicts.write).result
+    app.finish_kill_table = kills.begin(pool)
 
 
 def finish_kill_table(app: Any, docname: str, source: list[str]) -> None:
@@ -66,25 +79,20 @@ def finish_kill_table(app: Any, docname: str, source: list[str]) -> None:
         (GENERATED / "kill-table.md").write_text(app.finish_kill_table())
 
 
-def train_digits() -> None:
-    """The run `_gen/runs/digits` that pages sample from; two minutes, where our sources are new."""
-    made_by = DIGITS.parent / "digits-sources.txt"
-    if made_by.exists() and made_by.read_text() == digest("scratch", "workbench"):
+def train(name: str) -> None:
+    """A run of `RUNS` that pages sample from, minutes at most, where our sources are new."""
+    folder = GENERATED / "runs" / name
+    made_by = folder.parent / f"{name}-sources.txt"
+    sources = f"{digest('scratch', 'workbench')} {RUNS[name]}"
+    if made_by.exists() and made_by.read_text() == sources:
         return
-    shutil.rmtree(DIGITS, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     from ddpm import cli
 
-    options = "--preset digits --num-train-timesteps 1000 --device cpu --quiet"
-    if cli.main(["train", *options.split(), "--output", str(DIGITS)]) != 0:
-        raise RuntimeError("the digits that the pages sample from could not be trained")
-    made_by.write_text(digest("scratch", "workbench"))
-
-
-def write_verdicts() -> None:
-    """The report on `scratch` and the tables of mistakes, kills and findings, which pages read."""
-    import verdicts
-
-    verdicts.write()
+    options = [*RUNS[name].split(), "--device", "cpu", "--quiet", "--output", str(folder)]
+    if cli.main(["train", *options]) != 0:
+        raise RuntimeError(f"the run {name} that the pages sample from could not be trained")
+    made_by.write_text(sources)
 
 
 def borrow_cells(app: Any, docname: str, source: list[str]) -> None:
@@ -175,6 +183,35 @@ def break_names_at_underscores(body: str) -> str:
         )
 
     return TABLE_CELL.sub(cell, body)
+
+
+def fill_alternative_texts(
+    app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Numbers in what is said of a picture come from the page's cells: `{gap:.0e}` is glued there.
+
+    Raises:
+        KeyError: a picture names what no cell of its page has glued.
+    """
+    if context.get("body") and FIGURE_ALT.search(context["body"]):
+        from myst_nb.ext.glue.crossref import read_glue_cache
+
+        glued = read_glue_cache(app.env.mystnb_config.output_folder, pagename)
+        values = {n: ast.literal_eval(out["data"]["text/plain"]) for n, out in glued.items()}
+        context["body"] = with_numbers(context["body"], values)
+
+
+def with_numbers(body: str, values: dict[str, Any]) -> str:
+    """Every alternative text with its numbers.
+
+    >>> with_numbers('<img alt="up to {most:.1f}">', {"most": 0.25})
+    '<img alt="up to 0.2">'
+    """
+
+    def said(match: re.Match[str]) -> str:
+        return PLACE.sub(lambda m: format(values[m["name"]], m["form"] or ""), match[0])
+
+    return FIGURE_ALT.sub(said, body)
 
 
 def copy_notebooks(app: Any, exception: Exception | None) -> None:

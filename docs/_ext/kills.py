@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pair import GENERATED, digest
+from verdicts import dropdown
 
 from compare import backends, stages
 from compare.mistakes import ALL, AVERAGES, BY_ID, NETWORKS, SEEN, Mistake, mutant
@@ -110,14 +111,16 @@ def keep(found: dict[str, Any]) -> None:
     part.replace(path)
 
 
-def begin() -> Callable[[], str]:
+def begin(pool: ProcessPoolExecutor | None = None) -> Callable[[], str]:
     """Begins what is missing on a core of its own; what is returned waits for it and writes it out.
+
+    That is a process of the pool, which may have other work to do first, or a new one.
 
     Averages take no time, and are made by `workbench` too: they are never kept.
     """
     kept = {path.stem: json.loads(path.read_text()) for path in place().glob("*.json")}
     left = [m for m in ALL if m.id not in kept or m in AVERAGES]
-    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    pool = pool or ProcessPoolExecutor(1, mp_context=get_context("spawn"))
     found = [pool.submit(kill, mistake.id) for mistake in left]
 
     def finish() -> str:
@@ -183,10 +186,3 @@ def by_check(rows: list[dict[str, Any]], stage: str) -> list[tuple[str, ...]]:
 def codes(words: list[str]) -> str:
     """Words as code, in one cell."""
     return ", ".join(f"`{word}`" for word in words) or "–"
-
-
-def dropdown(title: str, head: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
-    """A folded table."""
-    from verdicts import fitting, table
-
-    return f":::::{{dropdown}} {title}\n" + fitting(table(head, lines)) + ":::::\n"

@@ -56,10 +56,10 @@ PAIRS = {
         ("linear",),
     ),
     "schedule/cosine": Pair(
-        r"\bar\alpha_t = \frac{f(t)}{f(0)}, \quad f(t) = \cos^2\!\Big(\frac{t/T + s}{1 + s} \cdot"
-        r" \frac{\pi}{2}\Big), \quad \beta_t = \min\Big(1 - \frac{\bar\alpha_t}{\bar\alpha_{t-1}},"
-        r" 0.999\Big), \quad s = 0.008",
-        f"{NICHOL}, equation 17 and the text below it.",
+        r"\beta_t = \min\Big(1 - \frac{f(t + 1)}{f(t)},\, 0.999\Big), \quad f(t) ="
+        r" \cos^2\!\Big(\frac{t/T + s}{1 + s} \cdot \frac{\pi}{2}\Big), \quad s = 0.008, \quad"
+        r" \text{so that } \abar = \frac{f(t + 1)}{f(0)}",
+        f"{NICHOL}, equation 17 and the text below it, with t counted from 0.",
         (("scratch/schedule.py", "cosine"),),
         (
             DDPM,
@@ -269,7 +269,7 @@ PAIRS = {
         "mean",
     ),
     "unet/timestep-embedding": Pair(
-        r"\text{emb}(t) = \big[\sin(\omega_i t), \cos(\omega_i t)\big], \qquad"
+        r"\text{emb}(t) = \big[\cos(\omega_i t), \sin(\omega_i t)\big], \qquad"
         r" \omega_i = 10000^{-i/(d/2 - \text{shift})}, \quad i = 0 \dots d/2 - 1",
         f"{HO}, Appendix B; {VASWANI}, Section 3.5.",
         (("scratch/unet.py", "timestep_embedding"),),

@@ -14,6 +14,10 @@ STAGE_PAGES = {stage.name: stage.page for stage in (*stages.ALL, *backends.ALL)}
 STAGES = list(STAGE_PAGES)
 
 
+# Mistakes whose right formula is on another page than that of their stage.
+ELSEWHERE = {"68": "reverse-step", "68-divide": "reverse-step", "106": "randomness"}
+
+
 def cell(value: Any) -> str:
     """Text for one cell of a table: no pipes, no line breaks, nothing that Markdown reads."""
     parts = " ".join(("" if value is None else str(value)).split()).split("`")
@@ -38,6 +42,11 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def fitting(text: str) -> str:
     """A table of sentences: it shrinks with the window, where others scroll."""
     return f"::::{{container}} fits\n\n{text}\n::::\n"
+
+
+def dropdown(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A folded table of sentences."""
+    return f":::::{{dropdown}} {title}\n" + fitting(table(head, rows)) + ":::::\n"
 
 
 def report_page(report: dict[str, Any]) -> str:
@@ -92,10 +101,20 @@ def mistakes_page() -> str:
         exercises = ", ".join(f"`{e.id}`" for e in EXERCISES if e.stage == stage)
         out.append(f"### {stage.capitalize()}\n")
         more = f" To try them: exercises {exercises}." if exercises else ""
-        out.append(f"The right formula is on [this page]({STAGE_PAGES[stage]}.md).{more}\n")
+        out.append(f"{where_right(stage, listed)}{more}\n")
         head = ("", "what is wrong", "what to write", "what you see")
-        out.append(fitting(table(head, [mistake_row(mistake) for mistake in listed])))
+        rows = [mistake_row(mistake) for mistake in listed]
+        out.append(dropdown(f"{stage.capitalize()}: {len(rows)} mistakes", head, rows))
     return "\n".join(out)
+
+
+def where_right(stage: str, listed: list[Mistake]) -> str:
+    """Which page has the right formula; some of a stage's are on another than the rest."""
+    said = f"The right formula is on [this page]({STAGE_PAGES[stage]}.md)"
+    for page in dict.fromkeys(ELSEWHERE.values()):
+        if here := [f"`{m.id}`" for m in listed if ELSEWHERE.get(m.id) == page]:
+            said += f", that of {', '.join(here)} on [another]({page}.md)"
+    return said + "."
 
 
 def mistake_row(mistake: Mistake) -> tuple[str, ...]:
@@ -124,7 +143,7 @@ def bounds_table() -> str:
 
 
 def exercises_table() -> str:
-    """Every exercise with its formula, its page and how many mistakes can be made in it.
+    """Every exercise with what it asks, its page and how many mistakes can be made in it.
 
     Five columns, so that a phone shows them all.
     """
@@ -132,17 +151,16 @@ def exercises_table() -> str:
 
     rows = []
     for exercise in EXERCISES:
-        what = (exercise.ours.__doc__ or "").splitlines()[0]
         rows.append(
             (
                 f"`{exercise.id}`",
                 f"{{func}}`~{exercise.module}.{exercise.function}`",
-                cell(what),
+                cell(exercise.asks),
                 f"[{exercise.id[:-1]}]({exercise.page}.md)",
-                str(len(exercise.wrong)),
+                str(exercise.hints),
             )
         )
-    return table(("", "function", "what it computes", "page", "mistakes"), rows)
+    return table(("", "function", "what to compute", "page", "hints"), rows)
 
 
 def findings_table() -> str:
@@ -154,11 +172,12 @@ def findings_table() -> str:
         seen = "seen again now" if holds(finding) else "**no longer seen**"
         out.append(f"### {finding.id}\n")
         out.append(f"{cell(finding.title)}.\n")
+        out.append(f":::{{dropdown}} What is right, what it does to you, and a command ({seen})\n")
         out.append(f"Right would be\n: {cell(finding.right)}\n")
         out.append(f"What it does to you\n: {cell(finding.effect)}\n")
         out.append(f"Versions\n: {cell(finding.versions)}, {seen}\n")
         command = finding.command.replace("; ", "\n")
-        out.append(f"```python\n{command}  # {finding.shows}\n```\n")
+        out.append(f"```python\n{command}  # {finding.shows}\n```\n:::\n")
     return "\n".join(out)
 
 

@@ -1,6 +1,7 @@
 """The exercises: ours are right, and each wrong answer of the catalogue gets its own name."""
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -85,7 +86,26 @@ def test_ours_is_right_and_every_listed_mistake_is_named_as_itself(exercise: Exe
         assert verdict.mistakes == (mistake,), said
         assert said[1].startswith(f"  your {exercise.function}"), said
         known = BY_MISTAKE[mistake]
-        assert said[2] == f"  mistake {mistake}, {known.name}: {known.words}"
+        words = exercise.said.get(mistake, known.words)
+        assert said[2] == f"  mistake {mistake}, {known.name}: {words}"
+    assert set(exercise.said) <= set(exercise.wrong)
+
+
+@each_exercise
+def test_every_slip_is_told_in_its_own_words(exercise: Exercise):
+    for slip in exercise.slips:
+        verdict = judge(exercise, slip.function)
+        assert (verdict.right, verdict.mistakes, verdict.slip) == (False, (), slip.words)
+        assert list(verdict.lines(exercise))[2] == f"  {slip.words}"
+
+
+def test_what_an_exercise_asks_is_a_sentence_without_the_answer():
+    for exercise in EXERCISES:
+        assert exercise.asks.endswith((".", ").")), exercise.asks
+        assert " = sqrt" not in exercise.asks, exercise.asks
+    assert BY_ID["11d"].asks == (
+        "The std of the noise of a DDIM step (Song et al. 2020, arXiv:2010.02502, equation 16)."
+    )
 
 
 @each_exercise
@@ -189,6 +209,82 @@ def test_a_right_formula_in_other_words_is_right(exercise: str, answer: Function
 def test_numbers_that_lie_halfway_differ_from_ours():
     """Otherwise the test above says nothing of `halves_down`."""
     assert halves_down(60, 8) != BY_ID["11c"].ours(60, 8)
+
+
+# --- slips, as people write them ---
+
+
+def noise_by_a_difference(x_0, eps, alpha_bar):
+    root = torch.as_tensor(alpha_bar).sqrt().to(x_0.dtype)
+    return root * x_0 + (1 - root) * eps
+
+
+def mean_with_the_root_of_equation_11(x_0, x_t, alpha_bar, alpha_bar_prev):
+    beta = 1 - alpha_bar / alpha_bar_prev
+    first = alpha_bar_prev**0.5 * beta / (1 - alpha_bar) ** 0.5
+    second = (1 - beta) ** 0.5 * (1 - alpha_bar_prev) / (1 - alpha_bar)
+    return (first * x_0.double() + second * x_t.double()).to(x_t.dtype)
+
+
+def cosine_up_to_pi(num_train_timesteps, max_beta=0.999):
+    def f(t):
+        return math.cos((t / num_train_timesteps + 0.008) / 1.008 * math.pi) ** 2
+
+    betas = [min(1 - f(t + 1) / f(t), max_beta) for t in range(num_train_timesteps)]
+    return torch.tensor(betas, dtype=torch.float64)
+
+
+def rescaled_without_its_root(betas):
+    alpha_bar = (1 - betas).cumprod(0)
+    first, last = alpha_bar[0].clone(), alpha_bar[-1].clone()
+    alpha_bar = (alpha_bar - last) * first / (first - last)
+    return torch.cat([1 - alpha_bar[:1], 1 - alpha_bar[1:] / alpha_bar[:-1]])
+
+
+def of_a_transformer(t, dim, *, flip_sin_to_cos=True, freq_shift=0):
+    made = torch.zeros(len(t), dim)
+    for i in range(dim // 2):
+        made[:, 2 * i] = torch.sin(t.double() / 10000 ** (2 * i / (dim - dim % 2)))
+        made[:, 2 * i + 1] = torch.cos(t.double() / 10000 ** (2 * i / (dim - dim % 2)))
+    return made
+
+
+def in_turns(t, dim, *, flip_sin_to_cos=True, freq_shift=0):
+    return BY_ID["9a"].ours(
+        t.double() * 2 * torch.pi, dim, flip_sin_to_cos=flip_sin_to_cos, freq_shift=freq_shift
+    )
+
+
+def cut_off(num_train_timesteps, num_inference_steps):
+    T, n = num_train_timesteps, num_inference_steps
+    return [int(T - i * T / n) - 1 for i in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer", "words"),
+    [
+        ("3a", noise_by_a_difference, "first the difference, then the root"),
+        ("6a", mean_with_the_root_of_equation_11, "the weight of x_0 is divided by sqrt(1 - alp"),
+        ("2b", cosine_up_to_pi, "the angle goes up to pi"),
+        ("2c", rescaled_without_its_root, "alpha_bar itself is moved and scaled, should be its r"),
+        ("9a", of_a_transformer, "sines and cosines alternate"),
+        ("9a", in_turns, "the angle is 2 pi times too large"),
+        ("11c", cut_off, "int() drops the fraction"),
+    ],
+)
+def test_a_common_slip_is_told_in_plain_words(exercise: str, answer: Function, words: str):
+    verdict = judge(BY_ID[exercise], answer)
+    assert words in verdict.slip, list(verdict.lines(BY_ID[exercise]))
+
+
+def test_a_standard_deviation_for_the_variance_is_told_to_who_wrote_the_variance():
+    def posterior_variance(alpha_bar, alpha_bar_prev):
+        return BY_ID["7a"].ours(alpha_bar, alpha_bar_prev) ** 0.5
+
+    said = list(judge(BY_ID["7a"], posterior_variance).lines(BY_ID["7a"]))
+    assert said[2].endswith(
+        "this is the standard deviation, should be the variance: who calls it takes the root"
+    )
 
 
 # --- what a reader is told ---

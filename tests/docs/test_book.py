@@ -12,6 +12,7 @@ import kills
 import pair
 import pytest
 import verdicts
+import yaml
 from pairs import PAIRS, Pair
 
 from compare.mistakes import ALL
@@ -150,8 +151,38 @@ def test_cells_compile_and_figures_have_alternative_text(page: Path):
     for cell in re.findall(r"```\{code-cell\} ipython3\n(.*?)```", page.read_text(), re.DOTALL):
         head, code = split_cell(cell)
         ast.parse(code)
+        if cell.startswith("---\n"):
+            assert isinstance(yaml.safe_load(head), dict), f"{page.name}: no options\n{head}"
         if "plt.show()" in code or re.search(r"^show\(", code, re.MULTILINE):
             assert "alt:" in head, f"{page.name}: a figure without alternative text\n{code}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_numbers_in_an_alternative_text_come_from_the_cells(page: Path):
+    for said in re.findall(r"^ *alt: (.*)$", page.read_text(), re.MULTILINE):
+        typed = re.findall(r"\d\.\d|\de-\d", re.sub(r"\{[^}]*\}", "", said))
+        assert not typed, f"{page.name}: glue them, and write {{name:form}} in their place\n{said}"
+        glued = set(re.findall(r'glue\(f?"(\w+)', page.read_text()))
+        assert set(re.findall(r"\{(\w+)[:}]", said)) <= glued, f"{page.name}: {said}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_a_page_ends_with_three_sentences(page: Path):
+    if (page.name == "index.md" and page.parent == DOCS) or page.parent.name == "api":
+        return
+    end = re.split(r"^## (?:In three sentences|En trois phrases)\n", page.read_text(), flags=re.M)
+    assert len(end) == 2, f"{page.name} has no summary, or several"
+    said = re.findall(r"^(\d)\. .+\.$", end[1], re.MULTILINE)
+    assert said == ["1", "2", "3"], f"{page.name}: {end[1]}"
+    assert not re.search(r"^## ", end[1], re.MULTILINE), f"{page.name}: it stands at the end"
+
+
+def test_an_alternative_text_is_filled_with_numbers():
+    body = '<img alt="up to {most:.1f} at t = {t}" src="a.png"> <p>{most}</p> <img alt="none">'
+    filled = book.with_numbers(body, {"most": 0.25, "t": 7})
+    assert filled == '<img alt="up to 0.2 at t = 7" src="a.png"> <p>{most}</p> <img alt="none">'
+    with pytest.raises(KeyError, match="gone"):
+        book.with_numbers('<img alt="{gone}">', {})
 
 
 def split_cell(cell: str) -> tuple[str, str]:
@@ -199,6 +230,15 @@ def test_a_question_is_answered_where_it_stands(page: Path):
     for section in re.split(r"^## ", page.read_text(), flags=re.MULTILINE):
         if section.startswith("A question"):
             assert ":::{dropdown} Answer" in section or "hide-cell" in section, page.name
+
+
+def test_the_contract_sends_each_keyword_to_a_page_that_names_it():
+    text = (DOCS / "write-your-own.md").read_text()
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|.*\[\d+\]\((\S+)\.md(?:#\S+)?\) \|$", text, re.M)
+    assert len(rows) == 10
+    for keywords, page in rows:
+        for word in re.findall(r"`(\w+)`", keywords):
+            assert word in (DOCS / f"{page}.md").read_text(), f"{page} does not name {word}"
 
 
 # --- the generated pages ---
@@ -277,8 +317,9 @@ def test_the_table_of_exercises_leads_to_their_pages():
     assert len(rows) == len(EXERCISES)
     for exercise, row in zip(EXERCISES, rows, strict=True):
         assert row.startswith(f"| `{exercise.id}` | {{func}}`~{exercise.module}.")
-        assert row.endswith(f"({exercise.page}.md) | {len(exercise.wrong)} |")
+        assert row.endswith(f"({exercise.page}.md) | {exercise.hints} |")
         assert exercise.stage in verdicts.STAGES
+        assert f" | {verdicts.cell(exercise.asks)} | " in row
 
 
 def test_text_in_a_cell_of_a_table_is_taken_as_it_is():
