@@ -23,6 +23,7 @@ from compare.stages.schedule import betas_of
 from compare.stages.stage import Stage
 
 MADE_OF = ("alphas", "alphas_cumprod_prev", "posterior_variance")  # of which others are made
+FEWEST = 4  # entries by which a table is told to be that of another t
 ALMOST_0 = 1e-8  # a variance of at most this stands for 0
 ALSO = {  # {a table: what else one of its names may hold, and by whose letters}
     "alphas": {
@@ -156,12 +157,28 @@ def _derived(found: Shown, name: str, at: Given) -> Iterator[Check]:
         if follows.passed:
             words = f"{name} is right for the candidate's own {' and '.join(own)}"
             check = replace(follows, status="follows", message=words)
+    if not check.passed:
+        check = _at_another_t(check, name, measured[-T:], at, table)
     if not check.passed and "over" not in plain(name):  # which says the quotient
         for other, words in ALSO.get(table, {}).items():
             if _judged(name, other, measured, at).passed:
                 check = note(f"tables/{name}", f"{name} is {words}: a convention")
     yield check
     yield from _first_entry(name, table, measured)
+
+
+def _at_another_t(check: Check, name: str, here: Tensor, at: Given, table: str) -> Check:
+    """The same, said of a table that is right for another t; where that begins, it may be any."""
+    right, off = at.steps.tables[table](at.steps), at.bound(table)
+    for other, own, wanted in (
+        ("t - 1", slice(2, None), slice(1, -1)),
+        ("t + 1", slice(0, -1), slice(1, None)),
+    ):
+        apart = (here[own] - right[wanted]).abs()
+        if len(here) > FEWEST and bool((apart <= off[wanted]).all()):
+            words = f"{name}[t] is what {name}[{other}] should be: {check.message}"
+            return replace(check, message=words)
+    return check
 
 
 def _judged(name: str, table: str, measured: Tensor, at: Given) -> Check:

@@ -327,3 +327,13 @@ def test_what_a_class_says_it_predicts_is_declared(tmp_path: Any) -> None:
     report = judge(load(f"{file}:Said", None)[0], "quick", 0, beside=False)
     assert report.readings["prediction"]["value"] == "v_prediction"
     assert report.readings["prediction"]["rank"] == "declared"
+
+
+def test_a_table_of_the_t_before_is_told_as_that() -> None:
+    prev = torch.cat([torch.ones(1, dtype=F64), ALPHA_BAR[:-1]])
+    right = (BETAS * (1 - prev) / (1 - ALPHA_BAR)).clamp(min=1e-20)
+    shown = {"alphas_cumprod": ALPHA_BAR, "betas": BETAS, "posterior_variance": right}
+    assert judged(Adapter(tables=lambda: shown)).passed
+    late = shown | {"posterior_variance": torch.cat([right[:1], right[:-1]])}
+    report = judged(Adapter(tables=lambda: late))
+    assert "posterior_variance[t] is what posterior_variance[t - 1] should be" in report.verdict
