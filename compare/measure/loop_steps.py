@@ -184,11 +184,12 @@ def steps_of(
 ) -> Steps | None:
     """The steps of a loop that go on, as long as nothing overflows; None if none can be judged.
 
-    A model that is told another t answers for it: a clip may act, unless all are sums.
+    A model that is told another t answers for it, and a clip may act: none does in a full chain
+    whose steps are sums.
     """
     k, loop = len(run.t), oracle.loop
     known = run.mix is None or (run.mix.readable and not run.mix.varies)
-    plain = loop.tells == "t" or run.drawn is not None
+    plain = loop.tells == "t" or (run.drawn is not None and k >= len(table) - 1)
     if not (visited.fits and plain and k > 1 and known):
         return None
     stepping = oracle.only(*STEP, "loop").of_steps()

@@ -135,6 +135,22 @@ def test_a_loop_alone_that_says_noise_and_reads_it_otherwise_is_undecided(kind: 
     assert [d.stage for d in wrong.diagnoses] == ["sampling"]
 
 
+def test_a_wrong_loop_is_told_by_the_name_of_its_models_output() -> None:
+    step = program(None, "sample", "step").step
+    assert step is not None
+
+    def sample(model, shape):
+        model.eval()
+        x = torch.randn(shape)
+        for t in reversed(range(T)):
+            x_start = model(x, torch.full((len(x),), t)).clip(-1, 1)
+            x = step(0.9 * x_start, t, x)
+        return x
+
+    report = judged(Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample))
+    assert report.diagnoses[0].explanation.startswith("your x0-hat has 0.9 * "), str(report)
+
+
 NAMED: list[tuple[str, str, list[str | None]]] = [
     ("eps", "sample", ["26"]),
     ("noise_pred", "v_prediction", [None]),  # by its two coefficients, in letters

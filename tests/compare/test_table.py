@@ -71,3 +71,17 @@ def test_no_form_is_stated_that_a_table_does_not_have() -> None:
         spoilt = (1 - betas).cumprod(0) ** 2
         spoilt[int(60 * fall[0])] *= 1 + 1e-4
         assert form_of(spoilt, betas) is None
+
+
+def test_a_table_that_is_the_product_of_its_betas_gets_no_form() -> None:
+    """Its betas are off: what it holds of them is what it should."""
+
+    class Unsquared:
+        def __init__(self) -> None:
+            t = torch.arange(61, dtype=torch.float64) / 60
+            f = ((t + 0.008) / 1.008 * torch.pi / 2).cos()
+            self.betas = (1 - f[1:] / f[:-1]).clamp(max=0.999)
+            self.alphas_cumprod = (1 - self.betas).cumprod(0)
+
+    (only,) = judged(Unsquared).diagnoses
+    assert (only.bug, only.formula) == ("10-square", None)
