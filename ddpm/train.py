@@ -100,7 +100,7 @@ def run_config(args: argparse.Namespace) -> RunConfig:
 
 def main(args: argparse.Namespace) -> int:
     """Train, and say where the run lies: 0 finished, 128 + the signal if one ended it and it was
-    saved (130 for Ctrl-C), 1 if the machine had no room for it."""
+    saved (130 for Ctrl-C), 1 if the machine had no room for it, or another process ended."""
     from workbench import runs
 
     changed = [name for name in vars(args) if name not in GOES_ON]
@@ -121,11 +121,12 @@ def main(args: argparse.Namespace) -> int:
     try:
         result = _trained(args, config, folder, choose_device(args.device))
     except Exception as error:
-        why = no_room(error)
+        why = str(error) if isinstance(error, ConnectionError) else no_room(error)
         if why is None:
             raise
         go_on = f"ddpm train --resume {folder}{bring.again(args)}"
-        more = f"; once there is: {go_on}" if has_checkpoint(folder) else ""
+        when = "go on with" if isinstance(error, ConnectionError) else "once there is"
+        more = f"; {when}: {go_on}" if has_checkpoint(folder) else ""
         say(f"ddpm train: {why}{more}", sys.stderr)
         return 1
     return _said(result, bring.again(args))
@@ -138,7 +139,8 @@ def _said(result: "TrainResult", own: str) -> int:
 
     folder, losses = result.folder, result.losses
     if not result.finished:
-        say(f"stopped and saved; go on with: ddpm train --resume {folder}{own}", sys.stderr)
+        if processes.is_first():
+            say(f"stopped and saved; go on with: ddpm train --resume {folder}{own}", sys.stderr)
         return 128 + result.ended_by
     if processes.is_first():
         say(f"{folder}: {len(losses)} steps, last loss {losses[-1]:.4f}", sys.stdout)
@@ -164,13 +166,24 @@ def _trained(
     args: argparse.Namespace, config: RunConfig, folder: Path, device: Any
 ) -> "TrainResult":
     """The run that `args` asks for, trained to its end or to a Ctrl-C."""
-    from workbench import data, plotting, training_run
+    from workbench import processes
+
+    with processes.joined(device):  # whatever is refused from here on is said once, by one of them
+        return _trained_together(args, config, folder, device)
+
+
+def _trained_together(
+    args: argparse.Namespace, config: RunConfig, folder: Path, device: Any
+) -> "TrainResult":
+    """The same, in each of the processes that know each other."""
+    from workbench import data, plotting, processes, training_run
     from workbench.progress_bar import say
     from workbench.sampling import sample
 
     check_place(folder)
     dataset = data.load(config.data, config.labels, size=config.size)
-    if config.labels is not None and not config.train.class_conditional:
+    unused = config.labels is not None and not config.train.class_conditional
+    if unused and processes.is_first():
         say("note: no label reaches the network; --class-conditional tells it them", sys.stderr)
     _, c, h, w = dataset.images.shape
     parts = bring.parts(args, config, (c, h, w))

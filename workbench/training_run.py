@@ -60,7 +60,8 @@ def train(
     """Train a run from its config, with a progress bar, checkpoints and sample grids.
 
     A checkpoint is written before the first step. Ctrl-C, TERM and HUP let the running step end,
-    save, and return. Under `torchrun` every process calls this, and the first one writes.
+    save, and return. Under `torchrun` every process calls this, and the first one writes; see
+    `workbench.processes.joined` for how they end.
 
     Args:
         config: the run's.
@@ -80,14 +81,17 @@ def train(
     """
     # Refuses what does not fit, so it comes first.
     unet, scheduler = new_parts(config, dataset, scheduler=scheduler, make_unet=make_unet)
-    with _writing(folder, resume, force):
+    with ExitStack() as held:
+        held.enter_context(processes.joined(device))
+        processes.check(config.train.precision, device, config.train.images_a_step)
+        held.enter_context(_writing(folder, resume, force))
         state = new_state(unet.to(device), config.train)
         kept = _Kept(folder, config, state, scheduler, dataset, draw_grid)
         kept.begin(resume)
-        metrics, total = kept.metrics, kept.total
+        metrics, total, ended_by = kept.metrics, kept.total, 0
         shown = progress and processes.is_first()
         bar = progress_bar.of(total, config.backend, shown, initial=state.step)
-        with processes.joined(device), ending_asked() as asked, bar:
+        with ending_asked() as asked, bar:
             on_device = dataset.to(device)
             for step in training_steps(state, scheduler, on_device, config.train, config.seed):
                 metrics.add(step)
@@ -95,21 +99,22 @@ def train(
                 if state.step % FLUSH_EVERY == 0:
                     metrics.read()
                     bar.set_postfix(metrics.in_words(bar.format_dict["rate"]), refresh=False)
-                if stop_now(asked() > 0, state.step, device):
+                if ended_by := processes.highest(asked()):  # so that all end after this step
                     kept.save()
                     break
                 if kept.is_due():
                     kept.save()
                     kept.draw()
         finished = state.step == total
-        ended_by = 0 if finished else asked()
+        ended_by = 0 if finished else ended_by
         return TrainResult(folder, metrics.losses, metrics.epoch_losses(), finished, ended_by)
 
 
 @contextmanager
 def _writing(folder: Path, resume: bool, force: bool) -> Iterator[None]:
-    """Inside the block this process alone writes to the folder, which is ready for it."""
+    """Inside the block the first process alone writes to the folder, which is ready for it."""
     if not processes.is_first():
+        processes.highest(0)  # until it is ready; if it is refused, this process ends here
         yield
         return
     if resume:
@@ -121,6 +126,7 @@ def _writing(folder: Path, resume: bool, force: bool) -> Iterator[None]:
         runs.clean(folder)
         if not resume and runs.make_room(folder):
             held.enter_context(one_writer(folder))  # the first lock went with the old run
+        processes.highest(0)
         yield
 
 
@@ -139,7 +145,7 @@ class _Kept:
         self.folder, self.config, self.state, self.scheduler = folder, config, state, scheduler
         self.draw_grid = draw_grid
         self.files = RunFiles(folder, config, dataset.fingerprint())
-        self.metrics = Metrics(config.train.batch_size, len(dataset.images))
+        self.metrics = Metrics(config.train.images_a_step, len(dataset.images))
         every, self.total = config.train.save_every, config.train.total_steps(len(dataset.images))
         self.every = every if isinstance(every, int) else self.total
         self.seconds = math.inf if isinstance(every, int) else seconds_in(every)
@@ -190,13 +196,6 @@ class _Kept:
         return self.state.step > 0 and (
             self.state.step % every == 0 or self.state.step == self.total
         )
-
-
-def stop_now(asked: bool, done: int, device: torch.device) -> bool:
-    """Whether all processes stop after this step; several agree on it every `FLUSH_EVERY` steps."""
-    if processes.count() == 1:
-        return asked
-    return done % FLUSH_EVERY == 0 and processes.any_of_us(asked, device)
 
 
 ENDINGS = [

@@ -90,7 +90,7 @@ def test_the_tutorial_is_the_tutorials() -> None:
     assert (train.batch_size, train.epochs, train.learning_rate) == (100, 32, 1e-4)
     assert (train.optimizer, train.lr_schedule, train.weight_decay) == ("adam", "constant", 0)
     assert (train.ema_decay, train.gradient_clip, train.warmup_steps) == (None, None, 0)
-    assert (train.flip, train.bf16, train.class_conditional) == (False, False, False)
+    assert (train.flip, train.precision, train.class_conditional) == (False, "float32", False)
     assert train.total_steps(89_400) == 32 * 894
 
 
