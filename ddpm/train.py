@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from ddpm import bring, names
 from ddpm.options import add_options, given
+from workbench import tracking
 from workbench.config import PRESETS, DiffusionConfig, ModelConfig, RunConfig, TrainConfig
 from workbench.files import check_place
 
 if TYPE_CHECKING:
     from workbench.training_run import TrainResult
 
-GOES_ON = {"verb", "run_verb", "resume", "device", "quiet", "show"}
+GOES_ON = {"verb", "run_verb", "resume", "device", "quiet", "show", "track"}
 GOES_ON |= {"scheduler", "unet", "other_code"}
 """What a run that goes on may be told; all else is as its own config says."""
 
@@ -55,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", default=unsaid, help="replace the run in the folder"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument(
+        "--track",
+        choices=tracking.KINDS,
+        help="tell losses, learning rates and grids a tracker too (its library must be installed)",
+    )
     bring.add_arguments(parser)
     parts = {"model": ModelConfig, "diffusion": DiffusionConfig, "train": TrainConfig}
     for part, kind in parts.items():
@@ -181,6 +187,8 @@ def _trained_together(
     from workbench.sampling import sample
 
     check_place(folder)
+    if args.track:
+        tracking.check(args.track)
     dataset = data.load(config.data, config.labels, size=config.size)
     unused = config.labels is not None and not config.train.class_conditional
     if unused and processes.is_first():
@@ -205,4 +213,5 @@ def _trained_together(
         draw_grid=draw_grid if config.train.sample_grid else None,
         scheduler=parts.scheduler,
         make_unet=parts.make_unet,
+        track=args.track,
     )

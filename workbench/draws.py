@@ -43,8 +43,13 @@ class Draws:
             pin = device.type == "cuda" and part.device.type == "cpu"
             return (part.pin_memory() if pin else part).to(device, non_blocking=True)
 
-        parts = map(move, (self.indices, self.timesteps, self.noise, self.uniform))
-        return Draws(*parts, self.number)
+        return Draws(
+            move(self.indices),
+            move(self.timesteps),
+            move(self.noise),
+            move(self.uniform),
+            self.number,
+        )
 
     def parts(self, count: int) -> list["Draws"]:
         """The batch shared out: of part i, every `count`-th image from the i-th on.

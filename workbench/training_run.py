@@ -22,7 +22,10 @@ from workbench.metrics import FLUSH_EVERY, Metrics
 from workbench.trainer import TrainingState, new_parts, new_state, training_steps
 
 if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
+
     from workbench.data import Dataset
+    from workbench.tracking import Tracking
 
 
 @dataclass
@@ -56,6 +59,7 @@ def train(
     draw_grid: Callable[[Any, Any, Path], None] | None = None,
     scheduler: Any = None,
     make_unet: Callable[[tuple[int, int, int]], Any] | None = None,
+    track: "str | GeneralTracker | None" = None,
 ) -> TrainResult:
     """Train a run from its config, with a progress bar, checkpoints and sample grids.
 
@@ -73,6 +77,7 @@ def train(
         progress: whether to show the bar.
         draw_grid: called as `draw_grid(unet, scheduler, path)` with the weights to sample with.
         scheduler, make_unet: parts of your own; see `workbench.trainer.new_parts`.
+        track: whom to tell losses, learning rates and grids beside; see `workbench.tracking`.
 
     Raises:
         ValueError: the data do not fit the model, the folder holds something, another process
@@ -88,6 +93,8 @@ def train(
         state = new_state(unet.to(device), config.train)
         kept = _Kept(folder, config, state, scheduler, dataset, draw_grid)
         kept.begin(resume)
+        if track is not None and processes.is_first():
+            kept.tracking = held.enter_context(_told(track, folder, config, state.step))
         metrics, total, ended_by = kept.metrics, kept.total, 0
         shown = progress and processes.is_first()
         bar = progress_bar.of(total, config.backend, shown, initial=state.step)
@@ -97,7 +104,7 @@ def train(
                 metrics.add(step)
                 bar.update()
                 if state.step % FLUSH_EVERY == 0:
-                    metrics.read()
+                    kept.read()
                     bar.set_postfix(metrics.in_words(bar.format_dict["rate"]), refresh=False)
                 if ended_by := processes.highest(asked()):  # so that all end after this step
                     kept.save()
@@ -130,6 +137,20 @@ def _writing(folder: Path, resume: bool, force: bool) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _told(
+    track: "str | GeneralTracker", folder: Path, config: RunConfig, step: int
+) -> "Iterator[Tracking]":
+    """A tracker of this run, until its end."""
+    from workbench.tracking import Tracking
+
+    tracking = Tracking(track, folder, config, step)
+    try:
+        yield tracking
+    finally:
+        tracking.finish()
+
+
 class _Kept:
     """What the first process writes of a run: checkpoints, and grids of what it draws by then."""
 
@@ -150,6 +171,7 @@ class _Kept:
         self.every = every if isinstance(every, int) else self.total
         self.seconds = math.inf if isinstance(every, int) else seconds_in(every)
         self.saved_at, self.saved_when = -1, time.monotonic()
+        self.tracking: Tracking | None = None
 
     def begin(self, resume: bool) -> None:
         """Goes on from the newest whole checkpoint, or writes the first one."""
@@ -174,9 +196,15 @@ class _Kept:
         passed = time.monotonic() - self.saved_when >= self.seconds
         return passed or self.state.step % self.every == 0 or self._shows_grid()
 
+    def read(self) -> None:
+        """Fetches the losses that are unread, and tells them whoever tracks the run."""
+        self.metrics.read()
+        if self.tracking is not None:
+            self.tracking.tell(self.metrics.losses, self.metrics.rates)
+
     def save(self) -> None:
         """Writes a checkpoint, unless there is one of this step, and what one samples with."""
-        self.metrics.read()
+        self.read()
         if not processes.is_first() or self.state.step == self.saved_at:
             return
         self.files.save(self.state, self.scheduler, self.metrics.rows())
@@ -190,6 +218,8 @@ class _Kept:
         if processes.is_first():
             with sampling_weights(self.state.unet, self.state.ema) as unet:
                 self.draw_grid(unet, self.scheduler, path)
+            if self.tracking is not None:
+                self.tracking.show(path, self.state.step)
 
     def _shows_grid(self) -> bool:
         every = self.config.train.sample_every or self.total
