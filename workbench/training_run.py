@@ -179,6 +179,11 @@ class _Kept:
             found = self.files.load(self.state)
             self.metrics.go_on(found.rows)
             self.saved_at = self.state.step
+            if processes.highest(self.state.step) != self.state.step:
+                raise ValueError(
+                    f"another process goes on from a later step than {self.state.step}: all must "
+                    f"see the same {self.folder}"
+                )
         if not processes.is_first():
             return
         if resume:

@@ -102,7 +102,7 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count)]
         started.append(
             subprocess.Popen(
-                [*torchrun, "--master-port", "0", "-m", "workbench", *words],
+                [*torchrun, "--standalone", "-m", "workbench", *words],
                 cwd=tmp_path,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
                 stdout=subprocess.PIPE,
@@ -114,8 +114,8 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     yield launch
     for process in started:
-        process.kill()
-        process.communicate()
+        process.terminate()  # which it tells its workers
+        process.communicate(timeout=60)
 
 
 def said(err: str) -> list[str]:
