@@ -204,13 +204,13 @@ def test_a_worker_that_dies_ends_the_others_and_a_signal_saves(
         "go on with: ddpm train --resume run"
     ]
 
-    told = launch(2, *words, "--force")
-    until_step(tmp_path / "run", told, 2)
+    told = launch(2, *words, "--output", "told")
+    until_step(tmp_path / "told", told, 2)
     told.send_signal(signal.SIGTERM)
     _, err = told.communicate(timeout=300)
-    assert said(err) == ["stopped and saved; go on with: ddpm train --resume run"]
-    steps = [row for row in runs.load_metrics(tmp_path / "run") if "step" in row]
-    last = max((tmp_path / "run" / checkpoints.FOLDER).iterdir())
+    assert said(err) == ["stopped and saved; go on with: ddpm train --resume told"]
+    steps = [row for row in runs.load_metrics(tmp_path / "told") if "step" in row]
+    last = max((tmp_path / "told" / checkpoints.FOLDER).iterdir())
     assert last.name == f"step_{len(steps):06d}"  # both after the same step
 
 
