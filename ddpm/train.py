@@ -117,6 +117,7 @@ def main(args: argparse.Namespace) -> int:
     if args.show:
         print(json.dumps(config.to_dict(), indent=2))
         return 0
+    from workbench import processes
     from workbench.backends import choose_device
     from workbench.checkpoints import has_checkpoint
     from workbench.progress_bar import say
@@ -127,11 +128,12 @@ def main(args: argparse.Namespace) -> int:
     try:
         result = _trained(args, config, folder, choose_device(args.device))
     except Exception as error:
-        why = str(error) if isinstance(error, ConnectionError) else no_room(error)
+        lost = isinstance(error, processes.Lost)
+        why = str(error) if lost else no_room(error)
         if why is None:
             raise
         go_on = f"ddpm train --resume {folder}{bring.again(args)}"
-        when = "go on with" if isinstance(error, ConnectionError) else "once there is"
+        when = "go on with" if lost else "once there is"
         more = f"; {when}: {go_on}" if has_checkpoint(folder) else ""
         say(f"ddpm train: {why}{more}", sys.stderr)
         return 1

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from workbench.draws import Draws
 
 
+class Lost(ConnectionError):
+    """Another process of the run has ended, and nobody has said why."""
+
+
 def count() -> int:
     """How many processes train together; 1 alone."""
     return dist.get_world_size() if _together() else 1
@@ -48,7 +52,7 @@ def joined(device: torch.device) -> Iterator[None]:
         device: of this process: GPUs speak through NCCL, the others through Gloo.
 
     Raises:
-        ConnectionError: another process is gone, and said nothing.
+        Lost: another process is gone, and said nothing.
     """
     alone = int(os.environ.get("WORLD_SIZE", 1)) == 1 and "LOCAL_RANK" not in os.environ
     if _together() or alone:
@@ -65,7 +69,7 @@ def joined(device: torch.device) -> Iterator[None]:
         if not _speaks(store):
             raise SystemExit(1) from None
         if _is_lost(error):
-            raise ConnectionError(
+            raise Lost(
                 f"another of the {of} processes has ended, and the rest cannot go on without it"
             ) from None
         raise
