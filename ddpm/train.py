@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from ddpm import bring, names
 from ddpm.options import add_options, given
+from workbench import tracking
 from workbench.config import PRESETS, DiffusionConfig, ModelConfig, RunConfig, TrainConfig
 from workbench.files import check_place
 
 if TYPE_CHECKING:
     from workbench.training_run import TrainResult
 
-GOES_ON = {"verb", "run_verb", "resume", "device", "quiet", "show"}
+GOES_ON = {"verb", "run_verb", "resume", "device", "quiet", "show", "track"}
 GOES_ON |= {"scheduler", "unet", "other_code"}
 """What a run that goes on may be told; all else is as its own config says."""
 
@@ -55,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", default=unsaid, help="replace the run in the folder"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument(
+        "--track",
+        choices=tracking.KINDS,
+        help="tell losses, learning rates and grids a tracker too (its library must be installed)",
+    )
     bring.add_arguments(parser)
     parts = {"model": ModelConfig, "diffusion": DiffusionConfig, "train": TrainConfig}
     for part, kind in parts.items():
@@ -100,7 +106,7 @@ def run_config(args: argparse.Namespace) -> RunConfig:
 
 def main(args: argparse.Namespace) -> int:
     """Train, and say where the run lies: 0 finished, 128 + the signal if one ended it and it was
-    saved (130 for Ctrl-C), 1 if the machine had no room for it."""
+    saved (130 for Ctrl-C), 1 if the machine had no room for it, or another process ended."""
     from workbench import runs
 
     changed = [name for name in vars(args) if name not in GOES_ON]
@@ -111,6 +117,7 @@ def main(args: argparse.Namespace) -> int:
     if args.show:
         print(json.dumps(config.to_dict(), indent=2))
         return 0
+    from workbench import processes
     from workbench.backends import choose_device
     from workbench.checkpoints import has_checkpoint
     from workbench.progress_bar import say
@@ -121,11 +128,13 @@ def main(args: argparse.Namespace) -> int:
     try:
         result = _trained(args, config, folder, choose_device(args.device))
     except Exception as error:
-        why = no_room(error)
+        lost = isinstance(error, processes.Lost)
+        why = str(error) if lost else no_room(error)
         if why is None:
             raise
         go_on = f"ddpm train --resume {folder}{bring.again(args)}"
-        more = f"; once there is: {go_on}" if has_checkpoint(folder) else ""
+        when = "go on with" if lost else "once there is"
+        more = f"; {when}: {go_on}" if has_checkpoint(folder) else ""
         say(f"ddpm train: {why}{more}", sys.stderr)
         return 1
     return _said(result, bring.again(args))
@@ -138,7 +147,8 @@ def _said(result: "TrainResult", own: str) -> int:
 
     folder, losses = result.folder, result.losses
     if not result.finished:
-        say(f"stopped and saved; go on with: ddpm train --resume {folder}{own}", sys.stderr)
+        if processes.is_first():
+            say(f"stopped and saved; go on with: ddpm train --resume {folder}{own}", sys.stderr)
         return 128 + result.ended_by
     if processes.is_first():
         say(f"{folder}: {len(losses)} steps, last loss {losses[-1]:.4f}", sys.stdout)
@@ -164,13 +174,26 @@ def _trained(
     args: argparse.Namespace, config: RunConfig, folder: Path, device: Any
 ) -> "TrainResult":
     """The run that `args` asks for, trained to its end or to a Ctrl-C."""
-    from workbench import data, plotting, training_run
+    from workbench import processes
+
+    with processes.joined(device):  # whatever is refused from here on is said once, by one of them
+        return _trained_together(args, config, folder, device)
+
+
+def _trained_together(
+    args: argparse.Namespace, config: RunConfig, folder: Path, device: Any
+) -> "TrainResult":
+    """The same, in each of the processes that know each other."""
+    from workbench import data, plotting, processes, training_run
     from workbench.progress_bar import say
     from workbench.sampling import sample
 
     check_place(folder)
+    if args.track:
+        tracking.check(args.track)
     dataset = data.load(config.data, config.labels, size=config.size)
-    if config.labels is not None and not config.train.class_conditional:
+    unused = config.labels is not None and not config.train.class_conditional
+    if unused and processes.is_first():
         say("note: no label reaches the network; --class-conditional tells it them", sys.stderr)
     _, c, h, w = dataset.images.shape
     parts = bring.parts(args, config, (c, h, w))
@@ -192,4 +215,5 @@ def _trained(
         draw_grid=draw_grid if config.train.sample_grid else None,
         scheduler=parts.scheduler,
         make_unet=parts.make_unet,
+        track=args.track,
     )

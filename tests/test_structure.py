@@ -287,7 +287,7 @@ def test_no_tensor_is_built_at_import(package: str) -> None:
 def test_help_needs_no_heavy_import() -> None:
     script = (
         "import sys; from ddpm.cli import build_parser; build_parser().format_help();"
-        "heavy = ('torch', 'numpy', 'matplotlib', 'diffusers', 'PIL', 'jinja2');"
+        "heavy = ('torch', 'numpy', 'matplotlib', 'diffusers', 'accelerate', 'PIL', 'jinja2');"
         "print([name for name in heavy if name in sys.modules])"
     )
     shown = subprocess.run(

@@ -1,9 +1,14 @@
-"""`python -m workbench`: what is here, and the command line that uses it."""
+"""`python -m workbench`: what is here, and the command line that uses it.
+
+`python -m workbench train ...` is `ddpm train ...`, for launchers that start a module by name.
+"""
 
 import ast
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from ddpm_side_by_side import main
 from workbench.parser import Parser
 
 HERE = Path(__file__).parent
@@ -24,6 +29,7 @@ def overview() -> str:
             f"With {versions}.",
             "The command line that trains, samples and plots: `ddpm --help`, or `python -m ddpm`.",
             "Both backends timed in turns: `python -m workbench.bench`.",
+            "In two processes: `torchrun --nproc-per-node 2 -m workbench train ...`.",
         ]
     )
 
@@ -34,5 +40,7 @@ def _first_line(path: Path) -> str:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["train"]:
+        sys.exit(main(sys.argv[1:]))
     Parser(prog="python -m workbench", description="What is here.").parse_args()
     print(overview())

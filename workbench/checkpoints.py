@@ -1,7 +1,7 @@
 """Checkpoints of a run: each a folder of its own, whole or not there, and bound to its run::
 
     training/checkpoints/step_000500/
-        state.safetensors   the raw weights, the averaged ones, the optimizer
+        state.safetensors   the raw weights, the averaged ones, the optimizer, fp16's loss scale
         manifest.json       the step, the run's config, the data's fingerprint, and of every file,
                             and of `metrics.jsonl` up to here, the size and the checksum
 
@@ -287,6 +287,8 @@ def _tensors(state: TrainingState) -> Tensors:
     tensors |= {f"buffers.{name}": value for name, value in buffers if name in kept}
     if state.ema is not None:
         tensors |= {f"ema.{name}": average for name, average in state.ema.average.items()}
+    if state.loss_scale is not None:
+        tensors["loss_scale"] = state.loss_scale
     for index, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
     return tensors

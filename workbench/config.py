@@ -18,6 +18,7 @@ Spacing = Literal["leading", "trailing", "linspace"]
 Optimizer = Literal["adam", "adamw"]
 LearningRateSchedule = Literal["constant", "cosine"]
 DrawOn = Literal["cpu", "device"]
+Precision = Literal["float32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,15 @@ def seconds_in(text: str) -> int:
 class TrainConfig:
     """How the weights are learned."""
 
-    batch_size: int = option(128, "images a step", least=1, most=1_000_000)
+    batch_size: int = option(
+        128, "images at a time, of all processes together", least=1, most=1_000_000
+    )
+    accumulate: int = option(
+        1,
+        "batches whose gradients make one step: k of b images are one of k*b, in less memory",
+        least=1,
+        most=1_000_000,
+    )
     steps: int | None = option(600, "optimizer steps; none to count in epochs", positive=True)
     epochs: float | None = option(
         None, "times that every image is seen, instead of --steps", positive=True
@@ -166,7 +175,11 @@ class TrainConfig:
     ema_decay: float | None = option(
         0.995, "decay of the weights' moving average, in [0, 1), or none", least=0, below=1
     )
-    bf16: bool = option(False, "run the network under bfloat16 autocast")
+    precision: Precision = option(
+        "float32",
+        "in which the network computes while it learns: bf16 on a CPU or a GPU, fp16 (with loss "
+        "scaling) on a CUDA GPU; weights and optimizer stay float32",
+    )
     flip: bool = option(False, "mirror half of the images left to right")
     class_conditional: bool = option(False, "tell the network the labels")
     label_dropout: float = option(
@@ -211,12 +224,17 @@ class TrainConfig:
         if isinstance(self.save_every, str):
             seconds_in(self.save_every)
 
+    @property
+    def images_a_step(self) -> int:
+        """Images that one optimizer step learns from, whoever computes on them."""
+        return self.batch_size * self.accumulate
+
     def total_steps(self, num_images: int) -> int:
         """Optimizer steps of the whole run on `num_images` images; the last epoch is whole."""
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None  # by __post_init__
-        return math.ceil(round(self.epochs * num_images / self.batch_size, 6))
+        return math.ceil(round(self.epochs * num_images / self.images_a_step, 6))
 
 
 @dataclass(frozen=True)
@@ -297,8 +315,17 @@ class RunConfig:
             raise ValueError(f"this is no config of a run: it has no {', '.join(missing)}")
         code = [n for n in ("scheduler_code", "unet_code") if values.get(n) is not None]
         parts |= dict.fromkeys(code, CodeConfig)
+        values = {**values, "train": _with_precision(values["train"])}
         built = {name: _build(part, values[name]) for name, part in parts.items()}
         return _build(cls, {**values, **built})
+
+
+def _with_precision(train: Any) -> Any:
+    """The entries of a `TrainConfig`; one of an older version says `bf16`, true or false."""
+    if not isinstance(train, dict) or "bf16" not in train:
+        return train
+    others = {name: value for name, value in train.items() if name != "bf16"}
+    return {"precision": "bf16" if train["bf16"] else "float32", **others}
 
 
 def _build(cls: type, values: Any) -> Any:

@@ -27,12 +27,14 @@ class Draws:
         timesteps: (b,) int64 in 0..T-1, one for each image.
         noise: (b, c, h, w) float32 from N(0, I).
         uniform: (2, b) float32 in [0, 1): decides flips and dropped labels.
+        number: which part of its batch this is; 0 of a whole one.
     """
 
     indices: torch.Tensor
     timesteps: torch.Tensor
     noise: torch.Tensor
     uniform: torch.Tensor
+    number: int = 0
 
     def to(self, device: torch.device) -> "Draws":
         """The same numbers on `device`; to CUDA from pinned memory, without blocking."""
@@ -41,24 +43,24 @@ class Draws:
             pin = device.type == "cuda" and part.device.type == "cpu"
             return (part.pin_memory() if pin else part).to(device, non_blocking=True)
 
-        return Draws(*map(move, (self.indices, self.timesteps, self.noise, self.uniform)))
-
-    def share(self, rank: int, world_size: int) -> "Draws":
-        """The part of process `rank` of `world_size`: every `world_size`-th image.
-
-        Raises:
-            ValueError: the shares would differ in size, and the mean of their losses would not be
-                the loss of the batch.
-        """
-        if len(self.indices) % world_size:
-            raise ValueError(
-                f"a batch of {len(self.indices)} cannot be shared out evenly over {world_size} "
-                f"processes; use a multiple of {world_size}"
-            )
-        mine = slice(rank, None, world_size)
         return Draws(
-            self.indices[mine], self.timesteps[mine], self.noise[mine], self.uniform[:, mine]
+            move(self.indices),
+            move(self.timesteps),
+            move(self.noise),
+            move(self.uniform),
+            self.number,
         )
+
+    def parts(self, count: int) -> list["Draws"]:
+        """The batch shared out: of part i, every `count`-th image from the i-th on.
+
+        If `count` does not divide the batch, the first parts have one image more.
+        """
+        every = [slice(i, None, count) for i in range(count)]
+        return [
+            Draws(self.indices[s], self.timesteps[s], self.noise[s], self.uniform[:, s], i)
+            for i, s in enumerate(every)
+        ]
 
 
 def seed_of(seed: int, *path: int) -> int:

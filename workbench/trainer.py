@@ -2,7 +2,7 @@
 
 `training_steps` is the algorithm, a generator that any loop can drive: `workbench.training_run` is
 the one of the command line. Under `torchrun` it runs in several processes, which share out each
-batch and learn the same weights as one.
+batch and learn the same weights as one; `workbench.processes` says how.
 """
 
 import math
@@ -32,12 +32,15 @@ class TrainingState:
         optimizer: of its parameters.
         ema: the averaged weights, or None.
         step: how many steps are done.
+        loss_scale: of fp16, (2,) float64 on the CPU: the factor, and for how many steps it has
+            held; None in any other precision.
     """
 
     unet: Any
     optimizer: torch.optim.Optimizer
     ema: EMA | None
     step: int = 0
+    loss_scale: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,10 @@ def new_state(unet: Any, config: TrainConfig) -> TrainingState:
         unet.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     ema = None if config.ema_decay is None else EMA(unet, config.ema_decay)
-    return TrainingState(unet, optimizer, ema)
+    scale = torch.tensor([2.0**16, 0.0], dtype=torch.float64)  # where GradScaler begins
+    return TrainingState(
+        unet, optimizer, ema, loss_scale=scale if config.precision == "fp16" else None
+    )
 
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
@@ -143,57 +149,61 @@ def training_steps(
         config: how to learn.
         seed: with the step's index, decides every random number; the global generators are left as
             they were.
-
-    Raises:
-        ValueError: several processes cannot share out the batch evenly.
     """
     unet, device = state.unet, state.unet.device
     total_steps = config.total_steps(len(dataset.images))
     shape, T = tuple(dataset.images.shape[1:]), scheduler.config.num_train_timesteps
-    rank, count = processes.rank(), processes.count()
+    rank, count, size = processes.rank(), processes.count(), config.images_a_step
     draw_on = device if config.draw_on == "device" else torch.device("cpu")
+    accelerator, model, optimizer = processes.prepared(
+        unet, state.optimizer, config.precision, state.loss_scale
+    )
 
-    def draw(step: int) -> Draws:
-        size, n = config.batch_size, len(dataset.images)
-        return batch_draws(seed, step, size, n, T, shape, draw_on).share(rank, count).to(device)
+    def draw(step: int) -> list[Draws]:
+        whole = batch_draws(seed, step, size, len(dataset.images), T, shape, draw_on)
+        return [part.to(device) for part in whole.parts(config.accumulate * count)[rank::count]]
 
-    draws = draw(state.step)
+    parts = draw(state.step)
     while (k := state.step) < total_steps:
         # region: training_step
-        # 1. images, and the noise that is added to them
-        x_0 = dataset.images[draws.indices]
-        if config.flip:
-            x_0 = flip_some(x_0, draws.uniform[0])
-        eps, t = draws.noise, draws.timesteps
-        x_t = scheduler.add_noise(x_0, eps, t)
+        rate = learning_rate(config, k, total_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad()
+        unet.train()  # whoever drives this may have drawn pictures
+        loss = torch.zeros((), device=device)
+        for part in processes.in_turn(parts, accelerator, model):
+            # 1. images, and the noise that is added to them
+            x_0 = dataset.images[part.indices]
+            if config.flip:
+                x_0 = flip_some(x_0, part.uniform[0])
+            eps, t = part.noise, part.timesteps
+            x_t = scheduler.add_noise(x_0, eps, t)
 
-        # 2. what the network should say, and what it says
-        target = target_of(scheduler, x_0, eps, t)
-        labels = labels_of(dataset, draws, config)
-        unet.train()  # whoever drives this loop may have drawn pictures since the last step
-        with (
-            global_generator_at(device, seed_of(seed, DROPOUT, k, rank)),
-            torch.autocast(device.type, torch.bfloat16, config.bf16),
-        ):
-            prediction = unet(x_t, t, class_labels=labels).sample
-        loss = mse_loss(prediction.float(), target)
+            # 2. what the network should say, and what it says
+            target = target_of(scheduler, x_0, eps, t)
+            labels = labels_of(dataset, part, config)
+            dropout = seed_of(seed, DROPOUT, k, part.number)
+            with global_generator_at(device, dropout):
+                prediction = model(x_t, t, labels)
+            share = len(t) * count / size  # 1 of a whole batch
+            part_loss = share * mse_loss(prediction.float(), target)
+            accelerator.backward(part_loss)
+            loss += part_loss.detach()
 
         # 3. one step down the gradient
-        rate = learning_rate(config, k, total_steps)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        state.optimizer.zero_grad()
-        loss.backward()
-        processes.average_gradients(unet)
+        accelerator.unscale_gradients()
         clip = math.inf if config.gradient_clip is None else config.gradient_clip
         norm = torch.nn.utils.clip_grad_norm_(unet.parameters(), clip)
-        state.optimizer.step()
+        optimizer.step()
+        if processes.overflowed(accelerator, state.loss_scale):
+            continue  # fp16: once more, with a smaller scale
         if state.ema is not None:
             state.ema.update(unet)
         # endregion: training_step
         state.step += 1
-        draws = draw(state.step)  # while the device still computes
-        yield Step(k, processes.average(loss.detach()), rate, norm)
+        parts = draw(state.step)  # while the device still computes
+        yield Step(k, processes.average(loss), rate, norm)
 
 
 def target_of(

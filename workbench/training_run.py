@@ -22,7 +22,10 @@ from workbench.metrics import FLUSH_EVERY, Metrics
 from workbench.trainer import TrainingState, new_parts, new_state, training_steps
 
 if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
+
     from workbench.data import Dataset
+    from workbench.tracking import Tracking
 
 
 @dataclass
@@ -56,11 +59,13 @@ def train(
     draw_grid: Callable[[Any, Any, Path], None] | None = None,
     scheduler: Any = None,
     make_unet: Callable[[tuple[int, int, int]], Any] | None = None,
+    track: "str | GeneralTracker | None" = None,
 ) -> TrainResult:
     """Train a run from its config, with a progress bar, checkpoints and sample grids.
 
     A checkpoint is written before the first step. Ctrl-C, TERM and HUP let the running step end,
-    save, and return. Under `torchrun` every process calls this, and the first one writes.
+    save, and return. Under `torchrun` every process calls this, and the first one writes; see
+    `workbench.processes.joined` for how they end.
 
     Args:
         config: the run's.
@@ -72,6 +77,7 @@ def train(
         progress: whether to show the bar.
         draw_grid: called as `draw_grid(unet, scheduler, path)` with the weights to sample with.
         scheduler, make_unet: parts of your own; see `workbench.trainer.new_parts`.
+        track: whom to tell losses, learning rates and grids beside; see `workbench.tracking`.
 
     Raises:
         ValueError: the data do not fit the model, the folder holds something, another process
@@ -80,36 +86,42 @@ def train(
     """
     # Refuses what does not fit, so it comes first.
     unet, scheduler = new_parts(config, dataset, scheduler=scheduler, make_unet=make_unet)
-    with _writing(folder, resume, force):
+    with ExitStack() as held:
+        held.enter_context(processes.joined(device))
+        processes.check(config.train.precision, device, config.train.images_a_step)
+        held.enter_context(_writing(folder, resume, force))
         state = new_state(unet.to(device), config.train)
         kept = _Kept(folder, config, state, scheduler, dataset, draw_grid)
         kept.begin(resume)
-        metrics, total = kept.metrics, kept.total
+        if track is not None and processes.is_first():
+            kept.tracking = held.enter_context(_told(track, folder, config, state.step))
+        metrics, total, ended_by = kept.metrics, kept.total, 0
         shown = progress and processes.is_first()
         bar = progress_bar.of(total, config.backend, shown, initial=state.step)
-        with processes.joined(device), ending_asked() as asked, bar:
+        with ending_asked() as asked, bar:
             on_device = dataset.to(device)
             for step in training_steps(state, scheduler, on_device, config.train, config.seed):
                 metrics.add(step)
                 bar.update()
                 if state.step % FLUSH_EVERY == 0:
-                    metrics.read()
+                    kept.read()
                     bar.set_postfix(metrics.in_words(bar.format_dict["rate"]), refresh=False)
-                if stop_now(asked() > 0, state.step, device):
+                if ended_by := processes.highest(asked()):  # so that all end after this step
                     kept.save()
                     break
                 if kept.is_due():
                     kept.save()
                     kept.draw()
         finished = state.step == total
-        ended_by = 0 if finished else asked()
+        ended_by = 0 if finished else ended_by
         return TrainResult(folder, metrics.losses, metrics.epoch_losses(), finished, ended_by)
 
 
 @contextmanager
 def _writing(folder: Path, resume: bool, force: bool) -> Iterator[None]:
-    """Inside the block this process alone writes to the folder, which is ready for it."""
+    """Inside the block the first process alone writes to the folder, which is ready for it."""
     if not processes.is_first():
+        processes.highest(0)  # until it is ready; if it is refused, this process ends here
         yield
         return
     if resume:
@@ -121,7 +133,22 @@ def _writing(folder: Path, resume: bool, force: bool) -> Iterator[None]:
         runs.clean(folder)
         if not resume and runs.make_room(folder):
             held.enter_context(one_writer(folder))  # the first lock went with the old run
+        processes.highest(0)
         yield
+
+
+@contextmanager
+def _told(
+    track: "str | GeneralTracker", folder: Path, config: RunConfig, step: int
+) -> "Iterator[Tracking]":
+    """A tracker of this run, until its end."""
+    from workbench.tracking import Tracking
+
+    tracking = Tracking(track, folder, config, step)
+    try:
+        yield tracking
+    finally:
+        tracking.finish()
 
 
 class _Kept:
@@ -139,11 +166,12 @@ class _Kept:
         self.folder, self.config, self.state, self.scheduler = folder, config, state, scheduler
         self.draw_grid = draw_grid
         self.files = RunFiles(folder, config, dataset.fingerprint())
-        self.metrics = Metrics(config.train.batch_size, len(dataset.images))
+        self.metrics = Metrics(config.train.images_a_step, len(dataset.images))
         every, self.total = config.train.save_every, config.train.total_steps(len(dataset.images))
         self.every = every if isinstance(every, int) else self.total
         self.seconds = math.inf if isinstance(every, int) else seconds_in(every)
         self.saved_at, self.saved_when = -1, time.monotonic()
+        self.tracking: Tracking | None = None
 
     def begin(self, resume: bool) -> None:
         """Goes on from the newest whole checkpoint, or writes the first one."""
@@ -151,6 +179,11 @@ class _Kept:
             found = self.files.load(self.state)
             self.metrics.go_on(found.rows)
             self.saved_at = self.state.step
+            if processes.highest(self.state.step) != self.state.step:
+                raise ValueError(
+                    f"another process goes on from a later step than {self.state.step}: all must "
+                    f"see the same {self.folder}"
+                )
         if not processes.is_first():
             return
         if resume:
@@ -168,9 +201,15 @@ class _Kept:
         passed = time.monotonic() - self.saved_when >= self.seconds
         return passed or self.state.step % self.every == 0 or self._shows_grid()
 
+    def read(self) -> None:
+        """Fetches the losses that are unread, and tells them whoever tracks the run."""
+        self.metrics.read()
+        if self.tracking is not None:
+            self.tracking.tell(self.metrics.losses, self.metrics.rates)
+
     def save(self) -> None:
         """Writes a checkpoint, unless there is one of this step, and what one samples with."""
-        self.metrics.read()
+        self.read()
         if not processes.is_first() or self.state.step == self.saved_at:
             return
         self.files.save(self.state, self.scheduler, self.metrics.rows())
@@ -184,19 +223,14 @@ class _Kept:
         if processes.is_first():
             with sampling_weights(self.state.unet, self.state.ema) as unet:
                 self.draw_grid(unet, self.scheduler, path)
+            if self.tracking is not None:
+                self.tracking.show(path, self.state.step)
 
     def _shows_grid(self) -> bool:
         every = self.config.train.sample_every or self.total
         return self.state.step > 0 and (
             self.state.step % every == 0 or self.state.step == self.total
         )
-
-
-def stop_now(asked: bool, done: int, device: torch.device) -> bool:
-    """Whether all processes stop after this step; several agree on it every `FLUSH_EVERY` steps."""
-    if processes.count() == 1:
-        return asked
-    return done % FLUSH_EVERY == 0 and processes.any_of_us(asked, device)
 
 
 ENDINGS = [

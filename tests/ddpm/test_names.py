@@ -87,7 +87,7 @@ def other(config: Any, name: str) -> Any:
         "attention": (True, False), "optimizer": "adam", "lr_schedule": "constant",
         "draw_on": "device", "beta_schedule": "sigmoid", "prediction_type": "sample",
         "variance_type": "fixed_large", "timestep_spacing": "trailing", "norm_num_groups": 4,
-        "beta_start": 0.001,
+        "beta_start": 0.001, "precision": "bf16",
     }  # fmt: skip
     if name in words:
         return words[name]

@@ -30,6 +30,21 @@ def test_presets_survive_json(name: str) -> None:
     assert RunConfig.from_dict(json.loads(json.dumps(preset.to_dict()))) == preset
 
 
+def test_an_older_run_says_its_precision_otherwise() -> None:
+    for bf16, precision in ((True, "bf16"), (False, "float32")):
+        older = RunConfig().to_dict()
+        del older["train"]["precision"], older["train"]["accumulate"]
+        older["train"]["bf16"] = bf16
+        read = RunConfig.from_dict(older).train
+        assert (read.precision, read.accumulate) == (precision, 1)
+
+
+def test_accumulated_batches_are_one_step() -> None:
+    train = TrainConfig(steps=None, epochs=2, batch_size=10, accumulate=3)
+    assert train.images_a_step == 30
+    assert train.total_steps(100) == 7  # of 200 images, in steps of 30
+
+
 @settings(max_examples=25)
 @given(
     st.builds(
@@ -90,7 +105,7 @@ def test_the_tutorial_is_the_tutorials() -> None:
     assert (train.batch_size, train.epochs, train.learning_rate) == (100, 32, 1e-4)
     assert (train.optimizer, train.lr_schedule, train.weight_decay) == ("adam", "constant", 0)
     assert (train.ema_decay, train.gradient_clip, train.warmup_steps) == (None, None, 0)
-    assert (train.flip, train.bf16, train.class_conditional) == (False, False, False)
+    assert (train.flip, train.precision, train.class_conditional) == (False, "float32", False)
     assert train.total_steps(89_400) == 32 * 894
 
 

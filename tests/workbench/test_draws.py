@@ -92,22 +92,22 @@ def test_a_batch_may_be_larger_than_the_set() -> None:
     assert counts.tolist() == [2] * 10
 
 
-@given(seeds, steps, st.integers(1, 4), st.integers(1, 3))
+@given(seeds, steps, st.integers(1, 4), st.integers(1, 9))
 @settings(max_examples=30)
-def test_shares_are_the_batch_without_gap_or_overlap(
-    seed: int, step: int, world_size: int, each: int
+def test_parts_are_the_batch_without_gap_or_overlap(
+    seed: int, step: int, count: int, batch: int
 ) -> None:
-    whole = draws_of(seed, step, batch=world_size * each)
-    shares = [whole.share(rank, world_size) for rank in range(world_size)]
+    whole = draws_of(seed, step, batch=batch)
+    parts = whole.parts(count)
+    assert [part.number for part in parts] == list(range(count))
+    sizes = [len(part.indices) for part in parts]
+    assert sum(sizes) == batch
+    assert max(sizes) - min(sizes) <= 1
     for name in FIELDS:
-        axis = 1 if name == "uniform" else 0
-        parts = torch.stack([getattr(share, name) for share in shares], dim=axis + 1)
-        assert torch.equal(parts.flatten(axis, axis + 1), getattr(whole, name))
-
-
-def test_shares_of_unequal_size_are_refused() -> None:
-    with pytest.raises(ValueError, match="batch of 6 cannot be shared out evenly over 4"):
-        draws_of(0, 0).share(0, 4)
+        for i, part in enumerate(parts):
+            values = getattr(whole, name)
+            mine = values[:, i::count] if name == "uniform" else values[i::count]
+            assert torch.equal(getattr(part.to(torch.device("cpu")), name), mine)
 
 
 def standard_normal_quantile(false_alarm: float) -> float:

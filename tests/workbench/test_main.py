@@ -1,5 +1,6 @@
 """`python -m workbench`: an overview, and nothing heavy is imported for it."""
 
+import json
 import subprocess
 import sys
 from importlib.metadata import version
@@ -30,7 +31,14 @@ def test_it_runs_without_torch_and_leads_to_the_command_line() -> None:
     assert not any(line.split("|")[-1].strip() == "torch" for line in done.stderr.splitlines())
 
 
-def test_a_verb_is_refused_in_one_line() -> None:
-    done = run("train")
+def test_train_is_the_command_lines() -> None:
+    done = run("train", "--steps", "7", "--accumulate", "2", "--show")
+    assert done.returncode == 0
+    train = json.loads(done.stdout)["train"]
+    assert (train["steps"], train["accumulate"]) == (7, 2)
+
+
+def test_another_verb_is_refused_in_one_line() -> None:
+    done = run("sample")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("python -m workbench: unknown argument train")
+    assert done.stderr.splitlines()[-1].startswith("python -m workbench: unknown argument sample")

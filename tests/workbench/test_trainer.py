@@ -197,7 +197,7 @@ def test_labels_and_no_label(tiny: Make, dataset: Dataset) -> None:
         ("flip", True),
         ("class_conditional", True),
         ("dropout", 0.5),
-        ("bf16", True),
+        ("precision", "bf16"),
         ("learning_rate", 0.1),
         ("lr_schedule", "constant"),
         ("warmup_steps", 3),
@@ -220,7 +220,7 @@ def test_bf16_is_near(tiny: Make, dataset: Dataset) -> None:
 
     The weights, the gradients and the loss stay float32.
     """
-    state, (step, *_) = run_steps(tiny(bf16=True), dataset)
+    state, (step, *_) = run_steps(tiny(precision="bf16"), dataset)
     expected = losses(tiny(), dataset, 1)[0]
     assert step.loss.dtype == torch.float32
     assert step.loss.item() == pytest.approx(expected, rel=0.02)

@@ -151,7 +151,7 @@ def test_a_run_that_diverges_stops_and_keeps_its_last_checkpoint(
         config = replace(config, train=replace(config.train, steps=1, learning_rate=1e-3))
         says = "conv_in.weight is not finite after step 0: the run has diverged"
 
-        def update(self: torch.optim.Optimizer) -> None:
+        def update(self: torch.optim.Optimizer, closure: Any = None) -> None:
             self.param_groups[0]["params"][0].data.fill_(float("inf"))
 
         monkeypatch.setattr(torch.optim.AdamW, "step", update)
