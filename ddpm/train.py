@@ -169,10 +169,16 @@ def _trained(
     from workbench.sampling import sample
 
     check_place(folder)
-    dataset = data.load(config.data, config.labels, size=config.size)
+    dataset = data.load(
+        config.data,
+        config.labels,
+        size=config.size,
+        skip_broken=config.skip_broken,
+        progress=not args.quiet,
+    )
     if config.labels is not None and not config.train.class_conditional:
         say("note: no label reaches the network; --class-conditional tells it them", sys.stderr)
-    _, c, h, w = dataset.images.shape
+    _, c, h, w = dataset.shape
     parts = bring.parts(args, config, (c, h, w))
     config = parts.config
 

@@ -15,7 +15,15 @@ from torch.nn.functional import mse_loss
 
 from workbench import backends, processes
 from workbench.config import RunConfig, TrainConfig
-from workbench.draws import DROPOUT, WEIGHTS, Draws, batch_draws, global_generator_at, seed_of
+from workbench.draws import (
+    DROPOUT,
+    WEIGHTS,
+    Draws,
+    batch_draws,
+    global_generator_at,
+    image_indices,
+    seed_of,
+)
 from workbench.ema import EMA
 from workbench.sampling import refuse_wrong_config, refuse_wrong_steps
 
@@ -80,7 +88,7 @@ def new_parts(
         raise ValueError(
             f"class_conditional needs labels, and {config.data!r} has none; see --labels"
         )
-    _, c, h, w = dataset.images.shape
+    _, c, h, w = dataset.shape
     make = _unet_of(config, dataset) if make_unet is None else make_unet
     scheduler = _new_scheduler(config) if scheduler is None else scheduler
     with global_generator_at(torch.device("cpu"), seed_of(config.seed, WEIGHTS)):
@@ -102,7 +110,7 @@ def _new_scheduler(config: RunConfig) -> Any:
 def _unet_of(config: RunConfig, dataset: "Dataset") -> Callable[[tuple[int, int, int]], Any]:
     """What makes the backend's UNet, its arguments checked."""
     classes = dataset.num_classes if config.train.class_conditional else None
-    _, c, h, w = dataset.images.shape
+    _, c, h, w = dataset.shape
     arguments = config.model.unet_arguments((c, h, w), classes)
     backend, strict = backends.load(config.backend), backends.load("scratch")
     if backend is not strict:  # it refuses with a reason what a library takes in silence
@@ -139,7 +147,7 @@ def training_steps(
     Args:
         state: changed in place.
         scheduler: either backend's; its `set_timesteps` is never called.
-        dataset: images (n, c, h, w) in [-1, 1], on the device of the UNet.
+        dataset: images (n, c, h, w), for the device of the UNet.
         config: how to learn.
         seed: with the step's index, decides every random number; the global generators are left as
             they were.
@@ -148,20 +156,25 @@ def training_steps(
         ValueError: several processes cannot share out the batch evenly.
     """
     unet, device = state.unet, state.unet.device
-    total_steps = config.total_steps(len(dataset.images))
-    shape, T = tuple(dataset.images.shape[1:]), scheduler.config.num_train_timesteps
+    total_steps = config.total_steps(len(dataset))
+    shape, T = dataset.shape[1:], scheduler.config.num_train_timesteps
     rank, count = processes.rank(), processes.count()
     draw_on = device if config.draw_on == "device" else torch.device("cpu")
 
     def draw(step: int) -> Draws:
-        size, n = config.batch_size, len(dataset.images)
+        size, n = config.batch_size, len(dataset)
         return batch_draws(seed, step, size, n, T, shape, draw_on).share(rank, count).to(device)
 
     draws = draw(state.step)
+    order = (
+        image_indices(seed, k, config.batch_size, len(dataset))[rank::count]  # as Draws.share
+        for k in range(state.step, total_steps)
+    )
+    batches = dataset.batches(order)  # of a stream, read ahead
     while (k := state.step) < total_steps:
         # region: training_step
         # 1. images, and the noise that is added to them
-        x_0 = dataset.images[draws.indices]
+        x_0 = next(batches)
         if config.flip:
             x_0 = flip_some(x_0, draws.uniform[0])
         eps, t = draws.noise, draws.timesteps

@@ -82,7 +82,7 @@ def train(
     unet, scheduler = new_parts(config, dataset, scheduler=scheduler, make_unet=make_unet)
     with _writing(folder, resume, force):
         state = new_state(unet.to(device), config.train)
-        kept = _Kept(folder, config, state, scheduler, dataset, draw_grid)
+        kept = _Kept(folder, config, state, scheduler, dataset, draw_grid, progress)
         kept.begin(resume)
         metrics, total = kept.metrics, kept.total
         shown = progress and processes.is_first()
@@ -135,12 +135,13 @@ class _Kept:
         scheduler: Any,
         dataset: "Dataset",
         draw_grid: Callable[[Any, Any, Path], None] | None,
+        progress: bool,
     ) -> None:
         self.folder, self.config, self.state, self.scheduler = folder, config, state, scheduler
         self.draw_grid = draw_grid
-        self.files = RunFiles(folder, config, dataset.fingerprint())
-        self.metrics = Metrics(config.train.batch_size, len(dataset.images))
-        every, self.total = config.train.save_every, config.train.total_steps(len(dataset.images))
+        self.files = RunFiles(folder, config, dataset.fingerprint(progress))
+        self.metrics = Metrics(config.train.batch_size, len(dataset))
+        every, self.total = config.train.save_every, config.train.total_steps(len(dataset))
         self.every = every if isinstance(every, int) else self.total
         self.seconds = math.inf if isinstance(every, int) else seconds_in(every)
         self.saved_at, self.saved_when = -1, time.monotonic()

@@ -103,7 +103,7 @@ def test_digits_need_no_scikit_learn(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("sprits", "sprites"), ("digit", "digits"), ("mnist", None)]
+    ("name", "near"), [("sprits", "sprites"), ("digit", "digits"), ("celeba", None)]
 )
 def test_unknown_name(name, near, refusal):
     message = refusal(name)
@@ -181,7 +181,7 @@ def test_to_a_gpu():
     ("images", "labels", "says"),
     [
         (torch.zeros(2, 4, 4), None, r"expected \(n, c, h, w\) torch.float32"),
-        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), None, "torch.uint8; expected"),
+        (torch.zeros(2, 1, 4, 4, dtype=torch.int64), None, "torch.int64; expected"),
         (torch.zeros(2, 1, 4, 4, dtype=torch.float64), None, "torch.float64; expected"),
         (torch.zeros(0, 1, 4, 4), None, "none of them 0"),
         (torch.full((2, 1, 4, 4), torch.nan), None, "from nan to nan; expected values in"),
