@@ -4,6 +4,7 @@ It fetches a data set once and keeps it on the disk as Arrow files, which are ma
 that one installs for it; nothing of a data set is run as code.
 """
 
+import logging
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -113,6 +114,9 @@ def _fetched(datasets: Any, name: str, progress: bool) -> Any:
     address = KNOWN.get(name, name.removeprefix(PREFIX))
     quiet = progress and sys.stderr is not None and sys.stderr.isatty()
     (datasets.enable_progress_bars if quiet else datasets.disable_progress_bars)()
+    client = logging.getLogger("huggingface_hub")
+    level = client.level
+    client.setLevel(logging.ERROR)  # of each try without a network it has two lines to say
     try:
         return datasets.load_dataset(address, split=SPLIT)
     except Exception as error:  # the library, the Hub's client and the network have one each
@@ -121,3 +125,5 @@ def _fetched(datasets: Any, name: str, progress: bool) -> Any:
             f"{name!r} cannot be had from the Hub as {address}, split {SPLIT}: {reason[:200]}; "
             "the first time it needs the network"
         ) from None
+    finally:
+        client.setLevel(level)
