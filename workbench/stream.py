@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -137,6 +137,7 @@ def load(
                 chosen.append(i)
             bar.update(len(numbers))
     found.refuse(what, n, skip_broken)
+    found.say(n)
     which = np.array(chosen, np.int64)
     shape = (len(chosen), held.channels, *held.side)
     if held.pixels is None:
@@ -169,10 +170,9 @@ class _Held:
     """The pixels of pictures as they come, (n, h, w, c); None once they are too many."""
 
     def __init__(self, most: int) -> None:
-        self.most, self.pixels, self.channels, self.side = most, None, 0, (0, 0)
-
-    pixels: Pixels | None
-    side: tuple[int, int]
+        self.most, self.channels = most, 0
+        self.side: tuple[int, int] = (0, 0)
+        self.pixels: Pixels | None = None
 
     def begin(self, n: int, first: Pixels) -> None:
         self.side, self.channels = (first.shape[0], first.shape[1]), first.shape[2]
@@ -189,23 +189,23 @@ class _Held:
             self.pixels[at] = pixels
 
 
-@dataclass
+SAID = {
+    "broken": "cannot be read and are left out",
+    "deep": "have 16 bits a channel, of which the upper 8 are used",
+    "moves": "have several frames, of which the first is used",
+}
+
+
 class _Found:
     """What there is to say of pictures that were looked through: how many, and the first names."""
 
-    counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(("bad", "deep", "moves"), 0)
-    )
-    names: dict[str, list[str]] = field(
-        default_factory=lambda: {"bad": [], "deep": [], "moves": []}
-    )
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(SAID, 0)
+        self.names: dict[str, list[str]] = {kind: [] for kind in SAID}
 
     def note(self, files: Files, i: int, seen: Seen) -> None:
-        for kind, true in (
-            ("bad", seen.pixels is None),
-            ("deep", seen.deep),
-            ("moves", seen.moves),
-        ):
+        """Count what was seen in file i."""
+        for kind, true in zip(SAID, (seen.pixels is None, seen.deep, seen.moves), strict=True):
             if true:
                 self.counts[kind] += 1
                 if len(self.names[kind]) < FEW:
@@ -213,23 +213,26 @@ class _Found:
                     self.names[kind].append(files.name(i) + why)
 
     def refuse(self, what: str, n: int, skip_broken: bool) -> None:
-        """Say what a user would not expect; refuse what is broken unless that may go."""
-        bad = self.counts["bad"]
-        if bad and (not skip_broken or bad == n):
-            some = "" if bad == n else ", or leave out what is broken with --skip-broken"
-            if bad == 1:
-                who = self.names["bad"][0].replace(" (", " cannot be read as a picture (", 1)
-                raise ValueError(f"{who}; mend or remove it{some}")
-            raise ValueError(
-                f"{bad:,} of {n:,} pictures of {what} cannot be read: {self._first('bad')}; "
-                f"mend or remove them{some}"
-            )
-        notes = {
-            "bad": "cannot be read and are left out",
-            "deep": "have 16 bits a channel, of which the upper 8 are used",
-            "moves": "have several frames, of which the first is used",
-        }
-        for kind, words in notes.items():
+        """Refuse what is broken, unless it may be left out.
+
+        Raises:
+            ValueError: there is some, or nothing else.
+        """
+        broken = self.counts["broken"]
+        if not broken or (skip_broken and broken < n):
+            return
+        cure = f"mend or remove {'it' if broken == 1 else 'them'}"
+        if broken < n:
+            cure += ", or leave out what is broken with --skip-broken"
+        if broken == 1:
+            who = self.names["broken"][0].replace(" (", " cannot be read as a picture (", 1)
+            raise ValueError(f"{who}; {cure}")
+        who = f"{broken:,} of {n:,} pictures of {what} cannot be read: {self._first('broken')}"
+        raise ValueError(f"{who}; {cure}")
+
+    def say(self, n: int) -> None:
+        """Say on stderr what a user would not expect, a line for each kind."""
+        for kind, words in SAID.items():
             if self.counts[kind] and processes.is_first():
                 told = f"note: {self.counts[kind]:,} of {n:,} pictures {words}: {self._first(kind)}"
                 progress_bar.say(told, sys.stderr)
