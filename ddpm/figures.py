@@ -1,6 +1,7 @@
 """The figures of `ddpm plot`: each reads its arguments, gathers its data and returns a figure."""
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,18 +13,22 @@ from workbench.config import RunConfig
 from workbench.files import new_file
 
 if TYPE_CHECKING:
+    import torch
     from matplotlib.figure import Figure
 
+    from workbench.data import Dataset
+
 ABOUT_FILES = {"verb", "run_verb", "figure", "output", "force", "default_of"}
+ENOUGH = 10_000  # pictures whose pixels a histogram counts, of a larger data set
 FEW_DATA, FEW_NOISED = 48, 4  # pictures that are shown unless told otherwise, if there are so many
 
 
 def data(args: argparse.Namespace) -> "Figure":
     """The first images of a data set, with their labels."""
-    from workbench import data, plotting
+    from workbench import plotting
 
-    dataset = data.load(args.data, args.labels, count=args.count, size=args.size)
-    images, titles = dataset.images[: args.count or FEW_DATA], None
+    dataset = _load(args, args.count)
+    images, titles = _first(dataset, args.count or FEW_DATA), None
     if dataset.labels is not None:
         titles = [dataset.class_names[label] for label in dataset.labels[: len(images)].tolist()]
     return plotting.image_grid(images, titles=titles)
@@ -60,10 +65,9 @@ def noising(args: argparse.Namespace) -> "Figure":
     """A few images at growing t."""
     import torch
 
-    from workbench import backends, data, plotting
+    from workbench import backends, plotting
 
-    images = data.load(args.data, args.labels, count=args.count, size=args.size).images
-    images = images[: args.count or FEW_NOISED]
+    images = _first(_load(args, args.count), args.count or FEW_NOISED)
     T = args.num_train_timesteps
     scheduler = backends.load(args.backend).DDPMScheduler(num_train_timesteps=T)
     generator = torch.Generator().manual_seed(args.seed)
@@ -92,12 +96,35 @@ def difference(args: argparse.Namespace) -> "Figure":
 
 def histograms(args: argparse.Namespace) -> "Figure":
     """The pixels of a run's data and of pictures drawn from it."""
-    from workbench import curves, data, runs
+    import torch
+
+    from workbench import curves, runs
 
     config = runs.load_config(Path(args.run))
-    real = data.load(config.data, config.labels, size=config.size).images
+    dataset = _load(config)
+    apart = math.ceil(len(dataset) / ENOUGH)  # as evenly as they lie, as classes lie together
+    real = dataset.batch(torch.arange(0, len(dataset), apart))
     drawn = _draw(args, args.backend).images
     return curves.histograms({config.data: real, "drawn": drawn})
+
+
+def _load(said: Any, count: int | None = None) -> "Dataset":
+    """The data that arguments or a run's config name."""
+    from workbench import data
+
+    return data.load(
+        said.data,
+        said.labels,
+        count=count,
+        size=said.size,
+        skip_broken=said.skip_broken,
+        progress=True,
+    )
+
+
+def _first(dataset: "Dataset", count: int) -> "torch.Tensor":
+    """The first images, of a data set that may have fewer."""
+    return dataset.batch(list(range(min(count, len(dataset)))))
 
 
 def _draw(args: argparse.Namespace, backend: str, record: int = 0) -> Any:
@@ -161,8 +188,8 @@ def _of_histograms(parser: argparse.ArgumentParser) -> None:
 
 def _add_data(parser: argparse.ArgumentParser, count: str) -> None:
     parser.add_argument("--data", default="sprites", help="default: %(default)s")
-    add_options(parser, RunConfig, ("labels", "size"))
-    parser.set_defaults(labels=None, size=None)
+    add_options(parser, RunConfig, ("labels", "size", "skip_broken"))
+    parser.set_defaults(labels=None, size=None, skip_broken=False)
     parser.add_argument("--count", type=whole, help=count)
 
 

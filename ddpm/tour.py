@@ -76,7 +76,7 @@ def run(
     """
     prepare(folder)
     dataset = data.load(config.data)
-    total_steps = config.train.total_steps(len(dataset.images))
+    total_steps = config.train.total_steps(len(dataset))
     say(
         f"[1/4] {shared_steps} steps by Diffusers and {total_steps} by scratch, from one start, on "
         "the same random numbers"
@@ -215,7 +215,7 @@ def losses_of(
     """
     unet, scheduler = trainer.new_parts(config, dataset)
     state = trainer.new_state(unet, config.train)
-    metrics = Metrics(config.train.batch_size, len(dataset.images))
+    metrics = Metrics(config.train.batch_size, len(dataset))
     training = trainer.training_steps(state, scheduler, dataset, config.train, config.seed)
     if first is not None:
         times = [time.perf_counter()]

@@ -191,11 +191,17 @@ def _trained_together(
     check_place(folder)
     if args.track:
         tracking.check(args.track)
-    dataset = data.load(config.data, config.labels, size=config.size)
+    dataset = data.load(
+        config.data,
+        config.labels,
+        size=config.size,
+        skip_broken=config.skip_broken,
+        progress=not args.quiet,
+    )
     unused = config.labels is not None and not config.train.class_conditional
     if unused and processes.is_first():
         say("note: no label reaches the network; --class-conditional tells it them", sys.stderr)
-    _, c, h, w = dataset.images.shape
+    _, c, h, w = dataset.shape
     parts = bring.parts(args, config, (c, h, w))
     config = parts.config
 

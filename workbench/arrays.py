@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from workbench import readers
+from workbench import pictures, readers
 
 Images = NDArray[np.uint8] | torch.Tensor
 Found = tuple[Images, NDArray[np.int64] | None, tuple[str, ...]]
@@ -114,8 +114,7 @@ def _of_dataset(source: Any, count: int | None, size: int | None) -> Found:
     paired = [isinstance(item, tuple | list) and len(item) == 2 for item in items]
     if any(paired) and not all(paired):
         raise ValueError(f"item {paired.index(not paired[0])} is not as item 0: one has a label")
-    pictures = [item[0] for item in items] if paired[0] else items
-    images = _pictures(pictures, size)
+    images = _together([item[0] for item in items] if paired[0] else items, size)
     if not paired[0]:
         return images, None, ()
     found, names = labels([int(item[1]) for item in items], len(items))
@@ -137,16 +136,16 @@ def _items(source: Any, count: int | None) -> Iterator[Any]:
     return (source[i] for i in range(length if count is None else min(count, length)))
 
 
-def _pictures(pictures: list[Any], size: int | None) -> Images:
+def _together(items: list[Any], size: int | None) -> Images:
     """PIL images, arrays or tensors as one array or tensor."""
-    first, names = pictures[0], [f"item {i}" for i in range(len(pictures))]
-    for name, picture in zip(names, pictures, strict=True):
+    first, names = items[0], [f"item {i}" for i in range(len(items))]
+    for name, picture in zip(names, items, strict=True):
         if type(picture) is not type(first) and not hasattr(first, "convert"):
             kinds = f"{type(picture).__name__}, item 0 a {type(first).__name__}"
             raise ValueError(f"{name} is a {kinds}; expected pictures of one kind")
     if hasattr(first, "convert"):  # a PIL image
-        pairs = zip(pictures, names, strict=True)
-        return readers.stacked([readers.grey_or_colour(p, n, size) for p, n in pairs], names)
+        pairs = zip(items, names, strict=True)
+        return _stacked([_plain(picture, name, size) for picture, name in pairs], names)
     if size is not None:
         raise ValueError("size is for pictures that can be resized, not for numbers; leave it out")
     if not isinstance(first, torch.Tensor | np.ndarray):
@@ -154,11 +153,27 @@ def _pictures(pictures: list[Any], size: int | None) -> Images:
             f"item 0 is a {type(first).__name__}; expected a picture (a PIL image, an array or a "
             "tensor), or a pair (picture, label)"
         )
-    for name, picture in zip(names, pictures, strict=True):
+    for name, picture in zip(names, items, strict=True):
         if picture.shape != first.shape or picture.dtype != first.dtype:
             raise ValueError(
                 f"{name} is {tuple(picture.shape)} {picture.dtype}, item 0 is "
                 f"{tuple(first.shape)} {first.dtype}; expected one shape and type"
             )
-    together = torch.stack(pictures) if isinstance(first, torch.Tensor) else np.stack(pictures)
+    together = torch.stack(items) if isinstance(first, torch.Tensor) else np.stack(items)
     return _images("the data set", together)
+
+
+def _plain(picture: Any, name: str, size: int | None) -> Any:
+    try:
+        return pictures.grey_or_colour(picture, size)
+    except pictures.UnsupportedPicture as error:
+        raise ValueError(f"{name} has {error}") from None
+
+
+def _stacked(plain: list[Any], names: list[str]) -> NDArray[np.uint8]:
+    """PIL images of mode L or RGB as pixels: (n, h, w, 1) if all are grey, else (n, h, w, 3)."""
+    for name, picture in zip(names, plain, strict=True):
+        pictures.refuse_other_size(name, picture.size[::-1], names[0], plain[0].size[::-1])
+    mode = "L" if all(picture.mode == "L" for picture in plain) else "RGB"
+    pixels = np.stack([np.asarray(picture.convert(mode)) for picture in plain])
+    return pixels[..., None] if mode == "L" else pixels

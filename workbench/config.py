@@ -266,7 +266,11 @@ class RunConfig:
     """Everything that decides the outcome of a run."""
 
     backend: Backend = option("scratch", "whose model trains")
-    data: str = option("digits", "sprites, digits, a .npy or .npz file, or a folder")
+    data: str = option(
+        "digits",
+        "sprites, digits, a .npy or .npz file, or a folder; of the Hub: mnist, fashion-mnist, "
+        "cifar10, hub:user/name",
+    )
     labels: str | None = option(None, "a .npy file of labels for --data, or none")
     size: int | None = option(
         None,
@@ -274,6 +278,7 @@ class RunConfig:
         "size",
         least=1,
     )
+    skip_broken: bool = option(False, "leave out pictures that cannot be read, and say which")
     seed: int = option(0, "of the first weights and every random number of the run", least=0)
     model: ModelConfig = field(default_factory=ModelConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)

@@ -38,18 +38,8 @@ class Draws:
 
     def to(self, device: torch.device) -> "Draws":
         """The same numbers on `device`; to CUDA from pinned memory, without blocking."""
-
-        def move(part: torch.Tensor) -> torch.Tensor:
-            pin = device.type == "cuda" and part.device.type == "cpu"
-            return (part.pin_memory() if pin else part).to(device, non_blocking=True)
-
-        return Draws(
-            move(self.indices),
-            move(self.timesteps),
-            move(self.noise),
-            move(self.uniform),
-            self.number,
-        )
+        parts = (self.indices, self.timesteps, self.noise, self.uniform)
+        return Draws(*(to_device(part, device) for part in parts), number=self.number)
 
     def parts(self, count: int) -> list["Draws"]:
         """The batch shared out: of part i, every `count`-th image from the i-th on.
@@ -61,6 +51,12 @@ class Draws:
             Draws(self.indices[s], self.timesteps[s], self.noise[s], self.uniform[:, s], i)
             for i, s in enumerate(every)
         ]
+
+
+def to_device(part: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on `device`; to CUDA from pinned memory, without blocking."""
+    pin = device.type == "cuda" and part.device.type == "cpu"
+    return (part.pin_memory() if pin else part).to(device, non_blocking=True)
 
 
 def seed_of(seed: int, *path: int) -> int:
@@ -84,9 +80,6 @@ def batch_draws(
 ) -> Draws:
     """The random numbers of step `step` of the run with seed `seed`.
 
-    Images come from one shuffle of the whole set after another, so that each is seen equally often;
-    a batch may reach over the end of a shuffle.
-
     Args:
         seed: of the run, at least 0.
         step: k = 0, 1, ...
@@ -99,18 +92,37 @@ def batch_draws(
     >>> batch_draws(0, 7, 2, 10, 500, (1, 4, 4)).noise.shape
     torch.Size([2, 1, 4, 4])
     """
-    first, last = step * batch_size, (step + 1) * batch_size - 1
-    epochs = range(first // num_images, last // num_images + 1)
-    order = np.concatenate([_shuffle(seed, epoch, num_images) for epoch in epochs])
-    start = first % num_images
-    indices = torch.from_numpy(order[start : start + batch_size].copy())
-
+    indices = image_indices(seed, step, batch_size, num_images)
     generator = torch.Generator(device).manual_seed(seed_of(seed, WHAT_NOISE, step))
     options: dict[str, Any] = {"generator": generator, "device": device}
     timesteps = torch.randint(num_timesteps, (batch_size,), **options)
     noise = torch.randn(batch_size, *image_shape, **options)
     uniform = torch.rand(2, batch_size, **options)
     return Draws(indices, timesteps, noise, uniform)
+
+
+def image_indices(seed: int, step: int, batch_size: int, num_images: int) -> torch.Tensor:
+    """Which images step `step` sees: (b,) int64 in 0..n-1, known without what else it draws.
+
+    They come from one shuffle of the whole set after another, so that each is seen equally often; a
+    batch may reach over the end of a shuffle.
+
+    Args:
+        seed: of the run, at least 0.
+        step: k = 0, 1, ...
+        batch_size: b, of all processes together.
+        num_images: n, size of the set.
+
+    >>> len(image_indices(0, 7, batch_size=20, num_images=10).unique())
+    10
+    """
+    start, end = step * batch_size, (step + 1) * batch_size
+    parts = []
+    for epoch in range(start // num_images, (end - 1) // num_images + 1):
+        begun = epoch * num_images
+        order = _shuffle(seed, epoch, num_images)
+        parts.append(order[max(start - begun, 0) : end - begun])
+    return torch.from_numpy(np.concatenate(parts))
 
 
 @lru_cache(maxsize=4)

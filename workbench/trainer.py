@@ -8,6 +8,7 @@ batch and learn the same weights as one; `workbench.processes` says how.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +16,15 @@ from torch.nn.functional import mse_loss
 
 from workbench import backends, processes
 from workbench.config import RunConfig, TrainConfig
-from workbench.draws import DROPOUT, WEIGHTS, Draws, batch_draws, global_generator_at, seed_of
+from workbench.draws import (
+    DROPOUT,
+    WEIGHTS,
+    Draws,
+    batch_draws,
+    global_generator_at,
+    image_indices,
+    seed_of,
+)
 from workbench.ema import EMA
 from workbench.sampling import refuse_wrong_config, refuse_wrong_steps
 
@@ -83,7 +92,7 @@ def new_parts(
         raise ValueError(
             f"class_conditional needs labels, and {config.data!r} has none; see --labels"
         )
-    _, c, h, w = dataset.images.shape
+    _, c, h, w = dataset.shape
     make = _unet_of(config, dataset) if make_unet is None else make_unet
     scheduler = _new_scheduler(config) if scheduler is None else scheduler
     with global_generator_at(torch.device("cpu"), seed_of(config.seed, WEIGHTS)):
@@ -105,7 +114,7 @@ def _new_scheduler(config: RunConfig) -> Any:
 def _unet_of(config: RunConfig, dataset: "Dataset") -> Callable[[tuple[int, int, int]], Any]:
     """What makes the backend's UNet, its arguments checked."""
     classes = dataset.num_classes if config.train.class_conditional else None
-    _, c, h, w = dataset.images.shape
+    _, c, h, w = dataset.shape
     arguments = config.model.unet_arguments((c, h, w), classes)
     backend, strict = backends.load(config.backend), backends.load("scratch")
     if backend is not strict:  # it refuses with a reason what a library takes in silence
@@ -145,25 +154,33 @@ def training_steps(
     Args:
         state: changed in place.
         scheduler: either backend's; its `set_timesteps` is never called.
-        dataset: images (n, c, h, w) in [-1, 1], on the device of the UNet.
+        dataset: images (n, c, h, w), for the device of the UNet.
         config: how to learn.
         seed: with the step's index, decides every random number; the global generators are left as
             they were.
     """
     unet, device = state.unet, state.unet.device
-    total_steps = config.total_steps(len(dataset.images))
-    shape, T = tuple(dataset.images.shape[1:]), scheduler.config.num_train_timesteps
+    total_steps = config.total_steps(len(dataset))
+    shape, T = dataset.shape[1:], scheduler.config.num_train_timesteps
     rank, count, size = processes.rank(), processes.count(), config.images_a_step
     draw_on = device if config.draw_on == "device" else torch.device("cpu")
     accelerator, model, optimizer = processes.prepared(
         unet, state.optimizer, config.precision, state.loss_scale
     )
 
-    def draw(step: int) -> list[Draws]:
-        whole = batch_draws(seed, step, size, len(dataset.images), T, shape, draw_on)
-        return [part.to(device) for part in whole.parts(config.accumulate * count)[rank::count]]
+    shares = config.accumulate * count  # of a batch, every `count`-th of which is this process's
 
-    parts = draw(state.step)
+    def draw(step: int) -> list[Draws]:
+        whole = batch_draws(seed, step, size, len(dataset), T, shape, draw_on)
+        return [part.to(device) for part in whole.parts(shares)[rank::count]]
+
+    order = (
+        image_indices(seed, k, size, len(dataset))[i::shares]
+        for k in range(state.step, total_steps)
+        for i in range(rank, shares, count)
+    )
+    batches = dataset.batches(order)  # of a stream, read ahead
+    images, parts = list(islice(batches, config.accumulate)), draw(state.step)
     while (k := state.step) < total_steps:
         # region: training_step
         rate = learning_rate(config, k, total_steps)
@@ -172,9 +189,8 @@ def training_steps(
         optimizer.zero_grad()
         unet.train()  # whoever drives this may have drawn pictures
         loss = torch.zeros((), device=device)
-        for part in processes.in_turn(parts, accelerator, model):
+        for x_0, part in zip(images, processes.in_turn(parts, accelerator, model), strict=True):
             # 1. images, and the noise that is added to them
-            x_0 = dataset.images[part.indices]
             if config.flip:
                 x_0 = flip_some(x_0, part.uniform[0])
             eps, t = part.noise, part.timesteps
@@ -202,7 +218,7 @@ def training_steps(
             state.ema.update(unet)
         # endregion: training_step
         state.step += 1
-        parts = draw(state.step)  # while the device still computes
+        images, parts = list(islice(batches, config.accumulate)), draw(state.step)  # meanwhile
         yield Step(k, processes.average(loss), rate, norm)
 
 

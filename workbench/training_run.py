@@ -91,7 +91,7 @@ def train(
         processes.check(config.train.precision, device, config.train.images_a_step)
         held.enter_context(_writing(folder, resume, force))
         state = new_state(unet.to(device), config.train)
-        kept = _Kept(folder, config, state, scheduler, dataset, draw_grid)
+        kept = _Kept(folder, config, state, scheduler, dataset, draw_grid, progress)
         kept.begin(resume)
         if track is not None and processes.is_first():
             kept.tracking = held.enter_context(_told(track, folder, config, state.step))
@@ -162,12 +162,13 @@ class _Kept:
         scheduler: Any,
         dataset: "Dataset",
         draw_grid: Callable[[Any, Any, Path], None] | None,
+        progress: bool,
     ) -> None:
         self.folder, self.config, self.state, self.scheduler = folder, config, state, scheduler
         self.draw_grid = draw_grid
-        self.files = RunFiles(folder, config, dataset.fingerprint())
-        self.metrics = Metrics(config.train.images_a_step, len(dataset.images))
-        every, self.total = config.train.save_every, config.train.total_steps(len(dataset.images))
+        self.files = RunFiles(folder, config, dataset.fingerprint(progress))
+        self.metrics = Metrics(config.train.images_a_step, len(dataset))
+        every, self.total = config.train.save_every, config.train.total_steps(len(dataset))
         self.every = every if isinstance(every, int) else self.total
         self.seconds = math.inf if isinstance(every, int) else seconds_in(every)
         self.saved_at, self.saved_when = -1, time.monotonic()

@@ -105,15 +105,13 @@ def losses_by_hand(config: "RunConfig", data: "Dataset") -> Tensor:
 
     unet, _ = new_parts(replace(config, backend="diffusers"), data)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=config.train.learning_rate, weight_decay=0)
-    T, n = config.diffusion.num_train_timesteps, len(data.images)
+    T, n = config.diffusion.num_train_timesteps, len(data)
     oracle = Oracle()
     table = oracle.alpha_bar(Setting(num_train_timesteps=T))
     losses = []
     for k in range(BY_HAND):
-        draws = batch_draws(
-            config.seed, k, config.train.batch_size, n, T, tuple(data.images.shape[1:])
-        )
-        x_0, t, eps = data.images[draws.indices], draws.timesteps, draws.noise
+        draws = batch_draws(config.seed, k, config.train.batch_size, n, T, data.shape[1:])
+        x_0, t, eps = data.batch(draws.indices), draws.timesteps, draws.noise
         with torch.enable_grad():
             predicted = unet(oracle.add_noise(x_0, eps, table, t), t).sample
             loss = (eps - predicted).square().mean()

@@ -145,6 +145,12 @@ def one_run(folder: Path) -> None:
     """Data, training, sampling and pictures of the workbench."""
     dataset = assert_type(data.load("sprites", count=4), data.Dataset)
     assert assert_type(dataset.num_classes, int) == 5
+    assert assert_type(dataset.shape, tuple[int, int, int, int]) == (len(dataset), 3, 16, 16)
+    assert assert_type(dataset.batch([0, 2]), Tensor).shape == (2, 3, 16, 16)
+    for batch in dataset.batches([torch.tensor([1])]):
+        assert torch.equal(assert_type(batch, Tensor), dataset.images[1:2])
+    assert assert_type(dataset.fingerprint(progress=False), str)
+    assert len(assert_type(dataset.first(2), data.Dataset).to("cpu")) == 2
     config = RunConfig(
         data="sprites",
         model=ModelConfig(channels=(8,), attention=(False,), norm_num_groups=2),

@@ -1,5 +1,6 @@
 """One door for all data, and what it refuses."""
 
+import hashlib
 import sys
 
 import numpy as np
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from workbench.data import Dataset, from_uint8, load, to_uint8
+from workbench import data
+from workbench.data import Dataset, from_levels, from_uint8, load, to_uint8
 from workbench.digits import read_digits
 from workbench.sprites import KINDS, draw_sprites
 
@@ -65,6 +67,20 @@ def test_from_uint8_takes_an_array_that_cannot_be_written_to():
     np.testing.assert_array_equal(to_uint8(from_uint8(levels)), levels)
 
 
+def test_a_level_is_the_same_image_by_arithmetic_and_by_the_table_of_a_device():
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    table = data._image_of_each_level(torch.device("cpu"))
+    assert torch.equal(from_levels(levels).flatten(), table)
+    images = from_levels(levels)
+    assert from_levels(images) is images
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_level_is_the_same_image_on_a_gpu():
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    assert torch.equal(from_levels(levels.cuda()).cpu(), from_levels(levels))
+
+
 # The names
 
 
@@ -103,7 +119,7 @@ def test_digits_need_no_scikit_learn(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("sprits", "sprites"), ("digit", "digits"), ("mnist", None)]
+    ("name", "near"), [("sprits", "sprites"), ("digit", "digits"), ("celeba", None)]
 )
 def test_unknown_name(name, near, refusal):
     message = refusal(name)
@@ -170,6 +186,46 @@ def test_to_keeps_everything():
     assert Dataset(dataset.images).to(torch.device("cpu")).labels is None
 
 
+def test_bytes_stay_bytes_and_a_batch_is_what_they_were_as_floats(save):
+    array = pixels(9, 4, 6, 3)
+    dataset, floats = load(save("a.npy", array)), Dataset(from_uint8(array))
+    assert dataset.stored.dtype == torch.uint8
+    assert (len(dataset), dataset.shape) == (9, (9, 3, 4, 6))
+    assert torch.equal(dataset.images, floats.images)
+    order = [torch.tensor([8, 0, 8]), torch.tensor([3])]
+    for which, batch in zip(order, dataset.batches(iter(order)), strict=True):
+        assert torch.equal(batch, floats.images[which])
+        assert batch.is_contiguous()
+        assert torch.equal(dataset.batch(which.tolist()), batch)
+        assert torch.equal(floats.batch(which), batch)
+
+
+@given(st.integers(1, 7), st.integers(1, 40))
+def test_a_fingerprint_is_that_of_all_images_as_floats_however_they_are_read(n, at_once):
+    """As every checkpoint that was ever written has it."""
+    array = np.random.default_rng(n).integers(0, 256, (n, 2, 3, 3), np.uint8)
+    images, labels = from_uint8(array), torch.arange(n)
+    right = hashlib.sha256(str(tuple(images.shape)).encode())
+    right.update(images.numpy().data)
+    right.update(labels.numpy().data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "AT_ONCE", at_once)
+        for stored in (images, torch.from_numpy(array).permute(0, 3, 1, 2)):
+            assert Dataset(stored, labels).fingerprint() == right.hexdigest()
+
+
+def test_what_is_large_stays_where_it_is(save, monkeypatch, capsys):
+    monkeypatch.setattr(data, "IN_MEMORY", 100)
+    dataset = load(save("a.npy", pixels(5, 4, 6, 3)), progress=True)
+    assert capsys.readouterr().err.endswith("5 pictures, 360 bytes, it stays on the disk, mapped\n")
+    moved = dataset.to("meta")
+    assert (moved.stored.device.type, moved.device.type) == ("cpu", "meta")
+    assert moved.batch([0]).device.type == "meta"
+    monkeypatch.setattr(data, "IN_MEMORY", 1000)
+    assert dataset.to("meta").stored.device.type == "meta"
+    assert "5 images 3x4x6 on meta" in repr(moved)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_to_a_gpu():
     moved = load("sprites", count=4).to("cuda")
@@ -181,7 +237,7 @@ def test_to_a_gpu():
     ("images", "labels", "says"),
     [
         (torch.zeros(2, 4, 4), None, r"expected \(n, c, h, w\) torch.float32"),
-        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), None, "torch.uint8; expected"),
+        (torch.zeros(2, 1, 4, 4, dtype=torch.int64), None, "torch.int64; expected"),
         (torch.zeros(2, 1, 4, 4, dtype=torch.float64), None, "torch.float64; expected"),
         (torch.zeros(0, 1, 4, 4), None, "none of them 0"),
         (torch.full((2, 1, 4, 4), torch.nan), None, "from nan to nan; expected values in"),

@@ -17,6 +17,7 @@ from workbench.draws import (
     Draws,
     batch_draws,
     global_generator_at,
+    image_indices,
     seed_of,
 )
 
@@ -178,3 +179,16 @@ def test_the_global_generator_is_borrowed() -> None:
         raise KeyError
     assert torch.equal(first, expected[0])
     assert torch.equal(torch.rand(3), expected[1])
+
+
+@given(st.integers(0, 2**32), st.integers(0, 50), st.integers(1, 40), st.integers(1, 15))
+def test_which_images_a_step_sees_is_known_before_it_draws(
+    seed: int, step: int, batch_size: int, num_images: int
+) -> None:
+    """Also of a batch larger than the set."""
+    indices = image_indices(seed, step, batch_size, num_images)
+    drawn = batch_draws(seed, step, batch_size, num_images, 5, (1, 2, 2))
+    assert torch.equal(indices, drawn.indices)
+    seen = [image_indices(seed, k, batch_size, num_images) for k in range(step + 1)]
+    counts = torch.cat(seen).bincount(minlength=num_images)
+    assert counts.max() - counts.min() <= 1

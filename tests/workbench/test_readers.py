@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from workbench import data, readers
 from workbench.data import load, to_uint8
 from workbench.sprites import draw_sprites
 
@@ -176,6 +177,58 @@ def test_truncated_file(tmp_path, suffix, keep, refusal):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(keep * len(whole)) if keep == 0.5 else keep])
     assert str(path) in refusal(path)
+
+
+def test_a_large_file_is_mapped_and_the_same(save, monkeypatch):
+    array = pixels(20, 8, 8, 3)
+    small = load(save("images.npy", array))
+    monkeypatch.setattr(data, "IN_MEMORY", array.size)
+    mapped = load(save("images.npy", array))
+    assert mapped.fingerprint() == small.fingerprint()
+    np.testing.assert_array_equal(to_uint8(mapped.batch([3, 1])), array[[3, 1]])
+    mapped.stored[0] = 0  # a private copy of the page: the file stays
+    np.testing.assert_array_equal(np.load(tmp := save("b.npy", array), allow_pickle=False), array)
+    monkeypatch.setattr(data, "IN_MEMORY", 1)
+    load(tmp).stored.zero_()
+    np.testing.assert_array_equal(np.load(tmp, allow_pickle=False), array)
+
+
+@pytest.mark.parametrize("keep", [60, 200, -1])
+def test_a_large_file_that_is_cut_short(save, refusal, monkeypatch, keep):
+    path = save("images.npy", pixels(20, 8, 8, 3))
+    path.write_bytes(path.read_bytes()[:keep])
+    monkeypatch.setattr(data, "IN_MEMORY", 1)
+    assert refusal(path).startswith(f"{path} cannot be read as a NumPy file")
+
+
+def test_a_large_file_of_python_objects(tmp_path, refusal, monkeypatch):
+    path = tmp_path / "images.npy"
+    np.save(path, np.array([Bomb()], dtype=object), allow_pickle=True)
+    monkeypatch.setattr(data, "IN_MEMORY", 1)
+    assert "pickle can run foreign code and is never read" in refusal(path)
+
+
+def test_a_small_file_that_would_fill_the_memory_is_not_unpacked(tmp_path, refusal, monkeypatch):
+    """A file says beforehand what it will unpack to."""
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, images=np.zeros((1000, 10, 10), np.uint8))
+    assert path.stat().st_size < 1000
+    monkeypatch.setattr(readers, "MOST_UNPACKED", 100_000)
+    assert refusal(path) == (
+        f"{path} would unpack to 100,128 bytes; expected at most 100,000, as a .npz file is "
+        "unpacked into memory; a .npy file is not: numpy.save(path, images)"
+    )
+    monkeypatch.setattr(readers, "MOST_UNPACKED", 100_128)
+    assert len(load(path)) == 1000
+
+
+def test_a_file_that_lies_of_what_it_will_unpack_to(tmp_path, refusal):
+    path = tmp_path / "liar.npz"
+    np.savez_compressed(path, images=np.zeros((1000, 10, 10), np.uint8))
+    whole = path.read_bytes()
+    at = whole.index(b"PK\x01\x02") + 24  # in the directory at its end
+    path.write_bytes(whole[:at] + (1000).to_bytes(4, "little") + whole[at + 4 :])
+    assert refusal(path).startswith(f"{path} cannot be read as a NumPy file")
 
 
 def test_a_header_that_promises_more_than_there_is(tmp_path, refusal):
