@@ -169,6 +169,11 @@ def parts(args: argparse.Namespace, config: RunConfig, image_shape: tuple[int, i
     for part in PARTS:
         code = getattr(found.config, f"{part}_code")
         warn("" if code is None else code.verdict)
+        if code is not None and any("points (b, d)" in word for word in code.called):
+            warn(
+                f"{code.name} is right for points (b, d) alone, and these are pictures: each is "
+                "handed to it as a row of numbers"
+            )
     return found
 
 

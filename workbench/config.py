@@ -163,6 +163,9 @@ class TrainConfig:
     gradient_clip: float | None = option(
         1.0, "largest norm of the gradient, or none", positive=True
     )
+    skip_nonfinite: bool = option(
+        False, "leave out a step whose loss or gradient is not finite, where it would end the run"
+    )
     ema_decay: float | None = option(
         0.995, "decay of the weights' moving average, in [0, 1), or none", least=0, below=1
     )

@@ -18,6 +18,7 @@ from workbench.config import RunConfig, TrainConfig
 from workbench.draws import DROPOUT, WEIGHTS, Draws, batch_draws, global_generator_at, seed_of
 from workbench.ema import EMA
 from workbench.sampling import refuse_wrong_config, refuse_wrong_steps
+from workbench.skipping import kept_if_finite
 
 if TYPE_CHECKING:
     from workbench.data import Dataset
@@ -115,7 +116,11 @@ def new_state(unet: Any, config: TrainConfig) -> TrainingState:
     """The state before the first step."""
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     optimizer = kinds[config.optimizer](
-        unet.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        unet.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        # How many steps Adam has taken is then on the device, as what decides over it is.
+        capturable=config.skip_nonfinite and unet.device.type == "cuda",
     )
     ema = None if config.ema_decay is None else EMA(unet, config.ema_decay)
     return TrainingState(unet, optimizer, ema)
@@ -187,13 +192,15 @@ def training_steps(
         processes.average_gradients(unet)
         clip = math.inf if config.gradient_clip is None else config.gradient_clip
         norm = torch.nn.utils.clip_grad_norm_(unet.parameters(), clip)
-        state.optimizer.step()
-        if state.ema is not None:
-            state.ema.update(unet)
+        loss = processes.average(loss.detach())
+        with kept_if_finite(state, loss, norm, config.skip_nonfinite):
+            state.optimizer.step()
+            if state.ema is not None:
+                state.ema.update(unet)
         # endregion: training_step
         state.step += 1
         draws = draw(state.step)  # while the device still computes
-        yield Step(k, processes.average(loss.detach()), rate, norm)
+        yield Step(k, loss, rate, norm)
 
 
 def target_of(

@@ -189,9 +189,7 @@ def test_a_file_that_cannot_be_a_config(
     assert "there is no file c.json; `ddpm train --show > c" in refused(
         capsys, "--config", "c.json"
     )
-    assert "folder is a folder; a run's config is RUN/training" in refused(
-        capsys, "--config", "folder"
-    )
+    assert "config.json is missing; is this a run folder?" in refused(capsys, "--config", "folder")
     assert "binary cannot be read" in refused(capsys, "--config", "binary")
     both = refused(capsys, "--config", "c.json", "--preset", "digits")
     assert "c.json says all that a preset says; leave out --preset" in both
