@@ -64,7 +64,7 @@ def _git(*words: str) -> str | None:
     """What git says of the folder that we lie in, if that is a checkout of ours."""
     if not (ROOT / ".git").exists() or shutil.which("git") is None:
         return None
-    git = ["git", "--no-optional-locks", "-C", ROOT]
+    git = ["git", "--no-optional-locks", "-C", str(ROOT)]
     done = subprocess.run([*git, *words], capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else None
 
