@@ -18,7 +18,7 @@ def no_room(error: Exception) -> str | None:
         what = f" {error.filename}" if error.filename else ""
         return f"no room to write{what}: {os.strerror(error.errno)}"
     if isinstance(error, SafetensorError):  # of the writer: what it reads is told as ValueError
-        return f"no room to write: {text}"
+        return f"no room to write: {text.removeprefix('Error while serializing: ')}"
     if isinstance(error, MemoryError):
         return f"no memory for this: {text[:150] or 'the machine gives no more'}"
     if isinstance(error, RuntimeError) and ("out of memory" in text or "allocate memory" in text):
