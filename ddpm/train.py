@@ -150,9 +150,10 @@ def _said(result: "TrainResult", own: str) -> int:
         if result.began == len(losses):
             more = "nothing is left to do; --steps or --epochs, with more of them, go on"
             say(f"{folder} has all its {len(losses)} steps: {more}", sys.stdout)
-        out = sum(not math.isfinite(loss) for loss in losses)
-        left = f", {out} of them left out, as they were not finite" * (out > 0)
-        say(f"{folder}: {len(losses)} steps{left}, last loss {losses[-1]:.4f}", sys.stdout)
+        kept = [loss for loss in losses if math.isfinite(loss)]
+        out = f", {len(losses) - len(kept)} of them left out, as they were not finite"
+        last = f", last loss {kept[-1]:.4f}" if kept else ""
+        say(f"{folder}: {len(losses)} steps{out * (len(kept) < len(losses))}{last}", sys.stdout)
         say(f"draw from it with: ddpm sample {folder}{own}", sys.stdout)
     return 0
 

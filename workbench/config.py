@@ -147,9 +147,11 @@ class TrainConfig:
     """How the weights are learned."""
 
     batch_size: int = option(128, "images a step", least=1, most=1_000_000)
-    steps: int | None = option(600, "optimizer steps; none to count in epochs", positive=True)
+    steps: int | None = option(
+        600, "optimizer steps; none to count in epochs", positive=True, most=10**12
+    )
     epochs: float | None = option(
-        None, "times that every image is seen, instead of --steps", positive=True
+        None, "times that every image is seen, instead of --steps", positive=True, most=1e9
     )
     optimizer: Optimizer = option("adamw", "Adam, or AdamW with its decoupled weight decay")
     learning_rate: float = option(1e-3, "the highest learning rate", least=1e-12, most=1e30)

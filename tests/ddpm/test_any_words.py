@@ -83,6 +83,21 @@ def said_by(words: list[str]) -> tuple[int, str]:
     return status, errors.getvalue()
 
 
+@pytest.mark.parametrize("verb", ["train", "sample"])
+def test_every_option_with_a_number_that_no_machine_holds(
+    verb: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    for option in options_of(verb):
+        if option.nargs == 0 or option.choices:
+            continue
+        for value in ("99999999999999999999", "1e308"):
+            words = [verb, *USUAL[verb], option.option_strings[-1], value]
+            status, errors = said_by(words)
+            assert status in (0, 2), (words, errors)
+            assert errors.count("\n") <= 1, (words, errors)
+
+
 @pytest.mark.parametrize(
     ("verb", "count"),
     [("train", 120), ("sample", 60), ("plot", 40), ("compare", 40), ("explain", 20), ("adapt", 40)],

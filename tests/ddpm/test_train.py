@@ -157,7 +157,7 @@ def changed(**changes: Any) -> Callable[[], str]:
         (changed(extra=1), "c.json: RunConfig has no entry extra"),
         (changed(train={"step": 3}), "c.json: TrainConfig has no entry step;"),
         (changed(train={"steps": "3"}), "c.json: steps must be a whole number or None, got '3'"),
-        (changed(train={"steps": 0}), "c.json: steps must be positive, got 0"),
+        (changed(train={"steps": 0}), "c.json: steps must be positive and at most 1e+12"),
         (changed(train={"learning_rate": float("nan")}), "c.json: learning_rate must be a number"),
         (changed(model={"dropout": 1.5}), "c.json: dropout must be at least 0 and below 1"),
         (changed(model=None), "c.json: ModelConfig must be an object with entries, got None"),
