@@ -5,12 +5,11 @@ stands in the file, for the one who is refused.
 """
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-
-from workbench.files import NO_ROOM
 
 LOCK = Path("training", "lock")
 
@@ -29,7 +28,7 @@ def one_writer(folder: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     except OSError as error:
-        if error.errno in NO_ROOM:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         raise ValueError(
             f"nothing can be written into {folder}: {error.strerror}; make it writable, or train "

@@ -128,7 +128,7 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     (
         TrainConfig,
         {"steps": None, "epochs": 0.0},
-        "epochs must be positive and at most 1e+09, got 0.0",
+        "epochs must be positive and at most 1e.09, got 0.0",
     ),
     (TrainConfig, {"learning_rate": 0}, "learning_rate must be at least 1e-12 and at most 1e"),
     (TrainConfig, {"learning_rate": math.inf}, "learning_rate must be a number, got inf"),
