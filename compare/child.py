@@ -15,7 +15,7 @@ from compare.expected import as_expected, with_expected
 from compare.measure.check import Check
 from compare.process import refuse, say
 from compare.verdict.report import Report, stage_line
-from workbench.files import write_text
+from workbench.files import NO_ROOM, write_text
 
 
 class Child:
@@ -110,6 +110,9 @@ class Child:
             try:
                 write_text(Path(name), text)
             except OSError as error:
+                if error.errno in NO_ROOM:  # as every verb says it
+                    refuse(f"no room to write {name}: {error.strerror}", self.screen)
+                    return 1
                 return refuse(f"{name} cannot be written: {error.strerror}", self.screen)
         return report.exit_status
 

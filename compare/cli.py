@@ -24,7 +24,8 @@ EXAMPLES = """examples:
   ddpm compare --candidate mine.py:M --expect known.txt    in a CI: known failures pass
   ddpm compare --template > mine.py                a scheduler to start from
   ddpm compare --run runs/NAME --level full        a trained run, drawn by parts of both backends
-exit status: 0 right, 1 differs, 2 could not be run or decided, 130 stopped by Ctrl-C"""
+exit status: 0 right, 1 differs (or no room for a file), 2 could not be run or decided, 130 stopped
+by Ctrl-C"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

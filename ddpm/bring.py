@@ -169,6 +169,11 @@ def parts(args: argparse.Namespace, config: RunConfig, image_shape: tuple[int, i
     for part in PARTS:
         code = getattr(found.config, f"{part}_code")
         warn("" if code is None else code.verdict)
+        if code is not None and any("points (b, d)" in word for word in code.called):
+            warn(
+                f"{code.name} is right for points (b, d) alone, and these are pictures: each is "
+                "handed to it as a row of numbers"
+            )
     return found
 
 
@@ -180,8 +185,11 @@ def _with_scheduler(args: argparse.Namespace, found: Parts, spec: str, resumed: 
     reading = _reading(args, old)
     keywords = {name: getattr(config.diffusion, name) for name in told}
     scheduler = as_scheduler(spec, reading, keywords)
-    if config.train.sample_steps is not None:  # else after the work, when the grid is drawn
-        scheduler.set_timesteps(config.train.sample_steps)
+    if (steps := config.train.sample_steps) is not None:  # else when the grid is drawn
+        try:
+            scheduler.set_timesteps(steps)
+        except ValueError as error:
+            raise ValueError(f"--sample-steps {steps}: {error}") from None
     now = replace(config.diffusion, **{name: scheduler.config[name] for name in KEPT})
     if resumed and now != config.diffusion:
         raise ValueError(f"{spec} is for another network: {_change(config.diffusion, now)}")

@@ -13,6 +13,7 @@ from typing import Any
 
 from ddpm import figures, sample, train
 from ddpm.completion import SHELLS, PrintCompletion
+from ddpm.room import no_room
 from ddpm_side_by_side import show_version
 from workbench.backends import import_ours
 from workbench.parser import Parser
@@ -174,8 +175,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `ddpm`; None for those of this process.
 
     Returns:
-        The exit status: 0 done (for `compare`: right), 1 `compare` found a difference, 2 bad input,
-        130 stopped by Ctrl-C, 141 nobody reads on.
+        The exit status: 0 done (for `compare`: right), 1 `compare` found a difference or there is
+        no room on the disk or in memory, 2 bad input, 130 stopped by Ctrl-C, 141 nobody reads on.
     """
     return until_closed(lambda: _run(argv))
 
@@ -195,9 +196,12 @@ def _run(argv: Sequence[str] | None) -> int:
         return status
     except BrokenPipeError:
         raise
-    except (ValueError, OSError) as error:
-        print(f"ddpm {args.verb}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    except Exception as error:
+        why = no_room(error)
+        if why is None and not isinstance(error, ValueError | OSError):
+            raise
+        print(f"ddpm {args.verb}: {why or ' '.join(str(error).split())}", file=sys.stderr)
+        return 1 if why else 2
     except KeyboardInterrupt:
         print(f"ddpm {args.verb}: stopped", file=sys.stderr)
         return 130

@@ -1,6 +1,7 @@
 """`ddpm sample`: a grid of pictures from a run, by either backend."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -10,6 +11,7 @@ from ddpm.options import from_zero, number, numbers_from_zero, whole
 from workbench.backends import PACKAGES
 from workbench.config import Spacing
 from workbench.files import new_file
+from workbench.progress_bar import say
 
 if TYPE_CHECKING:
     from workbench.config import RunConfig
@@ -41,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gif", help="also write the denoising as a .gif")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
     parser.add_argument("--force", action="store_true", help="replace what exists")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument("--quiet", action="store_true", help="no screen before, no progress bars")
     bring.add_arguments(parser)
 
 
@@ -123,6 +125,11 @@ def _drawn(args: argparse.Namespace, folder: Path, unet: Any, scheduler: Any) ->
         sampling.refuse_wrong_steps(args.backend, scheduler, steps)
     else:
         scheduler = bring.draws_with(spec, args, _config(folder), scheduler)
+    if not args.quiet:
+        from workbench.outlook import of_sampling
+
+        for line in of_sampling(folder, args.backend, scheduler, args.count, steps, device):
+            say(line, sys.stderr)
     if hasattr(scheduler, "draw"):
         return bring.drawn_by_loop(args, scheduler, unet.to(device))
     return sampling.sample(

@@ -39,7 +39,8 @@ def draw_noise(
         return torch.cat(one)
     if not isinstance(generator, torch.Generator | None):
         raise ValueError(
-            f"generator must be a torch.Generator, a list of them or None, got {generator!r}"
+            "generator must be a torch.Generator, a list of them or None, got "
+            f"{type(generator).__name__}"
         )
     source = generator.device if generator is not None else device
     return torch.randn(shape, generator=generator, device=source, dtype=dtype).to(device)

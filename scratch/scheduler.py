@@ -207,22 +207,23 @@ class Scheduler:
             ValueError: integer images, noise of another shape or dtype, t that are no integers in
                 0..T-1 (not checked on an accelerator, which would wait) or not one for each image.
         """
-        alpha_bar = self._alpha_bar_of_images(timesteps, original_samples, noise)
+        alpha_bar = self._alpha_bar_of_images(
+            timesteps, original_samples, noise, "original_samples"
+        )
         return forward.add_noise(original_samples, noise, alpha_bar)
 
     def get_velocity(
         self, sample: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
     ) -> torch.Tensor:
         """v of clean images: `scratch.forward.velocity`; arguments and errors as `add_noise`."""
-        alpha_bar = self._alpha_bar_of_images(timesteps, sample, noise)
+        alpha_bar = self._alpha_bar_of_images(timesteps, sample, noise, "sample")
         return forward.velocity(sample, noise, alpha_bar)
 
     def _alpha_bar_of_images(
-        self, timesteps: torch.Tensor, x_0: torch.Tensor, noise: torch.Tensor
+        self, timesteps: torch.Tensor, x_0: torch.Tensor, noise: torch.Tensor, name: str
     ) -> torch.Tensor:
-        checks.check_images(x_0, noise)
-        t = torch.as_tensor(timesteps)
-        checks.check_timesteps(t, len(x_0), len(self))
+        checks.check_images(name, x_0, noise)
+        t = checks.check_timesteps(timesteps, len(x_0), len(self))
         # The table follows t, so that a training loop copies it once. MPS has no float64.
         device = torch.device("cpu") if t.device.type == "mps" else t.device
         if self.alpha_bar.device != device:

@@ -455,7 +455,9 @@ class UNet2DModel(nn.Module):
         self.mid_block: MidBlock | None = None
         if mid_block_type is not None:
             groups = attn_norm_num_groups or (None if options.scale_shift else norm_num_groups)
-            self.mid_block = MidBlock(last, mid_block_scale_factor, add_attention, groups, options)
+            self.mid_block = MidBlock(
+                last, float(mid_block_scale_factor), add_attention, groups, options
+            )
         for up, c_out in zip(up_block_types, reversed(block_out_channels), strict=True):
             self.up_blocks.append(UpBlock(up, c_in, c_skips, c_out, options))
             c_in = c_out

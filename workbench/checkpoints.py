@@ -11,8 +11,8 @@ which Diffusers reads, are made from it and can always be made again.
 """
 
 import contextlib
-import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 
-from workbench import runs
+from workbench import history, runs
+from workbench.checksums import mark, read_signed, refuse_other, write_signed
 from workbench.config import RunConfig
 from workbench.ema import sampling_weights
 from workbench.files import remove, write_folder, write_json, write_new_folder
@@ -45,7 +46,8 @@ class Resumed:
 
     Attributes:
         rows: of the metrics, one for each step done, and one for each epoch.
-        skipped: a line for each newer checkpoint that is not whole, or not of this run.
+        skipped: a line for each newer checkpoint that is not whole, or not of this run, and for
+            each older one that is damaged.
     """
 
     rows: list[dict[str, float]]
@@ -81,8 +83,9 @@ class RunFiles:
         """
         tensors = {name: t.detach().contiguous() for name, t in _tensors(state).items()}
         _refuse_not_finite(tensors, state.step)
-        write_json(self.folder / runs.CONFIG, self.config.to_dict())
-        losses = [row["loss"] for row in self.metrics.add(rows) if "loss" in row]
+        self.write_config(state.step)
+        new = [row["loss"] for row in self.metrics.add(rows) if "loss" in row]
+        losses = [loss for loss in new if math.isfinite(loss)]  # the others were left out
         loss = sum(losses) / len(losses) if losses else None
         path = self.folder / FOLDER / f"step_{state.step:06d}"
         remove(path)  # one of this step that was not whole
@@ -112,19 +115,26 @@ class RunFiles:
             "data": self.data,
             "loss": loss,  # the mean of the steps since the checkpoint before
             "metrics": self.metrics.mark(),
-            "files": {STATE: _mark(made / STATE)},
+            "files": {STATE: mark(made / STATE)},
         }
-        manifest = {"content": content, "sha256": _digest_of(content)}
-        write_json(made / MANIFEST, manifest)
+        write_signed(made / MANIFEST, content)
+
+    def write_config(self, step: int) -> None:
+        """Write the run's config, and of its history what is new from this step on."""
+        remove(self.folder / runs.LIST)
+        write_json(self.folder / runs.CONFIG, self.config.to_dict())
+        history.note(self.folder, step, self.config.train)
 
     def write_pipeline(self, state: TrainingState, scheduler: Any) -> None:
         """Write what one samples with: the averaged weights, if there are any, and the scheduler's
-        config."""
+        config; and a list of what was written, by which a flipped bit is found."""
+        remove(self.folder / runs.LIST)
         with sampling_weights(state.unet, state.ema) as unet:
             write_folder(self.folder / "unet", unet.save_pretrained)
         write_folder(self.folder / "scheduler", scheduler.save_pretrained)
         kind = state.unet.config.get("_class_name", "UNet2DModel")  # no library has one's own
         write_json(self.folder / "model_index.json", {**runs.INDEX, "unet": ["diffusers", kind]})
+        runs.write_list(self.folder)
 
     def load(self, state: TrainingState) -> Resumed:
         """Put the newest whole checkpoint into `state`.
@@ -143,7 +153,7 @@ class RunFiles:
                 skipped.append(f"{path.name} is left out: {error}")
             else:
                 _put(state, step, tensors)
-                return Resumed(rows, skipped)
+                return Resumed(rows, [*skipped, *_damaged(_newest_first(self.folder), path)])
         old = self.folder / runs.STATE
         if old.exists():  # a run of an older version has this one alone
             step, tensors = _tensors_of(old, state)
@@ -177,8 +187,14 @@ def has_checkpoint(folder: Path) -> bool:
     return bool(_newest_first(folder)) or (folder / runs.STATE).exists()
 
 
+def newest_step(folder: Path) -> int:
+    """The step of a run's newest checkpoint, whole or not; 0 for one of an older version."""
+    return max((int(path.name[5:]) for path in _newest_first(folder)), default=0)
+
+
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted((folder / FOLDER).glob("step_*"), key=lambda p: (len(p.name), p.name))[::-1]
+    found = [p for p in (folder / FOLDER).glob("step_*") if p.name[5:].isdecimal()]
+    return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
 
 
 def _best(checkpoints: list[Path]) -> Path | None:
@@ -192,23 +208,19 @@ def _best(checkpoints: list[Path]) -> Path | None:
 
 def _manifest(path: Path) -> dict[str, Any]:
     """The content of a manifest; refused if it, or a file that it names, is not as it was."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        content, digest = manifest["content"], manifest["sha256"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError("its manifest.json is missing or damaged") from None
-    if digest != _digest_of(content):
-        raise ValueError("its manifest.json is damaged")
+    content: dict[str, Any] = read_signed(path / MANIFEST)
     for name, said in content["files"].items():
-        try:
-            found = _mark(path / name)
-        except OSError as error:
-            raise ValueError(f"its {name} cannot be read: {error.strerror}") from None
-        if found["size"] != said["size"]:
-            raise ValueError(f"its {name} has {found['size']} bytes of {said['size']}")
-        if found != said:
-            raise ValueError(f"its {name} is damaged: the checksum is another")
+        refuse_other(path / name, said)
     return content
+
+
+def _damaged(checkpoints: list[Path], taken: Path) -> Iterator[str]:
+    """A line for each checkpoint before the one that was taken that could not be gone back to."""
+    for path in checkpoints[checkpoints.index(taken) + 1 :]:
+        try:
+            _manifest(path)
+        except ValueError as error:
+            yield f"{path.name}, which is not needed now, could not be gone back to: {error}"
 
 
 def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> Iterator[str]:
@@ -292,14 +304,3 @@ def _tensors(state: TrainingState) -> Tensors:
     for index, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in moments.items()}
     return tensors
-
-
-def _mark(path: Path) -> dict[str, Any]:
-    """Size and checksum of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"size": path.stat().st_size, "sha256": digest}
-
-
-def _digest_of(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

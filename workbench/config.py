@@ -156,9 +156,11 @@ class TrainConfig:
         least=1,
         most=1_000_000,
     )
-    steps: int | None = option(600, "optimizer steps; none to count in epochs", positive=True)
+    steps: int | None = option(
+        600, "optimizer steps; none to count in epochs", positive=True, most=10**12
+    )
     epochs: float | None = option(
-        None, "times that every image is seen, instead of --steps", positive=True
+        None, "times that every image is seen, instead of --steps", positive=True, most=1e9
     )
     optimizer: Optimizer = option("adamw", "Adam, or AdamW with its decoupled weight decay")
     learning_rate: float = option(1e-3, "the highest learning rate", least=1e-12, most=1e30)
@@ -171,6 +173,9 @@ class TrainConfig:
     )
     gradient_clip: float | None = option(
         1.0, "largest norm of the gradient, or none", positive=True
+    )
+    skip_nonfinite: bool = option(
+        False, "leave out a step whose loss or gradient is not finite, where it would end the run"
     )
     ema_decay: float | None = option(
         0.995, "decay of the weights' moving average, in [0, 1), or none", least=0, below=1

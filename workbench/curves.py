@@ -26,7 +26,7 @@ def loss_curves(losses: Mapping[str, Sequence[float]], window: int | None = None
     """Losses of several runs over the step: faint as they are, and smoothed.
 
     Args:
-        losses: for each name the loss of step 0, 1, ...
+        losses: for each name the loss of step 0, 1, ...; NaN leaves a gap.
         window: the smooth curve is the mean of the last so many losses; None for a fiftieth of
             the longest run.
 
@@ -125,11 +125,15 @@ def _lines() -> Iterator[dict[str, Any]]:
 
 
 def _trailing_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
-    """The mean of each value and up to window - 1 before it."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
+    """The mean of each value and up to window - 1 before it, but for those that are NaN."""
+    there = np.isfinite(values)
+    sums, counts = (
+        np.concatenate([[0.0], np.cumsum(each)]) for each in (np.where(there, values, 0), there)
+    )
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - window, 0)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    with np.errstate(invalid="ignore"):  # 0 / 0, where all are NaN
+        return (sums[ends] - sums[starts]) / (counts[ends] - counts[starts])
 
 
 def _plain_log_ticks(axes: "Axes") -> None:

@@ -100,6 +100,12 @@ class Dataset:
         return len(self.class_names)
 
     @property
+    def bytes_in_memory(self) -> int:
+        """What `stored` takes there: nothing of a stream, or of a large file, which is mapped."""
+        stays = isinstance(self.stored, Stream) or _bytes_of(self.stored) > IN_MEMORY
+        return 0 if stays else _bytes_of(self.stored)
+
+    @property
     def images(self) -> torch.Tensor:
         """All images at once: (n, c, h, w) float32 in [-1, 1] on `device`, four bytes a number."""
         everything = self.stored

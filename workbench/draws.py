@@ -38,8 +38,11 @@ class Draws:
 
     def to(self, device: torch.device) -> "Draws":
         """The same numbers on `device`; to CUDA from pinned memory, without blocking."""
-        parts = (self.indices, self.timesteps, self.noise, self.uniform)
-        return Draws(*(to_device(part, device) for part in parts), number=self.number)
+        moved = [
+            to_device(part, device)
+            for part in (self.indices, self.timesteps, self.noise, self.uniform)
+        ]
+        return Draws(moved[0], moved[1], moved[2], moved[3], self.number)
 
     def parts(self, count: int) -> list["Draws"]:
         """The batch shared out: of part i, every `count`-th image from the i-th on.

@@ -3,6 +3,7 @@
 Nothing heavy is imported here: the command line asks before anything else is loaded.
 """
 
+import errno
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EIO}
 LEFT_OVER = re.compile(r"\.[0-9a-f]{12}\.new\..+")  # the names of `_beside`
 
 
@@ -174,6 +176,7 @@ def check_place(path: Path) -> None:
 
     Raises:
         ValueError: the nearest of its parents that exists is a file, or no file can be made in it.
+        OSError: there is no room in it.
     """
     parent = next(p for p in path.absolute().parents if p.exists())
     if not parent.is_dir():
@@ -183,4 +186,6 @@ def check_place(path: Path) -> None:
             pass
     except OSError as error:
         reason = error.strerror
+        if error.errno in NO_ROOM:
+            raise OSError(error.errno, reason, str(parent)) from None
         raise ValueError(f"{path} cannot be made, as {parent} takes no file: {reason}") from None

@@ -5,6 +5,7 @@ stands in the file, for the one who is refused.
 """
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -20,11 +21,19 @@ def one_writer(folder: Path) -> Iterator[None]:
     Where the system has no such locks (Windows, some network drives), nobody is refused.
 
     Raises:
-        ValueError: another process holds it.
+        ValueError: another process holds it, or the folder cannot be written to.
     """
     path = folder / LOCK
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise ValueError(
+            f"nothing can be written into {folder}: {error.strerror}; make it writable, or train "
+            "into another folder"
+        ) from None
     try:
         if not _taken(descriptor):
             holder = os.read(descriptor, 300).decode(errors="replace").strip()

@@ -12,10 +12,19 @@ FLUSH_EVERY = 20  # steps between two readings of the losses, which make a GPU w
 
 @dataclass
 class Metrics:
-    """Losses and learning rates, step by step; what is unread stays on the device."""
+    """Losses and learning rates, step by step; what is unread stays on the device.
+
+    Attributes:
+        batch_size: images a step.
+        num_images: of the data set.
+        skips: whether a step that is not finite was taken back, and does not end the run.
+        losses: one a step; NaN of a step that was taken back.
+        rates: the learning rates.
+    """
 
     batch_size: int
     num_images: int
+    skips: bool = False
     losses: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     _unread: list[torch.Tensor] = field(default_factory=list)
@@ -39,19 +48,25 @@ class Metrics:
         new = torch.stack(self._unread).tolist() if self._unread else []
         for k, found in enumerate(new, start=len(self.losses)):
             for what, value in zip(("loss", "norm of the gradient"), found, strict=True):
-                if not math.isfinite(value):
+                if not math.isfinite(value) and not self.skips:
                     raise ValueError(
                         f"the {what} of step {k} is {value}: the run has diverged; try a lower "
-                        "learning_rate, or a gradient_clip (the last good checkpoint is kept)"
+                        "learning_rate, or a gradient_clip (the last good checkpoint is kept); "
+                        "skip_nonfinite leaves such steps out"
                     )
-        self.losses += [loss for loss, _ in new]
+        self.losses += [loss if math.isfinite(norm) else math.nan for loss, norm in new]
         self._unread = []
+
+    @property
+    def skipped(self) -> list[int]:
+        """The steps that were taken back."""
+        return [k for k, loss in enumerate(self.losses) if not math.isfinite(loss)]
 
     def in_words(self, steps_per_second: float | None) -> dict[str, str]:
         """What the progress bar shows: the mean of the last losses, and images per second."""
-        recent = self.losses[-FLUSH_EVERY:]
         speed = (steps_per_second or 0) * self.batch_size
-        return {"loss": f"{sum(recent) / len(recent):.4f}", "images/s": f"{speed:.0f}"}
+        said = {"loss": f"{_mean(self.losses[-FLUSH_EVERY:]):.4f}", "images/s": f"{speed:.0f}"}
+        return said | ({"skipped": str(len(self.skipped))} if self.skipped else {})
 
     def rows(self) -> list[dict[str, float]]:
         """One row for each step, and after its last step one for each epoch.
@@ -66,10 +81,16 @@ class Metrics:
             epoch.append(loss)
             number = k * self.batch_size // self.num_images
             if (k + 1) * self.batch_size >= (number + 1) * self.num_images:
-                rows.append({"epoch": number, "mean_loss": sum(epoch) / len(epoch)})
+                rows.append({"epoch": number, "mean_loss": _mean(epoch)})
                 epoch = []
         return rows
 
     def epoch_losses(self) -> list[float]:
         """The mean loss of each whole epoch."""
         return [row["mean_loss"] for row in self.rows() if "epoch" in row]
+
+
+def _mean(losses: list[float]) -> float:
+    """Of the steps that were not taken back; NaN if all were."""
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    return sum(finite) / len(finite) if finite else math.nan

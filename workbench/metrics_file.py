@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,4 +83,8 @@ class MetricsFile:
 
 
 def _text(rows: Rows) -> str:
-    return "".join(json.dumps(row) + "\n" for row in rows)
+    """A line for each row; what is not finite is null there, as JSON has no word for it."""
+    return "".join(
+        json.dumps({k: v if math.isfinite(v) else None for k, v in row.items()}) + "\n"
+        for row in rows
+    )

@@ -49,6 +49,12 @@ def say(text: str, stream: TextIO | None) -> None:
             os.dup2(nowhere.fileno(), stream.fileno())  # else Python fails over it when it ends
 
 
+def beside(bar: Any, text: str) -> None:
+    """Say a line while a bar of `of` is shown, which goes on below it."""
+    bar.clear()
+    say(text, sys.stderr)
+
+
 def options(name: str, shown: bool = True) -> dict[str, Any]:
     """What tqdm is told for a bar.
 

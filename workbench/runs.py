@@ -2,7 +2,7 @@
 
     NAME/
         model_index.json   unet/   scheduler/       what one samples with
-        training/          config.json, metrics.jsonl, checkpoints/
+        training/          config.json, metrics.jsonl, history.json, files.json, checkpoints/
         samples/           grids drawn while training
 
 `unet/` holds the averaged weights if there are any. `diffusers.DDPMPipeline.from_pretrained` reads
@@ -11,6 +11,7 @@ the folder whichever backend wrote it; `workbench.checkpoints` writes it.
 
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -20,8 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import backends
+from workbench.checksums import mark, read_signed, refuse_other, write_signed
 from workbench.config import RunConfig
 from workbench.files import is_left_over, refuse_link, remove, remove_left_over
+from workbench.history import HISTORY
 from workbench.lock import LOCK
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 CONFIG = Path("training", "config.json")
 STATE = Path("training", "state.safetensors")  # the one checkpoint of a run of an older version
 METRICS = Path("training", "metrics.jsonl")
+LIST = Path("training", "files.json")  # checksums of what does not change between checkpoints
 PARTS = ("model_index.json", "unet", "scheduler", "samples", "training")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 INDEX = {
@@ -158,10 +162,47 @@ def load_config(folder: Path) -> RunConfig:
     """The config of a run.
 
     Raises:
-        ValueError: the folder is missing or no run, or the file cannot be read.
+        ValueError: the folder is missing or no run, or the file cannot be read or is damaged.
     """
     check_folder(folder)
+    check_list(folder, "training")
     return read_config(folder / CONFIG)
+
+
+def write_list(folder: Path) -> None:
+    """Keep size and checksum of what a run wrote, but for what has its own: its checkpoints, and
+    the metrics that they know."""
+    parts = [folder / "model_index.json", folder / CONFIG, folder / HISTORY]
+    parts += [path for part in ("unet", "scheduler") for path in (folder / part).iterdir()]
+    marks = {path.relative_to(folder).as_posix(): mark(path) for path in sorted(parts)}
+    write_signed(folder / LIST, marks)
+
+
+def check_list(folder: Path, part: str = "") -> None:
+    """Refuse files that are not as the run wrote them; a folder without such a list is taken.
+
+    Args:
+        folder: of the run.
+        part: the folder in it to be looked at; "" for all.
+
+    Raises:
+        ValueError: a bit was flipped, a file was truncated or changed, or is missing.
+    """
+    if not (folder / LIST).exists():  # of an older version, or no run of ours
+        return
+    again = f"`ddpm train --resume {folder}` makes it again"
+    try:
+        marks = read_signed(folder / LIST)
+    except ValueError as error:
+        raise ValueError(f"{folder / LIST}: {error}; remove it, and {again}") from None
+    for name, said in marks.items():
+        if name.startswith(part):
+            try:
+                refuse_other(folder / name, said)
+            except ValueError as error:
+                own = f"put back what it was, or remove {LIST.as_posix()} to take it as it is"
+                cure = own if name.startswith("training") else f"{again}, or {own}"
+                raise ValueError(f"{folder / name}: {error}; {cure}") from None
 
 
 def read_config(path: Path) -> RunConfig:
@@ -179,6 +220,8 @@ def read_config(path: Path) -> RunConfig:
 
 def load_metrics(folder: Path) -> list[dict[str, float]]:
     """The rows of `metrics.jsonl`: `step, loss, learning_rate`, or `epoch, mean_loss`.
+
+    The loss of a step that was left out, as it was not finite, is NaN.
 
     Raises:
         ValueError: the file is missing, truncated or foreign.
@@ -202,7 +245,7 @@ def rows_of(text: str, path: Path) -> list[dict[str, float]]:
             row = None
         if not isinstance(row, dict) or row.keys() not in kinds:
             raise ValueError(f"line {number} of {path} is damaged: {line[:60]!r}")
-        rows.append(row)
+        rows.append({name: math.nan if v is None else v for name, v in row.items()})
     return rows
 
 
@@ -224,6 +267,8 @@ def load_parts(
     Raises:
         ValueError: a file is missing, truncated or foreign, or the backend does not have that.
     """
+    check_folder(folder)
+    check_list(folder)
     of_unet, _ = _part_folders(folder)
     kind = _read_json(of_unet / "config.json").get("_class_name", "UNet2DModel")
     if kind == OWN:
@@ -243,7 +288,7 @@ def load_parts(
         raise ValueError(
             f"{of_unet / WEIGHTS} does not hold the model that its config.json describes"
         )
-    return unet.eval(), load_scheduler(folder, backend, scheduler, changes)
+    return unet.eval(), _scheduler(folder, backend, scheduler, changes)
 
 
 def load_scheduler(
@@ -253,6 +298,14 @@ def load_scheduler(
     changes: Mapping[str, Any] | None = None,
 ) -> Any:
     """The scheduler of a pipeline folder; arguments and errors as `load_parts`."""
+    check_folder(folder)
+    check_list(folder)
+    return _scheduler(folder, backend, scheduler, changes)
+
+
+def _scheduler(
+    folder: Path, backend: str, scheduler: str, changes: Mapping[str, Any] | None
+) -> Any:
     _, of_scheduler = _part_folders(folder)
     config = _read_json(of_scheduler / "scheduler_config.json")
     kind = getattr(backends.load(backend), scheduler)

@@ -16,6 +16,8 @@ import torch
 from workbench import backends, progress_bar
 from workbench.draws import PICTURES, seed_of
 
+MOST = 1_000_000  # pictures at once, which lie in memory
+
 
 @dataclass
 class Frame:
@@ -232,8 +234,10 @@ def _refuse(problem: str | None) -> None:
 
 
 def _check(count: int, batch_size: int, steps: int, T: int, eta: float | None) -> None:
-    if count < 1 or batch_size < 1:
-        raise ValueError(f"count and batch_size must be at least 1, got {count} and {batch_size}")
+    if not (1 <= count <= MOST and 1 <= batch_size <= MOST):
+        raise ValueError(
+            f"count and batch_size must lie in 1..{MOST}, got {count} and {batch_size}"
+        )
     _check_steps(steps, T)
     if eta is not None and not 0 <= eta <= 1:
         raise ValueError(f"eta must lie in [0, 1] (0 draws no noise, 1 is DDPM), got {eta}")

@@ -27,6 +27,7 @@ from workbench.draws import (
 )
 from workbench.ema import EMA
 from workbench.sampling import refuse_wrong_config, refuse_wrong_steps
+from workbench.skipping import kept_if_finite
 
 if TYPE_CHECKING:
     from workbench.data import Dataset
@@ -127,7 +128,11 @@ def new_state(unet: Any, config: TrainConfig) -> TrainingState:
     """The state before the first step."""
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     optimizer = kinds[config.optimizer](
-        unet.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        unet.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        # How many steps Adam has taken is then on the device, as what decides over it is.
+        capturable=config.skip_nonfinite and unet.device.type == "cuda",
     )
     ema = None if config.ema_decay is None else EMA(unet, config.ema_decay)
     scale = torch.tensor([2.0**16, 0.0], dtype=torch.float64)  # where GradScaler begins
@@ -211,15 +216,17 @@ def training_steps(
         accelerator.unscale_gradients()
         clip = math.inf if config.gradient_clip is None else config.gradient_clip
         norm = torch.nn.utils.clip_grad_norm_(unet.parameters(), clip)
-        optimizer.step()
-        if processes.overflowed(accelerator, state.loss_scale):
-            continue  # fp16: once more, with a smaller scale
-        if state.ema is not None:
-            state.ema.update(unet)
+        loss = processes.average(loss)
+        with kept_if_finite(state, loss, norm, config.skip_nonfinite):
+            optimizer.step()
+            if processes.overflowed(accelerator, state.loss_scale):
+                continue  # fp16: once more, with a smaller scale
+            if state.ema is not None:
+                state.ema.update(unet)
         # endregion: training_step
         state.step += 1
         images, parts = list(islice(batches, config.accumulate)), draw(state.step)  # meanwhile
-        yield Step(k, processes.average(loss), rate, norm)
+        yield Step(k, loss, rate, norm)
 
 
 def target_of(

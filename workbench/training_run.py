@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from workbench import processes, progress_bar, runs
-from workbench.checkpoints import RunFiles
+from workbench import outlook, processes, progress_bar, runs
+from workbench.checkpoints import RunFiles, newest_step
 from workbench.config import RunConfig, seconds_in
 from workbench.ema import sampling_weights
 from workbench.lock import one_writer
@@ -34,10 +34,11 @@ class TrainResult:
 
     Attributes:
         folder: the run.
-        losses: one for each step from the first of the run on.
+        losses: one for each step from the first of the run on; NaN of one that was left out.
         epoch_losses: their mean over each whole pass through the data.
         finished: False if it was asked to end before.
         ended_by: the signal that asked it to end, or 0.
+        began: how many steps were done before.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class TrainResult:
     epoch_losses: list[float]
     finished: bool
     ended_by: int = 0
+    began: int = 0
 
 
 def train(
@@ -74,7 +76,7 @@ def train(
         device: where to train.
         resume: go on from the folder's newest whole checkpoint.
         force: replace the run that the folder holds, once the new one has its first checkpoint.
-        progress: whether to show the bar.
+        progress: whether to show the bar, and before it `workbench.outlook`.
         draw_grid: called as `draw_grid(unet, scheduler, path)` with the weights to sample with.
         scheduler, make_unet: parts of your own; see `workbench.trainer.new_parts`.
         track: whom to tell losses, learning rates and grids beside; see `workbench.tracking`.
@@ -86,23 +88,29 @@ def train(
     """
     # Refuses what does not fit, so it comes first.
     unet, scheduler = new_parts(config, dataset, scheduler=scheduler, make_unet=make_unet)
+    shown = progress and processes.is_first()
+    screen = outlook.of_training(config, dataset, unet, scheduler, folder, device) if shown else []
     with ExitStack() as held:
         held.enter_context(processes.joined(device))
         processes.check(config.train.precision, device, config.train.images_a_step)
         held.enter_context(_writing(folder, resume, force))
+        for line in screen:
+            progress_bar.say(line, sys.stderr)
         state = new_state(unet.to(device), config.train)
         kept = _Kept(folder, config, state, scheduler, dataset, draw_grid, progress)
         kept.begin(resume)
         if track is not None and processes.is_first():
             kept.tracking = held.enter_context(_told(track, folder, config, state.step))
-        metrics, total, ended_by = kept.metrics, kept.total, 0
-        shown = progress and processes.is_first()
+        metrics, total, began, ended_by = kept.metrics, kept.total, state.step, 0
+        forecast = outlook.Forecast(total)
         bar = progress_bar.of(total, config.backend, shown, initial=state.step)
         with ending_asked() as asked, bar:
             on_device = dataset.to(device)
             for step in training_steps(state, scheduler, on_device, config.train, config.seed):
                 metrics.add(step)
                 bar.update()
+                if shown and (line := forecast.after(state.step)):
+                    progress_bar.beside(bar, line)
                 if state.step % FLUSH_EVERY == 0:
                     kept.read()
                     bar.set_postfix(metrics.in_words(bar.format_dict["rate"]), refresh=False)
@@ -114,7 +122,40 @@ def train(
                     kept.draw()
         finished = state.step == total
         ended_by = 0 if finished else ended_by
-        return TrainResult(folder, metrics.losses, metrics.epoch_losses(), finished, ended_by)
+        losses, of_epochs = metrics.losses, metrics.epoch_losses()
+        return TrainResult(folder, losses, of_epochs, finished, ended_by, began)
+
+
+def what_would_happen(
+    config: RunConfig,
+    folder: Path,
+    dataset: "Dataset",
+    *,
+    device: torch.device,
+    resume: bool = False,
+    force: bool = False,
+    scheduler: Any = None,
+    make_unet: Callable[[tuple[int, int, int]], Any] | None = None,
+) -> list[str]:
+    """The lines that `train` would say first, by the same arguments; nothing is written.
+
+    Raises:
+        ValueError: what `train` would refuse before its first step, but for damaged checkpoints.
+    """
+    unet, scheduler = new_parts(config, dataset, scheduler=scheduler, make_unet=make_unet)
+    _check(folder, resume, force)
+    lines = outlook.of_training(config, dataset, unet, scheduler, folder, device)
+    if resume:
+        was, step = runs.load_config(folder).train, newest_step(folder)
+        lines += outlook.of_other_length(was, config.train, step, len(dataset))
+    return lines
+
+
+def _check(folder: Path, resume: bool, force: bool) -> None:
+    if resume:
+        runs.check_folder(folder)
+    else:
+        runs.check_new(folder, force)
 
 
 @contextmanager
@@ -124,10 +165,7 @@ def _writing(folder: Path, resume: bool, force: bool) -> Iterator[None]:
         processes.highest(0)  # until it is ready; if it is refused, this process ends here
         yield
         return
-    if resume:
-        runs.check_folder(folder)
-    else:
-        runs.check_new(folder, force)
+    _check(folder, resume, force)
     with ExitStack() as held:
         held.enter_context(one_writer(folder))
         runs.clean(folder)
@@ -167,7 +205,8 @@ class _Kept:
         self.folder, self.config, self.state, self.scheduler = folder, config, state, scheduler
         self.draw_grid = draw_grid
         self.files = RunFiles(folder, config, dataset.fingerprint(progress))
-        self.metrics = Metrics(config.train.images_a_step, len(dataset))
+        skips = config.train.skip_nonfinite
+        self.metrics = Metrics(config.train.images_a_step, len(dataset), skips)
         every, self.total = config.train.save_every, config.train.total_steps(len(dataset))
         self.every = every if isinstance(every, int) else self.total
         self.seconds = math.inf if isinstance(every, int) else seconds_in(every)
@@ -185,12 +224,20 @@ class _Kept:
                     f"another process goes on from a later step than {self.state.step}: all must "
                     f"see the same {self.folder}"
                 )
+            if self.state.step > self.total:
+                raise ValueError(
+                    f"{self.folder} has {self.state.step} steps already, and is to have "
+                    f"{self.total}; steps and epochs are counted from its beginning"
+                )
         if not processes.is_first():
             return
         if resume:
-            for line in found.skipped:
+            was, now = runs.load_config(self.folder).train, self.config.train
+            longer = outlook.of_other_length(was, now, self.state.step, self.metrics.num_images)
+            for line in (*found.skipped, *longer):
                 progress_bar.say(line, sys.stderr)
             self.files.metrics.go_on(self.metrics.rows())
+            self.files.write_config(self.state.step)
             self.files.write_pipeline(self.state, self.scheduler)
             self.draw()
         else:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from compare.candidate.door.forward import how_to_build
 from compare.candidate.door.reading import CONTRACT, LONG, Fact, Told, told_by
 from compare.candidate.door.signature import asked_for, named_keywords
 from compare.candidate.load import Adapter, Broken, Unloadable, load
@@ -77,7 +78,9 @@ def read(
             subject, others = rivals(again({}), again)
             _refuse_unsure(subject, others)
     except Broken as broken:
-        raise ValueError(f"{name} {broken}".replace(f"{name} it is", f"{name} is", 1)) from None
+        said = f"{name} {broken}".replace(f"{name} it is", f"{name} is", 1)
+        cure = how_to_build(thing) if str(broken).startswith("cannot be built") else ""
+        raise ValueError(said + cure) from None
     return subject
 
 

@@ -18,6 +18,7 @@ from scratch.schedule import BetaSchedule
 from scratch.timesteps import Spacing
 
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+MOST_TIMESTEPS = 10_000_000  # more are a slip, and take gigabytes of tables
 SWITCHES = ("clip_sample", "thresholding", "rescale_betas_zero_snr", "set_alpha_to_one")
 
 
@@ -35,6 +36,7 @@ def check_arguments(config: Config) -> None:
         whole_number(T) is not None and T >= 1,
         f"num_train_timesteps must be a whole number of at least 1, got {T!r}",
     )
+    require(T <= MOST_TIMESTEPS, f"num_train_timesteps must be at most {MOST_TIMESTEPS}, got {T}")
     require(
         whole_number(config.steps_offset) is not None,
         f"steps_offset must be a whole number, got {config.steps_offset!r}",
@@ -58,7 +60,10 @@ def check_arguments(config: Config) -> None:
 
 def _check_clipping(config: Config) -> None:
     for name in ("clip_sample_range", "sample_max_value", "dynamic_thresholding_ratio"):
-        require(is_number(config[name]), f"{name} must be a number, got {config[name]!r}")
+        value = config[name]
+        require(is_number(value), f"{name} must be a number, got {value!r}")
+        fits = value <= 1e30 or math.isinf(value)  # else float32 may not hold it
+        require(fits, f"{name} must be at most 1e30, got {value!r}")
     require(
         config.clip_sample_range > 0,
         f"clip_sample_range must be above 0, got {config.clip_sample_range}",
@@ -74,7 +79,8 @@ def _check_clipping(config: Config) -> None:
 def check_choice(name: str, value: Any, choices: Any) -> None:
     """Refuse a `value` that is not in the `Literal` called `choices`."""
     known = get_args(choices)
-    require(value in known, f"{name} must be one of {', '.join(known)}, got {value!r}")
+    fits = isinstance(value, str) and value in known
+    require(fits, f"{name} must be one of {', '.join(known)}, got {value!r}")
 
 
 def _check_beta_ends(start: Any, end: Any) -> None:
@@ -107,11 +113,11 @@ def check_signal_is_left(betas: torch.Tensor) -> None:
 
 def check_step_count(num_inference_steps: Any, T: int) -> int:
     """`num_inference_steps` as an int in 1..T."""
-    n = whole_number(num_inference_steps)
+    n, given = whole_number(num_inference_steps), _shown(num_inference_steps)
     if n is None or not 1 <= n <= T:
         raise ValueError(
             f"num_inference_steps must be a whole number in 1..{T}, since the scheduler has "
-            f"{T} timesteps, got {num_inference_steps!r}; say num_inference_steps={T} or fewer"
+            f"{T} timesteps, got {given}; say num_inference_steps={T} or fewer"
         )
     return n
 
@@ -127,7 +133,7 @@ def check_visited(timesteps: Sequence[int] | torch.Tensor, T: int) -> list[int]:
     if not whole or not falling or whole[0] >= T or whole[-1] < 0:
         raise ValueError(
             f"timesteps must be whole numbers that fall from at most {T - 1} to at least 0, "
-            f"got {timesteps!r}"
+            f"got {_shown(timesteps)}"
         )
     return whole
 
@@ -142,7 +148,7 @@ def check_one_timestep(timestep: Any) -> int:
         )
     t = whole_number(timestep)
     if t is None:
-        raise ValueError(f"timestep must be a whole number, got {timestep!r}")
+        raise ValueError(f"timestep must be a whole number, got {_shown(timestep)}")
     return t
 
 
@@ -155,9 +161,13 @@ def check_chosen(timestep: int, chosen: Mapping[int, Any]) -> None:
     )
 
 
-def check_timesteps(timesteps: torch.Tensor, batch: int, T: int) -> None:
-    """Refuse t that are no integers in 0..T-1, or not one for each image."""
-    t = timesteps
+def check_timesteps(timesteps: Any, batch: int, T: int) -> torch.Tensor:
+    """`timesteps` as a tensor of integers in 0..T-1, one or one for each image."""
+    try:
+        t = torch.as_tensor(timesteps)
+    except (TypeError, ValueError, RuntimeError):
+        what = type(timesteps).__name__
+        raise ValueError(f"timesteps must be a tensor of integers, got {what}") from None
     require(t.dtype in INTEGERS, f"timesteps must be integers, got {t.dtype}")
     require(
         t.shape in ((), (1,), (batch,), (batch, 1)),
@@ -167,11 +177,12 @@ def check_timesteps(timesteps: torch.Tensor, batch: int, T: int) -> None:
         lowest, highest = (int(bound) for bound in t.aminmax())
         if not 0 <= lowest <= highest < T:
             raise ValueError(f"timesteps must lie in 0..{T - 1}, got {t.tolist()}")
+    return t
 
 
-def check_images(x_0: torch.Tensor, noise: torch.Tensor) -> None:
-    """Refuse images that are no floats, and noise that is not like them."""
-    check_floats("images", x_0)
+def check_images(name: str, x_0: torch.Tensor, noise: torch.Tensor) -> None:
+    """Refuse images, the argument `name`, that are no floats, and noise that is not like them."""
+    check_floats(name, x_0)
     check_floats("noise", noise)
     check_same_shape("noise", noise, x_0)
     require(
@@ -190,10 +201,11 @@ def check_step_noise(
     eta: float, generator: Generators, variance_noise: torch.Tensor | None, sample: torch.Tensor
 ) -> None:
     """Refuse an `eta` outside [0, 1], and noise that is given twice or is not like the sample."""
-    in_range = not isinstance(eta, bool) and 0 <= eta <= 1
+    in_range = is_number(eta) and 0 <= eta <= 1
     require(in_range, f"eta must lie in [0, 1] (0 draws no noise, 1 is DDPM), got {eta!r}")
     if variance_noise is not None:
         require(generator is None, "give either generator or variance_noise, and not both")
+        check_floats("variance_noise", variance_noise)
         check_same_shape("variance_noise", variance_noise, sample)
 
 
@@ -227,7 +239,12 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
 
 
+def _shown(value: Any) -> str:
+    """What came, in one line, also of a tensor."""
+    return " ".join(repr(value).split())[:200]
+
+
 def require(fine: bool, message: str) -> None:
-    """Raise a ValueError with `message` unless `fine`."""
+    """Raise a ValueError with `message`, in one line, unless `fine`."""
     if not fine:
-        raise ValueError(message)
+        raise ValueError(" ".join(message.split()))

@@ -23,6 +23,7 @@ SWITCHES = ("center_input_sample", "flip_sin_to_cos", "add_attention")
 PER_LEVEL = ("down_block_types", "up_block_types", "block_out_channels")
 COUNTS = ("in_channels", "out_channels", "layers_per_block", "norm_num_groups")
 MOST_LAYERS, MOST_PIXELS = 1000, 2**20  # a side; a number beyond them is a slip, and takes hours
+MOST_CHANNELS = 2**20  # and classes
 COUNTS_OR_NONE = ("attention_head_dim", "attn_norm_num_groups", "num_class_embeds")
 
 
@@ -49,7 +50,8 @@ def check_arguments(config: Config) -> None:
 def _check_choices(config: Config) -> None:
     for name, choices in CHOICES.items():
         given = config[name] if name.endswith("_types") else [config[name]]
-        require(set(given) <= set(choices), f"{name} must be of {choices}, got {config[name]!r}")
+        known = all(any(type(one) is type(c) and one == c for c in choices) for one in given)
+        require(known, f"{name} must be of {choices}, got {config[name]!r}")
     for name in SWITCHES:
         require(
             isinstance(config[name], bool), f"{name} must be True or False, got {config[name]!r}"
@@ -62,6 +64,11 @@ def _check_numbers(config: Config) -> None:
         may_be_none = name in COUNTS_OR_NONE and config[name] is None
         require(
             may_be_none or _at_least_1(config[name]), f"{name} must be {kind}, got {config[name]!r}"
+        )
+    for name in ("in_channels", "out_channels", "num_class_embeds"):
+        require(
+            (config[name] or 0) <= MOST_CHANNELS,
+            f"{name} must be at most {MOST_CHANNELS}, got {config[name]}",
         )
     require(
         config.layers_per_block <= MOST_LAYERS,
@@ -88,6 +95,10 @@ def _check_widths(config: Config) -> None:
     require(
         all(_at_least_1(width) and width % groups == 0 for width in widths),
         f"block_out_channels must be multiples of norm_num_groups={groups}, got {widths}",
+    )
+    require(
+        max(widths) <= MOST_CHANNELS,
+        f"block_out_channels must be at most {MOST_CHANNELS}, got {widths}",
     )
     require(
         widths[-1] % (config.attn_norm_num_groups or 1) == 0,

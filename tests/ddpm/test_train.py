@@ -157,7 +157,7 @@ def changed(**changes: Any) -> Callable[[], str]:
         (changed(extra=1), "c.json: RunConfig has no entry extra"),
         (changed(train={"step": 3}), "c.json: TrainConfig has no entry step;"),
         (changed(train={"steps": "3"}), "c.json: steps must be a whole number or None, got '3'"),
-        (changed(train={"steps": 0}), "c.json: steps must be positive, got 0"),
+        (changed(train={"steps": 0}), "c.json: steps must be positive and at most 1e+12"),
         (changed(train={"learning_rate": float("nan")}), "c.json: learning_rate must be a number"),
         (changed(model={"dropout": 1.5}), "c.json: dropout must be at least 0 and below 1"),
         (changed(model=None), "c.json: ModelConfig must be an object with entries, got None"),
@@ -189,9 +189,7 @@ def test_a_file_that_cannot_be_a_config(
     assert "there is no file c.json; `ddpm train --show > c" in refused(
         capsys, "--config", "c.json"
     )
-    assert "folder is a folder; a run's config is RUN/training" in refused(
-        capsys, "--config", "folder"
-    )
+    assert "config.json is missing; is this a run folder?" in refused(capsys, "--config", "folder")
     assert "binary cannot be read" in refused(capsys, "--config", "binary")
     both = refused(capsys, "--config", "c.json", "--preset", "digits")
     assert "c.json says all that a preset says; leave out --preset" in both

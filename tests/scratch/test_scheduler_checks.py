@@ -35,7 +35,7 @@ def test_wrong_t_is_refused(formula: str, t: list, message: str) -> None:
         (
             torch.zeros(2, 3, dtype=torch.uint8),
             torch.zeros(2, 3),
-            "images must be a tensor (b, c, h, w) of",
+            "original_samples must be a tensor (b, c, h, w) of",
         ),
         (torch.zeros(2, 3).numpy(), torch.zeros(2, 3), "floats, got ndarray; bring pixels to"),
         (torch.zeros(2, 3), None, "noise must be a tensor (b, c, h, w) of floats, got NoneType"),
@@ -44,7 +44,7 @@ def test_wrong_t_is_refused(formula: str, t: list, message: str) -> None:
         (
             torch.zeros(()),
             torch.zeros(()),
-            "images must be a tensor (b, c, h, w) of floats, got ()",
+            "original_samples must be a tensor (b, c, h, w) of floats, got ()",
         ),
     ],
 )

@@ -149,6 +149,7 @@ def one_run(folder: Path) -> None:
     assert assert_type(dataset.batch([0, 2]), Tensor).shape == (2, 3, 16, 16)
     for batch in dataset.batches([torch.tensor([1])]):
         assert torch.equal(assert_type(batch, Tensor), dataset.images[1:2])
+    assert assert_type(dataset.bytes_in_memory, int) == 4 * 3 * 16 * 16
     assert assert_type(dataset.fingerprint(progress=False), str)
     assert len(assert_type(dataset.first(2), data.Dataset).to("cpu")) == 2
     config = RunConfig(

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 import scratch
-from workbench import checkpoints, runs, trainer, training_run
+from workbench import checkpoints, history, runs, trainer, training_run
 from workbench.checkpoints import MANIFEST, STATE, RunFiles
 from workbench.config import RunConfig
 from workbench.data import Dataset
@@ -159,6 +159,71 @@ def test_a_damaged_one_takes_no_place_of_those_that_stay(
     assert loaded(tmp_path, short, dataset) == (3, [])
 
 
+@pytest.fixture
+def every_part(run: Path) -> list[Path]:
+    """Every file that is read again; the lock only says who held it last."""
+    files = [path for path in run.rglob("*") if path.is_file() and path.name != "lock"]
+    assert len(files) == 12
+    return files
+
+
+def test_a_flipped_bit_in_any_file_is_noticed(
+    every_part: list[Path],
+    run: Path,
+    config: RunConfig,
+    dataset: Dataset,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By who samples, or by who goes on: refused with what to do, or left out with the reason."""
+    for path in every_part:
+        size, noticed = path.stat().st_size, 0
+        for place in range(3):
+            position, bit = (2 * place + 1) * size // 6, (3 * place + 1) % 8
+            flip(path, position, bit)
+            if path.relative_to(run) == runs.METRICS or checkpoints.FOLDER.name in path.parts:
+                noticed += told_by_load(run, config, dataset)
+            else:
+                with pytest.raises(ValueError, match=r"damaged.*; .*(makes it again|as it is)$"):
+                    runs.load_parts(run, "scratch")
+                noticed += 1
+            flip(path, position, bit)
+        assert noticed == 3, path
+    assert runs.load_parts(run, "scratch")
+    assert told_by_load(run, config, dataset) == 0
+
+
+def told_by_load(run: Path, config: RunConfig, dataset: Dataset) -> int:
+    try:
+        return len(loaded(run, config, dataset)[1])
+    except ValueError as error:
+        return "damaged" in str(error)
+
+
+def test_what_one_samples_with_is_made_again(
+    run: Path, config: RunConfig, dataset: Dataset
+) -> None:
+    """Byte for byte, by `--resume` of a run that has nothing left to do."""
+    paths = [*(run / "unet").iterdir(), *(run / "scheduler").iterdir(), run / "model_index.json"]
+    paths.append(run / runs.LIST)
+    before = [path.read_bytes() for path in paths]
+    for path in paths:
+        flip(path, 30, 2)
+    with pytest.raises(ValueError, match="damaged"):
+        runs.load_parts(run, "scratch")
+    (run / runs.LIST).unlink()  # as its own line says
+    train(config, run, dataset, resume=True)
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_an_older_checkpoint_that_is_damaged_is_told_too(
+    run: Path, config: RunConfig, dataset: Dataset
+) -> None:
+    flip(run / checkpoints.FOLDER / "step_000002" / STATE, 2000)
+    step, (told,) = loaded(run, config, dataset)
+    assert step == 4
+    assert told.startswith("step_000002, which is not needed now, could not be gone back to: its")
+
+
 # --- bound to its run ---
 
 
@@ -235,6 +300,8 @@ def old(run: Path) -> Path:
     """The same run as an older version wrote it."""
     shutil.move(run / LAST / STATE, run / runs.STATE)
     shutil.rmtree(run / checkpoints.FOLDER)
+    os.remove(run / runs.LIST)
+    os.remove(run / history.HISTORY)
     return run
 
 
@@ -247,6 +314,8 @@ def test_an_old_run_goes_on_and_its_next_checkpoint_is_new(
     assert len(train(longer, old, dataset, resume=True)) == 6
     assert [p.name for p in (old / checkpoints.FOLDER).iterdir()] == ["step_000006"]
     assert loaded(old, longer, dataset) == (6, [])
+    assert [entry["from_step"] for entry in history.read(old)] == [4]
+    assert runs.load_parts(old, "scratch")
 
 
 def text(content: str) -> Callable[[Path], Any]:

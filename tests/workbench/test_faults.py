@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -171,3 +172,91 @@ def test_a_file_that_grows_too_large_is_one_line(
     done = subprocess.run([sys.executable, "-m", "ddpm.cli", *resume], cwd=tmp_path)
     assert done.returncode == 0
     assert len([row for row in runs.load_metrics(tmp_path / "run") if "step" in row]) == 5
+
+
+FULL = """
+mount -t tmpfs -o size={size}k tmpfs full || exit 77
+{ddpm} {train} --output full/run; echo train $?
+mount -o remount,size=20m full
+{ddpm} train --resume full/run --quiet; echo resume $?
+"""
+SIZES = [pytest.param(size, marks=pytest.mark.long) for size in range(50, 1000, 50) if size != 700]
+
+
+@pytest.fixture
+def on_a_full_disk(tmp_path: Path) -> Callable[[str], tuple[list[str], list[str]]]:
+    """Runs a script that may mount; what it says, and its errors, line by line."""
+    (tmp_path / "full").mkdir()
+    words = " ".join(words_of(tmp_path))
+
+    def run(script: str) -> tuple[list[str], list[str]]:
+        done = subprocess.run(
+            ["unshare", "-rm", "sh", "-c", script],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+            },
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode == 77 or "unshare" in done.stderr:
+            pytest.skip(f"no disk can be mounted here: {done.stderr.strip()[-100:]}")
+        return done.stdout.splitlines(), done.stderr.splitlines()
+
+    if shutil.which("unshare") is None:
+        pytest.skip("no disk can be mounted here: there is no unshare")
+    return lambda script: run(
+        script.replace("{ddpm}", f"{sys.executable} -m ddpm").replace("{train}", words)
+    )
+
+
+@pytest.mark.parametrize("size", [700, *SIZES])
+def test_a_disk_that_is_full_ends_a_run_and_more_room_finishes_it(
+    size: int, on_a_full_disk: Callable[[str], tuple[list[str], list[str]]]
+) -> None:
+    """At whatever file it is full; where no checkpoint fits, there is none to go on with."""
+    said, errors = on_a_full_disk(FULL.replace("{size}", str(size)))
+    statuses = [line for line in said if line.startswith(("train ", "resume "))]
+    if statuses == ["train 0", "resume 0"]:
+        assert size > 900, said
+        return
+    assert statuses[0] == "train 1", errors
+    assert errors[0].startswith("ddpm train: no room to write"), errors
+    if errors[0].endswith("; once there is: ddpm train --resume full/run"):
+        assert statuses[1] == "resume 0", errors
+        assert len(errors) == 1
+    else:
+        assert size < 400
+        assert statuses[1] == "resume 2"
+        assert len(errors) == 2
+
+
+SHOWN = """
+{ddpm} {train} --output run >/dev/null
+mount -t tmpfs -o size={size} tmpfs full || exit 77
+{ddpm} sample run --count 4 --quiet --device cpu --output full/a.png; echo sample $?
+{ddpm} plot losses run --output full/b.png; echo plot $?
+{ddpm} compare --backend scratch --only schedule --json full/c.json; echo compare $?
+ls -A full
+"""
+
+
+@pytest.mark.parametrize("how", ["tmpfs", pytest.param("ulimit -f", marks=pytest.mark.long)])
+def test_no_room_is_said_alike_by_every_verb(
+    how: str, on_a_full_disk: Callable[[str], tuple[list[str], list[str]]]
+) -> None:
+    """One line, exit 1, and nothing half written."""
+    script = SHOWN.replace("{size}", "4k")
+    if how == "ulimit -f":
+        script = script.replace("mount -t tmpfs -o size=4k tmpfs full || exit 77", "ulimit -f 1")
+    else:  # a page of 4 kB is taken, so that none is left
+        script = script.replace("exit 77", "exit 77; echo x > full/x")
+    said, errors = on_a_full_disk(script)
+    statuses = [line for line in said if line.startswith(("sample ", "plot ", "compare "))]
+    assert statuses == ["sample 1", "plot 1", "compare 1"], errors
+    for verb, line in zip(("sample", "plot", "compare"), [*errors[:2], errors[-1]], strict=True):
+        assert line.startswith(f"ddpm {verb}: no room to write"), line
+    assert not any("Traceback" in line or "Errno" in line for line in errors)
+    assert said[said.index("compare 1") + 1 :] == ([] if how == "ulimit -f" else ["x"])

@@ -41,3 +41,18 @@ def test_a_link_is_not_locked(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="lock"), one_writer(tmp_path):
         pass
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not the file in it that nobody knows."""
+
+    def refuse(*arguments: object) -> int:
+        raise PermissionError(13, "Permission denied", str(arguments[0]))
+
+    monkeypatch.setattr(os, "open", refuse)
+    said = r"nothing can be written into .*run: Permission denied; make it writable"
+    with pytest.raises(ValueError, match=said) as refused, one_writer(tmp_path / "run"):
+        pass
+    assert "lock" not in str(refused.value).replace(str(tmp_path), "")

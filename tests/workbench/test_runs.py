@@ -98,6 +98,8 @@ def test_what_a_run_holds(trained: Callable[..., Path]) -> None:
         "training/checkpoints/step_000002/manifest.json",
         "training/checkpoints/step_000002/state.safetensors",
         "training/config.json",
+        "training/files.json",
+        "training/history.json",
         "training/lock",
         "training/metrics.jsonl",
         "unet/config.json",
@@ -172,6 +174,7 @@ def test_the_oldest_folders_are_read_too(backend: str, trained: Callable[..., Pa
     shutil.move(run / "unet" / "config.json", run)
     shutil.move(run / "scheduler" / "scheduler_config.json", run)
     shutil.rmtree(run / "unet")
+    shutil.rmtree(run / "training")
     unet, scheduler = runs.load_parts(run, backend)
     torch.testing.assert_close(unet.state_dict(), expected, rtol=0, atol=0)
     assert scheduler.config.num_train_timesteps == 20
@@ -269,12 +272,42 @@ def test_a_damaged_run_is_refused_by_both(
     log: list[str],
 ) -> None:
     run = copied(sound, trained, tmp_path)
+    os.remove(run / runs.LIST)  # as of a folder that somebody else wrote
     damage(run / name)
     with pytest.raises(ValueError, match=message) as refused:
         runs.load_parts(run, backend)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 700
     assert log == []
+
+
+@pytest.mark.parametrize(("name", "damage", "message"), DAMAGE)
+def test_a_run_that_knows_its_checksums_says_what_to_do(
+    name: str,
+    damage: Callable[[Path], Any],
+    message: str,
+    sound: Path,
+    trained: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    run = copied(sound, trained, tmp_path)
+    damage(run / name)
+    for load in (
+        lambda: runs.load_parts(run, "scratch"),
+        lambda: runs.load_scheduler(run, "scratch"),
+    ):
+        with pytest.raises(ValueError, match=r"`ddpm train --resume .*` makes it again") as refused:
+            load()
+        assert "\n" not in str(refused.value)
+
+
+def test_a_list_of_checksums_that_is_damaged(
+    sound: Path, trained: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = copied(sound, trained, tmp_path)
+    truncate(run / runs.LIST)
+    with pytest.raises(ValueError, match=r"its files\.json is missing or damaged; remove it, and"):
+        runs.load_parts(run, "scratch")
 
 
 def test_what_the_librarys_sampler_lacks_is_refused(trained: Callable[..., Path]) -> None:
@@ -303,6 +336,7 @@ def test_a_damaged_config_is_refused(
     damage: Callable[[Path], Any], message: str, sound: Path, trained: Callable, tmp_path: Path
 ) -> None:
     run = copied(sound, trained, tmp_path)
+    os.remove(run / runs.LIST)
     damage(run / runs.CONFIG)
     with pytest.raises(ValueError, match=message):
         runs.load_config(run)

@@ -321,14 +321,15 @@ class CountReads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("skips", [False, True])
 def test_no_step_waits_for_the_device(
-    tiny: Make, dataset: Dataset, everything: dict[str, Any]
+    skips: bool, tiny: Make, dataset: Dataset, everything: dict[str, Any]
 ) -> None:
     """With Diffusers' parts, which check nothing; ours check only what lies on the CPU.
 
     With SGD: Adam counts its steps in tensors that lie on the CPU, and reads those.
     """
-    config = tiny(backend="diffusers", **everything)
+    config = tiny(backend="diffusers", skip_nonfinite=skips, **everything)
     state, scheduler = start(config, dataset)
     state.optimizer = torch.optim.SGD(state.unet.parameters(), lr=1e-3)
     training = trainer.training_steps(state, scheduler, dataset, config.train, 0)

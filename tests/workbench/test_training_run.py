@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from workbench import checkpoints, progress_bar, runs, trainer, training_run
+from workbench import checkpoints, history, progress_bar, runs, trainer, training_run
 from workbench.checkpoints import RunFiles
 from workbench.config import RunConfig, TrainConfig
 from workbench.data import Dataset
@@ -79,7 +79,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert resumed.finished
     assert resumed.losses == whole.losses
     files = [path for path in (tmp_path / "whole").rglob("*") if path.is_file()]
-    assert len(files) == 11  # two checkpoints of two files, six of the run, the lock
+    assert len(files) == 13  # two checkpoints of two files, eight of the run, the lock
     for path in files:
         other = tmp_path / "parts" / path.relative_to(tmp_path / "whole")
         assert path.read_bytes() == other.read_bytes(), path
@@ -92,6 +92,51 @@ def test_a_finished_run_that_is_resumed_is_finished(
     again = train(tiny(), tmp_path, dataset, resume=True)
     assert again.finished
     assert again.losses == first.losses
+    assert (first.began, again.began) == (0, 4)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_run_goes_on_longer_and_its_cosine_is_stretched(
+    schedule: str,
+    tiny: Make,
+    dataset: Dataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The rates from then on are those of the longer run; the history says from when."""
+    train(tiny(lr_schedule=schedule), tmp_path, dataset)
+    longer = tiny(lr_schedule=schedule, steps=9)
+    shown = training_run.what_would_happen(longer, tmp_path, dataset, device=CPU, resume=True)
+    result = train(longer, tmp_path, dataset, resume=True)
+    said = capsys.readouterr().err.splitlines()
+    assert said == shown[-len(said) :]
+    assert said[0] == "the run is to have 9 steps, where it was to have 4"
+    assert len(said) == 1 + (schedule == "cosine")
+    assert (result.began, len(result.losses), result.finished) == (4, 9, True)
+    rates = [row["learning_rate"] for row in runs.load_metrics(tmp_path) if "step" in row]
+    expected = [learning_rate(longer.train, k, 4 if k < 4 else 9) for k in range(9)]
+    assert rates == expected
+    assert runs.load_config(tmp_path) == longer
+    assert [(e["from_step"], e["steps"]) for e in history.read(tmp_path)] == [(0, 4), (4, 9)]
+    if schedule == "constant":  # the same as if it had been that long from the start
+        assert result.losses == steps_alone(longer, dataset)[1]
+    train(longer, tmp_path, dataset, resume=True)  # says nothing, adds nothing
+    assert capsys.readouterr().err == ""
+    assert len(history.read(tmp_path)) == 2
+    with pytest.raises(ValueError, match="has 9 steps already, and is to have 8; steps and epochs"):
+        train(tiny(lr_schedule=schedule, steps=8), tmp_path, dataset, resume=True)
+
+
+def test_a_dry_run_writes_nothing_and_refuses_what_the_run_would(
+    tiny: Make, dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    lines = training_run.what_would_happen(tiny(), run, dataset, device=CPU)
+    assert list(tmp_path.iterdir()) == []
+    training_run.train(tiny(), run, dataset, device=CPU)
+    assert capsys.readouterr().err.splitlines()[: len(lines)] == lines
+    with pytest.raises(ValueError, match="holds a run; go on with --resume"):
+        training_run.what_would_happen(tiny(), run, dataset, device=CPU)
 
 
 def test_checkpoints_and_grids_when_they_are_due(

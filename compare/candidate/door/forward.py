@@ -48,10 +48,13 @@ def in_its_role(thing: Any) -> Any:
 
 
 def how_to_build(network: Any) -> str:
-    """What to do about a network that cannot be built without arguments; "" for what is none."""
-    asked = asked_for(network) if is_network(network) else []
+    """What to do about a class that cannot be built without arguments; "" for what is none."""
+    asked = asked_for(network) if inspect.isclass(network) else []
     if not asked:
         return ""
+    if not is_network(network):
+        file = f"FILE.py:{network.__name__}"
+        return f"; `ddpm adapt {file}` writes an adapter, in which {', '.join(asked)} can be said"
     call = f"{network.__name__}({', '.join(f'{name}=...' for name in asked)})"
     return f"; it asks for {', '.join(asked)}, and Adapter(network=lambda: {call}) says them"
 

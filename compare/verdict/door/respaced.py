@@ -23,7 +23,7 @@ from compare.stages.schedule import FAMILIES, bound
 from compare.verdict.report import Diagnosis, Report
 
 USUAL = 1000  # steps of a chain, where its last ones were not kept
-LATENT = {"beta_start": 0.00085, "beta_end": 0.012}  # the ends of Stable Diffusion's scaled_linear
+LATENT = (0.00085, 0.012)  # the ends of Stable Diffusion's scaled_linear
 Made = Callable[[Setting, Tensor], Tensor]  # levels of a chain that has kept these numbers
 ID = "sampling/loop/respaced"
 FIX = "from one step that is kept to the next beta is 1 - alpha-bar / alpha-bar of the one before"
@@ -89,4 +89,5 @@ def _longer(last: int) -> Iterator[Setting]:
     for T in sorted({last + 1, max(last + 1, USUAL)}):
         base = Setting(num_train_timesteps=T)
         yield from (replace(base, beta_schedule=name) for name in FAMILIES)
-        yield replace(base, beta_schedule="scaled_linear", **LATENT)
+        first, last_beta = LATENT
+        yield replace(base, beta_schedule="scaled_linear", beta_start=first, beta_end=last_beta)
