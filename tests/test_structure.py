@@ -225,10 +225,18 @@ TESTED_WITH = {
 }
 
 ELSEWHERE_TESTED_WITH = {
+    "chart": "bench",
     "checkpoints": "runs",
     "fields": "config",
+    "limits": "bench",
     "look": "plotting",
+    "ours": "bench",
+    "peers": "bench",
+    "report": "bench",
     "sample": "cli",
+    "scaling": "bench",
+    "setting": "bench",
+    "timing": "bench",
 }
 
 

@@ -77,7 +77,7 @@ def test_help_answers_within_half_a_second() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["train", "sample", "compare", "explain", "exercise", "plot", "tour"]
+    "verb", ["train", "sample", "compare", "explain", "exercise", "plot", "bench", "tour"]
 )
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:

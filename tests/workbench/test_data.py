@@ -170,7 +170,7 @@ def test_to_keeps_everything():
     assert Dataset(dataset.images).to(torch.device("cpu")).labels is None
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_to_a_gpu():
     moved = load("sprites", count=4).to("cuda")
     assert moved.images.is_cuda
