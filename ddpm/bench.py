@@ -13,6 +13,7 @@ SECONDS = 8  # for each contest: the short form
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ddpm bench`."""
     parser.add_argument("--device", help="cuda or cpu (default: the best one here)")
+    parser.add_argument("--threads", type=whole, help="of the CPU (default: one a core)")
     parser.add_argument("--channels", type=widths, help="width of each level (default: 32,64)")
     parser.add_argument("--size", type=whole, help="side of the pictures (default: 16)")
     parser.add_argument("--batch-size", type=whole, help="pictures at a time (default: 32)")
@@ -40,6 +41,8 @@ def main(args: argparse.Namespace) -> int:
     Raises:
         ValueError: a file exists, or the network does not fit the pictures.
     """
+    import torch
+
     from workbench import backends, plotting
     from workbench.bench import chart, report
     from workbench.bench.setting import Setting
@@ -52,6 +55,8 @@ def main(args: argparse.Namespace) -> int:
         "batch_size": args.batch_size,
         "steps": args.sample_steps,
     }
+    if args.threads:
+        torch.set_num_threads(args.threads)
     setting = Setting(backends.choose_device(args.device), compiled=args.compile)
     setting = replace(setting, **{name: value for name, value in given.items() if value})
     setting.parts("scratch")  # refuses a network that does not fit, before any time goes by

@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--gif", help="also write the denoising as a .gif")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
+    parser.add_argument("--threads", type=whole, help="of the CPU (default: one a core)")
     parser.add_argument(
         "--fast",
         action=argparse.BooleanOptionalAction,
@@ -130,9 +131,13 @@ def _of_folder(args: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
 
 def _drawn(args: argparse.Namespace, folder: Path, unet: Any, scheduler: Any) -> "Samples":
     """The pictures, by the folder's scheduler or by the one that the command names."""
+    import torch
+
     from workbench import backends, sampling
     from workbench.precision import computes_bf16
 
+    if args.threads:
+        torch.set_num_threads(args.threads)
     device = backends.choose_device(args.device)
     if args.precision == "bf16" and device.type == "cpu" and computes_bf16() is False:
         say("this processor does not compute in bf16 itself: float32 is faster here", sys.stderr)

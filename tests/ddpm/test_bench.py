@@ -15,14 +15,17 @@ def test_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timing, "SLICE", 1e-9)
+    told: list[int] = []
     json_file, plot = tmp_path / "bench.json", tmp_path / "bench.png"
     words = "bench --device cpu --channels 16,32 --size 8 --batch-size 2 --sample-steps 2"
-    words += f" --seconds 0.01 --json {json_file} --plot {plot}"
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: told.append(n))
+    words += f" --threads 3 --seconds 0.01 --json {json_file} --plot {plot}"
     assert main(words.split()) == 0
     shown = capsys.readouterr().out
     for name in ("the tutorial's loop", "our trainer, scratch", "Diffusers' DDPMPipeline"):
         assert f"\n{name}  " in shown
     assert re.search(r"bf16, sampling: (pays|costs|makes no clear difference), [\d.]+ times", shown)
+    assert told == [3]
     said = json.loads(json_file.read_text())
     assert said["setting"]["channels"] == [16, 32]
     assert said["machine"]["torch"] == torch.__version__

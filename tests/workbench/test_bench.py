@@ -100,11 +100,21 @@ def test_peak_memory_is_what_one_piece_takes() -> None:
 
 
 def test_limits_are_of_the_right_size() -> None:
-    """Any processor since 2000 multiplies 0.1 to 1e5 GFLOP a second, and copies 0.05 to 5000 GB."""
-    found = limits.limits(CPU)
-    assert set(found) == {"float32", "bf16", "copy"}
-    assert 1e8 < found["float32"] < 1e14
-    assert 5e7 < found["copy"] < 5e12
+    """Any processor since 2000 copies 0.05 to 5000 GB a second; a product is its own peak."""
+    assert 5e7 < limits.copy_bandwidth(CPU) < 5e12
+    assert [each.dtype for each in limits.products(CPU)] == ["float32", "bf16"]
+    single, half = (each.make()() for each in limits.products(CPU))
+    assert (single.dtype, half.dtype) == (torch.float32, torch.bfloat16)
+
+
+def test_the_share_of_the_peak_compares_neighbours() -> None:
+    """Twice the time for as many FLOP is half of it, also where the machine was slow for a turn."""
+    times = [0.1, 0.1, 0.7, 0.1]
+    best = Line("a matrix product, bf16", 0, "bf16", 0, 100, None, times)
+    own = Line("one", 1, "bf16", 0, 100, None, [2 * x for x in times])
+    assert limits.share_of_peak(own, [own, best]) == pytest.approx(0.5)
+    assert limits.share_of_peak(best, [own, best]) == pytest.approx(1)
+    assert limits.share_of_peak(own, [own]) is None
 
 
 @pytest.mark.usefixtures("at_once")
@@ -112,7 +122,9 @@ def test_what_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, few in (("SIZES", (8, 16)), ("BATCHES", (1, 2)), ("WIDTHS", (16, 32))):
         monkeypatch.setattr(scaling, name, few)
     monkeypatch.setattr(scaling, "USUAL", {"size": 8, "batch_size": 2, "channels": (16, 32)})
-    lines = {line.name: line for line in scaling.scaling(TINY, 0)}
+    groups = scaling.scaling(TINY)
+    assert list(groups) == ["size", "batch", "width"]
+    lines = {line.name: line for group in groups.values() for line in measure(group, 0, CPU)}
     assert list(lines) == [
         "8x8 pictures", "16x16 pictures", "batch of 1", "batch of 2", "width 16, 32",
         "width 32, 64",
@@ -136,15 +148,16 @@ def bench() -> Bench:
         line("our trainer, scratch", plain, plain),
         line("our trainer, scratch, bf16", [x / 2 for x in plain], plain, start=9.0),
         line("our trainer, scratch, channels-last", [x * 2 for x in plain], plain),
+        line("a matrix product, float32", [x / 10 for x in plain], plain),
     ]
     return Bench(
-        {"processor": "one"}, {"device": "cpu"}, {"float32": 1e12, "bf16": 2e12, "copy": 1e10},
+        {"processor": "one"}, {"device": "cpu"}, 1e10,
         [Contest("a training step", lines)], ["nobody"],
     )  # fmt: skip
 
 
 def test_the_table_and_what_pays(bench: Bench) -> None:
-    cells = bench.cells(bench.contests[0].lines[2])
+    cells = bench.contests[0].cells(bench.contests[0].lines[2])
     assert cells == ("5.0", "2.00", "2.00..2.00", "6400", "1.00", "20%", "16", "9.0")
     assert list(bench.pays()) == [
         "bf16, training: pays, 2.00 times as fast (2.00..2.00), after 1600 runs of it",
@@ -162,7 +175,7 @@ def test_the_json_and_the_plot(bench: Bench, tmp_path: Path) -> None:
     assert (entry["share_of_peak"], entry["images_per_second"]) == (0.05, 1600)
     figure = chart.ratios(bench)
     (axes,) = figure.axes
-    assert [round(bar.get_width(), 6) for bar in axes.patches] == [1, 1, 2, 0.5]
+    assert [round(bar.get_width(), 6) for bar in axes.patches] == [1, 1, 2, 0.5, 10]
     plotting.save(figure, tmp_path / "bench.png")
     assert (tmp_path / "bench.png").stat().st_size > 1000
 

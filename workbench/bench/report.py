@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from workbench.bench import ours, peers
-from workbench.bench.limits import limits
+from workbench.bench.limits import copy_bandwidth, products, share_of_peak
 from workbench.bench.scaling import scaling
 from workbench.bench.setting import Setting, machine
-from workbench.bench.timing import Line, measure
+from workbench.bench.timing import Contestant, Line, measure
 
 SCHEMA = 1
 COLUMNS = ("ms", "ratio", "middle half", "images/s", "GFLOP", "of peak", "MiB", "start s")
@@ -36,45 +37,8 @@ class Contest:
     title: str
     lines: list[Line]
 
-
-@dataclass
-class Bench:
-    """What was measured.
-
-    Attributes:
-        machine: its facts.
-        setting: what was measured on it.
-        limits: FLOP a second by precision, and bytes a second of a copy.
-        contests: in the order in which they were measured.
-        left_out: what was not measured, and why.
-    """
-
-    machine: dict[str, Any]
-    setting: dict[str, Any]
-    limits: dict[str, float]
-    contests: list[Contest] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-
-    def share(self, line: Line) -> float | None:
-        """FLOP a second as a share of what a matrix product of that precision reaches."""
-        return line.flop / line.median / self.limits[line.dtype] if line.flop else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "schema": SCHEMA,
-            "machine": self.machine,
-            "setting": self.setting,
-            "limits": self.limits,
-            "contests": [
-                {"title": each.title, "lines": [self._entry(line) for line in each.lines]}
-                for each in self.contests
-            ],
-            "pays": list(self.pays()),
-            "left_out": self.left_out,
-        }
-
-    def _entry(self, line: Line) -> dict[str, Any]:
+    def entry(self, line: Line) -> dict[str, Any]:
+        """A line for JSON."""
         low, middle, high = line.spread
         return {
             "name": line.name,
@@ -83,11 +47,60 @@ class Bench:
             "ratio": middle,
             "ratio_quartiles": [low, high],
             "turns": len(line.seconds),
-            "images_per_second": line.images / line.median,
+            "images_per_second": line.images / line.median or None,
             "flop": line.flop,
-            "share_of_peak": self.share(line),
+            "share_of_peak": share_of_peak(line, self.lines),
             "peak_bytes": line.peak_bytes,
             "start_seconds": line.start_seconds,
+        }
+
+    def cells(self, line: Line) -> tuple[str, ...]:
+        """A line of the table, behind its name."""
+        low, middle, high = line.spread
+        share, peak = share_of_peak(line, self.lines), line.peak_bytes
+        return (
+            f"{line.median * 1e3:.1f}",
+            f"{middle:.2f}",
+            f"{low:.2f}..{high:.2f}",
+            f"{line.images / line.median:.0f}" if line.images else "",
+            f"{line.flop / 1e9:.2f}" if line.flop else "?",
+            f"{share:.0%}" if share is not None else "?",
+            f"{peak / 2**20:.0f}" if peak is not None else "?",
+            f"{line.start_seconds:.1f}",
+        )
+
+
+@dataclass
+class Bench:
+    """What was measured.
+
+    Attributes:
+        machine: its facts.
+        setting: what was measured on it.
+        copy_bandwidth: bytes a second, read and written, of a copy.
+        contests: in the order in which they were measured.
+        left_out: what was not measured, and why.
+    """
+
+    machine: dict[str, Any]
+    setting: dict[str, Any]
+    copy_bandwidth: float
+    contests: list[Contest] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "schema": SCHEMA,
+            "machine": self.machine,
+            "setting": self.setting,
+            "copy_bytes_per_second": self.copy_bandwidth,
+            "contests": [
+                {"title": each.title, "lines": [each.entry(line) for line in each.lines]}
+                for each in self.contests
+            ],
+            "pays": list(self.pays()),
+            "left_out": self.left_out,
         }
 
     def pays(self) -> Iterator[str]:
@@ -96,28 +109,6 @@ class Bench:
         for with_it, without, what in PAIRS:
             if with_it in lines and without in lines:
                 yield f"{what}: {_verdict(lines[with_it], lines[without])}"
-
-    def limit_lines(self) -> list[str]:
-        """What the machine can do at most."""
-        peaks = [f"{n} {v / 1e9:.0f} GFLOP/s" for n, v in self.limits.items() if n != "copy"]
-        return [
-            f"matrix products: {', '.join(peaks)}; copies: {self.limits['copy'] / 1e9:.1f} GB/s"
-        ]
-
-    def cells(self, line: Line) -> tuple[str, ...]:
-        """A line of the table, behind its name."""
-        low, middle, high = line.spread
-        share, peak = self.share(line), line.peak_bytes
-        return (
-            f"{line.median * 1e3:.1f}",
-            f"{middle:.2f}",
-            f"{low:.2f}..{high:.2f}",
-            f"{line.images / line.median:.0f}",
-            f"{line.flop / 1e9:.2f}" if line.flop else "?",
-            f"{share:.0%}" if share is not None else "?",
-            f"{peak / 2**20:.0f}" if peak is not None else "?",
-            f"{line.start_seconds:.1f}",
-        )
 
 
 def _verdict(with_it: Line, without: Line) -> str:
@@ -146,30 +137,33 @@ def run(
         show: is given each line of the table.
     """
     missing = peers.why_no_ddp()
-    made = Bench(machine(setting.device), _facts(setting), limits(setting.device))
+    made = Bench(machine(setting.device), _facts(setting), copy_bandwidth(setting.device))
     made.left_out += [missing] if missing else []
-    known = {**made.setting, **made.machine}
-    for said in (
-        "; ".join(f"{name} {value}" for name, value in known.items()),
-        *made.limit_lines(),
-    ):
-        show(said)
+    known = {**made.setting, **made.machine, "copies": f"{made.copy_bandwidth / 1e9:.1f} GB/s"}
+    show("; ".join(f"{name} {value}" for name, value in known.items()))
     ddp = missing is None
+    limits = products(setting.device)
+
+    def measured(contestants: list[Contestant]) -> list[Line]:
+        return measure([*contestants, *limits], seconds, setting.device)
+
     contests = {
-        "a training step": lambda: measure(
-            peers.training(setting, ddp) + ours.training(setting), seconds, setting.device
-        ),
-        f"a chain of {setting.steps} steps": lambda: measure(
-            peers.sampling(setting, ddp) + ours.sampling(setting), seconds, setting.device
+        "a training step": lambda: measured(peers.training(setting, ddp) + ours.training(setting)),
+        f"a chain of {setting.steps} steps": lambda: measured(
+            peers.sampling(setting, ddp) + ours.sampling(setting)
         ),
     }
     if grows:
-        contests["our training step, scratch"] = lambda: list(scaling(setting, seconds))
-    for title, measured in contests.items():
-        made.contests.append(Contest(title, measured()))
+        contests |= {
+            f"our training step, scratch, {what}": partial(measured, group)
+            for what, group in scaling(setting).items()
+        }
+    for title, lines in contests.items():
+        contest = Contest(title, lines())
+        made.contests.append(contest)
         show(row(title, COLUMNS))
-        for line in made.contests[-1].lines:
-            show(row(line.name, made.cells(line)))
+        for line in contest.lines:
+            show(row(line.name, contest.cells(line)))
     for verdict in (*made.pays(), *made.left_out):
         show(verdict)
     return made
