@@ -102,9 +102,10 @@ def test_peak_memory_is_what_one_piece_takes() -> None:
 def test_limits_are_of_the_right_size() -> None:
     """Any processor since 2000 copies 0.05 to 5000 GB a second; a product is its own peak."""
     assert 5e7 < limits.copy_bandwidth(CPU) < 5e12
-    assert [each.dtype for each in limits.products(CPU)] == ["float32", "bf16"]
-    single, half = (each.make()() for each in limits.products(CPU))
-    assert (single.dtype, half.dtype) == (torch.float32, torch.bfloat16)
+    made = limits.peaks(CPU)
+    assert [each.dtype for each in made] == ["float32", "float32", "bf16", "bf16"]
+    for each, dtype in zip(made, [torch.float32] * 2 + [torch.bfloat16] * 2, strict=True):
+        assert each.make()().dtype == dtype
 
 
 def test_the_share_of_the_peak_compares_neighbours() -> None:
@@ -115,6 +116,8 @@ def test_the_share_of_the_peak_compares_neighbours() -> None:
     assert limits.share_of_peak(own, [own, best]) == pytest.approx(0.5)
     assert limits.share_of_peak(best, [own, best]) == pytest.approx(1)
     assert limits.share_of_peak(own, [own]) is None
+    better = Line("a wide convolution, bf16", 0, "bf16", 0, 200, None, times)
+    assert limits.share_of_peak(own, [own, best, better]) == pytest.approx(0.25)
 
 
 @pytest.mark.usefixtures("at_once")

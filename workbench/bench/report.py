@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from workbench.bench import ours, peers
-from workbench.bench.limits import copy_bandwidth, products, share_of_peak
+from workbench.bench.limits import copy_bandwidth, peaks, share_of_peak
 from workbench.bench.scaling import scaling
 from workbench.bench.setting import Setting, machine
 from workbench.bench.timing import Contestant, Line, measure
@@ -142,7 +142,7 @@ def run(
     known = {**made.setting, **made.machine, "copies": f"{made.copy_bandwidth / 1e9:.1f} GB/s"}
     show("; ".join(f"{name} {value}" for name, value in known.items()))
     ddp = missing is None
-    limits = products(setting.device)
+    limits = peaks(setting.device)
 
     def measured(contestants: list[Contestant]) -> list[Line]:
         return measure([*contestants, *limits], seconds, setting.device)
