@@ -8,7 +8,7 @@ DOCS := docs/_build/html
 # The processes that tests start would compile the project each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup tour test test-long test-lowest check fix docs docs-check bench clean
+.PHONY: setup tour test test-long test-gpu test-lowest check fix docs docs-check bench clean
 
 setup: $(READY)  ## Make .venv and install the project into it, with its extras
 
@@ -25,6 +25,9 @@ test: setup  ## The whole suite
 
 test-long: setup  ## What takes minutes: many seeds, full sizes
 	$(PYTEST) -m long
+
+test-gpu: setup  ## What needs a CUDA GPU; elsewhere each test says so and is skipped
+	$(PYTEST) -n 0 -m gpu -rs
 
 test-lowest:  ## The suite on the lowest supported versions, but the book's, which is built with the pinned ones
 	$(PYTHON) -m venv .venv-lowest
@@ -57,8 +60,8 @@ docs-check: docs  ## The book in a browser (Debian's chromium): requests, access
 	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[docs-check]"
 	$(BIN)/python docs/check_browser.py $(DOCS)
 
-bench: setup  ## Both backends side by side in one run: ratios of times
-	$(BIN)/python -m workbench.bench
+bench: setup  ## Both backends beside others' code and the machine's limit: what pays here
+	$(BIN)/ddpm bench
 
 clean:  ## Remove what the other targets made, except runs/
 	rm -rf .venv .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache docs/_build docs/_gen

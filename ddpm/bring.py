@@ -313,7 +313,8 @@ def _verdict(code: CodeConfig | None, spec: str, reading: tuple[str, ...], judge
 
 def _refuse_for_loop(args: argparse.Namespace, name: str) -> None:
     """Refuses what a whole loop is not told."""
-    for option, plain in (("steps", None), ("gif", None), ("class_labels", None), ("guidance", 1)):
+    plain_values = {"steps": None, "gif": None, "class_labels": None, "guidance": 1}
+    for option, plain in {**plain_values, "fast": False, "precision": "float32"}.items():
         if getattr(args, option) != plain:
             said = option.replace("_", "-")
             raise ValueError(f"{name} is a whole loop and is not told --{said}; leave it out")

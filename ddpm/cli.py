@@ -1,4 +1,4 @@
-"""The command line: `ddpm train | sample | compare | adapt | explain | exercise | plot | tour`.
+"""The command line: `ddpm train | sample | compare | explain | plot | tour`, and other verbs.
 
 A verb is a module with `add_arguments` and `main`. Nothing heavy is imported until it runs, so
 that `--help` answers at once.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ddpm import figures, sample, train
+from ddpm import bench, figures, sample, train
 from ddpm.completion import SHELLS, PrintCompletion
 from ddpm.room import no_room
 from ddpm_side_by_side import show_version
@@ -68,6 +68,12 @@ EXAMPLES = {
   ddpm exercise                the list of all
   ddpm exercise 6a             write ex_6a.py, an empty function, to be filled in; then judge it
   ddpm exercise 6a --solution  show ours
+""",
+    "bench": """examples:
+  ddpm bench                                     what pays on this machine, in a few minutes
+  ddpm bench --json bench.json --plot bench.png
+  ddpm bench --compile --seconds 60              also what is compiled
+  ddpm bench --channels 128,64 --batch-size 100  the tutorial's network
 """,
     "tour": """examples:
   ddpm tour
@@ -163,6 +169,7 @@ def build_parser() -> Parser:
 
     add_exercise(verb("exercise", exercise, "check an exercise of the book, with hints"))
     figures.add_arguments(verb("plot", figures.main, "draw one figure into a file"))
+    bench.add_arguments(verb("bench", bench.main, "time both backends beside others' code"))
     added = verb("tour", tour, "train, sample and compare both backends on digits; write a page")
     added.add_argument("--output", default="runs/tour", help="folder (default: %(default)s)")
     return parser

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SAMPLERS = {"ddpm": "DDPMScheduler", "ddim": "DDIMScheduler"}
 COUNT = 16  # pictures in a grid, unless told otherwise
+PRECISIONS = ("float32", "bf16", "fp16")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +43,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--gif", help="also write the denoising as a .gif")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
+    parser.add_argument("--threads", type=whole, help="of the CPU (default: one a core)")
+    parser.add_argument(
+        "--fast",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="compile the network, and on CUDA take a step as one graph: the same pictures up to "
+        "rounding; compiling takes a minute or more, so it is for many pictures (default: no)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="in which the network computes; fp16 on a GPU alone (default: %(default)s)",
+    )
     parser.add_argument("--force", action="store_true", help="replace what exists")
     parser.add_argument("--quiet", action="store_true", help="no screen before, no progress bars")
     bring.add_arguments(parser)
@@ -52,8 +67,8 @@ def default_name(args: argparse.Namespace, T: int) -> str:
     spec = bring.spec_of(args, "scheduler")
     who = spec.rpartition(":")[2] if spec else args.sampler or "ddpm"
     words = [who, args.backend, f"seed{args.seed}"]
-    usual = {"steps": T, "eta": 0.0, "count": COUNT, "guidance": 1.0}
-    for name in ("steps", "spacing", "eta", "count", "class_labels", "guidance"):
+    usual = {"steps": T, "eta": 0.0, "count": COUNT, "guidance": 1.0, "precision": "float32"}
+    for name in ("steps", "spacing", "eta", "count", "class_labels", "guidance", "precision"):
         if (value := vars(args)[name]) not in (None, usual.get(name)):
             words.append(word(name, value))
     return joined(words) + ".png"
@@ -116,9 +131,16 @@ def _of_folder(args: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
 
 def _drawn(args: argparse.Namespace, folder: Path, unet: Any, scheduler: Any) -> "Samples":
     """The pictures, by the folder's scheduler or by the one that the command names."""
-    from workbench import backends, sampling
+    import torch
 
+    from workbench import backends, sampling
+    from workbench.precision import computes_bf16
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
     device = backends.choose_device(args.device)
+    if args.precision == "bf16" and device.type == "cpu" and computes_bf16() is False:
+        say("this processor does not compute in bf16 itself: float32 is faster here", sys.stderr)
     steps = args.steps or scheduler.config.num_train_timesteps
     spec = bring.spec_of(args, "scheduler")
     if spec is None:
@@ -144,5 +166,7 @@ def _drawn(args: argparse.Namespace, folder: Path, unet: Any, scheduler: Any) ->
         guidance=args.guidance,
         eta=(args.eta or 0.0) if args.sampler == "ddim" else None,
         record_every=max(steps // 50, 1) if args.gif else 0,
+        fast=args.fast,
+        precision=args.precision,
         progress=not args.quiet,
     )

@@ -26,6 +26,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is marked `gpu` is skipped where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA GPU, and this machine has none")
+
+
 @pytest.fixture
 def tiny() -> Callable[..., RunConfig]:
     """A run of four steps on pictures of 8x8; keywords change the part that knows them."""

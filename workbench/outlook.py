@@ -57,8 +57,8 @@ def of_training(
         + f" (the first {LOOKED_AT:,})" * (n > LOOKED_AT)
         + f", {dataset.num_classes} classes" * train.class_conditional,
         f"network   {weights:,} weights; about {_size(memory)} of memory to train it",
-        f"steps     {total:,} of {size} pictures, {total * size / n:.3g} epochs; a checkpoint every "
-        f"{train.save_every}",
+        f"steps     {total:,} of {size} pictures, {total * size / n:.3g} epochs; "
+        f"a checkpoint every {train.save_every}",
         _rates(train, total),
         *_noise(scheduler),
         *_average(train, total),

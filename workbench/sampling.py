@@ -1,7 +1,8 @@
 """Drawing pictures: the loop of either backend's pipeline, with wrappers round its parts.
 
-Guidance wraps the UNet; eta and recording wrap the scheduler. The pipeline itself is untouched, so
-whatever it is, ours or Diffusers', it does the sampling.
+Guidance and precision wrap the UNet; eta and recording wrap the scheduler. The pipeline itself is
+untouched, so whatever it is, ours or Diffusers', it does the sampling; only `fast=True` puts
+`workbench.fast` in its place.
 """
 
 import math
@@ -14,7 +15,10 @@ from typing import Any
 import torch
 
 from workbench import backends, progress_bar
+from workbench import fast as fast_path
+from workbench.coefficients import Coefficients, NotLinear, coefficients_of
 from workbench.draws import PICTURES, seed_of
+from workbench.precision import Precision, in_precision
 
 MOST = 1_000_000  # pictures at once, which lie in memory
 
@@ -134,6 +138,8 @@ def sample(
     guidance: float = 1.0,
     eta: float | None = None,
     record_every: int = 0,
+    fast: bool = False,
+    precision: Precision = "float32",
     progress: bool = True,
 ) -> Samples:
     """Draw `count` pictures with a backend's pipeline.
@@ -152,6 +158,9 @@ def sample(
         guidance: see `Guided`.
         eta: DDIM's, in [0, 1]; None for a scheduler that has none.
         record_every: see `Wrapped`.
+        fast: see `workbench.fast`; the same pictures up to rounding. What cannot be had fast is
+            drawn as ever, and a line on stderr says why.
+        precision: in which the network computes: float32, bf16, or fp16 on a GPU.
         progress: whether to show a bar.
 
     Raises:
@@ -165,27 +174,78 @@ def sample(
         raise ValueError(f"guidance leads towards a label: give labels, or leave out {guidance}")
     chosen = _labels(labels, count, classes)
     options = {} if eta is None else {"eta": eta}
-    images, frames = [], []
-    for start in range(0, count, batch_size):
-        part = range(start, min(start + batch_size, count))
-        generators = [torch.Generator().manual_seed(seed_of(seed, PICTURES, i)) for i in part]
-        wrapped = Wrapped(scheduler, record_every if start == 0 else 0, **options)
-        with in_eval_mode(unet):
-            guided = classes is not None
-            net = Guided(unet, chosen[part.start : part.stop], guidance) if guided else unet
-            pipeline = backends.load(backend).DDPMPipeline(net, wrapped)
-            shown = progress_bar.options(f"sampling with {backend}", progress)
+    shown = progress_bar.options(f"sampling with {backend}", progress)
+    with in_eval_mode(unet):
+        net = in_precision(unet, precision)
+        if fast:
+            try:
+                if record_every:
+                    raise NotLinear("a trajectory is recorded")
+                plan = coefficients_of(scheduler, steps, **options)
+                return Samples(_fast(net, plan, count, seed, batch_size, chosen, guidance, shown))
+            except NotLinear as reason:
+                fast_path.say_it(f"not the fast path: {reason}")
+        images, frames = [], []
+        for start in range(0, count, batch_size):
+            part = range(start, min(start + batch_size, count))
+            wrapped = Wrapped(scheduler, record_every if start == 0 else 0, **options)
+            told = _told(net, chosen[part.start : part.stop], guidance)
+            pipeline = backends.load(backend).DDPMPipeline(told, wrapped)
             pipeline.set_progress_bar_config(**shown)
             output = pipeline(
                 batch_size=len(part),
-                generator=generators,
+                generator=_generators(seed, part),
                 num_inference_steps=steps,
                 output_type="np",  # of Diffusers before 0.41 "pt" is an array too
             )
-        drawn = torch.from_numpy(output.images).permute(0, 3, 1, 2)  # (b, c, h, w) in [0, 1]
-        images.append(drawn * 2 - 1)
-        frames += wrapped.frames
+            drawn = torch.from_numpy(output.images).permute(0, 3, 1, 2)  # (b, c, h, w) in [0, 1]
+            images.append(drawn * 2 - 1)
+            frames += wrapped.frames
     return Samples(torch.cat(images), frames)
+
+
+@torch.no_grad()
+def _fast(
+    unet: Any,
+    plan: Coefficients,
+    count: int,
+    seed: int,
+    batch_size: int,
+    labels: torch.Tensor,
+    guidance: float,
+    shown: dict[str, Any],
+) -> torch.Tensor:
+    """The pictures (count, c, h, w) in [-1, 1] on the CPU, in batches of one size.
+
+    A graph is of one shape: the batches are as even as they can be, and the last one draws a few
+    pictures too many, which are thrown away.
+    """
+    from tqdm.auto import tqdm
+
+    batches = math.ceil(count / batch_size)
+    b = math.ceil(count / batches)
+    padded = torch.cat([labels, labels[-1:].expand(b * batches - count)]).to(unet.device)
+    told = _told(fast_path.laid_out(unet), padded[:b], guidance)
+    size = unet.config.sample_size
+    h, w = (size, size) if isinstance(size, int) else size
+    chain = fast_path.make_chain(told, plan, (b, unet.config.in_channels, h, w), fast_path.say_it)
+    images = []
+    for start in range(0, b * batches, b):
+        if isinstance(told, Guided):
+            told.labels.copy_(padded[start : start + b])
+        with tqdm(total=len(plan.timesteps), **shown) as bar:
+            x_0 = chain.run(_generators(seed, range(start, start + b)), bar)
+        images.append(x_0.clamp(-1, 1).float().cpu())
+    return torch.cat(images)[:count]
+
+
+def _generators(seed: int, part: range) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed_of(seed, PICTURES, i)) for i in part]
+
+
+def _told(unet: Any, labels: torch.Tensor, guidance: float) -> Any:
+    """`unet`, told its labels if it has any."""
+    return unet if unet.config.num_class_embeds is None else Guided(unet, labels, guidance)
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def test_code_that_names_no_device_is_left_alone(tmp_path: Path) -> None:
     assert "device" not in report.conventions
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", ["Mine", "sample"])
 def test_what_was_made_on_a_gpu_is_read_from_a_copy(name: str, tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location("on_gpu", written(tmp_path))

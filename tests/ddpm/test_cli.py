@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ddpm.cli import build_parser, main
+from workbench import precision
 
 TINY = [
     "--channels",
@@ -77,7 +79,7 @@ def test_help_answers_within_half_a_second() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["train", "sample", "compare", "explain", "exercise", "plot", "tour"]
+    "verb", ["train", "sample", "compare", "explain", "exercise", "plot", "bench", "tour"]
 )
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
@@ -96,6 +98,35 @@ def test_train_writes_a_run_that_both_backends_sample_alike(tiny_run: Path, tmp_
         assert main(words.split()) == 0
         pictures.append(np.asarray(Image.open(output).convert("RGB")).astype(int))
     assert np.abs(pictures[0] - pictures[1]).max() <= 1
+
+
+def test_how_pictures_are_computed_is_said_by_options(
+    tiny_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The fast path draws the same, bf16 nearly the same under a name of its own."""
+    told: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    monkeypatch.setattr(torch, "compile", lambda network, **_: network)
+    monkeypatch.setattr(precision, "computes_bf16", lambda: False)
+    pictures = {}
+    for words in ("", "--fast --threads 2", "--precision bf16"):
+        output = tmp_path / f"{len(pictures)}.png"
+        said = f"sample {tiny_run} --count 4 --device cpu --quiet {words} --output {output}"
+        assert main(said.split()) == 0
+        pictures[words] = np.asarray(Image.open(output).convert("RGB")).astype(int)
+    plain, fast, rounded = pictures.values()
+    assert np.abs(fast - plain).max() <= 1
+    assert 0 < np.abs(rounded - plain).max() <= 8
+    assert told == [2]
+    assert "does not compute in bf16 itself: float32 is faster here\n" in capsys.readouterr().err
+    assert main(f"sample {tiny_run} --count 4 --quiet --precision bf16".split()) == 0
+    assert "precision-bf16.png" in capsys.readouterr().out
+    assert refused(f"sample {tiny_run} --device cpu --precision fp16".split(), capsys).endswith(
+        "fp16 is for a GPU; on a CPU take bf16 or float32\n"
+    )
 
 
 def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:

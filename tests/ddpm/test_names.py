@@ -114,7 +114,7 @@ def test_no_two_runs_share_a_folder() -> None:
 
 SAMPLE = Namespace(
     sampler="ddpm", backend="scratch", seed=0, steps=None, spacing=None, eta=None,
-    count=sample.COUNT, class_labels=None, guidance=1.0,
+    count=sample.COUNT, class_labels=None, guidance=1.0, precision="float32",
 )  # fmt: skip
 
 
@@ -128,6 +128,7 @@ SAMPLE = Namespace(
         ({"class_labels": [3], "guidance": 2.0}, "ddpm_scratch_seed0_class-labels3_guidance2"),
         ({"backend": "diffusers", "count": 4}, "ddpm_diffusers_seed0_count4"),
         ({"spacing": "trailing", "seed": 7}, "ddpm_scratch_seed7_spacing-trailing"),
+        ({"precision": "bf16"}, "ddpm_scratch_seed0_precision-bf16"),
     ],
 )
 def test_names_of_grids(changes: dict[str, Any], name: str) -> None:

@@ -204,3 +204,16 @@ def test_algorithm_2_by_hand() -> None:
             x = made.scheduler.step(output, t, x, generator=generator).prev_sample
     assert x.abs().max() > 1  # so that what goes beyond white and black matters
     assert torch.equal(made(2, seeded(), 5, "pt").images, (x / 2 + 0.5).clamp(0, 1))
+
+
+@pytest.mark.parametrize("sampler", ["DDPMScheduler", "DDIMScheduler"])
+def test_a_compiled_unet_may_stand_in_the_pipeline(sampler: str) -> None:
+    """As the book shows it; traced here, and run as written: a real compiler takes a minute."""
+    pictures = []
+    for compiled in (False, True):
+        unet = unets()["scratch"]
+        network = torch.compile(unet, backend="eager") if compiled else unet
+        scheduler = getattr(scratch, sampler)(num_train_timesteps=10)
+        made = pipeline(scratch, network, scheduler)
+        pictures.append(made(2, seeded(), num_inference_steps=3, output_type="pt").images)
+    assert_close(pictures[1], pictures[0], rtol=0, atol=1e-6)

@@ -171,6 +171,10 @@ def one_run(folder: Path) -> None:
     unet, scheduler = runs.load_parts(folder, "scratch")
     drawn = sampling.sample("scratch", unet, scheduler, 2, seed=0, steps=2, progress=False)
     assert_type(drawn.images, Tensor)
+    half = sampling.sample(
+        "diffusers", unet, scheduler, 2, seed=0, steps=2, precision="bf16", progress=False
+    )
+    assert half.images.shape == drawn.images.shape
     plotting.save(plotting.image_grid(drawn.images), folder / "grid.png")
     plotting.save(plotting.noising_strip(dataset.images, scheduler), folder / "noising.png")
     plotting.save(plotting.side_by_side(drawn.images, drawn.images), folder / "both.png")

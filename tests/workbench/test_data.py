@@ -75,7 +75,7 @@ def test_a_level_is_the_same_image_by_arithmetic_and_by_the_table_of_a_device():
     assert from_levels(images) is images
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_level_is_the_same_image_on_a_gpu():
     levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
     assert torch.equal(from_levels(levels.cuda()).cpu(), from_levels(levels))
@@ -226,7 +226,7 @@ def test_what_is_large_stays_where_it_is(save, monkeypatch, capsys):
     assert "5 images 3x4x6 on meta" in repr(moved)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_to_a_gpu():
     moved = load("sprites", count=4).to("cuda")
     assert moved.images.is_cuda

@@ -1,0 +1,73 @@
+"""Drawing pictures in another precision than that of the weights: `--precision` of `ddpm sample`.
+
+The network computes in it; x_t, the noise and the steps stay as they are, so that a seed draws the
+same numbers in all of them.
+"""
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import torch
+
+Precision = Literal["float32", "bf16", "fp16"]
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+CPU_INFO = Path("/proc/cpuinfo")  # of Linux
+NATIVE = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 twice, Arm
+
+
+class InPrecision(torch.nn.Module):
+    """A copy of a UNet with other weights, which takes and gives what the first one does.
+
+    Args:
+        unet: of either backend; left as it is.
+        dtype: of the copy's weights.
+        memory_format: of them.
+    """
+
+    def __init__(
+        self,
+        unet: Any,
+        dtype: torch.dtype,
+        memory_format: torch.memory_format = torch.preserve_format,
+    ) -> None:
+        super().__init__()
+        self.config, self.dtype, self.inside = unet.config, unet.dtype, dtype
+        self.unet = copy.deepcopy(unet).to(dtype=dtype, memory_format=memory_format)
+        self.train(unet.training)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet is."""
+        return self.unet.device
+
+    def forward(self, sample: torch.Tensor, timestep: Any, **labels: Any) -> SimpleNamespace:
+        """The prediction for `sample` (b, c, h, w), as an object with `.sample` of its dtype."""
+        output = self.unet(sample.to(self.inside), timestep, **labels).sample
+        return SimpleNamespace(sample=output.to(sample.dtype))
+
+
+def in_precision(unet: Any, precision: Precision) -> Any:
+    """`unet` itself in float32, else a copy that computes in `precision`.
+
+    Raises:
+        ValueError: there is no such precision, or the UNet's device does not compute in it.
+    """
+    if precision not in DTYPES:
+        raise ValueError(f"precision must be one of {', '.join(DTYPES)}, got {precision!r}")
+    if precision == "fp16" and unet.device.type == "cpu":
+        raise ValueError("fp16 is for a GPU; on a CPU take bf16 or float32")
+    return unet if precision == "float32" else InPrecision(unet, DTYPES[precision])
+
+
+def computes_bf16(cpu_info: Path = CPU_INFO) -> bool | None:
+    """Whether this processor multiplies in bfloat16 itself; None where it does not say.
+
+    Without it bf16 is right, and slower than float32.
+    """
+    try:
+        words = cpu_info.read_text(encoding="utf-8", errors="replace").split()
+    except OSError:
+        return None
+    return not NATIVE.isdisjoint(words)
