@@ -48,13 +48,11 @@ class Account:
     told: list[Told]
 
     @property
-    def at_few(self) -> bool:
-        """True if all that is to be said are the numbers at a few t."""
-        return any(one.at_few for one in self.told) and not any(one.fits for one in self.told)
-
-    @property
     def whole(self) -> bool:
-        """True if there are words for every wrong coefficient."""
+        """True if there are words for every wrong coefficient, and letters where at a few t one is
+        another number."""
+        if any(one.at_few for one in self.told) and not any(one.fits for one in self.told):
+            return False
         return all(one.at_0_alone or one.at_few or one.fits for one in self.told)
 
     @property
@@ -64,11 +62,10 @@ class Account:
         return len(self.told), sum(lengths) + self.reading.unlikely
 
 
-def accounts(readings: list[Reading], at_few: bool = False) -> list[Account]:
+def accounts(readings: list[Reading]) -> list[Account]:
     """Those with the fewest wrong coefficients, the likeliest first.
 
     They are several ways to say one thing. None if in some reading all is right, or none has words.
-    What has numbers at a few t alone is told if `at_few`: the check of a step says as much.
     """
     long_enough = (one for one in readings if int((~one.atoms.end).sum()) > 1)
     tried = [Account(one, _wrong(one)) for one in long_enough]
@@ -82,8 +79,7 @@ def accounts(readings: list[Reading], at_few: bool = False) -> list[Account]:
                 continue  # two sums at once are not looked for: it takes long, and many would fit
             for told in unclear:
                 told.found += search(told.curve, account.reading.atoms)
-        said = (one for one in tried if one.whole and (at_few or not one.at_few))
-        found = sorted(said, key=lambda account: account.cost)
+        found = sorted((one for one in tried if one.whole), key=lambda account: account.cost)
         if found and all(told.clear for told in found[0].told):
             break
     return [account for account in found if len(account.told) == len(found[0].told)]

@@ -63,7 +63,7 @@ def name(subject: Subject, stage: str, oracle: Oracle) -> Named | None:
         with suppress(Broken, *NOT_COMPUTABLE):
             groups = STAGES[stage](scheduler, oracle)
             for group in groups:
-                found = accounts(group, at_few=stage == "sampling")
+                found = accounts(group)
                 if found:
                     return _said(found)
             other = other_table(scheduler, oracle) if stage == "sampling" else None

@@ -313,12 +313,3 @@ def test_a_model_told_its_t_from_the_other_end_is_told_the_position():
     up = sample_of(BY_ID["80"].oracle(), SHORT)
     candidate = Adapter(lambda: Oracle().alpha_bar(SHORT), sample=up)
     assert [d.bug for d in judge(candidate, "quick", 0, beside=False).diagnoses] == ["80"]
-
-
-def test_what_is_off_at_one_t_is_told_by_its_coefficient():
-    def spiked(a, p, ab, t, **_):
-        return (a.sqrt() * (1 - p) / (1 - ab)) * (0.0 if t == 20 else 1.0)
-
-    (only,) = judge(loop(T, of_x_t=spiked), "quick", 0, beside=False).diagnoses
-    assert only.explanation.startswith("your x_t has sqrt(alpha_t) * (1 - ab_prev)")
-    assert "as it should, but not everywhere: at t=20 it is 0, should be 0." in only.explanation

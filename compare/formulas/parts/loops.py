@@ -39,7 +39,8 @@ def of_loop(scheduler: Scheduler, oracle: Oracle) -> list[list[Reading]]:
     if seen is None:
         return []
     kinds = (seen[0].kind, *other_kinds(scheduler))
-    return sorted((list(_of_kind(*seen, kind)) for kind in kinds), key=fewest_wrong)
+    read = sorted((list(_of_kind(*seen, kind)) for kind in kinds), key=fewest_wrong)
+    return read if fewest_wrong(read[0]) else []  # right so, and wrong where no step is
 
 
 def _of_kind(step: Measured, slack: Tensor, kind: str) -> Iterator[Reading]:
