@@ -2,11 +2,12 @@
 
 Every page is opened from the file system in light and dark, at laptop and phone width. Fails on a
 request that leaves the folder, an error on the console, a serious accessibility violation (axe), a
-page that scrolls sideways, or one whose text the keyboard cannot reach past the menu. Screenshots
-go to DIR/../screenshots.
+page that scrolls sideways, one whose text the keyboard cannot reach past the menu, or a card that
+does not print on one sheet. Screenshots go to DIR/../screenshots.
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ def main(arguments: list[str]) -> int:
                 name = str(path.relative_to(folder))
                 problems = check_page(context, path, screenshots / view, name)
                 found += [f"{view} {name}: {problem}" for problem in problems]
+                if path.name == "card.html" and (sheets := sheets_of(context, path)) != 1:
+                    found.append(f"{view} {name}: prints on {sheets} sheets, not on one")
             context.close()
         browser.close()
     print("\n".join(found))
@@ -84,6 +87,15 @@ def check_page(context: Any, path: Path, screenshots: Path, name: str) -> list[s
     page.screenshot(path=screenshots / (name.replace("/", "-")[:-5] + ".png"), full_page=True)
     page.close()
     return found
+
+
+def sheets_of(context: Any, path: Path) -> int:
+    """How many sheets of paper a page takes, of the size that its own style asks for."""
+    page = context.new_page()
+    page.goto(path.as_uri(), wait_until="load")
+    pdf = page.pdf(prefer_css_page_size=True)
+    page.close()
+    return len(re.findall(rb"/Type\s*/Page\b", pdf))
 
 
 if __name__ == "__main__":

@@ -533,8 +533,10 @@ class UNet2DModel(nn.Module):
         if self.center_input_sample:
             sample = 2 * sample - 1  # [0, 1] -> [-1, 1]
         emb = self.time_embedding(self.waves(t).to(self.dtype))  # (b, e)
+        # region: class_label
         if self.class_embedding is not None:
             emb = emb + self.class_embedding(labels)
+        # endregion: class_label
 
         # region: unet
         x = self.conv_in(sample)

@@ -16,7 +16,12 @@ from typing import Any
 from pair import GENERATED, digest
 
 DOCS = Path(__file__).resolve().parent.parent
-DIGITS = GENERATED / "runs" / "digits"
+RUNS = {  # what pages sample from, by its folder in `_gen/runs`
+    "digits": "--preset digits --num-train-timesteps 1000",
+    "labels": "--preset digits --num-train-timesteps 1000 --class-conditional --channels 16,32 "
+    "--layers-per-block 1 --batch-size 64 --learning-rate 0.002 --lr-schedule constant --steps 800 "
+    "--save-every 100 --keep 8 --no-sample-grid",
+}
 CELL = re.compile(r"^```\{code-cell\}.*?^```$", re.DOTALL | re.MULTILINE)
 BORROWED = re.compile(
     r"^```\{cell\} (?P<page>\S+) (?P<name>\S+)\n(:alt: (?P<alt>.+)\n)?```$", re.MULTILINE
@@ -42,7 +47,7 @@ NAME = re.compile(r"^:?name: *(?P<name>\S+)$", re.MULTILINE)
 def setup(app: Any) -> dict[str, Any]:
     """Connect each step to the moment at which Sphinx is to do it."""
     app.connect("builder-inited", begin_judging)
-    app.connect("builder-inited", lambda app: train_digits())
+    app.connect("builder-inited", lambda app: [train(name) for name in RUNS])
     app.connect("builder-inited", lambda app: app.finish_verdicts())
     app.connect("source-read", finish_kill_table)
     app.connect("source-read", borrow_cells)
@@ -74,18 +79,20 @@ def finish_kill_table(app: Any, docname: str, source: list[str]) -> None:
         (GENERATED / "kill-table.md").write_text(app.finish_kill_table())
 
 
-def train_digits() -> None:
-    """The run `_gen/runs/digits` that pages sample from; two minutes, where our sources are new."""
-    made_by = DIGITS.parent / "digits-sources.txt"
-    if made_by.exists() and made_by.read_text() == digest("scratch", "workbench"):
+def train(name: str) -> None:
+    """A run of `RUNS` that pages sample from, minutes at most, where our sources are new."""
+    folder = GENERATED / "runs" / name
+    made_by = folder.parent / f"{name}-sources.txt"
+    sources = f"{digest('scratch', 'workbench')} {RUNS[name]}"
+    if made_by.exists() and made_by.read_text() == sources:
         return
-    shutil.rmtree(DIGITS, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     from ddpm import cli
 
-    options = "--preset digits --num-train-timesteps 1000 --device cpu --quiet"
-    if cli.main(["train", *options.split(), "--output", str(DIGITS)]) != 0:
-        raise RuntimeError("the digits that the pages sample from could not be trained")
-    made_by.write_text(digest("scratch", "workbench"))
+    options = [*RUNS[name].split(), "--device", "cpu", "--quiet", "--output", str(folder)]
+    if cli.main(["train", *options]) != 0:
+        raise RuntimeError(f"the run {name} that the pages sample from could not be trained")
+    made_by.write_text(sources)
 
 
 def borrow_cells(app: Any, docname: str, source: list[str]) -> None:

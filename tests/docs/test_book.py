@@ -12,6 +12,7 @@ import kills
 import pair
 import pytest
 import verdicts
+import yaml
 from pairs import PAIRS, Pair
 
 from compare.mistakes import ALL
@@ -150,6 +151,8 @@ def test_cells_compile_and_figures_have_alternative_text(page: Path):
     for cell in re.findall(r"```\{code-cell\} ipython3\n(.*?)```", page.read_text(), re.DOTALL):
         head, code = split_cell(cell)
         ast.parse(code)
+        if cell.startswith("---\n"):
+            assert isinstance(yaml.safe_load(head), dict), f"{page.name}: no options\n{head}"
         if "plt.show()" in code or re.search(r"^show\(", code, re.MULTILINE):
             assert "alt:" in head, f"{page.name}: a figure without alternative text\n{code}"
 
