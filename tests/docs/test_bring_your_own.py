@@ -50,7 +50,7 @@ def test_the_network_of_the_page_is_right() -> None:
 
 def test_the_cells_of_the_page_hold() -> None:
     cells = re.findall(r"```\{code-cell\} ipython3\n(.*?)```", PAGE, re.DOTALL)
-    assert len(cells) == 2
+    assert len(cells) == 3
     names: dict = {}
     for cell in cells:
         exec(compile(cell, "bring-your-own.md", "exec"), names)
