@@ -301,6 +301,9 @@ def test_the_catalogue_says_all_of_each_mistake():
     for mistake in ALL:
         assert f"| `{mistake.id}` {mistake.name} | {verdicts.cell(mistake.words)} |" in page
         assert verdicts.cell(mistake.effect) in page
+    for stage in {mistake.stage for mistake in ALL}:
+        assert f":::::{{dropdown}} {stage.capitalize()}: " in page, "reference is folded"
+    assert "that of `68`, `68-divide` on [another](reverse-step.md)" in page
     link = "[huggingface/diffusers#2076](https://github.com/huggingface/diffusers/issues/2076)"
     assert f"(seen in {link}) |" in page
     commit = "[a/b@0123abc](https://github.com/a/b/commit/0123abc)"
