@@ -1,6 +1,5 @@
 """`--scheduler` and `--unet` by command: trained, gone on with, drawn from, and what is kept."""
 
-import json
 import shutil
 from pathlib import Path
 
