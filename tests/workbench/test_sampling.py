@@ -222,7 +222,7 @@ def test_the_bar_is_shown_unless_it_is_not(
         ({"steps": T + 1}, r"steps must lie in 1\.\.20, as the model has 20 timesteps, got 21"),
         ({"steps": 0}, r"steps must lie in 1\.\.20"),
         ({"count": 0}, "count and batch_size must lie in 1..1000000, got 0 and 64"),
-        ({"batch_size": 0}, "count and batch_size must be at least 1"),
+        ({"batch_size": 0}, "count and batch_size must lie in 1..1000000"),
         ({"eta": 1.5}, r"eta must lie in \[0, 1\]"),
         ({"eta": -0.1}, r"eta must lie in \[0, 1\]"),
         ({"labels": [0, 1, 2]}, "give one label, or one for each of the 2 pictures, not 3"),
