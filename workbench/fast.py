@@ -7,6 +7,7 @@ waits for the device, and on CUDA a whole step is one graph, which is launched a
 
 import copy
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -155,8 +156,10 @@ def make_chain(
     device, dtype = network.device, network.dtype
     chain = Chain(network, coefficients, shape, device, dtype)
     try:
-        chain.network = torch.compile(network, dynamic=False)
-        chain.network(chain.x, chain.timesteps[:1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a compiler warns of are its own parts
+            chain.network = torch.compile(network, dynamic=False)
+            chain.network(chain.x, chain.timesteps[:1])
     except Exception as error:  # whatever a compiler, or its absence, throws
         chain.network = network
         say(f"the network is not compiled here: {brief(error)}")

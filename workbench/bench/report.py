@@ -180,4 +180,4 @@ def _facts(setting: Setting) -> dict[str, Any]:
 
 def row(name: str, cells: tuple[str, ...]) -> str:
     """A line of the table."""
-    return f"{name:<44}" + "".join(f"{cell:>13}" for cell in cells)
+    return f"{name:<44}" + "".join(f"{cell:>15}" for cell in cells)
