@@ -11,7 +11,7 @@ from workbench.backends import Backend
 from workbench.bench.setting import Setting
 from workbench.bench.timing import Contestant, Work
 from workbench.coefficients import coefficients_of
-from workbench.precision import Precision, in_precision
+from workbench.precision import in_precision
 
 NAMES: tuple[Backend, ...] = get_args(Backend)
 PRECISIONS: tuple[Precision, ...] = ("float32", "bf16")
@@ -82,7 +82,7 @@ def training(setting: Setting) -> list[Contestant]:
         *found,
         Contestant(
             "our trainer, scratch, bf16",
-            lambda: training_step(setting, "scratch", bf16=True),
+            lambda: training_step(setting, "scratch", precision="bf16"),
             b,
             dtype="bf16",
         ),
