@@ -11,7 +11,8 @@ X = """x xt xs sample samples image images img imgs picture pictures latent late
 PREDICTED = """pred prediction noisepred prednoise predictednoise noiseprediction predictednoises
     modeloutput modelout modelpred modelprediction output out epspred predeps predictedeps epstheta
     epsilontheta epshat noisehat epsilonhat etheta nethout netout unetout modelnoise estimate
-    noiseestimate estimatednoise epspredicted v vpred predv velocity predx0 predxstart xpred"""
+    noiseestimate estimatednoise epspredicted v vpred predv velocity predx0 predxstart xpred
+    x0pred xstartpred x0hat"""
 NOISE = "eps epsilon e et noise noises epsilont epst noiset"
 DRAWN = "z zs freshnoise newnoise randomnoise gaussian gaussiannoise rand extranoise"
 CLEAN = """x x0 xs sample samples image images img imgs original originals originalsample
