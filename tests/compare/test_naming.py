@@ -229,6 +229,26 @@ def test_a_step_along_the_noise_of_a_velocity_is_told_what_that_noise_is(T, tabl
     assert stated(found.explanation) == [("x_t in eps", "-sqrt(1 - ab_t)", "sqrt(1 - ab_t)")]
 
 
+@pytest.mark.parametrize(
+    ("sign", "wrong", "words"),
+    [
+        (-1, lambda p, ab: 1 - p, ("model output in eps", "-sqrt(ab_t)", "sqrt(ab_t)")),
+        (1, lambda p, ab: 1 - ab, ("eps", "sqrt(1 - ab_t)", "sqrt(1 - ab_prev)")),
+    ],
+)
+def test_a_wrong_step_that_adds_no_noise_is_told_what_ddim_s_should_be(sign, wrong, words):
+    class Still(program(200, "own", torch.float64)):
+        def step(self, v, t, x_t):
+            ab, p = (float(self._parts(t)[name]) for name in ("ab", "p"))
+            x_0 = ab**0.5 * x_t - (1 - ab) ** 0.5 * v
+            eps = (1 - ab) ** 0.5 * x_t + sign * ab**0.5 * v
+            return p**0.5 * x_0 + wrong(p, ab) ** 0.5 * eps
+
+    report = judge(Still, "quick", 0, beside=False)
+    [found] = report.diagnoses
+    assert stated(found.explanation) == [words]
+
+
 @pytest.mark.parametrize("table", ["linear", "cosine", "own"])
 @pytest.mark.parametrize("T", [4, 30])
 @pytest.mark.parametrize("form", ["x_0", "eps"])
