@@ -152,6 +152,7 @@ TESTED_WITH = {
     "pictures": "conventions",
     "clip": "conventions",
     "length": "conventions",
+    "limit": "own_words",
     "spacing": "conventions",
     "chain_end": "sampling",
     "chains": "sampling",
