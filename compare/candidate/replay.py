@@ -29,11 +29,13 @@ class Weights:
         values: (k, 3) what x_t, the output and z are multiplied by.
         error: (k, 3) the standard errors that float32 leaves of those.
         whole: (k,) bool, whether x_{t-1} is such a sum, at most of its pixels at least.
+        cut: (k,) bool, whether it is none at a few pixels.
     """
 
     values: Tensor
     error: Tensor
     whole: Tensor
+    cut: Tensor
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class Drawn:
         z: (calls, b, c, h, w) the noise of each step.
         some: (k,) of the calls.
         weights, error: (k, 3) see `Weights`.
+        cut: some steps are no sums at a few pixels.
     """
 
     z: Tensor
     some: Tensor
     weights: Tensor
     error: Tensor
+    cut: bool
 
 
 def global_seed(seed: int) -> int:
@@ -143,7 +147,7 @@ def _fitting(x: Tensor, out: Tensor, noises: Iterable[Tensor]) -> Drawn | None:
     for z in noises if len(calls) else ():
         found = weighed(x, out, z, calls)
         if bool(found.whole.all()):
-            return Drawn(z, calls, found.values, found.error)
+            return Drawn(z, calls, found.values, found.error, bool(found.cut.any()))
     return None
 
 
@@ -173,24 +177,26 @@ def _of_numpy(seed: int, like: Tensor, dtype: torch.dtype, count: int) -> Tensor
 def weighed(x: Tensor, out: Tensor, z: Tensor, calls: Tensor) -> Weights:
     """What x_t, the output and the noise are multiplied by after some calls (k,)."""
     parts = [_weighed(x, out, z, some) for some in calls.split(AT_ONCE)]
-    values, error, whole = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Weights(values, error, whole)
+    return Weights(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def _weighed(x: Tensor, out: Tensor, z: Tensor, calls: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _weighed(x: Tensor, out: Tensor, z: Tensor, calls: Tensor) -> tuple[Tensor, ...]:
     design = _columns(x[calls], out[calls], z[calls], torch.ones_like(x[calls]))
     wanted = _columns(x[calls + 1])
     found, off = _fitted(design, wanted)
+    left = off
     close = CLOSE * (1 + wanted.abs().amax(dim=(1, 2)))
     whole = off.abs().amax(dim=(1, 2)) <= close
-    for _ in range(0 if bool(whole.all()) else TRIMMED):  # a few pixels may be cut off
+    cut = ~whole
+    for _ in range(TRIMMED if bool(cut.any()) else 0):  # a few pixels may be cut off
         most = off.abs() <= off.abs().quantile(MOST, dim=1, keepdim=True)
         found, _ = _fitted(design * most, wanted * most)
-        off = (design @ found - wanted) * most
-        whole = off.abs().amax(dim=(1, 2)) <= close
+        off = design @ found - wanted
+        left = off * most
+        whole = left.abs().amax(dim=(1, 2)) <= close
     spread = torch.linalg.pinv(design.mT @ design).diagonal(dim1=1, dim2=2).sqrt()
-    error = off.square().mean(dim=1).sqrt() * spread
-    return found[:, :3, 0], error[:, :3], whole
+    error = left.square().mean(dim=1).sqrt() * spread
+    return found[:, :3, 0], error[:, :3], whole, cut
 
 
 def fixed_noise(x: Tensor, out: Tensor, other_x: Tensor, other_out: Tensor) -> str:

@@ -46,6 +46,7 @@ MADE = {  # {what is made of a part: what is said}
     "x0-hat is limited to 0 and more": {"of_x_0": torch.relu},
     "x0-hat is limited to 0.25 and less": {"of_x_0": lambda x_0: x_0.clamp(max=0.25)},
     "x_t beside x0-hat is limited to [-1.5, 1.5]": {"of_x_t": lambda x: x.clamp(-1.5, 1.5)},
+    "x_t beside x0-hat is limited to [-2.5, 2.5]": {"of_x_t": lambda x: x.clamp(-2.5, 2.5)},
     "the model's output is limited to [-1, 1]": {"of_out": lambda out: out.clamp(-1, 1)},
     "the mean is limited to [-1, 1]": {"of_mean": lambda mean: mean.clamp(-1, 1)},
     "x0-hat of image 0 is that of image 31 of the batch": {"of_x_0": lambda x_0: x_0.roll(1, 0)},

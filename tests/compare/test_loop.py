@@ -15,6 +15,7 @@ from compare.verdict import conventions
 from compare.verdict.judge import judge
 from compare.verdict.quiet import quiet
 from compare.verdict.report import Report
+from tests.compare import written
 from tests.compare.often import each
 
 ALPHA = 1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
@@ -480,3 +481,15 @@ def test_pictures_that_are_no_numbers_do_not_depend_on_their_batch():
     report = judge(Adapter(lambda: ALPHA_BAR, sample=sample), "quick", 0, beside=False)
     failing = [check.id for check in report.checks if not check.passed]
     assert failing == ["sampling/loop/pictures"], str(report)
+
+
+def test_pictures_that_are_no_numbers_say_nothing_of_generators() -> None:
+    """The loop draws from the global state, whatever generators it is given."""
+    right = written.loop(20)
+
+    def sample(model, shape, generator):
+        return right.sample(model, shape, None) * torch.nan
+
+    report = judge(Adapter(right.alpha_bar, sample=sample), "quick", 0, beside=False)
+    assert report.exit_status == 1
+    assert "generator" not in report.verdict, str(report)

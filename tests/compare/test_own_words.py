@@ -240,10 +240,17 @@ def test_one_number_by_which_a_batch_is_divided_is_found() -> None:
     assert "the largest value of the batch" in report.verdict
 
 
-def test_a_few_pixels_that_are_cut_off_inside_a_step_are_found() -> None:
-    report = judged(limited(lambda x: x, bend=lambda x: x.clamp(-3.2, 3.2)))
+@pytest.mark.parametrize(
+    ("bend", "words"),
+    [
+        (lambda x: x.clamp(-3.2, 3.2), "x_t beside x0-hat is limited to [-3.2, 3.2]"),
+        (lambda x: torch.where(x > 3.2, -x, x), " of 4096 pixels alone"),
+    ],
+)
+def test_a_few_pixels_of_which_a_step_makes_something_else_are_found(bend: Any, words: str) -> None:
+    report = judged(limited(lambda x: x, bend=bend))
     assert report.exit_status == 1
-    assert "those with x_t beyond 3.2" in report.verdict, str(report)
+    assert words in report.verdict, str(report)
 
 
 def loss_weighed(weight: Any, target: str = "noise") -> Adapter:

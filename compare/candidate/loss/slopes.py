@@ -52,16 +52,14 @@ class Slopes:
         x_t: what the model is given.
         target: what it is compared with, if errors are squared.
         weight: of an image of this t: 1 in a mean of squares, and in a mean of absolute errors.
-        weighs_others: whether that of an image goes by the t of another image of its batch.
         of_others: which of `"x_0"` and `"noise"` is multiplied in x_t by what the t of another
-            image of the batch asks for.
+            image of the batch asks for, and `"weight"` if that goes by another image's t.
     """
 
     t: Tensor
     x_t: Parts | None
     target: Parts | None
     weight: Known | None
-    weighs_others: bool = False
     of_others: tuple[str, ...] = ()
 
 
@@ -136,14 +134,15 @@ def _read(loss: Loss, x_0: Tensor) -> Slopes | None:
     calls = _together(each)
     given, (target, weights), at = _sum_of(calls.x, calls), _compared(calls), calls.t.unique()
     weight = None if weights is None else _by_t(*weights, calls.t, at)
-    others = weight is None and weights is not None and _by_rank(*weights, calls.t, at)
+    ranked = weight is None and weights is not None and _by_rank(*weights, calls.t, at)
+    of_others = ("weight",) if ranked else ()
     if given is None or len(given.draws) != 1:
-        return Slopes(at, None, None, weight, others)
+        return Slopes(at, None, None, weight, of_others)
     x_t, of_target = _parts(given, given.draws[0], calls.t, at), None
     if target is not None and target.draws in ([], given.draws):
         of_target = _parts(target, given.draws[0], calls.t, at)
-    of_others = _of_others(given, calls.t, at, loss)
-    return Slopes(at, x_t, of_target, weight, others, of_others)
+    of_others += _of_others(given, calls.t, at, loss)
+    return Slopes(at, x_t, of_target, weight, of_others)
 
 
 def _called(loss: Loss, x_0: Tensor, seed: int, answer: Tensor) -> _Calls:

@@ -21,7 +21,7 @@ COEFFICIENTS = {"x_0": "sqrt(ab)", "noise": "sqrt(1 - ab)"}
 def of_its_own(subject: Subject, table: Tensor, oracle: Oracle) -> Check:
     """Whether x_t is made with the t that the model is told, image by image."""
     seen = slopes(subject, table, RATE)
-    others = () if seen is None else seen.of_others
+    others = [] if seen is None else [part for part in seen.of_others if part in COEFFICIENTS]
     whole = len(others) == 2
     words = "the model is told the t of another image of the batch"
     if not whole:

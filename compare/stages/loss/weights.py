@@ -50,7 +50,7 @@ def weighed(
 
 def own_weights(found: Slopes | None) -> Iterator[Check]:
     """Whether an image is weighed by its own t, if that is by some t of its batch."""
-    if found is not None and found.weighs_others:
+    if found is not None and "weight" in found.of_others:
         words = "the weight of an image is that of the t of another image of the batch"
         yield replace(
             yes_no("loss/own-weight", False, "", words), right="weights of an image's own t"
