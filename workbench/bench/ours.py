@@ -82,7 +82,7 @@ def training(setting: Setting) -> list[Contestant]:
         *found,
         Contestant(
             "our trainer, scratch, bf16",
-            lambda: training_step(setting, "scratch", bf16=True),
+            lambda: training_step(setting, "scratch", precision="bf16"),
             b,
             dtype="bf16",
         ),
