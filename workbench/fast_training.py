@@ -123,6 +123,6 @@ def _graph(work: Callable[[], Any], device: torch.device) -> Callable[[], Any]:
     if device.type != "cuda":
         return work
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.device(device), torch.cuda.graph(graph):
         work()
     return graph.replay
