@@ -7,11 +7,12 @@ same numbers in all of them.
 import copy
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-Precision = Literal["float32", "bf16", "fp16"]
+from workbench.config import Precision
+
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_INFO = Path("/proc/cpuinfo")  # of Linux
 NATIVE = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 twice, Arm

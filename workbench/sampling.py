@@ -17,8 +17,9 @@ import torch
 from workbench import backends, progress_bar
 from workbench import fast as fast_path
 from workbench.coefficients import Coefficients, NotLinear, coefficients_of
+from workbench.config import Precision
 from workbench.draws import PICTURES, seed_of
-from workbench.precision import Precision, in_precision
+from workbench.precision import in_precision
 
 MOST = 1_000_000  # pictures at once, which lie in memory
 

@@ -7,6 +7,8 @@ this one unpack what comes next. Which pictures come next is not its choice: it 
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -293,7 +295,15 @@ def _as_it_is(batch: Any) -> Any:
 
 def _let_the_run_end_it(worker: int) -> None:
     """A signal that asks the run to end reaches all processes of a terminal; the run's own last
-    step still needs its pictures, and ends this one then."""
+    step still needs its pictures, and ends this one then. If the run was killed, nobody takes what
+    is written for it, and this process would wait for that for ever."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

@@ -203,7 +203,9 @@ def test_every_box_is_computed_or_is_a_sketch():
     assert {name for name, _, _ in LEFT_STEP} | IN_THE_OTHER_TESTS | NOT_COMPUTED == set(PAIRS)
 
 
-@pytest.mark.parametrize(("name", "left", "ours"), LEFT_STEP, ids=lambda v: str(v)[:30])
+@pytest.mark.parametrize(
+    ("name", "left", "ours"), LEFT_STEP, ids=[f"{n}-{left}" for n, left, _ in LEFT_STEP]
+)
 def test_the_equation_of_a_step_is_ours(name: str, left: str, ours: Callable[[], Any]):
     assert printed(name, left, OF_STEP) == pytest.approx(float(ours()), rel=1e-12)
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,32 @@ def test_a_core_is_left_for_the_network(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=cores: range(n), raising=False)
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(local))
         assert stream.workers() == right
+
+
+KILLED = """
+import os, signal, sys
+import torch
+from pathlib import Path
+from workbench import data
+data.IN_MEMORY = 1
+batches = data.load(sys.argv[1]).batches(torch.arange(24).repeat(100) for _ in range(100))
+next(batches)
+print(Path(f"/proc/self/task/{os.getpid()}/children").read_text(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_no_reader_outlives_a_run_that_is_killed(folder: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    readers = [Path("/proc", number) for number in run.stdout.split()]
+    assert readers
+    until = time.monotonic() + 60
+    while any(path.exists() for path in readers) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(path.exists() for path in readers)
 
 
 MEASURE = """

@@ -11,7 +11,8 @@ from workbench.backends import Backend
 from workbench.bench.setting import Setting
 from workbench.bench.timing import Contestant, Work
 from workbench.coefficients import coefficients_of
-from workbench.precision import Precision, in_precision
+from workbench.config import Precision
+from workbench.precision import in_precision
 
 NAMES: tuple[Backend, ...] = get_args(Backend)
 PRECISIONS: tuple[Precision, ...] = ("float32", "bf16")
