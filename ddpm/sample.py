@@ -133,13 +133,13 @@ def _drawn(args: argparse.Namespace, folder: Path, unet: Any, scheduler: Any) ->
     """The pictures, by the folder's scheduler or by the one that the command names."""
     import torch
 
-    from workbench import backends, sampling
-    from workbench.precision import computes_bf16
+    from workbench import backends, precision, sampling
 
     if args.threads:
         torch.set_num_threads(args.threads)
     device = backends.choose_device(args.device)
-    if args.precision == "bf16" and device.type == "cpu" and computes_bf16() is False:
+    precision.check(args.precision, device)
+    if args.precision == "bf16" and device.type == "cpu" and precision.computes_bf16() is False:
         say("this processor does not compute in bf16 itself: float32 is faster here", sys.stderr)
     steps = args.steps or scheduler.config.num_train_timesteps
     spec = bring.spec_of(args, "scheduler")

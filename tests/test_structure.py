@@ -152,6 +152,8 @@ TESTED_WITH = {
     "pictures": "conventions",
     "clip": "conventions",
     "length": "conventions",
+    "limit": "own_words",
+    "respaced": "own_words",
     "spacing": "conventions",
     "chain_end": "sampling",
     "chains": "sampling",

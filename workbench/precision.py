@@ -49,16 +49,25 @@ class InPrecision(torch.nn.Module):
         return SimpleNamespace(sample=output.to(sample.dtype))
 
 
+def check(precision: Precision, device: torch.device) -> None:
+    """Refuse what a device does not compute in.
+
+    Raises:
+        ValueError: there is no such precision, or this device does not compute in it.
+    """
+    if precision not in DTYPES:
+        raise ValueError(f"precision must be one of {', '.join(DTYPES)}, got {precision!r}")
+    if precision == "fp16" and device.type == "cpu":
+        raise ValueError("fp16 is for a GPU; on a CPU take bf16 or float32")
+
+
 def in_precision(unet: Any, precision: Precision) -> Any:
     """`unet` itself in float32, else a copy that computes in `precision`.
 
     Raises:
-        ValueError: there is no such precision, or the UNet's device does not compute in it.
+        ValueError: as of `check`.
     """
-    if precision not in DTYPES:
-        raise ValueError(f"precision must be one of {', '.join(DTYPES)}, got {precision!r}")
-    if precision == "fp16" and unet.device.type == "cpu":
-        raise ValueError("fp16 is for a GPU; on a CPU take bf16 or float32")
+    check(precision, unet.device)
     return unet if precision == "float32" else InPrecision(unet, DTYPES[precision])
 
 

@@ -34,6 +34,7 @@ V = "Salimans & Ho, appendix D"
 INVERSE = Monomial(1.0, {"ab_t": -0.5, "ab_prev": 0.5})  # 1 / sqrt(alpha)
 SIGNAL_PREV = Monomial(1.0, {"ab_prev": 0.5})
 NOISE_PREV = Monomial(1.0, {"1 - ab_prev": 0.5})
+ALONG = Monomial(1.0, {"ab_t": 0.5, "ab_prev": -0.5, "1 - ab_prev": 1, "1 - ab_t": -0.5})
 # What x_t and the model's output weigh in x0-hat, and in the noise that DDIM goes along.
 ZERO, ONE = Monomial(0.0), Monomial(1.0)
 X_0 = {
@@ -121,6 +122,7 @@ def _of_ddpm(seen: Measured) -> Iterator[Reading]:
             seen, _inside(seen.step, w_0, Pair(w_t[0], 0 * w_t[0], w_t[1], 0 * w_t[1]))
         )
         yield _apart(seen)
+        yield from _of_noise(seen, ALONG)  # x_prev = sqrt(ab_prev) x0-hat + ALONG eps + sigma z
 
 
 def _step(seen: Measured) -> Reading:
@@ -181,8 +183,7 @@ def _of_ddim(seen: Measured) -> Iterator[Reading]:
     along, signal = _weight(seen.direction, seen), _weight(SIGNAL_PREV, seen)
     if not seen.shown and seen.kind != "sample":
         yield from _of_x_0(seen, _inside(seen.step, signal, _scaled(seen.eps, along)))
-    if seen.kind != "epsilon":
-        yield _of_eps(seen, _inside(seen.step, along, _scaled(seen.x_0, signal)))
+    yield from _of_noise(seen, seen.direction)
 
 
 def _still(seen: Measured) -> Reading:
@@ -196,9 +197,13 @@ def _still(seen: Measured) -> Reading:
     return Reading(whole, curves, seen.atoms, seen.t, seen.strided)
 
 
-def _of_eps(seen: Measured, pair: Pair) -> Reading:
-    """The noise of DDIM's direction; at the end of the chain nothing of it is left to be read."""
-    curves = []
+def _of_noise(seen: Measured, along: Expression) -> Iterator[Reading]:
+    """What x_t and another output than the noise weigh in the noise that a step goes along; at the
+    end of the chain nothing of it is left to be read."""
+    if seen.kind == "epsilon":
+        return
+    beside = _scaled(seen.x_0, _weight(SIGNAL_PREV, seen))
+    pair, curves = _inside(seen.step, _weight(along, seen), beside), []
     names, errors = ("x_t in eps", "model output in eps"), (pair.x_error, pair.out_error)
     for name, values, error, right in zip(
         names, (pair.x, pair.out), errors, EPS[seen.kind], strict=True
@@ -207,7 +212,7 @@ def _of_eps(seen: Measured, pair: Pair) -> Reading:
         source = V if seen.kind == "v_prediction" else "Ho et al. eq. 4"
         curves.append(Curve(name, read, torch.where(seen.atoms.end, 0.0, error), (right,), source))
     whole = f"eps = {EPS[seen.kind][0]} * x_t + ({EPS[seen.kind][1]}) * {OUTPUT[seen.kind]}"
-    return Reading(whole, tuple(curves), seen.atoms, seen.t, seen.strided, INDIRECT)
+    yield Reading(whole, tuple(curves), seen.atoms, seen.t, seen.strided, INDIRECT)
 
 
 def _weight(formula: Expression, seen: Measured) -> tuple[Tensor, Tensor]:

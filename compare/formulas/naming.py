@@ -207,7 +207,7 @@ def _numbers(curve: Curve, formula: Expression, reading: Reading) -> str:
 def _told(curve: Curve, i: int) -> float:
     """What was measured; 0 for what is not told from it."""
     value = float(curve.measured[i])
-    return value if abs(value) > float(curve.slack[i]) else 0.0
+    return 0.0 if abs(value) <= float(curve.slack[i]) else value
 
 
 def _outside(curve: Curve, formula: Expression, reading: Reading) -> str:

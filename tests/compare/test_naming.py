@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from compare.candidate.door.reading import told_by
 from compare.candidate.from_oracle import scheduler
 from compare.candidate.subject import Subject
 from compare.formulas.atoms import atoms
@@ -208,6 +209,44 @@ def test_the_output_in_x_0_and_x_t_beside_it_are_told_both():
         "model output in x0-hat": "-1.05 * sqrt(1 - ab_t) / sqrt(ab_t)",
         "x_t": "0.97 * sqrt(alpha_t) * (1 - ab_prev) / (1 - ab_t)",
     }
+
+
+@pytest.mark.parametrize(("T", "table"), each(3, [(1000, "cosine"), (60, "own")]))
+def test_a_step_along_the_noise_of_a_velocity_is_told_what_that_noise_is(T, table):
+    """At the end of a cosine little is left of a v beside the noise that float32 rounds."""
+
+    class Along(program(T, table, torch.float64, kind="v_prediction")):
+        def step(self, v, t, x_t, generator=None):
+            b, ab, p = (float(self._parts(t)[name]) for name in ("b", "ab", "p"))
+            x_0 = ab**0.5 * x_t - (1 - ab) ** 0.5 * v
+            eps = ab**0.5 * v - (1 - ab) ** 0.5 * x_t  # should be a sum
+            mean = p**0.5 * x_0 + (1 - b) ** 0.5 * (1 - p) / (1 - ab) ** 0.5 * eps
+            noise = torch.randn(x_t.shape, generator=generator) if t else 0.0
+            return mean + (b * (1 - p) / (1 - ab)) ** 0.5 * noise
+
+    report = judge(Along, "quick", 0, beside=False, reading=told_by(["prediction=v_prediction"]))
+    [found] = report.diagnoses
+    assert stated(found.explanation) == [("x_t in eps", "-sqrt(1 - ab_t)", "sqrt(1 - ab_t)")]
+
+
+@pytest.mark.parametrize(
+    ("sign", "wrong", "words"),
+    [
+        (-1, lambda p, ab: 1 - p, ("model output in eps", "-sqrt(ab_t)", "sqrt(ab_t)")),
+        (1, lambda p, ab: 1 - ab, ("eps", "sqrt(1 - ab_t)", "sqrt(1 - ab_prev)")),
+    ],
+)
+def test_a_wrong_step_that_adds_no_noise_is_told_what_ddim_s_should_be(sign, wrong, words):
+    class Still(program(200, "own", torch.float64)):
+        def step(self, v, t, x_t):
+            ab, p = (float(self._parts(t)[name]) for name in ("ab", "p"))
+            x_0 = ab**0.5 * x_t - (1 - ab) ** 0.5 * v
+            eps = (1 - ab) ** 0.5 * x_t + sign * ab**0.5 * v
+            return p**0.5 * x_0 + wrong(p, ab) ** 0.5 * eps
+
+    report = judge(Still, "quick", 0, beside=False)
+    [found] = report.diagnoses
+    assert stated(found.explanation) == [words]
 
 
 @pytest.mark.parametrize("table", ["linear", "cosine", "own"])

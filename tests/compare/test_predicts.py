@@ -9,6 +9,7 @@ from torch import Tensor
 
 from compare import Adapter
 from compare.candidate.door.reading import told_by
+from compare.candidate.door.signature import with_model
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
 from tests.compare.often import each
@@ -109,6 +110,25 @@ def test_another_target_of_a_loss_alone_is_undecided_until_a_word_decides(
     assert judged(alone, f"prediction={kind}").passed
     wrong = judged(alone, "prediction=epsilon")
     assert [d.bug for d in wrong.diagnoses] == [bug], str(wrong)
+
+
+@pytest.mark.parametrize(
+    ("target", "right"), [("v_prediction", True), ("sample", False), ("epsilon", True)]
+)
+def test_the_name_of_the_output_in_a_loss_alone_says_what_the_model_predicts(
+    target: str, right: bool
+) -> None:
+    def loss(model, x):
+        t = torch.randint(0, T, (len(x),))
+        a, e = ALPHA_BAR[t].float().reshape(-1, 1, 1, 1), torch.randn_like(x)
+        v_pred = model(a.sqrt() * x + (1 - a).sqrt() * e, t)
+        return (v_pred - TARGETS[target](x, e, a)).square().mean()
+
+    alone = with_model(loss, "loss")  # as `--candidate FILE.py:loss` makes it
+    report = judged(Adapter(alpha_bar=lambda: ALPHA_BAR, loss=alone))
+    assert report.passed == right, str(report)
+    named = report.readings["prediction"]["value"]
+    assert named == ("epsilon" if target == "epsilon" else "v_prediction")
 
 
 @pytest.mark.parametrize("kind", each(2, ["sample", "v_prediction"]))

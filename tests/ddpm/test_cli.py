@@ -219,7 +219,7 @@ def test_the_tutorials_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     ("words", "says"),
     [
         ("train --backend jax", "invalid choice: 'jax'"),
-        ("train --data cifar10", "no data set, file or folder 'cifar10'"),
+        ("train --data cifar100", "no data set, file or folder 'cifar100'"),
         ("train --data missing.npy", "no data set, file or folder 'missing.npy'"),
         ("train --learning-rte 1", "ddpm train: unknown argument --learning-rte; see `ddpm train"),
         ("plot losses a --log", "ddpm plot losses: unknown argument --log"),

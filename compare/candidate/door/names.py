@@ -11,7 +11,8 @@ X = """x xt xs sample samples image images img imgs picture pictures latent late
 PREDICTED = """pred prediction noisepred prednoise predictednoise noiseprediction predictednoises
     modeloutput modelout modelpred modelprediction output out epspred predeps predictedeps epstheta
     epsilontheta epshat noisehat epsilonhat etheta nethout netout unetout modelnoise estimate
-    noiseestimate estimatednoise epspredicted v vpred predv velocity predx0 predxstart xpred"""
+    noiseestimate estimatednoise epspredicted v vpred predv velocity predx0 predxstart xpred
+    x0pred xstartpred x0hat"""
 NOISE = "eps epsilon e et noise noises epsilont epst noiset"
 DRAWN = "z zs freshnoise newnoise randomnoise gaussian gaussiannoise rand extranoise"
 CLEAN = """x x0 xs sample samples image images img imgs original originals originalsample
@@ -76,15 +77,15 @@ def role(method: str, name: str) -> str | None:
 def predicted(name: str) -> str | None:
     """What a model predicts whose output is called so; None if the name does not say it.
 
-    >>> [predicted(name) for name in ("eps", "noise_pred", "pred_x0", "v", "model_output")]
-    ['epsilon', 'epsilon', 'sample', 'v_prediction', None]
+    >>> [predicted(name) for name in ("eps", "noise_pred", "pred_x0", "x_hat", "model_output")]
+    ['epsilon', 'epsilon', 'sample', 'sample', None]
     """
     word = plain(name)
     if word in _of(NOISE) or any(part in word for part in ("eps", "noise")):
         return "epsilon"
-    if any(part in word for part in ("x0", "xstart")):
+    if word == "xhat" or any(part in word for part in ("x0", "xstart")):
         return "sample"
-    return "v_prediction" if word in _of("v vpred predv velocity") else None
+    return "v_prediction" if word in _of("v vt vhat vpred predv velocity") else None
 
 
 def roles(method: str, names: Sequence[str | None]) -> list[str | None]:

@@ -19,6 +19,7 @@ SIDE = 8  # of those that are asked for: no formula hangs on it
 BESIDE_MODEL = {"sample": COUNTS | SHAPES, "loss": WORDS["add_noise"]["x_0"]}
 TABLES = {
     "ab",
+    "acp",
     "abar",
     "alphabart",
     "abars",
@@ -79,6 +80,13 @@ def in_order(role: Callable[..., Any]) -> Callable[..., Any]:
         return role(what, model, *more) if swapped else role(model, what, *more)
 
     return called
+
+
+def written(role: Any) -> Any:
+    """The candidate's own function below those that are made here."""
+    while getattr(role, "__module__", None) == __name__:
+        role = next(v for v in inspect.getclosurevars(role).nonlocals.values() if callable(v))
+    return role
 
 
 def own_roles(thing: Any) -> dict[str, Any]:

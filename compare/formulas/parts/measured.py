@@ -153,10 +153,14 @@ def _weights(probes: list[Probe]) -> Pair | None:
     for one in probes:
         a, b = curves_of_mean(one)
         both, k = rows_of_mean(one), len(one.t)
-        left = (both[:k] - a[:, None] * one.x).abs().amax(1) / one.x.abs().amax(1)
-        right = (both[k:] - b[:, None] * one.out).abs().amax(1) / one.out.abs().amax(1)
-        if bool((left > ALONG * (1 + a.abs())).any() or (right > ALONG * (1 + b.abs())).any()):
-            return None
+        rounded = FACTOR * UNIT * one.zero.abs().amax(1)  # of the noise that is taken off
+        for rest, value, factor in (
+            (both[:k] - a[:, None] * one.x, one.x, a),
+            (both[k:] - b[:, None] * one.out, one.out, b),
+        ):
+            along = ALONG * (1 + factor.abs()) * value.abs().amax(1)
+            if bool((rest.abs().amax(1) > along + rounded).any()):
+                return None
         x_error = (one.zero.abs() / one.x.abs()).mean(1) + a.abs()
         out_error = (one.zero.abs() / one.out.abs()).mean(1) + b.abs()
         found.append((a, b, FACTOR * UNIT * x_error, FACTOR * UNIT * out_error))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from compare import stages
 from compare.candidate.door.names import predicted
 from compare.candidate.door.reading import Fact
+from compare.candidate.door.signature import written
 from compare.candidate.door.source import outputs
 from compare.candidate.load import Broken
 from compare.candidate.loop.look import look
@@ -20,9 +21,9 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
 
     Of a scheduler its steps have shown it. Else a loss shows it, if all its checks hold with one
     kind; if it does not, a loop, by its steps. Of a loss alone, which may have a wrong target as
-    well, another kind than the contract's is left open, and so it is of a loop alone that calls the
-    output by the contract's name. If a loop holds with none, the name of that output decides; if a
-    loss alone does not, naming may take any.
+    well, another kind than the contract's is left open unless it calls the output so, and so it is
+    of a loop alone that calls it by the contract's name. If none holds, that name decides; naming
+    may take any kind of a loss that gives none.
     """
     said = subject.setting.prediction_type
     if "prediction_type" in known:
@@ -36,23 +37,34 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
         kind = shown.setting.prediction_type
         if kind == said:
             return Fact(said)
-        if not subject.has("sample") or (stage is stages.SAMPLING and _named(subject) == said):
+        by_name = _named(subject)
+        if not subject.has("sample") and by_name not in (None, said):
+            return _declared(subject, str(by_name))
+        if not subject.has("sample") or (stage is stages.SAMPLING and by_name == said):
             return Fact(said, others=(kind,))
         subject.setting = shown.setting
         return Fact(kind, "behaviour", f"{who} is right so")
-    by_name = _named(subject) if subject.has("sample") else None
+    by_name = _named(subject)
     if by_name is not None and by_name != said:
-        subject.setting = replace(subject.setting, prediction_type=by_name)
-        return Fact(by_name, "declared", "its loop calls the model's output so")
-    if not subject.has("sample"):
+        return _declared(subject, by_name)
+    if by_name is None and not subject.has("sample"):
         others = (replace(subject.setting, prediction_type=kind) for kind in KINDS if kind != said)
         subject.kinds += tuple(others)
     return Fact(said)
 
 
+def _declared(subject: Subject, kind: str) -> Fact:
+    subject.setting = replace(subject.setting, prediction_type=kind)
+    who = "loop" if subject.has("sample") else "loss"
+    return Fact(kind, "declared", f"its {who} calls the model's output so")
+
+
 def _named(subject: Subject) -> str | None:
-    """What the model of a loop predicts by the names of its output in the loop, if they agree."""
-    found = {predicted(name) for name in outputs(subject.function("sample"))}
+    """What the model of a loop, or of a loss alone, predicts by the names of its output, if they
+    agree."""
+    roles = [role for role in ("sample", "loss") if subject.has(role)]
+    named = (name for role in roles[:1] for name in outputs(written(subject.function(role))))
+    found = {predicted(name) for name in named}
     return found.pop() if len(found) == 1 else None
 
 

@@ -148,8 +148,8 @@ def _rescaled(setting: Setting, own: Tensor) -> list[Setting]:
             first, half, end = (betas[[0, middle, -1]].clamp(min=0) ** (1 / power)).unbind()
             share = (curve[middle] - curve[0]) / (curve[-1] - curve[0])
             low, high = (last, high) if half - first < (end - first) * share else (low, last)
-        fitted = next(s for s in _fitted(setting, betas) if s.beta_schedule == name)
-        found.append(replace(fitted, rescale_betas_zero_snr=True))
+        fitted = [s for s in _fitted(setting, betas) if s.beta_schedule == name]
+        found += [replace(one, rescale_betas_zero_snr=True) for one in fitted]
     return found
 
 

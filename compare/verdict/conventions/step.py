@@ -75,7 +75,8 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
     """What the model predicts, and whose step it is: DDPM's, or DDIM's with which eta.
 
     The first of a closed list that fits at each of the steps looked at. If none does, the step is
-    wrong: the first stays, and naming what is wrong may take any of the others.
+    wrong: it is taken for the first, without noise for DDIM's, and naming what is wrong may take
+    any of the others.
     """
     base, subject = scheduler.setting, scheduler.subject
     settings = [base]
@@ -90,8 +91,9 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
     for setting in settings + between:
         if _fits(rows, level, setting):
             return setting
-    subject.kinds = tuple(s for s in settings if s != base)
-    return base
+    first = next((s for s in settings if s.sampler != base.sampler), base)
+    subject.kinds = tuple(s for s in settings if s != first)
+    return first
 
 
 def _etas(rows: Tensor, level: Level) -> list[float]:
