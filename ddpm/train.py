@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from workbench.training_run import TrainResult
 
 GOES_ON = {"verb", "run_verb", "resume", "device", "quiet", "show", "track", "dry_run"}
-GOES_ON |= {"scheduler", "unet", "other_code", "steps", "epochs"}
+GOES_ON |= {"scheduler", "unet", "other_code", "steps", "epochs", "fast"}
 """What a run that goes on may be told; all else is as its own config says."""
 
 

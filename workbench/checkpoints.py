@@ -33,6 +33,7 @@ STATE, MANIFEST = "state.safetensors", "manifest.json"
 WHEN = {  # not what it learns
     *("save_every", "keep", "keep_best", "steps", "epochs"),
     *("sample_every", "sample_grid", "sample_steps"),
+    "fast",  # the same up to rounding; whoever changes it is told so
     *("scheduler_code", "unet_code"),  # who says them again is asked whether they are the same
 }
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what Adam keeps for each parameter

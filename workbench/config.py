@@ -185,6 +185,19 @@ class TrainConfig:
         "in which the network computes while it learns: bf16 on a CPU or a GPU, fp16 (with loss "
         "scaling) on a CUDA GPU; weights and optimizer stay float32",
     )
+    fast: bool = option(
+        False,
+        "the fast path, equal up to rounding: the network compiled, on CUDA a step as two graphs "
+        "(which have not run on a GPU yet, so this is off unless asked for)",
+    )
+    deterministic: bool = option(
+        False,
+        "the same bytes in every run of one seed on a GPU, where some operations become slower; "
+        "one that has no such form ends the run (a CPU's bytes are the same without it)",
+    )
+    threads: int | None = option(
+        None, "threads of the CPU, or none for PyTorch's choice, one a core", least=1, most=1024
+    )
     flip: bool = option(False, "mirror half of the images left to right")
     class_conditional: bool = option(False, "tell the network the labels")
     label_dropout: float = option(

@@ -27,13 +27,32 @@ class EMA:
         self.updates = 0
         self.average = {name: p.detach().clone() for name, p in model.named_parameters()}
 
-    @torch.no_grad()
     def update(self, model: torch.nn.Module) -> None:
         """average <- decay * average + (1 - decay) * weights."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        weights: list[torch.Tensor] = list(model.parameters())
-        torch._foreach_lerp_(list(self.average.values()), weights, 1 - decay)
+        self.move(model, self.next_weight())
         self.updates += 1
+
+    def next_weight(self) -> float:
+        """1 - decay of the next update."""
+        return 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+
+    @torch.no_grad()
+    def move(self, model: torch.nn.Module, weight: float | torch.Tensor) -> None:
+        """average <- average + weight * (weights - average), without counting it.
+
+        Args:
+            model: as in `__init__`.
+            weight: 1 - decay; a 0-dim tensor on the device may change inside a CUDA graph, and
+                rounds otherwise in the last bit.
+        """
+        averages = list(self.average.values())
+        weights: list[torch.Tensor] = list(model.parameters())
+        if isinstance(weight, float):
+            torch._foreach_lerp_(averages, weights, weight)
+            return
+        differences = torch._foreach_sub(weights, averages)
+        torch._foreach_mul_(differences, weight)
+        torch._foreach_add_(averages, differences)
 
     @contextmanager
     def applied_to(self, model: torch.nn.Module) -> Iterator[torch.nn.Module]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from workbench import precision
 from workbench.config import RunConfig, TrainConfig
 from workbench.metrics import FLUSH_EVERY
 from workbench.sampling import in_eval_mode
@@ -68,6 +69,7 @@ def of_training(
         *_of_noise(scheduler),
         *_of_rates(train, total),
         *_of_memory(memory, device),
+        *_of_precision(train, device),
     ]
     return [*lines, *(f"look at   {doubt}" for doubt in doubts)]
 
@@ -107,6 +109,16 @@ def of_other_length(
             f"its cosine is stretched over all {total:,}: the learning rate goes on from "
             f"{learning_rate(now, step, total):.2e} at step {step:,}, where it was "
             f"{learning_rate(was, min(step, before), before):.2e}"
+        )
+
+
+def of_other_path(was: TrainConfig, now: TrainConfig, step: int) -> Iterator[str]:
+    """What a run that is gone on with becomes when `fast` is another."""
+    if was.fast != now.fast:
+        path, before = ("fast", "plain") if now.fast else ("plain", "fast")
+        yield (
+            f"from step {step:,} on by the {path} path: equal up to rounding, and not in bytes, to "
+            f"a run that stays on the {before} one"
         )
 
 
@@ -238,6 +250,11 @@ def _of_memory(memory: int, device: torch.device) -> Iterator[str]:
             f"about {_size(memory)} of memory are needed, and {device} has {_size(there)}; take a "
             "smaller --batch-size"
         )
+
+
+def _of_precision(train: TrainConfig, device: torch.device) -> Iterator[str]:
+    if train.precision == "bf16" and device.type == "cpu" and precision.computes_bf16() is False:
+        yield "this processor does not compute in bf16 itself: float32 is faster here"
 
 
 def _memory_of_device(device: torch.device) -> int:

@@ -27,9 +27,32 @@ def kept_if_finite(
         return
     finite = loss.isfinite() & gradient_norm.isfinite()
     for name, tensor in _tensors(state):
-        # Adam makes its moments in the first step: without that step they are zeros.
-        old = before[name] if name in before else torch.zeros_like(tensor)
-        tensor.copy_(torch.where(finite, tensor, old))
+        tensor.copy_(torch.where(finite, tensor, _before(before, name, tensor)))
+
+
+@contextmanager
+def taken_back(state: Any) -> Iterator[None]:
+    """Weights, buffers, optimizer and average are after the block what they were before it, and
+    where they were: each keeps its place in memory.
+
+    Args:
+        state: the `workbench.trainer.TrainingState` of a run.
+    """
+    before = {name: tensor.clone() for name, tensor in _tensors(state)}
+    buffers = [(buffer, buffer.clone()) for buffer in state.unet.buffers()]
+    try:
+        yield
+    finally:
+        for name, tensor in _tensors(state):
+            tensor.copy_(_before(before, name, tensor))
+        for buffer, old in buffers:
+            buffer.copy_(old)
+
+
+def _before(before: dict[Any, torch.Tensor], name: Any, tensor: torch.Tensor) -> torch.Tensor:
+    """What a tensor was. Adam makes its moments in the first step: without that step they are
+    zeros."""
+    return before[name] if name in before else torch.zeros_like(tensor)
 
 
 def _tensors(state: Any) -> Iterator[tuple[tuple[str, int | str], torch.Tensor]]:

@@ -12,7 +12,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import mse_loss
+from torch.nn.utils import clip_grad_norm_
 
 from workbench import backends, processes
 from workbench.config import RunConfig, TrainConfig
@@ -26,6 +28,8 @@ from workbench.draws import (
     seed_of,
 )
 from workbench.ema import EMA
+from workbench.fast import say_it
+from workbench.fast_training import make_fast
 from workbench.sampling import refuse_wrong_config, refuse_wrong_steps
 from workbench.skipping import kept_if_finite
 
@@ -132,13 +136,20 @@ def new_state(unet: Any, config: TrainConfig) -> TrainingState:
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
         # How many steps Adam has taken is then on the device, as what decides over it is.
-        capturable=config.skip_nonfinite and unet.device.type == "cuda",
+        capturable=(config.skip_nonfinite or config.fast) and unet.device.type == "cuda",
+        fused=True if _takes_one_kernel(config, unet.device) else None,
     )
     ema = None if config.ema_decay is None else EMA(unet, config.ema_decay)
     scale = torch.tensor([2.0**16, 0.0], dtype=torch.float64)  # where GradScaler begins
     return TrainingState(
         unet, optimizer, ema, loss_scale=scale if config.precision == "fp16" else None
     )
+
+
+def _takes_one_kernel(config: TrainConfig, device: torch.device) -> bool:
+    """Whether Adam is one kernel. Not in fp16: a step that overflows is then left out inside of it,
+    and nobody is told."""
+    return config.fast and config.precision != "fp16" and device.type in ("cpu", "cuda")
 
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
@@ -164,15 +175,10 @@ def training_steps(
         seed: with the step's index, decides every random number; the global generators are left as
             they were.
     """
-    unet, device = state.unet, state.unet.device
-    total_steps = config.total_steps(len(dataset))
+    device, total_steps = state.unet.device, config.total_steps(len(dataset))
     shape, T = dataset.shape[1:], scheduler.config.num_train_timesteps
     rank, count, size = processes.rank(), processes.count(), config.images_a_step
     draw_on = device if config.draw_on == "device" else torch.device("cpu")
-    accelerator, model, optimizer = processes.prepared(
-        unet, state.optimizer, config.precision, state.loss_scale
-    )
-
     shares = config.accumulate * count  # of a batch, every `count`-th of which is this process's
 
     def draw(step: int) -> list[Draws]:
@@ -184,49 +190,149 @@ def training_steps(
         for k in range(state.step, total_steps)
         for i in range(rank, shares, count)
     )
+    work = OneStep(state, scheduler, config)
+    if config.fast and state.step < total_steps:
+        make_fast(work, (config.batch_size, *shape), say_it)
     batches = dataset.batches(order)  # of a stream, read ahead
     images, parts = list(islice(batches, config.accumulate)), draw(state.step)
     while (k := state.step) < total_steps:
-        # region: training_step
-        rate = learning_rate(config, k, total_steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad()
-        unet.train()  # whoever drives this may have drawn pictures
-        loss = torch.zeros((), device=device)
-        for x_0, part in zip(images, processes.in_turn(parts, accelerator, model), strict=True):
-            # 1. images, and the noise that is added to them
-            if config.flip:
-                x_0 = flip_some(x_0, part.uniform[0])
-            eps, t = part.noise, part.timesteps
-            x_t = scheduler.add_noise(x_0, eps, t)
-
-            # 2. what the network should say, and what it says
-            target = target_of(scheduler, x_0, eps, t)
+        work.begin(rate := learning_rate(config, k, total_steps))
+        for x_0, part in zip(images, work.in_turn(parts), strict=True):
             labels = labels_of(dataset, part, config)
-            dropout = seed_of(seed, DROPOUT, k, part.number)
-            with global_generator_at(device, dropout):
-                prediction = model(x_t, t, labels)
-            share = len(t) * count / size  # 1 of a whole batch
-            part_loss = share * mse_loss(prediction.float(), target)
-            accelerator.backward(part_loss)
-            loss += part_loss.detach()
-
-        # 3. one step down the gradient
-        accelerator.unscale_gradients()
-        clip = math.inf if config.gradient_clip is None else config.gradient_clip
-        norm = torch.nn.utils.clip_grad_norm_(unet.parameters(), clip)
-        loss = processes.average(loss)
-        with kept_if_finite(state, loss, norm, config.skip_nonfinite):
-            optimizer.step()
-            if processes.overflowed(accelerator, state.loss_scale):
-                continue  # fp16: once more, with a smaller scale
-            if state.ema is not None:
-                state.ema.update(unet)
-        # endregion: training_step
+            work.learn(x_0, part, labels, seed_of(seed, DROPOUT, k, part.number))
+        if not work.finish():
+            continue  # fp16 overflowed: once more, with a smaller scale
+        if state.ema is not None:
+            state.ema.updates += 1
         state.step += 1
         images, parts = list(islice(batches, config.accumulate)), draw(state.step)  # meanwhile
-        yield Step(k, loss, rate, norm)
+        yield Step(k, work.loss.clone(), rate, work.norm.clone())
+
+
+class OneStep:
+    """What one training step computes: `begin`, then `learn` from each part, then `finish`.
+
+    What changes from step to step comes in as an argument or lies in a tensor, and but for fp16's
+    loss scaling nothing is read from the device. So `workbench.fast_training` may have the network
+    compiled, and put CUDA graphs that repeat them in the place of `compute` and `finish`.
+
+    Args:
+        state: changed in place, but for the counts of steps.
+        scheduler: either backend's.
+        config: how to learn.
+
+    Attributes:
+        model: a `processes.Predictor`, as Accelerate prepared it.
+        loss, norm: of the step, and of its gradient before it was clipped, 0-dim float32 on the
+            device; the next step overwrites them.
+        rate: the learning rate, 0-dim float32 on the device; used if `fixed`.
+        averaging: 1 - decay of the moving average.
+        fixed: whether gradients, `rate` and `averaging` keep their places in memory.
+        compute: `gradient`, or what does the same.
+        finish: `update`, or what does the same.
+    """
+
+    def __init__(self, state: TrainingState, scheduler: Any, config: TrainConfig) -> None:
+        self.state, self.scheduler, self.config = state, scheduler, config
+        self.device = state.unet.device
+        self.count, self.size = processes.count(), config.images_a_step
+        self.accelerator, self.model, self.optimizer = processes.prepared(
+            state.unet, state.optimizer, config.precision, state.loss_scale
+        )
+        self.loss, self.norm, self.rate = (torch.zeros((), device=self.device) for _ in range(3))
+        self.averaging: float | torch.Tensor = 0.0
+        self.fixed = False
+        self.compute: Callable[..., None] = self.gradient
+        self.finish: Callable[[], bool] = self.update
+
+    def begin(self, rate: float) -> None:
+        """No gradient and no loss yet; the learning rate and the averaging of this step."""
+        averaging = 0.0 if self.state.ema is None else self.state.ema.next_weight()
+        if isinstance(self.averaging, torch.Tensor):  # fixed
+            self.rate.fill_(rate)
+            self.averaging.fill_(averaging)
+        else:
+            self.averaging = averaging
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=not self.fixed)
+        self.loss.zero_()
+        self.state.unet.train()  # whoever drives this may have drawn pictures
+
+    def in_turn(self, parts: list[Draws]) -> Iterator[Draws]:
+        """The parts of a batch; processes exchange their gradients in the last one."""
+        return processes.in_turn(parts, self.accelerator, self.model)
+
+    def fix(self) -> None:
+        """From now on whatever changes from step to step is changed where it lies."""
+        self.fixed, self.averaging = True, torch.zeros((), device=self.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+
+    def overflowed(self) -> bool:
+        """Whether fp16 overflowed in the step that was tried, so that nothing has moved."""
+        return processes.overflowed(self.accelerator, self.state.loss_scale)
+
+    # region: training_step
+    def learn(
+        self,
+        x_0: Tensor,
+        part: Draws,
+        labels: Tensor | None,
+        seed: int,
+    ) -> None:
+        """Add what a part of the batch says to the gradient and to the loss.
+
+        Args:
+            x_0: (b, c, h, w) float32 in [-1, 1].
+            part: the random numbers that go with it.
+            labels: (b,) int64, or None.
+            seed: of what the network drops.
+        """
+        # 1. images, and the noise that is added to them
+        if self.config.flip:
+            x_0 = flip_some(x_0, part.uniform[0])
+        eps, t = part.noise, part.timesteps
+        x_t = self.scheduler.add_noise(x_0, eps, t)
+
+        # 2. what the network should say, and what it says
+        target = target_of(self.scheduler, x_0, eps, t)
+        with global_generator_at(self.device, seed):
+            self.compute(x_t, t, labels, target)
+
+    def gradient(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        labels: Tensor | None,
+        target: Tensor,
+    ) -> None:
+        """What the network has to do with `learn`."""
+        prediction = self.model(x_t, t, labels)
+        share = len(t) * self.count / self.size  # 1 of a whole batch
+        loss = share * mse_loss(prediction.float(), target)
+        self.accelerator.backward(loss)
+        self.loss += loss.detach()
+
+    def update(self) -> bool:
+        """Move the weights and their average, unless fp16 overflowed."""
+        # 3. one step down the gradient
+        state, config = self.state, self.config
+        self.accelerator.unscale_gradients()
+        longest = config.gradient_clip or math.inf
+        weights = state.unet.parameters()
+        self.norm = clip_grad_norm_(weights, longest)
+        self.loss = processes.average(self.loss)
+        skips = config.skip_nonfinite
+        with kept_if_finite(state, self.loss, self.norm, skips):
+            self.optimizer.step()
+            if self.overflowed():
+                return False
+            if state.ema is not None:
+                state.ema.move(state.unet, self.averaging)
+        return True
+
+    # endregion: training_step
 
 
 def target_of(

@@ -19,6 +19,7 @@ from workbench.config import RunConfig, seconds_in
 from workbench.ema import sampling_weights
 from workbench.lock import one_writer
 from workbench.metrics import FLUSH_EVERY, Metrics
+from workbench.torch_settings import as_asked
 from workbench.trainer import TrainingState, new_parts, new_state, training_steps
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def train(
     with ExitStack() as held:
         held.enter_context(processes.joined(device))
         processes.check(config.train.precision, device, config.train.images_a_step)
+        held.enter_context(as_asked(config.train, device))
         held.enter_context(_writing(folder, resume, force))
         for line in screen:
             progress_bar.say(line, sys.stderr)
@@ -148,6 +150,7 @@ def what_would_happen(
     if resume:
         was, step = runs.load_config(folder).train, newest_step(folder)
         lines += outlook.of_other_length(was, config.train, step, len(dataset))
+        lines += outlook.of_other_path(was, config.train, step)
     return lines
 
 
@@ -234,7 +237,8 @@ class _Kept:
         if resume:
             was, now = runs.load_config(self.folder).train, self.config.train
             longer = outlook.of_other_length(was, now, self.state.step, self.metrics.num_images)
-            for line in (*found.skipped, *longer):
+            other = outlook.of_other_path(was, now, self.state.step)
+            for line in (*found.skipped, *longer, *other):
                 progress_bar.say(line, sys.stderr)
             self.files.metrics.go_on(self.metrics.rows())
             self.files.write_config(self.state.step)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from ddpm.cli import build_parser, main
-from workbench import precision
+from workbench import precision, runs
 
 TINY = [
     "--channels",
@@ -127,6 +127,24 @@ def test_how_pictures_are_computed_is_said_by_options(
     assert refused(f"sample {tiny_run} --device cpu --precision fp16".split(), capsys).endswith(
         "fp16 is for a GPU; on a CPU take bf16 or float32\n"
     )
+
+
+def test_how_a_run_is_computed_is_said_by_options_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In its config, by which it goes on; --no-fast leaves the fast path, and is told so."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch, "compile", lambda network, **_: network)
+    steps, folder = str(int(TINY[TINY.index("--steps") + 1]) + 2), "run"
+    words = ["--fast", "--threads", "1", "--deterministic", "--output", folder]
+    assert main(["train", *TINY, *words]) == 0
+    train = runs.load_config(Path(folder)).train
+    assert (train.fast, train.threads, train.deterministic) == (True, 1, True)
+    assert main(["train", "--resume", folder, "--steps", steps, "--no-fast", "--quiet"]) == 0
+    assert "on by the plain path: equal up to rounding" in capsys.readouterr().err
+    assert not runs.load_config(Path(folder)).train.fast
+    said = refused(["train", "--resume", folder, "--threads", "2"], capsys)
+    assert said.endswith("goes on as the run's own config says; leave out --threads\n")
 
 
 def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:

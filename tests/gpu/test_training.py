@@ -1,6 +1,5 @@
 """Training on a GPU: both backends alike, near the CPU, the same bytes again, without waiting."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -70,32 +69,22 @@ def test_no_step_waits(
     assert len(first) == 8
 
 
-AGAIN = """
-import sys, torch
-from ddpm.cli import main
-torch.use_deterministic_algorithms(True)
-torch.backends.cudnn.benchmark = False
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_run_that_goes_on_ends_with_the_same_bytes(
     backend: str, tmp_path: Path, gpu: torch.device
 ) -> None:
-    """Where PyTorch is told to be deterministic: a run of eight steps, and one taken up at four."""
-    environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    """With --deterministic: a run of eight steps, and one taken up at four."""
 
     def ddpm(*words: str) -> None:
         run = subprocess.run(
-            [sys.executable, "-c", AGAIN, *words],
-            cwd=tmp_path, env=environment, capture_output=True, text=True,
+            [sys.executable, "-m", "ddpm.cli", *words],
+            cwd=tmp_path, capture_output=True, text=True,
         )  # fmt: skip
         assert run.returncode == 0, run.stderr
 
     tiny = "--channels 16,32 --norm-num-groups 4 --attention no,yes --layers-per-block 1"
     same = f"{tiny} --backend {backend} --batch-size 4 --no-sample-grid --quiet --save-every 4"
-    words = f"train {same} --steps 8 --device {gpu} --output".split()
+    words = f"train {same} --deterministic --steps 8 --device {gpu} --output".split()
     ddpm(*words, "whole")
     ddpm(*words, "again")
     for late in (tmp_path / "again" / "training" / "checkpoints").glob("step_*8"):

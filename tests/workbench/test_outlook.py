@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from workbench import outlook, trainer
+from workbench import outlook, precision, trainer
 from workbench.config import PRESETS, RunConfig, TrainConfig
 from workbench.data import Dataset
 from workbench.metrics import FLUSH_EVERY
@@ -42,6 +42,23 @@ def test_a_usual_run_fits_a_screen_and_leaves_no_doubt(
     assert "pictures  10 of 1x8x8, from -" in "\n".join(lines)
     assert lines[3] == "steps     100 of 4 pictures, 40 epochs; a checkpoint every 500"
     assert lines[5].startswith("noise     T = 1,000; alpha-bar ends at 4e-05, where 0.64 %")
+
+
+def test_bf16_that_the_processor_lacks_is_a_doubt(
+    said: Callable[..., list[str]], tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for native, expected in ((False, ["this processor does not compute in bf16"]), (True, [])):
+        monkeypatch.setattr(precision, "computes_bf16", lambda native=native: native)
+        told = doubts(said(tiny(**GOOD, precision="bf16")))
+        assert [line[:39] for line in told] == expected
+        assert doubts(said(tiny(**GOOD))) == []
+
+
+def test_another_path_is_said() -> None:
+    plain, fast = TrainConfig(), TrainConfig(fast=True)
+    (line,) = outlook.of_other_path(plain, fast, 1200)
+    assert line.startswith("from step 1,200 on by the fast path: equal up to rounding")
+    assert [*outlook.of_other_path(fast, fast, 3)] == []
 
 
 @pytest.mark.parametrize(

@@ -73,14 +73,13 @@ def fast_chain(setting: Setting, backend: Backend, precision: Precision) -> Work
 
 
 def training(setting: Setting) -> list[Contestant]:
-    """Our trainer: both backends, and what may pay."""
+    """Our trainer: both backends, what may pay, and, if asked for, the fast path."""
     b = setting.batch_size
     found = [
         Contestant(f"our trainer, {backend}", partial(training_step, setting, backend), b)
         for backend in NAMES
     ]
-    return [
-        *found,
+    found += [
         Contestant(
             "our trainer, scratch, bf16",
             lambda: training_step(setting, "scratch", precision="bf16"),
@@ -93,6 +92,19 @@ def training(setting: Setting) -> list[Contestant]:
             b,
         ),
     ]
+    if setting.compiled:
+        for backend in NAMES:
+            for precision in PRECISIONS:
+                found.append(
+                    Contestant(
+                        f"our trainer, {backend}, fast, {precision}",
+                        partial(training_step, setting, backend, fast=True, precision=precision),
+                        b,
+                        counted=partial(training_step, setting, backend),
+                        dtype=precision,
+                    )
+                )
+    return found
 
 
 def sampling(setting: Setting) -> list[Contestant]:

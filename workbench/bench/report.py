@@ -19,6 +19,16 @@ PAIRS = (
     ("our trainer, scratch, channels-last", "our trainer, scratch", "channels-last, training"),
     ("scratch, bf16", "scratch's DDPMPipeline", "bf16, sampling"),
     ("scratch, channels-last", "scratch's DDPMPipeline", "channels-last, sampling"),
+    (
+        "our trainer, scratch, fast, float32",
+        "our trainer, scratch",
+        "compile (--fast), training",
+    ),
+    (
+        "our trainer, scratch, fast, bf16",
+        "our trainer, scratch, bf16",
+        "compile (--fast) in bf16, training",
+    ),
     ("fast, scratch, float32", "scratch's DDPMPipeline", "compile (--fast), sampling"),
     ("fast, scratch, bf16", "scratch, bf16", "compile (--fast) in bf16, sampling"),
 )
