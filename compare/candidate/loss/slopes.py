@@ -135,7 +135,7 @@ def _read(loss: Loss, x_0: Tensor) -> Slopes | None:
     given, (target, weights), at = _sum_of(calls.x, calls), _compared(calls), calls.t.unique()
     weight = None if weights is None else _by_t(*weights, calls.t, at)
     ranked = weight is None and weights is not None and _by_rank(*weights, calls.t, at)
-    of_others = ("weight",) if ranked else ()
+    of_others: tuple[str, ...] = ("weight",) if ranked else ()
     if given is None or len(given.draws) != 1:
         return Slopes(at, None, None, weight, of_others)
     x_t, of_target = _parts(given, given.draws[0], calls.t, at), None
