@@ -55,7 +55,7 @@ myst_enable_extensions.append("substitution")
 nitpicky = True
 nitpick_ignore_regex = [
     # Other libraries' and the standard library's names: their references are not part of the book.
-    ("py:.*", r"(torch|np|numpy|PIL|diffusers|os|types|typing|collections|pathlib|argparse)\..*"),
+    ("py:.*", r"(torch|np|numpy|PIL|diffusers|os|types|typing|collections|pathlib|argparse|io)\..*"),
     ("py:class", r".*\.(Level|Built)"),  # type variables have no page of their own
     ("py:.*", r".*\s.*"),  # prose and inherited docstrings that look like types
     ("py:class", r"[^.]+"),  # names of arguments; classes of ours are written with their module
