@@ -55,7 +55,8 @@ myst_enable_extensions.append("substitution")
 nitpicky = True
 nitpick_ignore_regex = [
     # Other libraries' and the standard library's names: their references are not part of the book.
-    ("py:.*", r"(torch|np|numpy|PIL|diffusers|os|types|typing|collections|pathlib|argparse|io)\..*"),
+    ("py:.*", r"(torch|np|numpy|PIL|diffusers)\..*"),
+    ("py:.*", r"(os|io|types|typing|collections|pathlib|argparse)\..*"),
     ("py:class", r".*\.(Level|Built)"),  # type variables have no page of their own
     ("py:.*", r".*\s.*"),  # prose and inherited docstrings that look like types
     ("py:class", r"[^.]+"),  # names of arguments; classes of ours are written with their module
