@@ -1,10 +1,13 @@
 """What a step of a loop that is no sum makes of one of its parts is told by that part."""
 
+from itertools import product
+
 import pytest
 import torch
 
 from compare import Adapter
 from compare.verdict.judge import judge
+from tests.compare.often import each
 
 T = 60
 BETAS = torch.linspace(1e-3, 0.2, T, dtype=torch.float64)
@@ -54,8 +57,7 @@ MADE = {  # {what is made of a part: what is said}
 }
 
 
-@pytest.mark.parametrize("said", MADE)
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(("said", "kind"), each(3, product(MADE, ["epsilon", "v_prediction"])))
 def test_what_is_made_of_a_part_is_told(said, kind):
     report = judge(loop(**MADE[said], kind=kind), "quick", 0, beside=False)
     assert report.diagnoses[0].bug is None

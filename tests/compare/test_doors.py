@@ -440,18 +440,21 @@ def test_names_that_say_nothing_need_a_call_or_the_contract(program: type) -> No
 
 @pytest.mark.parametrize(
     ("program", "stage", "bug"),
-    [
-        (ExchangedInside, "mean", None),
-        (Swapped, "forward", "5-swapped"),
-        (ForwardFromOne, "forward", "2-wraps"),
-        (StepEarlyBesideForward, "mean", None),
-        (StepEarlyListed, "mean", None),
-        (OneMoreEntryFromZero, "schedule", "1-leading-one"),
-        (NoiseNotUsed, "variance", None),
-        (HalfTheNoise, "variance", None),
-        (PairOfOtherNoise, "forward", None),
-        (PairOfUniform, "forward", None),
-    ],
+    each(
+        2,
+        [
+            (ExchangedInside, "mean", None),
+            (Swapped, "forward", "5-swapped"),
+            (ForwardFromOne, "forward", "2-wraps"),
+            (StepEarlyBesideForward, "mean", None),
+            (StepEarlyListed, "mean", None),
+            (OneMoreEntryFromZero, "schedule", "1-leading-one"),
+            (NoiseNotUsed, "variance", None),
+            (HalfTheNoise, "variance", None),
+            (PairOfOtherNoise, "forward", None),
+            (PairOfUniform, "forward", None),
+        ],
+    ),
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_mistakes(program: type, stage: str, bug: str | None) -> None:

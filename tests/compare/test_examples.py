@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from compare.verdict.judge import judge
+from tests.compare.often import each
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 
@@ -21,7 +22,7 @@ def example(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["labml_like", "lucidrains_like", "minimal_loop"])
+@pytest.mark.parametrize("name", each(2, ["labml_like", "lucidrains_like", "minimal_loop"]))
 def test_an_example_is_right(name: str) -> None:
     report = judge(f"{EXAMPLES / name}.py:adapted", "quick", 0, beside=False)
     assert report.passed, str(report)

@@ -246,12 +246,15 @@ def test_a_right_class_that_names_its_kinds_is_right(candidate: type) -> None:
 
 @pytest.mark.parametrize(
     ("candidate", "bug"),
-    [
-        (Unmapped, "52-unmapped"),
-        (UnmappedAlone, "52-unmapped"),
-        (FullChain, "71-learned"),
-        (SecondFirst, "52-halves"),
-    ],
+    each(
+        2,
+        [
+            (Unmapped, "52-unmapped"),
+            (UnmappedAlone, "52-unmapped"),
+            (FullChain, "71-learned"),
+            (SecondFirst, "52-halves"),
+        ],
+    ),
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_what_a_class_names_is_judged_as_named(candidate: type, bug: str) -> None:

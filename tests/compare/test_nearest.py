@@ -8,6 +8,7 @@ from compare.mistakes import BY_ID
 from compare.oracle import Level, Oracle, Setting
 from compare.verdict.judge import judge
 from compare.verdict.report import Diagnosis
+from tests.compare.often import each
 
 SHORT = Setting(num_train_timesteps=30, beta_end=0.4)
 
@@ -39,13 +40,16 @@ def nearly(bug: str, field: str, share: float):
 
 @pytest.mark.parametrize(
     ("bug", "field", "stage"),
-    [
-        ("45", "mean", "mean"),
-        ("38", "mean", "mean"),
-        ("54", "std", "variance"),
-        ("5", "add_noise", "forward"),
-        ("7", "betas", "schedule"),
-    ],
+    each(
+        2,
+        [
+            ("45", "mean", "mean"),
+            ("38", "mean", "mean"),
+            ("54", "std", "variance"),
+            ("5", "add_noise", "forward"),
+            ("7", "betas", "schedule"),
+        ],
+    ),
 )
 def test_a_curve_near_that_of_a_mistake_is_told(bug, field, stage):
     found = diagnosis(stage, **{field: nearly(bug, field, 0.9)})

@@ -81,12 +81,15 @@ def test_the_values_of_a_step_say_what_its_model_predicts(
 
 @pytest.mark.parametrize(
     ("target", "to_image", "stage"),
-    [
-        ("epsilon", "sample", "sampling"),
-        ("sample", "epsilon", "sampling"),
-        ("v_prediction", "24", "sampling"),
-        ("24-loss", "v_prediction", "loss"),
-    ],
+    each(
+        2,
+        [
+            ("epsilon", "sample", "sampling"),
+            ("sample", "epsilon", "sampling"),
+            ("v_prediction", "24", "sampling"),
+            ("24-loss", "v_prediction", "loss"),
+        ],
+    ),
 )
 def test_a_loss_and_a_loop_that_differ_are_a_mistake(
     target: str, to_image: str, stage: str

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.compare.often import each
+
 # A candidate that starts a child of its own, writes both numbers down, and then does as it is told.
 STARTS = """
 import os, subprocess, sys, time
@@ -57,12 +59,15 @@ def started(folder: Path) -> list[int]:
 
 @pytest.mark.parametrize(
     ("number", "status"),
-    [
-        (signal.SIGTERM, 143),
-        (signal.SIGHUP, 129),
-        (signal.SIGINT, 130),
-        (signal.SIGKILL, -signal.SIGKILL),
-    ],
+    each(
+        2,
+        [
+            (signal.SIGTERM, 143),
+            (signal.SIGHUP, 129),
+            (signal.SIGINT, 130),
+            (signal.SIGKILL, -signal.SIGKILL),
+        ],
+    ),
 )
 def test_whoever_is_ended_takes_the_candidate_along(
     number: signal.Signals, status: int, tmp_path: Path

@@ -10,6 +10,7 @@ import pytest
 
 from compare.candidate.text.adapt import adapter
 from compare.verdict.judge import judge
+from tests.compare.often import each
 
 SHAPES = Path(__file__).parent / "shapes"
 
@@ -100,7 +101,7 @@ def written(shape: Shape) -> int:
     return max((after - before).total(), (before - after).total())
 
 
-@pytest.mark.parametrize("shape", CASES, ids=lambda shape: shape.spec)
+@pytest.mark.parametrize("shape", each(2, CASES), ids=lambda shape: shape.spec)
 def test_a_shape_has_its_verdict_through_its_adapter(shape: Shape, tmp_path: Path) -> None:
     text = edited(shape)
     for whole, tenth in QUICK:
