@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LEFT = 0.1  # of the picture at the last noise level: more of it shows in what is drawn from noise
 WIDEST = 1e-2  # rates of Adam above it are rare, and diverge
 LOOKED_AT = 1000  # pictures, for their range
+WAY_BACK = 1.25  # times the activations: on the way back there are gradients of some of them too
+PROGRAM = 350_000_000  # bytes, of Python and its libraries on a CPU
 DARK = 0.2  # of the range from -1 to 1, 2 wide: narrower pictures were scaled twice, or are empty
 
 
@@ -57,7 +59,8 @@ def of_training(
         f"pictures  {n:,} of {c}x{h}x{w}, from {low:.3g} to {high:.3g}"
         + f" (the first {LOOKED_AT:,})" * (n > LOOKED_AT)
         + f", {dataset.num_classes} classes" * train.class_conditional,
-        f"network   {weights:,} weights; about {_size(memory)} of memory to train it",
+        f"network   {weights:,} weights; about {_size(memory)} of memory to train it, "
+        f"and {_size(PROGRAM)} for the program",
         f"steps     {total:,} of {size} pictures, {total * size / n:.3g} epochs; "
         f"a checkpoint every {train.save_every}",
         _rates(train, total),
@@ -131,7 +134,8 @@ def memory_of(config: RunConfig, dataset: "Dataset", unet: Any) -> int:
     weights = sum(p.numel() * p.element_size() for p in unet.parameters())
     shape = dataset.shape[1:]
     kept = kept_for_the_way_back(unet, shape, config.train.class_conditional)
-    return dataset.bytes_in_memory + each * weights + config.train.batch_size * kept
+    activations = int(WAY_BACK * config.train.batch_size * kept)
+    return dataset.bytes_in_memory + each * weights + activations
 
 
 def kept_for_the_way_back(unet: Any, image_shape: tuple[int, ...], labelled: bool = False) -> int:

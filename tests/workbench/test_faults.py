@@ -233,6 +233,28 @@ def test_a_disk_that_is_full_ends_a_run_and_more_room_finishes_it(
         assert len(errors) == 2
 
 
+READ_ONLY = """
+{ddpm} {train} --output run >/dev/null
+mount -t tmpfs -o size=20m tmpfs full && cp -r run full/run || exit 77
+mount -o remount,ro full
+{ddpm} {train} --output full/new; echo train $?
+{ddpm} train --resume full/run --steps 6 --quiet; echo resume $?
+{ddpm} sample full/run --count 4 --quiet --device cpu --output drawn.png; echo sample $?
+{ddpm} sample full/run --count 4 --quiet --device cpu --output full/drawn.png; echo drawn $?
+"""
+
+
+def test_a_disk_that_takes_no_file_is_told_before_the_work(
+    on_a_full_disk: Callable[[str], tuple[list[str], list[str]]],
+) -> None:
+    """A run on it can be drawn from; a run into it and one that is gone on with cannot be."""
+    said, errors = on_a_full_disk(READ_ONLY)
+    statuses = [line for line in said if line.split()[0] in ("train", "resume", "sample", "drawn")]
+    assert statuses == ["train 2", "resume 2", "sample 0", "drawn 2"], errors
+    assert len(errors) == 3
+    assert all("Read-only file system" in line for line in errors), errors
+
+
 SHOWN = """
 {ddpm} {train} --output run >/dev/null
 mount -t tmpfs -o size={size} tmpfs full || exit 77

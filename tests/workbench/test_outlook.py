@@ -1,6 +1,10 @@
 """What is said before the work: figures that are right, and doubts only where there is reason."""
 
 import math
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.compare.often import each
 from workbench import outlook, precision, trainer
 from workbench.config import PRESETS, RunConfig, TrainConfig
 from workbench.data import Dataset
@@ -122,10 +127,36 @@ def test_memory_grows_with_the_batch_and_with_what_is_kept(tiny: Make, dataset: 
     unet, _ = trainer.new_parts(tiny(), dataset)
     weights = sum(4 * p.numel() for p in unet.parameters())
     one, two = (outlook.memory_of(tiny(batch_size=size), dataset, unet) for size in (1, 2))
-    assert two - one == outlook.kept_for_the_way_back(unet, (1, 8, 8))
+    kept = outlook.kept_for_the_way_back(unet, (1, 8, 8))
+    assert two - one == pytest.approx(outlook.WAY_BACK * kept, abs=1)
     assert one - outlook.memory_of(tiny(batch_size=1, ema_decay=None), dataset, unet) == weights
     skips = outlook.memory_of(tiny(batch_size=1, skip_nonfinite=True), dataset, unet)
     assert skips - one == 4 * weights
+
+
+@pytest.mark.parametrize(
+    "options",
+    each(4, ["digits", "digits --batch-size 512", "sprites", "tutorial"]),
+)
+def test_the_memory_that_is_forecast_is_what_a_run_takes(options: str, tmp_path: Path) -> None:
+    """Its peak, as the system counts it, within a fifth."""
+    config = ["train", "--preset", *options.split(), "--steps", "3", "--warmup-steps", "0"]
+    ran = "import sys; from ddpm.cli import main; main(sys.argv[1:]); "
+    peak = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    words = [*config, "--no-sample-grid", "--device", "cpu", "--output", str(tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, "-c", ran + peak, *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("network"))
+    found = re.search(r"about ([\d.]+) (.B) of memory to train it, and 350 MB", line)
+    assert found, line
+    training = float(found[1]) * {"MB": 1e6, "GB": 1e9}[found[2]]
+    counted = 1024 * int(done.stdout.splitlines()[-1])
+    assert training + outlook.PROGRAM == pytest.approx(counted, rel=0.2), line
 
 
 def test_what_one_layer_keeps() -> None:
