@@ -110,7 +110,7 @@ def root_mean_square(values: Tensor) -> Tensor:
 
 
 def _std(values: Tensor) -> Tensor:
-    """(calls, ...) -> (calls,) that of a call's values; `Tensor.std` takes several times as long."""
+    """(calls, ...) -> (calls,) that of a call's values; `Tensor.std` takes far longer."""
     flat = values.flatten(1)
     n, mean = flat.shape[1], flat.mean(dim=1)
     return ((flat.square().mean(dim=1) - mean.square()).clamp(min=0) * n / (n - 1)).sqrt()
