@@ -473,6 +473,7 @@ def test_a_loop_that_counts_from_0_beside_a_table_that_begins_at_1_is_told_both(
     assert "the loop counts t from 0, the table from 1" in only.explanation
 
 
+@pytest.mark.long
 def test_pictures_that_are_no_numbers_do_not_depend_on_their_batch():
     def sample(model, shape, generator):
         return right(model, shape, generator) * float("nan")

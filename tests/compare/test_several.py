@@ -184,6 +184,7 @@ def test_a_list_is_not_named_where_nothing_behind_it_is() -> None:
     assert named(judged(Odd())) == [None]
 
 
+@pytest.mark.long
 def test_the_end_is_judged_whatever_the_steps_made_of_x() -> None:
     """Such as numbers in the thousands."""
     beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)

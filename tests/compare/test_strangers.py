@@ -178,6 +178,11 @@ def test_a_loop_that_clamps_to_0_and_1_may_be_one_of_data_that_are_never_mapped(
     assert "Say --reading pictures=[-1,1] or --reading pictures=unmapped" in report.verdict
     assert judged_as(cut, "pictures=[-1,1]").exit_status == 1
     assert judged_as(cut, "pictures=unmapped").passed
+
+
+@pytest.mark.long
+def test_what_pictures_are_may_be_said_by_the_adapter_and_the_command_overrules_it() -> None:
+    cut = ddpm(end=lambda x: x.clamp(0, 1))
     assert run(replace(cut, reading="pictures=unmapped")).passed
     assert run(lambda: replace(cut, reading="pictures=unmapped")).passed  # made by a function
     assert judged_as(replace(cut, reading="pictures=unmapped"), "pictures=[-1,1]").exit_status == 1
