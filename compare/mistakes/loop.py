@@ -163,7 +163,8 @@ def model_told_the_position() -> Loop:
     only="sample",
 )
 def last_step_missing() -> Loop:
-    """the loop stops before t = 0: the last step is missing"""
+    """the loop stops before t = 0: the last step is missing; or, if t counts from 1 (say --reading
+    t=1), the first beta of the table is in the product and no step's (mistake 1)"""
     return Loop(stops_at=1)
 
 

@@ -168,6 +168,23 @@ def test_bytes_of_large_pictures_are_judged_by_both_halves(clamped: bool) -> Non
     assert named == ([] if clamped else ["69-clamp"]), str(report)
 
 
+@pytest.mark.parametrize("white", [127.0, 200.0])
+def test_bytes_of_another_range_are_not_called_wrapped(white: float) -> None:
+    setting = Setting(num_train_timesteps=60, beta_end=0.3)
+    inside = sample_of(Oracle(), setting)
+
+    def sample(model, shape, generator):
+        x = inside(model, shape, generator).clamp(-1, 1)
+        return ((x + 1) / 2 * white).to(torch.uint8)
+
+    own = Adapter(alpha_bar=lambda: Oracle().alpha_bar(setting), sample=sample)
+    (only,) = judge(own, "quick", 0, beside=False).diagnoses
+    assert (only.bug, only.explanation) == (
+        None,
+        f"loop/clamp: brighter than white becomes {white:.0f}, darker than black 0",
+    )
+
+
 T = 60
 BETA = torch.linspace(1e-3, 0.2, T)
 KEPT = 1 - BETA

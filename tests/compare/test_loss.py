@@ -28,11 +28,12 @@ def written(
     target=lambda x_0, eps, a, s: eps,
     told=lambda t: t,
     weigh=lambda square: square.mean(),
+    scale=1.0,
 ):
     """A loss with one line of its own in other words."""
 
     def loss(model, x_0, generator):
-        t = draw_t(len(x_0), generator)
+        t, x_0 = draw_t(len(x_0), generator), scale * x_0
         eps = draw(x_0.shape, generator)
         a, s = (v[t].sqrt()[:, None, None, None] for v in (ALPHA_BAR, 1 - ALPHA_BAR))
         out = model(a * x_0 + s * eps, told(t))
@@ -163,6 +164,14 @@ def test_wrong_ones_are_found_and_blamed_on_the_loss(name):
     loss, kind, bug = WRONG[name]
     report = judged(loss, kind)
     assert [(d.bug, d.stage) for d in report.diagnoses] == [(bug, "loss")], str(report)
+
+
+@pytest.mark.parametrize("scale", [2.0, 3.0])
+def test_images_of_another_range_than_a_mistake_s_are_told_in_letters(scale):
+    report = judged(written(target=velocity, scale=scale), "v_prediction")
+    (only,) = report.diagnoses
+    assert only.bug is None, str(report)
+    assert f"your x_0 in x_t has {scale:g} * sqrt(ab_t)" in only.explanation
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -298,6 +299,34 @@ def test_a_loop_that_tells_another_t_than_that_of_its_step_is_told_so():
     report = judge(candidate, "quick", 0, beside=False)
     words = report.diagnoses[0].explanation
     assert words == "your loop tells the model t=52, 48, ..., 0 in its steps from t=56, 52, ..., 4"
+
+
+def with_noise(eta: float, shift: int) -> Adapter:
+    """DDIM's steps, of which each stands `shift` before the t that the model is told."""
+    abs = torch.cat([torch.ones(1, dtype=F64), (1 - torch.linspace(1e-3, 0.4, T)).cumprod(0)])
+
+    def sample(model, shape, generator):
+        model.eval()
+        x = torch.randn(shape, generator=generator)
+        for t, then in pairwise([*STRIDED, -1]):
+            here, before = abs[t + 1 - shift], abs[max(then + 1 - shift, 0)]
+            out = model(x, torch.full(shape[:1], t))
+            sigma = eta * ((1 - before) / (1 - here) * (1 - here / before)).sqrt()
+            x_0 = (x - (1 - here).sqrt() * out) / here.sqrt()
+            x = before.sqrt() * x_0 + (1 - before - sigma**2).sqrt() * out
+            x = (x + sigma * torch.randn(shape, generator=generator)).float()
+        return x
+
+    return Adapter(lambda: abs[1:], sample=sample, prediction_type="epsilon")
+
+
+@pytest.mark.parametrize(("eta", "shift"), [(0.3, 1), (0.6, 2)])
+def test_noisy_steps_at_another_t_than_the_model_is_told_are_told_so(eta, shift):
+    assert judge(with_noise(eta, 0), "quick", 0, beside=False).passed
+    report = judge(with_noise(eta, shift), "quick", 0, beside=False)
+    stands = [t - shift for t in STRIDED]
+    words = f"in its steps from t={stands[0]}, {stands[1]}, ..., "
+    assert words in report.diagnoses[0].explanation, str(report)
 
 
 def test_a_model_told_its_t_from_the_other_end_is_told_the_position():

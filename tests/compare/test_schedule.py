@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from compare import Adapter
+from compare.candidate.door.reading import Fact
 from compare.candidate.from_oracle import scheduler
 from compare.measure.tolerances import betas_bound, cosine_bound, log_snr
 from compare.oracle import Oracle, Setting
@@ -93,7 +94,7 @@ SCALED = torch.linspace(0.001**0.5, 0.04**0.5, 101) ** 2
 LONG = torch.linspace(1e-4, 0.02, 1001)
 
 
-def of_one_more(beta, handed, loop=True, trains=True, first=1):
+def of_one_more(beta, handed, loop=True, trains=True, first=1, whole=False):
     """A loop and a loss on tables of T + 1 entries, whose first is in the product and no step."""
     T, alpha = len(beta) - 1, 1 - beta
     abar = alpha.cumprod(0)
@@ -102,7 +103,7 @@ def of_one_more(beta, handed, loop=True, trains=True, first=1):
         model.eval()
         x = torch.randn(shape)
         for i in range(T, 0, -1):
-            eps = model(x, torch.full((shape[0],), i / T))
+            eps = model(x, torch.full((shape[0],), i if whole else i / T))
             x = (x - beta[i] / (1 - abar[i]).sqrt() * eps) / alpha[i].sqrt()
             if i > 1:
                 x = x + beta[i].sqrt() * torch.randn_like(x)
@@ -139,6 +140,16 @@ def test_a_beta_before_the_first_is_one_factor_too_many(candidate: Adapter, bugs
     report = judge(candidate, "quick", 0, beside=False)
     assert [d.bug for d in report.diagnoses] == bugs, str(report)
     assert "sampling/loop/visits" not in [c.id for c in report.checks if not c.passed]
+
+
+@pytest.mark.parametrize("beta", [LINEAR, SCALED], ids=["linear", "scaled"])
+def test_whole_numbers_from_1_may_be_of_t_from_0_whose_last_step_is_missing(beta) -> None:
+    candidate = of_one_more(beta, lambda abar: abar, trains=False, whole=True)
+    report = judge(candidate, "quick", 0, beside=False)
+    assert [d.bug for d in report.diagnoses] == ["79"], str(report)
+    assert "if t counts from 1 (say --reading t=1)" in report.verdict
+    told = judge(candidate, "quick", 0, beside=False, reading={"t_base": Fact(1, "declared")})
+    assert [d.bug for d in told.diagnoses] == ["1"], str(told)
 
 
 class Product:

@@ -144,3 +144,12 @@ def test_a_table_of_the_module_is_taken_by_its_name_and_its_axis() -> None:
     assert [*role_of(own)] == ["add_noise", "alpha_bar"]
     assert [*role_of(torch.no_grad()(own))] == ["add_noise", "alpha_bar"]
     assert [*role_of(FunctionType(code, {"alpha_bar": abs, "alpha": ab}))] == ["add_noise"]
+
+
+@pytest.mark.parametrize("name", ["betas", "BETA"])
+def test_betas_of_the_module_are_its_table_where_it_has_no_alpha_bar(name: str) -> None:
+    code, betas = (lambda x_0, noise, t: None).__code__, torch.linspace(0.1, 0.2, 5)
+    found = role_of(FunctionType(code, {name: betas}))
+    assert found["alpha_bar"]().equal((1 - betas).cumprod(0))
+    assert role_of(FunctionType(code, {name: betas, "ab": ab}))["alpha_bar"]() is ab
+    assert "alpha_bar" not in role_of(FunctionType(code, {name: betas, "beta_t": betas}))

@@ -9,13 +9,15 @@ from compare.candidate.door.embedding import LENGTHS, ROWS, embedding_of
 from compare.candidate.door.names import plain, roles
 from compare.candidate.door.reading import CONTRACT
 from compare.candidate.door.signature import BESIDE_MODEL, TABLES, asked_for, with_model
+from compare.candidate.door.tables import meant
 
 BETAS = re.compile("betaschedule|^(get|make|linear|cosine)?betas$")
 
 
 def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     """The role of a function alone, by the names of what it asks for; none if they fit several,
-    and its own name is none of them. A table of its module that is called alpha-bar is its own.
+    and its own name is none of them. A table of its module that is called alpha-bar is its own,
+    else the product of one that is called betas.
 
     >>> [*role_of(lambda model, n: None)], [*role_of(lambda x0, noise, t: None)]
     (['sample'], ['add_noise'])
@@ -36,9 +38,14 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     name = getattr(function, "__name__", "")
     found = {name: found[name]} if name in found else found if len(found) == 1 else {}
     beside = getattr(inspect.unwrap(function), "__globals__", {})  # below `torch.no_grad()`
-    tables = [beside[name] for name in sorted(beside) if plain(name) in TABLES]
-    tables = [table for table in tables if getattr(table, "ndim", 0) == 1]
-    return found | {"alpha_bar": lambda: tables[0]} if found and len(tables) == 1 else found
+    known = {n: v for n, v in sorted(beside.items()) if getattr(v, "ndim", 0) == 1 and len(v) > 1}
+    tables = [table for name, table in known.items() if plain(name) in TABLES]
+    betas = [table for name, table in known.items() if meant(name) == "betas"]
+    if found and len(tables) == 1:
+        return found | {"alpha_bar": lambda: tables[0]}
+    if found and not tables and len(betas) == 1:
+        return found | {"alpha_bar": lambda: (1 - betas[0]).cumprod(0)}
+    return found
 
 
 def betas_of(function: Callable[..., Any]) -> Callable[[], Any] | None:

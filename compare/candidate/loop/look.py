@@ -18,6 +18,7 @@ from compare.candidate.spy import Answer, Model, exact_denoiser, exact_output
 from compare.candidate.subject import Subject
 
 FEW = (3, 1, 2, 2)  # by which generators of their own are tried
+FAR_OUTSIDE = 1.3  # what white and black are overshot to
 OUTSIDE = 2.0  # times what is inside [-1, 1]
 
 
@@ -36,8 +37,8 @@ class Run:
         left_training: and after the last.
         kept: whether an object that is no module keeps the model.
         result: (b, c, h, w) the pictures.
-        far: bytes from a model that is sure of a left half at 1.3 and a right half at -1.3, if the
-            loop returns bytes.
+        far: bytes from a model that is sure of a left half at FAR_OUTSIDE and a right half at less
+            that, if the loop returns bytes.
         told: how the model is told t; `t` is that in steps.
         drawn: what the loop drew, where it can be replayed.
         noise: (calls, b, c, h, w) that alone, where the steps are no sums with it, or not at all
@@ -228,8 +229,8 @@ def _far_outside(kind: str, table: Tensor) -> Answer:
     """A denoiser sure of a picture half brighter than white and half darker than black."""
 
     def answer(x: Tensor, t: Tensor) -> Tensor:
-        x_0 = torch.full_like(x, 1.3)
-        x_0[..., x.shape[-1] // 2 :] = -1.3
+        x_0 = torch.full_like(x, FAR_OUTSIDE)
+        x_0[..., x.shape[-1] // 2 :] = -FAR_OUTSIDE
         return exact_output(kind, table, x, t, x_0)
 
     return answer

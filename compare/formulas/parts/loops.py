@@ -7,6 +7,7 @@ each reading has the size of the noise.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -90,7 +91,7 @@ def other_table(scheduler: Scheduler, oracle: Oracle) -> tuple[str, str] | None:
     step, t = seen[0].step, seen[0].t
     table = seen[0].level.table.flatten()
     slack = table_bound(table) * table
-    for levels in (_of_ddpm_s, _of_ddim_s):
+    for levels in (_of_ddpm_s, partial(_of_ddim_s, seen[0].sigma)):
         read = levels(step.x, step.out)
         moved = (levels(step.x + step.x_error, step.out), levels(step.x, step.out + step.out_error))
         off = sum(((other - read).abs() for other in moved), torch.zeros_like(read))
@@ -126,12 +127,14 @@ def _of_ddpm_s(x: Tensor, out: Tensor) -> Tensor:
     return torch.stack([here, here / alpha])
 
 
-def _of_ddim_s(x: Tensor, out: Tensor) -> Tensor:
-    """The same of DDIM with eta = 0, by bisection: out = sqrt(1 - x^2 ab) - x sqrt(1 - ab)."""
-    low, high = torch.zeros_like(x), (1 / x**2).clamp(max=1.0)
+def _of_ddim_s(sigma: Tensor, x: Tensor, out: Tensor) -> Tensor:
+    """The same of DDIM with this noise, by bisection: out = sqrt(1 - x^2 ab - sigma^2) - x sqrt(1 -
+    ab)."""
+    low, high = torch.zeros_like(x), ((1 - sigma**2) / x**2).clamp(0, 1)
     for _ in range(60):
         middle = (low + high) / 2
-        above = (1 - x**2 * middle).clamp(min=0).sqrt() - x * (1 - middle).sqrt() > out
+        direction = (1 - x**2 * middle - sigma**2).clamp(min=0).sqrt()
+        above = direction - x * (1 - middle).sqrt() > out
         low, high = torch.where(above, middle, low), torch.where(above, high, middle)
     return torch.stack([low, x**2 * low])
 

@@ -48,7 +48,8 @@ def _range(inside: Inside, oracle: Oracle) -> Check:
 
 def _signal(seen: Seen, gain: Tensor, inside: Inside, oracle: Oracle, rounding: Rounding) -> Check:
     """The coefficient of x_0 at every t that was drawn, exactly."""
-    right = oracle.loss.scale * inside.signal
+    exact = inside.is_range(oracle.loss.scale, oracle.loss.shift)
+    right = (oracle.loss.scale if exact else 1.0) * inside.signal
     of_x = rounding.unit * seen.x.abs().mean(dim=1) / HEIGHT
     allowed = of_x + right * (FACTOR * rounding.unit + rounding.table[seen.x_t] / 2)
     off = (gain - right).abs()

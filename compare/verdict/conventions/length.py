@@ -63,15 +63,16 @@ def _list_from_one(subject: Subject, T: int, raw: Tensor | None) -> Fact | None:
 def _first_is_no_step(subject: Subject, raw: Tensor) -> bool:
     """True if a loop and a loss tell their model t = 1..T alone of a table that begins at 0.
 
-    Such as t / T from 1 / T to 1, beside T + 1 entries. Whole numbers do not say so: they are also
-    those of T + 1 steps of which the last is missing (mistake 79).
+    Such as t / T from 1 / T to 1, beside T + 1 entries. Whole numbers say so to who is told that t
+    counts from 1: they are also those of T + 1 steps of which the last is missing (mistake 79).
     """
     asked = {"sample": loop_told, "loss": loss_told}
     with contextlib.suppress(Broken):
         told = [ask(subject, raw) for role, ask in asked.items() if subject.has(role)]
         every = torch.cat(told) if told else torch.zeros(1)
         longer, shorter = (read_told(every, T) for T in (len(raw), len(raw) - 1))
-        never = longer is None or (longer.unit != 1 and bool((every > 0).all()))
+        whole = longer is not None and longer.unit == 1 and subject.t_base == 0
+        never = longer is None or (not whole and bool((every > 0).all()))
         return never and shorter is not None and shorter.base == 1
     return False
 
