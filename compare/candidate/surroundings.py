@@ -4,6 +4,7 @@ torch is imported by who calls it, so that `import compare` stays quick.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("scratch", "with_diffusers", "compare", "workbench", "ddpm")
-OUR_FOLDERS = tuple(str(ROOT / name) for name in OURS)
+OUR_FOLDERS = tuple(f"{ROOT / name}{os.sep}" for name in OURS)
 
 
 class Thrown(Exception):

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from compare.candidate.load import (
     load,
     raised,
 )
+from compare.candidate.surroundings import ROOT
 from compare.verdict.judge import judge
 
 
@@ -146,6 +148,16 @@ def test_an_error_names_the_candidates_own_line(tmp_path: Path) -> None:
     said = raised(caught.value)
     assert said.startswith("RuntimeError: shape '[3]' is invalid")
     assert said.endswith("(mine.py, line 3)")
+
+
+def test_a_file_whose_name_begins_as_ours_do_is_the_candidates(tmp_path: Path) -> None:
+    file = f"{ROOT / 'ddpm'}_mine.py"
+    step = compile("def step():\n    raise RuntimeError('boom')\n", file, "exec")
+    found: dict[str, Any] = {}
+    exec(step, found)
+    with pytest.raises(RuntimeError) as caught:
+        found["step"]()
+    assert raised(caught.value) == "RuntimeError: boom (ddpm_mine.py, line 2)"
 
 
 MISSING_AXES = """

@@ -180,7 +180,8 @@ def of_schedule(thing: Any, name: str) -> Any:
     """What an object has under Diffusers' name of alpha-bar or of the betas, else its table under
     another name that says the same; None if there is none."""
     usual = getattr(thing, name, None)
-    if usual is not None:
+    ends = isinstance(usual, tuple | list) and len(usual) == 2
+    if usual is not None and not ends:
         return usual
     for other in public(thing):
         if meant(other) == name:
@@ -192,9 +193,9 @@ def of_schedule(thing: Any, name: str) -> Any:
 
 
 def _is_table(value: Any) -> bool:
-    """True for more numbers than one, in a row."""
+    """True for more numbers than two, in a row: a pair is the ends of a schedule."""
     numbers = isinstance(value, Tensor | np.ndarray | list | tuple)
-    return numbers and len(value) > 1 and torch.as_tensor(value).numel() == len(value)
+    return numbers and len(value) > 2 and torch.as_tensor(value).numel() == len(value)
 
 
 def has_attributes(thing: Any) -> bool:
