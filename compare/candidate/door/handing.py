@@ -19,6 +19,7 @@ from compare.candidate.door.reading import (
     POINTS,
     RGB,
     SAME,
+    TENSOR,
     UNIT,
     Order,
     Reading,
@@ -99,7 +100,7 @@ def fresh_z(x_t: Tensor, generator: Any) -> Tensor:
 def kind_of(result: Any) -> str:
     """What kind of thing a method returned, in words."""
     if isinstance(result, Tensor):
-        return "a tensor"
+        return TENSOR
     if hasattr(result, PREV[0]):  # Diffusers' is a dict too
         return f"an object ({type(result).__name__})"
     if isinstance(result, tuple | list):

@@ -49,6 +49,7 @@ CALLED = {
     "posterior_mean_coef2": "posteriormeancoef2 posteriormeancoeff2 posteriormeanc2",
 }
 MEANT = {word: name for name, words in CALLED.items() for word in words.split()}
+NUMBERS = Tensor | np.ndarray | list | tuple
 SCHEDULE = ("alphas_cumprod", "betas")  # attributes that the stage `schedule` judges
 
 
@@ -194,8 +195,11 @@ def of_schedule(thing: Any, name: str) -> Any:
 
 def _is_table(value: Any) -> bool:
     """True for more numbers than two, in a row: a pair is the ends of a schedule."""
-    numbers = isinstance(value, Tensor | np.ndarray | list | tuple)
-    return numbers and len(value) > 2 and torch.as_tensor(value).numel() == len(value)
+    return (
+        isinstance(value, NUMBERS)
+        and len(value) > 2
+        and torch.as_tensor(value).numel() == len(value)
+    )
 
 
 def has_attributes(thing: Any) -> bool:
@@ -215,8 +219,7 @@ def _attributes(scheduler: "Scheduler") -> dict[str, Any]:
         if meant(name) and name not in SCHEDULE:
             with suppress(Exception):
                 value = getattr(scheduler.thing, name)
-                numbers = isinstance(value, Tensor | np.ndarray | list | tuple)
-                if numbers and torch.as_tensor(value).numel() in (T, T + 1):
+                if isinstance(value, NUMBERS) and torch.as_tensor(value).numel() in (T, T + 1):
                     found[name] = value
     return found
 
