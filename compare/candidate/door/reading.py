@@ -206,8 +206,8 @@ def _told(word: str) -> tuple[str, Fact]:
             )
         return name, said(Order(roles))
     value = value.replace(" ", "")
-    for known, fact, values in SAID:
-        if name == known and value in values:
+    for word_of, fact, values in SAID:
+        if name == word_of and value in values:
             return fact, said(values[value])
     raise ValueError(f"--reading {word} is not known; it is {OPTIONS}")
 
