@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -97,7 +97,8 @@ def _namesakes_in_place(own: Surroundings, folder: str) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        with suppress(ValueError):  # the candidate may have done so
+            sys.path.remove(folder)
         theirs = [name for name in sys.modules if own.has(name)]
         own.modules.update({name: sys.modules.pop(name) for name in theirs})
         sys.modules.update(ours)

@@ -34,6 +34,25 @@ def test_a_file_is_loaded_with_its_neighbours_and_apart_from_ours(tmp_path: Path
     assert str(tmp_path) not in sys.path
 
 
+def test_a_candidate_that_takes_its_folder_away_leaves_ours_in_place(tmp_path: Path) -> None:
+    (tmp_path / "scratch.py").write_text("WHOSE = 'theirs'\n")
+    text = "import sys\nfrom scratch import WHOSE\nsys.path.remove(sys.path[0])\n"
+    (tmp_path / "mine.py").write_text(text)
+    before = [*sys.path]
+    assert load(f"{tmp_path / 'mine.py'}:WHOSE")[0] == "theirs"
+    assert sys.modules["scratch"] is scratch
+    assert sys.path == before
+
+
+def test_two_candidates_have_each_its_own_neighbours(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "beside_it.py").write_text(f"WHOSE = {name!r}\n")
+        (tmp_path / name / "mine.py").write_text("from beside_it import WHOSE\n")
+    for name in ("one", "two", "one"):
+        assert load(f"{tmp_path / name / 'mine.py'}:WHOSE")[0] == name
+
+
 def test_an_adapter_beside_a_file_of_one_of_our_names_is_an_adapter_of_ours(tmp_path: Path) -> None:
     """Many a repository has a ddpm.py: compare is ours all the same."""
     (tmp_path / "ddpm.py").write_text("TABLE = [0.9, 0.5]\n")
