@@ -6,6 +6,7 @@ of it is called is called within `apart`, which says what it may not change and 
 
 import importlib
 import importlib.util
+import os
 import re
 import sys
 import sysconfig
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _NO_GPU = re.compile("CUDA|NVIDIA driver|same device")
 REFUSALS = (ValueError, TypeError, NotImplementedError)
+FOLDERS: set[Path] = set()  # of the candidates so far
 
 
 @dataclass(frozen=True)
@@ -147,13 +149,26 @@ def roles_apart(thing: Any, own: Surroundings) -> dict[str, Callable[..., Any]]:
 
 def _namesakes(folder: Path) -> tuple[str, ...]:
     """Those of our names that are modules of this folder and not ours."""
-    if folder.resolve() == ROOT:
-        return ()
-    return tuple(
-        name
-        for name in OURS
-        if (folder / f"{name}.py").exists() or (folder / name / "__init__.py").exists()
-    )
+    return () if folder == ROOT else tuple(name for name in OURS if _is_in(folder, name))
+
+
+def _is_in(folder: Path, name: str) -> bool:
+    """True if a folder has a module of this name."""
+    return (folder / f"{name}.py").exists() or (folder / name / "__init__.py").exists()
+
+
+def _begin_in(folder: Path) -> None:
+    """Puts a folder first for what its modules import, now and when a method does; of an earlier
+    candidate's neighbours, those of which it has its own are forgotten."""
+    others = tuple(f"{other}{os.sep}" for other in FOLDERS - {folder})
+    for name, module in [*sys.modules.items()] if others else ():
+        file = getattr(module, "__file__", None) or ""
+        if file.startswith(others) and _is_in(folder, name.split(".")[0]):
+            del sys.modules[name]
+    if str(folder) not in sys.path or folder in FOLDERS:
+        sys.path[:] = [str(folder), *(each for each in sys.path if each != str(folder))]
+    FOLDERS.add(folder)
+    importlib.invalidate_caches()
 
 
 def load(spec: str, settings: "Settings | None" = None) -> tuple[Any, Surroundings]:
@@ -204,9 +219,8 @@ def _load_file(file: Path, own: Surroundings) -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses and pickling look the module up
     own.namesakes = _namesakes(folder)
     own.folder = str(folder) if own.namesakes else None
-    if own.folder is None and str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))  # its neighbours, now and when a method imports them
-        importlib.invalidate_caches()
+    if own.folder is None:
+        _begin_in(folder)
     with apart(own), modules_kept():
         try:
             spec.loader.exec_module(module)

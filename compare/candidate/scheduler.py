@@ -2,7 +2,9 @@
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -150,9 +152,8 @@ class Scheduler:
         if "noise" in self.door.order(method).takes:
             return self._noised(method, x_0, noise, t)[0].to(F64)
         try:
-            return handing.with_noise(lambda x: self._noised(method, x, None, t), x_0, noise).to(
-                F64
-            )
+            ask = partial(self._noised, method, noise=None, t=t)
+            return handing.with_noise(ask, x_0, noise).to(F64)
         except ValueError as error:
             raise Broken(f"{self.door.call(method)} cannot be judged: {error}") from None
 
@@ -222,9 +223,12 @@ class Scheduler:
     def previous(self, n: int) -> list[int]:
         """What `previous_timestep` says of every step of the chain of n, from the top."""
         visited = self.visit(n)
-        ask, base = self.thing.previous_timestep, self.subject.t_base
-        elements = [self.chain.by_t[t] for t in visited]
-        return [int(self._call("previous_timestep", ask, e)) - base for e in elements]
+        thing, base = self.thing, self.subject.t_base
+
+        def ask(t: int) -> int:
+            return int(thing.previous_timestep(self.chain.by_t[t])) - base
+
+        return [self._call("previous_timestep", ask, t) for t in visited]
 
     def visit(self, n: int | None) -> list[int]:
         """Sets the chain of n steps (None: all) and returns its steps that exist, from the top."""
@@ -260,9 +264,13 @@ class Scheduler:
         raise Broken("has no method set_timesteps(n)")
 
     def _floats(self, listed: Any) -> Tensor:
-        if not isinstance(listed, Tensor):
-            listed = torch.tensor([float(t) for t in listed], dtype=F64)
-        return listed.detach().to("cpu", F64) - self.subject.t_base
+        """The elements of a list, counted from 0, float64."""
+        with suppress(TypeError, ValueError):
+            if not isinstance(listed, Tensor):
+                listed = torch.tensor([float(t) for t in listed], dtype=F64)
+            if listed.dim() == 1:
+                return listed.detach().to("cpu", F64) - self.subject.t_base
+        raise Broken("set_timesteps leaves `timesteps` that are no numbers in a row", raised=False)
 
     def step(
         self,

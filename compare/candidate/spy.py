@@ -1,4 +1,4 @@
-"""The model that a whole loop or a loss is given, and reference loops and losses of an oracle."""
+"""The model that a whole loop or a loss is given, and exact denoisers."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

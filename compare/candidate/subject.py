@@ -259,8 +259,7 @@ class Subject:
 
     def function(self, method: str) -> Any:
         """The candidate's own function of this name, whose parameters say what it takes."""
-        role_of = None if self.adapter is None else getattr(self.adapter, method, None)
-        return role_of or getattr(self.first, method)
+        return getattr(self.adapter, method, None) or getattr(self.first, method)
 
     @property
     def is_network(self) -> bool:

@@ -4,9 +4,10 @@ torch is imported by who calls it, so that `import compare` stays quick.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("scratch", "with_diffusers", "compare", "workbench", "ddpm")
-OUR_FOLDERS = tuple(str(ROOT / name) for name in OURS)
+OUR_FOLDERS = tuple(f"{ROOT / name}{os.sep}" for name in OURS)
 
 
 class Thrown(Exception):
@@ -96,7 +97,8 @@ def _namesakes_in_place(own: Surroundings, folder: str) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        with suppress(ValueError):  # the candidate may have done so
+            sys.path.remove(folder)
         theirs = [name for name in sys.modules if own.has(name)]
         own.modules.update({name: sys.modules.pop(name) for name in theirs})
         sys.modules.update(ours)

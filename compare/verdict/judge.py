@@ -11,6 +11,7 @@ from typing import Any
 from compare import stages
 from compare.candidate.door.reading import Told, told_by
 from compare.candidate.load import Adapter, Unloadable, load
+from compare.candidate.scheduler import seed_everything
 from compare.candidate.shared_state import (
     Functions,
     Settings,
@@ -63,6 +64,7 @@ def judge(
     report = Report(name, [], level=level, seed=seed, versions=versions())
     own, before = Surroundings(settings=Settings.now()), shared_functions()
     with quiet():
+        seed_everything(seed)
         with kept(report.checks, "load", "schedule"):
             if isinstance(candidate, str):
                 candidate, own = load(candidate, own.settings)

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from compare.candidate.load import (
     load,
     raised,
 )
+from compare.candidate.surroundings import ROOT
 from compare.verdict.judge import judge
 
 
@@ -30,6 +32,25 @@ def test_a_file_is_loaded_with_its_neighbours_and_apart_from_ours(tmp_path: Path
         assert found().late() == "mine"
     assert sys.modules["scratch"] is scratch
     assert str(tmp_path) not in sys.path
+
+
+def test_a_candidate_that_takes_its_folder_away_leaves_ours_in_place(tmp_path: Path) -> None:
+    (tmp_path / "scratch.py").write_text("WHOSE = 'theirs'\n")
+    text = "import sys\nfrom scratch import WHOSE\nsys.path.remove(sys.path[0])\n"
+    (tmp_path / "mine.py").write_text(text)
+    before = [*sys.path]
+    assert load(f"{tmp_path / 'mine.py'}:WHOSE")[0] == "theirs"
+    assert sys.modules["scratch"] is scratch
+    assert sys.path == before
+
+
+def test_two_candidates_have_each_its_own_neighbours(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "beside_it.py").write_text(f"WHOSE = {name!r}\n")
+        (tmp_path / name / "mine.py").write_text("from beside_it import WHOSE\n")
+    for name in ("one", "two", "one"):
+        assert load(f"{tmp_path / name / 'mine.py'}:WHOSE")[0] == name
 
 
 def test_an_adapter_beside_a_file_of_one_of_our_names_is_an_adapter_of_ours(tmp_path: Path) -> None:
@@ -146,6 +167,16 @@ def test_an_error_names_the_candidates_own_line(tmp_path: Path) -> None:
     said = raised(caught.value)
     assert said.startswith("RuntimeError: shape '[3]' is invalid")
     assert said.endswith("(mine.py, line 3)")
+
+
+def test_a_file_whose_name_begins_as_ours_do_is_the_candidates(tmp_path: Path) -> None:
+    file = f"{ROOT / 'ddpm'}_mine.py"
+    step = compile("def step():\n    raise RuntimeError('boom')\n", file, "exec")
+    found: dict[str, Any] = {}
+    exec(step, found)
+    with pytest.raises(RuntimeError) as caught:
+        found["step"]()
+    assert raised(caught.value) == "RuntimeError: boom (ddpm_mine.py, line 2)"
 
 
 MISSING_AXES = """

@@ -226,6 +226,14 @@ def test_right_networks_pass(name):
     assert ids >= {"learns"}
 
 
+def test_its_figures_do_not_hang_on_what_was_drawn_before():
+    def measured(drawn: int) -> list[float | None]:
+        torch.manual_seed(drawn)
+        return [check.measured for check in run(lambda: Adapter(network=Plain)).checks]
+
+    assert measured(1) == measured(2)
+
+
 def test_what_is_said_of_right_ones():
     once, points, first = (judged(RIGHT[name]) for name in ("once", "points", "time first"))
     assert notes(once) == {}

@@ -89,6 +89,37 @@ def test_an_error_says_how_the_method_was_called() -> None:
         built.step(torch.zeros(1, 1, 2, 2), 3, torch.zeros(1, 1, 2, 2), 0)
 
 
+class OneStep:
+    """A right step, which has both ends of its betas, and no table."""
+
+    betas = (1e-4, 0.02)
+
+    def step(self, out, t, x, generator=None):
+        beta = torch.linspace(*self.betas, 1000, dtype=torch.float64)
+        alpha_bar, t = (1 - beta).cumprod(0), int(t)
+        mean = (x - beta[t] / (1 - alpha_bar[t]).sqrt() * out) / (1 - beta[t]).sqrt()
+        if t == 0:
+            return mean
+        sigma = (beta[t] * (1 - alpha_bar[t - 1]) / (1 - alpha_bar[t])).sqrt()
+        return mean + sigma * torch.randn(x.shape, generator=generator)
+
+
+def test_both_ends_of_betas_are_no_table() -> None:
+    report = judge(OneStep, "quick", 0, beside=False)
+    assert report.passed, str(report)
+    assert report.conventions["T"].startswith("1000")
+
+
+@pytest.mark.parametrize(("answer", "kind"), [({"next": torch.zeros(1)}, "dict"), ((), "tuple")])
+def test_what_a_step_returns_in_no_known_place_is_told_as_it_is(answer, kind: str) -> None:
+    class Mine(OneStep):
+        def step(self, out, t, x, generator=None):
+            return answer
+
+    report = judge(Mine, "quick", 0, only="mean", beside=False)
+    assert f"step returned {kind}, not a tensor" in report.verdict
+
+
 def test_pictures_that_a_class_makes_large_are_asked_for_small() -> None:
     class Large:
         def __init__(self, img_size: int = 256, depth: int = 256):

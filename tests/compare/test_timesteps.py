@@ -35,6 +35,27 @@ def test_another_list_the_second_time_is_a_fault_of_the_list() -> None:
     assert report.exit_status == 1
 
 
+@pytest.mark.parametrize("left", [4, [None, 1], torch.zeros(4, 1)])
+def test_what_is_no_list_is_told_as_that(left) -> None:
+    class Mine(scheduler(Oracle())):
+        def set_timesteps(self, num_inference_steps):
+            self.timesteps = left
+
+    report = judge(Mine, "quick", 0, only="timesteps", beside=False)
+    assert "set_timesteps leaves `timesteps` that are no numbers in a row" in report.verdict
+
+
+def test_a_previous_timestep_that_is_no_number_is_told_as_that() -> None:
+    class Mine(scheduler(Oracle())):
+        def previous_timestep(self, timestep):
+            return None
+
+    report = judge(Mine, "quick", 0, only="timesteps", beside=False)
+    failing = [c.message for c in report.checks if not c.passed]
+    assert failing
+    assert all("previous_timestep(t) raises TypeError: int() argument" in said for said in failing)
+
+
 def listing(timesteps):
     """A scheduler whose lists are made by a function of n; it names no spacing."""
 

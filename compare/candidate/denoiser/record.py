@@ -1,7 +1,7 @@
 """What each part of a network is given and makes, its prediction, and how far two are apart."""
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -53,21 +53,19 @@ def record(
     calls: dict[str, Call] = {}
     given: dict[str, tuple[Tensor, ...]] = {}
 
-    def before(name: str, args: Any, kwargs: Any) -> None:
+    def before(name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         each = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
         given.setdefault(name, tuple(v.detach().clone() for v in each))
 
-    def after(name: str, output: Any) -> None:
-        calls.setdefault(
-            name, Call(given[name], tuple(v.detach().clone() for v in tensors(output)))
-        )
+    def after(name: str, module: nn.Module, args: Any, output: Any) -> None:
+        made = tuple(v.detach().clone() for v in tensors(output))
+        calls.setdefault(name, Call(given[name], made))
 
     hooks = []
     for name, module in network.named_modules():
         if names is None or name in names:
-            start, end = partial(_starts, before, name), partial(_ends, after, name)
-            hooks.append(module.register_forward_pre_hook(start, with_kwargs=True))
-            hooks.append(module.register_forward_hook(end))
+            hooks.append(module.register_forward_pre_hook(partial(before, name), with_kwargs=True))
+            hooks.append(module.register_forward_hook(partial(after, name)))
     try:
         torch.default_generator.manual_seed(seed)
         network(**arguments)
@@ -75,14 +73,6 @@ def record(
         for hook in hooks:
             hook.remove()
     return calls
-
-
-def _starts(tell: Callable[..., None], name: str, module: nn.Module, args: Any, kw: Any) -> None:
-    tell(name, args, kw)
-
-
-def _ends(tell: Callable[..., None], name: str, module: nn.Module, args: Any, out: Any) -> None:
-    tell(name, out)
 
 
 def apart(one: Tensor, other: Tensor) -> float:

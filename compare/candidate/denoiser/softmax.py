@@ -42,7 +42,7 @@ def begin(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any)
         setattr(result, AXIS, axis % result.dim())
 
 
-def follow(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Weighed | None:
+def follow(name: str, args: tuple[Any, ...], result: Any) -> Weighed | None:
     """What one operation does with the result of a softmax: the product, if it is one."""
     listed = args[1:2] and isinstance(args[1], tuple | list) and name == "einsum"
     operands = [each for each in (args[1] if listed else args) if isinstance(each, Tensor)]
@@ -62,15 +62,13 @@ def follow(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
         summed = tuple(i for i, letter in each if letter not in output)
         rows = tuple(i for i, letter in each if letter in output and letter not in others)
         return Weighed(tuple(weights.shape), axis, summed, rows)
-    moved = _moved(name, args, kwargs, axis, count)
+    moved = _moved(name, args, axis, count)
     if moved is not None and isinstance(result, Tensor) and result is not weights:
         setattr(result, AXIS, moved)
     return None
 
 
-def _moved(
-    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], axis: int, count: int
-) -> int | None:
+def _moved(name: str, args: tuple[Any, ...], axis: int, count: int) -> int | None:
     """The axis after an operation that only moves axes or keeps them; None for others."""
     numbers = [
         n for each in args[1:] for n in (each if isinstance(each, tuple | list) else (each,))

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from compare.candidate.denoiser.record import tensors
 from compare.candidate.denoiser.softmax import Weighed, begin, follow
 
 PICTURE, TIME = "picture", "time"
@@ -69,7 +70,7 @@ class Trace(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """The call, of what is put in the place of its arguments; its result as it is, or put."""
         kwargs = kwargs or {}
-        given = _tensors((args, kwargs))
+        given = tensors((args, kwargs))
         made_of: list[frozenset[str]] = [getattr(each, MADE_OF, frozenset()) for each in given]
         of: frozenset[str] = frozenset().union(*made_of)
         enters = [e for e, m in zip(given, made_of, strict=True) if m == {TIME}]
@@ -78,14 +79,14 @@ class Trace(TorchFunctionMode):
             others = dict(zip(map(id, enters), self.told[len(self.entries)], strict=True))
             args, kwargs = _with((args, kwargs), others)
         result = func(*args, **kwargs)
-        made = _tensors(result)
+        made = tensors(result)
         if made:  # a shape or a device is none
             self.used |= {id(each) for each in given if isinstance(each, nn.Parameter)}
         if not of or not made:
             return result
         if PICTURE in of and isinstance(result, Tensor):
             result = self._frozen(result, func.__name__.startswith("conv"))
-            made = _tensors(result)
+            made = tensors(result)
         for each in made:
             setattr(each, MADE_OF, of)
         self._weighs(func.__name__, args, kwargs, result, made_of)
@@ -97,7 +98,7 @@ class Trace(TorchFunctionMode):
     def _weighs(self, name: str, args: Any, kwargs: Any, result: Any, made_of: list) -> None:
         """Notes what weighs what is made of the picture with the result of a softmax."""
         begin(name, args, kwargs, result)
-        weighed = follow(name, args, kwargs, result)
+        weighed = follow(name, args, result)
         if weighed is not None and all(PICTURE in each for each in made_of):
             self.weighed.append(weighed)
 
@@ -131,13 +132,6 @@ def marked(value: Tensor, what: str) -> Tensor:
     copy = value.clone()
     setattr(copy, MADE_OF, frozenset({what}))
     return copy
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    parts = value.values() if isinstance(value, dict) else value
-    return [t for p in parts for t in _tensors(p)] if isinstance(value, tuple | list | dict) else []
 
 
 def _with(value: Any, others: dict[int, Tensor]) -> Any:

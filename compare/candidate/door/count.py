@@ -3,7 +3,8 @@
 import copy
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from math import prod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -61,17 +62,17 @@ def asked(subject: "Subject", method: str, t: int) -> Tensor | None:
     """What a method answers at t, whatever t counts from, or None if it does not."""
     other = copy.copy(subject)
     other.door = subject.door.told({"t_base": Fact(0)})
-    images = torch.linspace(-1, 1, torch.Size(SHAPE).numel()).reshape(SHAPE)
     try:
-        scheduler: Any = other.fresh(other.setting)
-        return _answer(scheduler, method, t, images)
+        return answer(other.fresh(other.setting), method, t, SHAPE)
     except Broken:
         return None
 
 
-def _answer(scheduler: "Scheduler", method: str, t: int, images: Tensor) -> Tensor:
+def answer(scheduler: "Scheduler", method: str, t: int, shape: tuple[int, ...]) -> Tensor:
+    """What a method makes of images of a shape, all of them at t."""
+    images = torch.linspace(-1, 1, prod(shape)).reshape(shape)
     if method == "step":
-        return scheduler.step(0 * images, t, images, 0).prev
+        return scheduler.step(-images, t, images, 0).prev
     return scheduler.add_noise(images, -images, torch.full((len(images),), t), method)
 
 

@@ -8,14 +8,13 @@ a sequence shows them if the sequence is 0.
 import ast
 import inspect
 import re
-import textwrap
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from compare.candidate.door.names import TIMES, WORDS, X, plain
 from compare.candidate.door.signature import MODELS, asked_for, named_keywords
+from compare.candidate.door.source import parsed
 
 ROWS = 1000  # of a table that is asked for: T of an adapter that shows no schedule
 OPEN = "..."  # what no name says
@@ -171,7 +170,7 @@ def embedding_of(thing: Any) -> Callable[..., Any] | None:
     else:
         known = ("__init__", "forward", "__call__")
         methods = {name: getattr(thing, name) for name in known if hasattr(thing, name)}
-        way = of_class(thing.__name__, methods, _source(methods.get("forward")))
+        way = of_class(thing.__name__, methods, parsed(methods.get("forward")))
         own = None if way is None else _static(thing)
         if own is not None:
             return embedding_of(own)
@@ -184,12 +183,6 @@ def _static(made: type) -> Any:
     """A function of a class that embeds by itself, such as a layer stands above."""
     static = [e.__func__ for e in vars(made).values() if isinstance(e, staticmethod)]
     return next((each for each in static if of_function(each) is not None), None)
-
-
-def _source(function: Any) -> ast.AST | None:
-    with suppress(OSError, TypeError, SyntaxError):
-        return ast.parse(textwrap.dedent(inspect.getsource(function)))
-    return None
 
 
 def _called(thing: Any, way: Way, t: Any, dim: int) -> Any:

@@ -12,8 +12,6 @@ from dataclasses import replace
 from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from compare.candidate.door import count, source
 from compare.candidate.door.names import predicted as name_says
 from compare.candidate.door.names import role, roles
@@ -30,12 +28,13 @@ from compare.candidate.door.reading import (
     POINTS,
     RGB,
     SAME,
+    TENSOR,
     Fact,
     Order,
     Reading,
     Told,
 )
-from compare.candidate.door.signature import named_keywords
+from compare.candidate.door.signature import BY_PLACE, named_keywords
 from compare.candidate.load import Broken
 
 if TYPE_CHECKING:
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
 Length = Callable[["Subject"], tuple[int, Fact | None]]
 OPTIONS = ("generator", "return_dict", "eta", "use_clipped_model_output")  # of a step, in words
-BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def read(subject: "Subject", told: Told, length: Length) -> tuple[int, Reading]:
@@ -305,7 +303,7 @@ def _ways(method: str, found: dict[str, Fact], says_int: bool) -> Iterator[dict[
 
 def _returned(method: str, returns: str) -> dict[str, Fact]:
     known = {"step": "step_returns", "add_noise": "add_noise_returns"}
-    if method not in known or returns == "a tensor":
+    if method not in known or returns == TENSOR:
         return {}
     return {known[method]: Fact(returns, "structural", "seen when it was called")}
 
@@ -317,16 +315,13 @@ def _taken(subject: "Subject", method: str, reading: Reading) -> tuple[str, bool
     t = max(subject.setting.num_train_timesteps // 2, 1)
     answers: tuple[str, bool] | None = None
     for shape in (count.SHAPE, (2, 1, 8, 8)):
-        images = torch.linspace(-1, 1, torch.Size(shape).numel()).reshape(shape)
         try:
             scheduler = other.fresh(subject.setting)
             if method == "step":
                 scheduler.visit(None)
-                scheduler.step(-images, t, images, 0)
-            else:
-                scheduler.add_noise(images, -images, torch.full((2,), t), method)
+            count.answer(scheduler, method, t, shape)
             return subject.returned[method], True
         except Broken as broken:
             if not broken.raised:
-                answers = subject.returned.get(method, "a tensor"), False
+                answers = subject.returned.get(method, TENSOR), False
     return answers

@@ -19,6 +19,7 @@ from compare.candidate.door.reading import (
     POINTS,
     RGB,
     SAME,
+    TENSOR,
     UNIT,
     Order,
     Reading,
@@ -99,7 +100,7 @@ def fresh_z(x_t: Tensor, generator: Any) -> Tensor:
 def kind_of(result: Any) -> str:
     """What kind of thing a method returned, in words."""
     if isinstance(result, Tensor):
-        return "a tensor"
+        return TENSOR
     if hasattr(result, PREV[0]):  # Diffusers' is a dict too
         return f"an object ({type(result).__name__})"
     if isinstance(result, tuple | list):
@@ -109,16 +110,13 @@ def kind_of(result: Any) -> str:
 
 def step_of(result: Any) -> tuple[Any, Any]:
     """x_{t-1} and x0-hat (None where it is not shown) of what a step returns."""
-    if isinstance(result, dict):
-        return _first(result.get, PREV), _first(result.get, X_0)
     if isinstance(result, Tensor):
         return result, None
-    found = _first(lambda name: getattr(result, name, None), PREV)
-    if found is None and isinstance(result, tuple | list):
-        return (result[0] if result else None), None
-    if found is None:
-        return result, None
-    return found, _first(lambda name: getattr(result, name, None), X_0)
+    ask = result.get if isinstance(result, dict) else lambda name: getattr(result, name, None)
+    prev = _first(ask, PREV)
+    if prev is not None:
+        return prev, _first(ask, X_0)
+    return (result[0] if isinstance(result, tuple | list) and result else result), None
 
 
 def noised_of(result: Any, handed: Tensor | None) -> tuple[Any, Any]:

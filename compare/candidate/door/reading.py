@@ -26,11 +26,19 @@ SAME, DOUBLED = "as many channels as x_t", "twice the channels, the second half 
 EXCHANGED = "twice the channels, the first half for the variance"
 HALVES = {"out,v": DOUBLED, "v,out": EXCHANGED}
 ALWAYS, NOT_LAST = "z at every step", "z but for the last step, where it is 0"
-FIRST_LIKE_X = "a tensor"
+TENSOR = "a tensor"  # what a method returns
 SIGNED, UNIT = "[-1, 1]", "[0, 1]"  # what pictures are in
 UNMAPPED = "[0, 1], also inside"  # those that the network sees too
 RANGES = {"[-1,1]": SIGNED, "[0,1]": UNIT, "unmapped": UNMAPPED}
-PREDICTIONS = ("epsilon", "sample", "v_prediction")
+SAID: tuple[tuple[str, str, dict[str, Any]], ...] = (  # (a word, its fact, {value: in full})
+    ("t", "t_base", {"0": 0, "1": 1}),
+    ("t", "t_of_step", SHAPES_OF_T),
+    ("t_of_add_noise", "t_of_add_noise", SHAPES_OF_T),
+    ("z", "z", {"0": NOT_LAST, "1": ALWAYS}),
+    ("prediction", "prediction", {k: k for k in ("epsilon", "sample", "v_prediction")}),
+    ("output", "output", HALVES),
+    ("pictures", "pictures", RANGES),
+)
 OPTIONS = (
     "step=x,t,out, add_noise=x_0,t,noise, get_velocity=x_0,noise,t (each in its own order); t=0 or "
     "t=1 (what t counts from); t=int, t=(b,) or t=(b,1,1,1) (of step; t_of_add_noise=int and so "
@@ -97,7 +105,7 @@ class Reading:
             returns.
         prediction: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`.
         z: `ALWAYS` or `NOT_LAST`: when a step that takes its noise is given some.
-        returns: {method: `FIRST_LIKE_X`, `"a pair"`, `"a dict"` or a class's name}.
+        step_returns, add_noise_returns: what kind of thing, as `handing.kind_of` says it.
     """
 
     step: Fact = Fact(Order(CONTRACT["step"]))
@@ -111,8 +119,8 @@ class Reading:
     pictures: Fact = Fact(SIGNED)
     prediction: Fact = Fact("epsilon")
     z: Fact = Fact(ALWAYS)
-    step_returns: Fact = Fact(FIRST_LIKE_X)
-    add_noise_returns: Fact = Fact(FIRST_LIKE_X)
+    step_returns: Fact = Fact(TENSOR)
+    add_noise_returns: Fact = Fact(TENSOR)
 
     @property
     def facts(self) -> dict[str, Fact]:
@@ -198,20 +206,9 @@ def _told(word: str) -> tuple[str, Fact]:
             )
         return name, said(Order(roles))
     value = value.replace(" ", "")
-    if name == "t" and value in ("0", "1"):
-        return "t_base", said(int(value))
-    if name == "t" and value in SHAPES_OF_T:
-        return "t_of_step", said(SHAPES_OF_T[value])
-    if name == "t_of_add_noise" and value in SHAPES_OF_T:
-        return name, said(SHAPES_OF_T[value])
-    if name == "z" and value in ("0", "1"):
-        return "z", said(ALWAYS if value == "1" else NOT_LAST)
-    if name == "prediction" and value in PREDICTIONS:
-        return name, said(value)
-    if name == "output" and value in HALVES:
-        return name, said(HALVES[value])
-    if name == "pictures" and value in RANGES:
-        return name, said(RANGES[value])
+    for word_of, fact, values in SAID:
+        if name == word_of and value in values:
+            return fact, said(values[value])
     raise ValueError(f"--reading {word} is not known; it is {OPTIONS}")
 
 

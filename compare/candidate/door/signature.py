@@ -16,6 +16,7 @@ COUNTS = {"n", "b", "num", "count", "batch_size", "n_sample", "n_samples", "num_
 SHAPES = {"shape", "image_shape", "sample_shape"}
 SIDES = {"imagesize", "imgsize", "resolution", "samplesize"}  # of pictures, in pixels, plainly
 SIDE = 8  # of those that are asked for: no formula hangs on it
+BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 BESIDE_MODEL = {"sample": COUNTS | SHAPES, "loss": WORDS["add_noise"]["x_0"]}
 TABLES = {
     "ab",
@@ -41,8 +42,7 @@ def takes_generator(role: Callable[..., Any], place: int) -> bool:
     False
     """
     parameters = inspect.signature(role).parameters.values()
-    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    positional = sum(p.kind in by_place for p in parameters)
+    positional = sum(p.kind in BY_PLACE for p in parameters)
     anything = any(p.kind == inspect.Parameter.VAR_POSITIONAL for p in parameters)
     return anything or positional > place
 

@@ -33,13 +33,11 @@ class Call:
         left = names[len(call.args) :]
         self.given = [*call.args, *(by_name[name] for name in left if name in by_name)]
         self.values: dict[str, list[ast.expr]] = {}
-        self.loops: set[str] = set()
-        for node in ast.walk(inside):
-            if isinstance(node, ast.Assign):
-                for name in (n.id for n in node.targets if isinstance(n, ast.Name)):
-                    self.values.setdefault(name, []).append(node.value)
-            if isinstance(node, ast.For):
-                self.loops |= {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)}
+        for name, value in assigned(inside):
+            self.values.setdefault(name, []).append(value)
+        targets = (node.target for node in ast.walk(inside) if isinstance(node, ast.For))
+        parts = (part for target in targets for part in ast.walk(target))
+        self.loops = {part.id for part in parts if isinstance(part, ast.Name)}
 
     @property
     def roles(self) -> list[str | None]:
@@ -107,7 +105,7 @@ def own_calls(method: str, thing: Any, names: list[str]) -> list[Call]:
         if found:
             return found
     tree, classes = _of_module(inspect.getmodule(type(thing)))
-    mine = [n for n in classes if any(_tail_of(f) == method for f in n.body)]
+    mine = [n for n in classes if any(getattr(f, "name", "") == method for f in n.body)]
     if tree is None or len(mine) != 1:
         return []
     return [c for c in _calls(method, tree, names) if not _on_self(c.call)]
@@ -115,15 +113,20 @@ def own_calls(method: str, thing: Any, names: list[str]) -> list[Call]:
 
 def outputs(function: Any) -> list[str]:
     """The names that a function gives what a model returns, as in `eps = model(x, t)`."""
-    tree, found = _parsed(function), []
-    for node in ast.walk(tree) if tree is not None else ():
-        if isinstance(node, ast.Assign):
-            value = node.value
-            while (inner := _worked_on(value)) is not None:
-                value = inner
-            if isinstance(value, ast.Call) and _is_model(value):
-                found += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    tree, found = parsed(function), []
+    for name, value in assigned(tree) if tree is not None else ():
+        while (inner := _worked_on(value)) is not None:
+            value = inner
+        if isinstance(value, ast.Call) and _is_model(value):
+            found.append(name)
     return found
+
+
+def assigned(inside: ast.AST) -> list[tuple[str, ast.expr]]:
+    """(name, what it is given) of every `name = ...`."""
+    nodes = [node for node in ast.walk(inside) if isinstance(node, ast.Assign)]
+    every = [(target, node.value) for node in nodes for target in node.targets]
+    return [(target.id, value) for target, value in every if isinstance(target, ast.Name)]
 
 
 def _worked_on(node: ast.expr) -> ast.expr | None:
@@ -138,10 +141,6 @@ def _is_model(call: ast.Call) -> bool:
     return _tail(call.func).replace("_", "").lower() in MODELS
 
 
-def _tail_of(node: ast.AST) -> str:
-    return node.name if isinstance(node, ast.FunctionDef) else ""
-
-
 def _on_self(call: ast.Call) -> bool:
     owner = call.func.value if isinstance(call.func, ast.Attribute) else None
     return isinstance(owner, ast.Name) and owner.id == "self"
@@ -151,18 +150,19 @@ def _of_class(class_: type) -> ast.AST | None:
     """Its source; None for one that is not written in its module."""
     _, classes = _of_module(inspect.getmodule(class_))
     same = [node for node in classes if node.name == class_.__name__]
-    return same[0] if len(same) == 1 else _parsed(class_) if same else None
+    return same[0] if len(same) == 1 else parsed(class_) if same else None
 
 
 @lru_cache(maxsize=16)
 def _of_module(module: Any) -> tuple[ast.AST | None, list[ast.ClassDef]]:
     """The source of a module, and the classes in it."""
-    tree = _parsed(module)
+    tree = parsed(module)
     nodes = [] if tree is None else ast.walk(tree)
     return tree, [node for node in nodes if isinstance(node, ast.ClassDef)]
 
 
-def _parsed(owner: Any) -> ast.AST | None:
+def parsed(owner: Any) -> ast.AST | None:
+    """The source of a module, class or function; None if it cannot be read."""
     try:
         return ast.parse(textwrap.dedent(inspect.getsource(owner)))
     except (OSError, TypeError, SyntaxError):

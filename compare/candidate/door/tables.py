@@ -49,6 +49,7 @@ CALLED = {
     "posterior_mean_coef2": "posteriormeancoef2 posteriormeancoeff2 posteriormeanc2",
 }
 MEANT = {word: name for name, words in CALLED.items() for word in words.split()}
+NUMBERS = Tensor | np.ndarray | list | tuple
 SCHEDULE = ("alphas_cumprod", "betas")  # attributes that the stage `schedule` judges
 
 
@@ -180,7 +181,8 @@ def of_schedule(thing: Any, name: str) -> Any:
     """What an object has under Diffusers' name of alpha-bar or of the betas, else its table under
     another name that says the same; None if there is none."""
     usual = getattr(thing, name, None)
-    if usual is not None:
+    ends = isinstance(usual, tuple | list) and len(usual) == 2
+    if usual is not None and not ends:
         return usual
     for other in public(thing):
         if meant(other) == name:
@@ -192,9 +194,12 @@ def of_schedule(thing: Any, name: str) -> Any:
 
 
 def _is_table(value: Any) -> bool:
-    """True for more numbers than one, in a row."""
-    numbers = isinstance(value, Tensor | np.ndarray | list | tuple)
-    return numbers and len(value) > 1 and torch.as_tensor(value).numel() == len(value)
+    """True for more numbers than two, in a row: a pair is the ends of a schedule."""
+    return (
+        isinstance(value, NUMBERS)
+        and len(value) > 2
+        and torch.as_tensor(value).numel() == len(value)
+    )
 
 
 def has_attributes(thing: Any) -> bool:
@@ -214,8 +219,7 @@ def _attributes(scheduler: "Scheduler") -> dict[str, Any]:
         if meant(name) and name not in SCHEDULE:
             with suppress(Exception):
                 value = getattr(scheduler.thing, name)
-                numbers = isinstance(value, Tensor | np.ndarray | list | tuple)
-                if numbers and torch.as_tensor(value).numel() in (T, T + 1):
+                if isinstance(value, NUMBERS) and torch.as_tensor(value).numel() in (T, T + 1):
                     found[name] = value
     return found
 

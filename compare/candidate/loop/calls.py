@@ -41,6 +41,13 @@ class Loop:
         _check(result, model, manner.shape)
         return model, result
 
+    def run_restless(
+        self, answers: int = 3, reach: float = 1.0, beside: int = 0
+    ) -> tuple[Model, Tensor]:
+        """The same of a `restless` model of this seed and reach, so far beside the usual seed."""
+        kind, seed = self.subject.setting.prediction_type, seed_of(self.subject) + beside
+        return self.run(restless(kind, self.table, answers, reach), stream(seed), seed)
+
 
 def settled(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
     """How the loop is to be called, and what came of it.
@@ -75,7 +82,7 @@ def _settled(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
     if told in (None, model.told):
         return loop, model, result
     loop = replace(loop, manner=replace(manner, told=told))
-    return loop, *loop.run(restless(kind, table), stream(seed), seed)
+    return loop, *loop.run_restless()
 
 
 def loop_told(subject: Subject, table: Tensor) -> Tensor:
@@ -110,7 +117,7 @@ def _better(manner: Manner, model: Model, raised: bool) -> Manner:
     elif manner.learned is None and (may_be_halved(model.uses, raised) or manner.pair):
         manner = replace(manner, learned=learned.SMALLEST)
     if manner.time is None:
-        manner = replace(manner, time=_by_change(model.maybe, len(model.seen)))
+        manner = replace(manner, time=_by_change(model.maybe))
     shape = tuple(model.shapes[0]) if model.shapes else manner.shape
     if shape == manner.shape:
         return manner
@@ -120,7 +127,7 @@ def _better(manner: Manner, model: Model, raised: bool) -> Manner:
     return replace(manner, shape=(images, *shape[1:]))
 
 
-def _by_change(told: dict[Place, list[Tensor]], calls: int) -> Place | None:
+def _by_change(told: dict[Place, list[Tensor]]) -> Place | None:
     """The place of t: of several that may be it, the only one that changes from call to call."""
     values = {k: v for k, v in told.items() if len(v) > 1}
     changing = [k for k, v in values.items() if len({float(each[0]) for each in v}) > 1]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from compare.candidate.load import Broken
-from compare.candidate.loop.calls import SHAPE, Loop, restless, seed_of, settled, stream
+from compare.candidate.loop.calls import SHAPE, Loop, seed_of, settled, stream
 from compare.candidate.model import learned
 from compare.candidate.model.call import Manner
 from compare.candidate.model.guidance import Mix, Round, mix, rounds
@@ -91,19 +91,19 @@ def look(subject: Subject, table: Tensor) -> Run:
 def _look(subject: Subject, table: Tensor) -> Run:
     kind, seed = subject.setting.prediction_type, seed_of(subject)
     loop, model, result = settled(subject, table)
-    half = _learned(loop, model, seed)
+    half = _learned(loop, model)
     if half is not None and half.lower != loop.manner.learned:
         loop = replace(loop, manner=replace(loop.manner, learned=half.lower))
-        model, result = loop.run(restless(kind, table), stream(seed), seed)
+        model, result = loop.run_restless()
     seen = rounds(model.seen)
-    mixture = _mixture(loop, seen, result, seed) if len(seen) < len(model.seen) else None
+    mixture = _mixture(loop, seen, result) if len(seen) < len(model.seen) else None
     if mixture is not None and mixture.stays:
         seen, mixture = [Round((each,)) for each in model.seen], None
     x, out = _mixed(seen, mixture)
     replayed = drawn(x, out, seed)
     fixed = ""
     if replayed is None:
-        stranger, _ = loop.run(restless(kind, table, 4), stream(seed + 1), seed + 1)
+        stranger, _ = loop.run_restless(4, beside=1)
         fixed = fixed_noise(x, out, *_mixed(rounds(stranger.seen), mixture))
         replayed = drawn_as_seen(x, out, model.drawn)
     noise = noise_within(x, out, seed, model.drawn) if replayed is None else replayed.z
@@ -132,23 +132,18 @@ def _look(subject: Subject, table: Tensor) -> Run:
 
 def look_again(run: Run) -> Tensor:
     """(b, c, h, w) the pictures of a second run with the same seed."""
-    loop, subject = run.loop, run.loop.subject
-    kind, seed = subject.setting.prediction_type, seed_of(subject)
-
-    def ask() -> Tensor:
-        return _wide(loop.run(restless(kind, loop.table), stream(seed), seed)[1])
-
-    return subject.remember(("sample again", *subject.asked_as), ask)
+    subject = run.loop.subject
+    key = ("sample again", *subject.asked_as)
+    return subject.remember(key, lambda: _wide(run.loop.run_restless()[1]))
 
 
 def look_outside(run: Run) -> Run | None:
     """The run of the same seed with a model that leaves [-1, 1] in every second picture; None where
     it goes another way."""
-    loop, subject = run.loop, run.loop.subject
-    kind, seed = subject.setting.prediction_type, seed_of(subject)
+    subject = run.loop.subject
 
     def ask() -> Run | None:
-        model, result = loop.run(restless(kind, loop.table, reach=OUTSIDE), stream(seed), seed)
+        model, result = run.loop.run_restless(reach=OUTSIDE)
         x, out = _mixed(rounds(model.seen), run.mix)
         same = x.shape == run.x.shape
         return replace(run, x=x, out=out, result=_wide(result)) if same else None
@@ -182,29 +177,28 @@ def _apart(loop: Loop, seed: int) -> tuple[Tensor, Tensor] | None:
         return None
 
 
-def _mixture(loop: Loop, one: list[Round], result: Tensor, seed: int) -> Mix:
+def _mixture(loop: Loop, one: list[Round], result: Tensor) -> Mix:
     """How the answers of each round are mixed, by a second run of the same seed."""
-    kind = loop.subject.setting.prediction_type
-    model, other = loop.run(restless(kind, loop.table, 4), stream(seed), seed)
+    model, other = loop.run_restless(4)
     two = rounds(model.seen)
     if [len(r.asked) for r in one] != [len(r.asked) for r in two]:
         raise Broken("sample asks the model more or less often with other answers", raised=False)
     return mix(one, two, (_wide(result), _wide(other)))
 
 
-def _learned(loop: Loop, model: Model, seed: int) -> learned.Learned | None:
+def _learned(loop: Loop, model: Model) -> learned.Learned | None:
     """What the loop makes of the second half of its model's channels, where that can be read."""
     if loop.manner.learned is None:
         return None
-    kind, table, seen = loop.subject.setting.prediction_type, loop.table, rounds(model.seen)
+    table, seen = loop.table, rounds(model.seen)
     base = 0 if model.told is None else model.told.base
     t = torch.stack([each.asked[0].t[0] for each in seen]).long() - base
     noise = torch.cat([1 - table[t.clamp(0, len(table) - 1)], table.new_zeros(1)])
 
     def drawn_at(v: float) -> Drawn | None:
         other = replace(loop, manner=replace(loop.manner, learned=v))
-        asked = rounds(other.run(restless(kind, table), stream(seed), seed)[0].seen)
-        return drawn(*_mixed(asked, None), seed)
+        asked = rounds(other.run_restless()[0].seen)
+        return drawn(*_mixed(asked, None), seed_of(loop.subject))
 
     half = learned.look(drawn_at, noise)
     if loop.manner.pair and (half is None or not half.known):

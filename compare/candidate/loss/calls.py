@@ -116,11 +116,16 @@ def _with_time(loss: Loss, seen: Model) -> Loss:
         return loss
     x_0, turned = images_of(loss.manner.shape), loss.model(nothing)
     loss.of(turned, -x_0, 0)
-    apart = (seen.seen[0].x - turned.seen[0].x).flatten(1)
-    signal = (apart / (2 * x_0.flatten(1))).mean(dim=1)
+    signal = gain(seen, turned, x_0)
     found = [place for place, value in told.items() if _goes_by(signal, value.flatten())]
     time = found[0] if len(found) == 1 else None
     return replace(loss, manner=replace(loss.manner, time=time))
+
+
+def gain(model: Model, turned: Model, x_0: Tensor) -> Tensor:
+    """(b,) what one unit of x_0 adds to x_t, by models that were shown x_0 and -x_0 at one seed."""
+    x, other = (each.seen[0].x.flatten(1) for each in (model, turned))
+    return ((x - other) / (2 * x_0.flatten(1))).mean(dim=1)
 
 
 def _goes_by(signal: Tensor, value: Tensor) -> bool:

@@ -14,6 +14,7 @@ from compare.candidate.loss.calls import (
     OFF,
     Loss,
     enough,
+    gain,
     images_of,
     nothing,
     said_in,
@@ -182,11 +183,10 @@ def _shown(loss: Loss, x_0: Tensor) -> dict[str, Any]:
         model, turned = loss.model(nothing), loss.model(nothing)
         zeros.append(loss.of(model, x_0, seed))
         loss.of(turned, -x_0, seed)
-        x, other = (m.seen[0].x.flatten(1) for m in (model, turned))
-        xs.append(x)
+        xs.append(model.seen[0].x.flatten(1))
         ts.append(loss.times(model))
         if torch.equal(model.seen[0].t, turned.seen[0].t):  # else it does not replay
-            gains.append(((x - other) / (2 * x_0.flatten(1))).mean(dim=1))
+            gains.append(gain(model, turned, x_0))
     return {
         "zero": sum(zeros) / len(zeros),
         "x": torch.cat(xs),
@@ -243,12 +243,9 @@ def _base(loss: Loss, t: Tensor, x_0: Tensor) -> int:
     T = len(loss.table)
     if int(t.min()) == 0 or int(t.max()) >= T:
         return int(int(t.max()) >= T and int(t.min()) > 0)
-    seen = []
-    for images in (x_0, -x_0):
-        model = loss.model(nothing)
-        loss.of(model, images, 100)
-        seen.append(model.seen[0])
-    gain = ((seen[0].x - seen[1].x).flatten(1) / (2 * x_0.flatten(1))).mean(dim=1)
-    at = seen[0].t.long()
-    off = [float((gain - loss.table[at - base].sqrt()).abs().sum()) for base in (0, 1)]
+    model, turned = loss.model(nothing), loss.model(nothing)
+    for one, images in ((model, x_0), (turned, -x_0)):
+        loss.of(one, images, 100)
+    signal, at = gain(model, turned, x_0), model.seen[0].t.long()
+    off = [float((signal - loss.table[at - base].sqrt()).abs().sum()) for base in (0, 1)]
     return int(off[1] < off[0])

@@ -12,7 +12,7 @@ from compare.candidate.door import embedding
 from compare.candidate.door.names import CALLED, plain, role
 from compare.candidate.door.roles import betas_of
 from compare.candidate.door.signature import MODELS
-from compare.candidate.door.source import may_be_nothing
+from compare.candidate.door.source import assigned, may_be_nothing
 from compare.candidate.door.tables import meant
 from compare.candidate.text import handed
 from compare.candidate.text.found import Source, holds_tables, length, source_of
@@ -173,15 +173,8 @@ def _taken(what: str, node: Function) -> str:
 def _is_quiet_at_the_end(found: Source, step: str) -> bool:
     """True if what calls its step hands it no noise at the last one: `z = ... if t > 1 else 0`."""
     others = [node for name, node in found.functions.items() if name != step]
-    drawn = [
-        each.value
-        for node in others
-        for each in ast.walk(node)
-        if isinstance(each, ast.Assign)
-        and any(
-            isinstance(t, ast.Name) and role("step", t.id) in ("z", "out") for t in each.targets
-        )
-    ]
+    given = [each for node in others for each in assigned(node)]
+    drawn = [value for name, value in given if role("step", name) in ("z", "out")]
     return any(isinstance(value, ast.IfExp) and may_be_nothing([value]) for value in drawn)
 
 
@@ -203,13 +196,7 @@ def _of_functions_tables(found: Source) -> dict[str, str]:
         return _of_tables(found)
     for name, node in found.functions.items():
         returned = [e.value for e in ast.walk(node) if isinstance(e, ast.Return)]
-        local = {
-            t.id: e.value
-            for e in ast.walk(node)
-            if isinstance(e, ast.Assign)
-            for t in e.targets
-            if isinstance(t, ast.Name)
-        }
+        local = dict(assigned(node))
         values = [local.get(v.id, v) if isinstance(v, ast.Name) else v for v in returned]
         built = handed.build(found.signed(name), node, False)
         if any(holds_tables(value) for value in values):
