@@ -167,11 +167,11 @@ class Steps:
         off = rest.flatten(1).abs().amax(dim=1)
         return bool((off <= self.bound(chosen, largest, nothing))[calls].all())
 
-    def share(self, chosen: Setting, of: Size = root_mean_square) -> Tensor:
+    def share(self, chosen: Setting) -> Tensor:
         """(calls,) how much of sigma float32 may add to what is left, on average."""
         one = torch.ones_like(self.run.x[self.calls])
         sigma = self.oracle.sigma(self.level.at(self.calls), chosen).flatten()
-        return self.bound(chosen, of, one) / sigma
+        return self.bound(chosen, root_mean_square, one) / sigma
 
     def spreads(self, chosen: Setting) -> Tensor:
         """(calls,) the std of what is left over what it should be, in logarithms."""

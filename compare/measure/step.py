@@ -31,10 +31,20 @@ def where_t(probe: Probe) -> Callable[[tuple[int, ...]], str]:
     return lambda index: f"t={ts[index[0] % len(ts)]}"
 
 
-def level_of(oracle: Oracle, table: Tensor, probe: Probe, setting: Setting) -> Level:
-    """The levels of a probe's steps, each with the next of the candidate's own list."""
-    prev = oracle.previous(probe.prev, probe.t, probe.n, setting)
+def level_of(
+    oracle: Oracle, table: Tensor, probe: Probe, setting: Setting, prev: Tensor | None = None
+) -> Level:
+    """The levels of a probe's steps, each with `prev` or the next of the candidate's own list."""
+    if prev is None:
+        prev = oracle.previous(probe.prev, probe.t, probe.n, setting)
     return oracle.level(table, probe.t, prev, setting)
+
+
+def level_at(oracle: Oracle, table: Tensor, t: int, following: int, setting: Setting) -> Level:
+    """The level (1, 1) of one step of the full chain."""
+    at, before = torch.tensor([[t]]), torch.tensor([[following]])
+    prev = oracle.previous(before, at, setting.num_train_timesteps, setting)
+    return oracle.level(table, at, prev, setting)
 
 
 def replayed_noise(subject: Subject, oracle: Oracle) -> Tensor | None:
@@ -176,6 +186,13 @@ def curves_of_mean(probe: Probe) -> Tensor:
     """(2, k): a_t and b_t, what x_t and the model output are multiplied by in a step."""
     both, k = rows_of_mean(probe), len(probe.t)
     return torch.stack([(both[:k] / probe.x).mean(1), (both[k:] / probe.out).mean(1)])
+
+
+def right_curves(oracle: Oracle, level: Level, setting: Setting) -> Tensor:
+    """(2, k): the same two of an oracle's step at k levels (k, 1)."""
+    one = torch.ones(level.t.shape, dtype=F64)
+    pairs = ((0 * one, one), (one, 0 * one))
+    return torch.stack([oracle.step_mean(o, x, level, setting).flatten() for o, x in pairs])
 
 
 def strided(subject: Subject) -> list[tuple[str, int]]:

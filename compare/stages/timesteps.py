@@ -75,7 +75,7 @@ def _lists(name: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
             f"{ends(got)}, should be {len(right)} steps {ends(right)}"
         )
     yield _none(f"timesteps/{name}", wrong, message, input=f"set_timesteps(n), n = 1..{T}")
-    start = (1 - T) if not counts else T // 2 + 1
+    start = T // 2 + 1
     if name == "leading" and not wrong and start in counts:
         first = int(scheduler.timesteps(start)[0])
         if first < T - 2:

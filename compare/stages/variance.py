@@ -132,9 +132,7 @@ def _expected(
     setting = scheduler.setting
 
     def expected() -> tuple[Tensor, Tensor]:
-        level = level_of(oracle, table, rows, setting)
-        if prev is not None:
-            level = oracle.level(table, rows.t, prev, setting)
+        level = level_of(oracle, table, rows, setting, prev)
         z, off = noise_row(scheduler.subject, oracle)
 
         def formula(at: Level) -> Tensor:

@@ -5,7 +5,6 @@ much each t counts (`snr.py`: as which paper has it), `costs.py` what known mode
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from compare.candidate.loop.calls import sized
 from compare.candidate.loss.calls import HEIGHT, SHAPES
@@ -60,8 +59,8 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     if len(seen.t.unique()) > 1:
         yield from told(subject, seen, table, oracle)
     learns, said = not seen.gradient, seen.gradient or "its gradient reaches the model"
-    check = yes_no("loss/gradient", learns == oracle.loss.learns, said, said)
-    yield replace(check, right="a mean of squares of (noise - model(x_t, t)), with its gradient")
+    right_loss = "a mean of squares of (noise - model(x_t, t)), with its gradient"
+    yield yes_no("loss/gradient", learns == oracle.loss.learns, said, said, right=right_loss)
     if alike:
         yield from own_weights(slopes(subject, table, RATE))
     weight = weights_of(subject.scheduler())
