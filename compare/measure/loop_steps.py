@@ -11,14 +11,13 @@ from compare.candidate.loop.look import Run
 from compare.candidate.replay import Drawn
 from compare.measure import law as laws
 from compare.measure.step import mean_bound, rounding
-from compare.measure.tolerances import RATE, propagated
+from compare.measure.tolerances import NOTHING_LEFT, RATE, propagated
 from compare.oracle import F64, STEP, Level, Loop, Oracle, Setting
 from compare.oracle.samplers import ALL, Sampler
 
 HUGE = 100.0  # of x, which float32 rounds by 6e-6 there: 1/1000 of the sigma of beta = 4e-5
 OVERFLOWS = 1e30  # a step from here may pass the largest float32, 3e38
 CLEARLY = 0.1  # of what another kind of step leaves: a fit to rounding alone is not so much better
-NOTHING_LEFT = 0.05  # signal, 1/400 of the variance of x: less than the std of x_T can show
 Size = Callable[[Tensor], Tensor]
 Path = tuple[list[int], list[int]]  # the steps at which a loop stands, and the step after each
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -56,17 +57,13 @@ def replayed_noise(subject: Subject, oracle: Oracle) -> Tensor | None:
     return None
 
 
-def replayed(row: Tensor | None, oracle: Oracle) -> Tensor | None:
+def replayed(row: Tensor, oracle: Oracle) -> Tensor | None:
     """The same where `row` (1, 8) is the noise of one step, which must be a multiple of it."""
-    for generator in (torch.Generator().manual_seed(SEED), None):
-        for dtype in (torch.float32, torch.float64):
-            if generator is not None:
-                generator.manual_seed(SEED)
-            else:
-                torch.default_generator.manual_seed(SEED)
-            z = oracle.draw(SHAPE, generator, dtype).reshape(1, PIXELS).to(F64)
-            if row is not None and _parallel(row, z):
-                return z
+    for generator, dtype in product((torch.Generator(), None), (torch.float32, torch.float64)):
+        (generator or torch.default_generator).manual_seed(SEED)
+        z = oracle.draw(SHAPE, generator, dtype).reshape(1, PIXELS).to(F64)
+        if _parallel(row, z):
+            return z
     return None
 
 
@@ -269,23 +266,13 @@ def _fitting_previous(
     k = len(rows.t)
     for i, t in enumerate(rows.t.flatten().tolist()):
         candidates = torch.arange(-1, t).reshape(-1, 1)
-        if t == 0:
-            candidates = torch.tensor([[-1]])
         m = len(candidates)
-        many = Probe(
-            rows.n,
-            torch.full((m, 1), t),
-            candidates,
-            *_of_step(rows, i, m),
-        )
+        many = Probe(rows.n, torch.full((m, 1), t), candidates, *_of_step(rows, i, m))
         level = oracle.level(table, many.t, candidates, setting)
         right, allowed = expected_mean(oracle, many, level, setting)()
-        both = torch.cat(
-            [measured[i : i + 1].expand(m, -1), measured[i + k : i + k + 1].expand(m, -1)]
-        )
-        excess = (
-            ((both - right).abs() / allowed.clamp(min=1e-300)).amax(dim=1).reshape(2, m).amax(0)
-        )
+        both = torch.cat([measured[j : j + 1].expand(m, -1) for j in (i, i + k)])
+        ratio = ((both - right).abs() / allowed.clamp(min=1e-300)).amax(dim=1)
+        excess = ratio.reshape(2, m).amax(0)
         best = int(excess.argmin())
         if float(excess[best]) > 1:
             return None

@@ -19,6 +19,7 @@ from compare.oracle import UNIT, Level
 HALF_UNIT = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
 RATE = 1e-9  # of false alarms of one check that looks at random draws
 FACTOR = 4.0  # a result passes through a handful of operations, each rounding once
+NOTHING_LEFT = 0.05  # signal, 1/400 of the variance of x: less than the std of x_T can show
 
 
 def once_in(rate: float) -> str:

@@ -188,6 +188,6 @@ MEAN = Stage(
     right="sqrt(ab_prev) beta/(1-ab) x0-hat + sqrt(alpha) (1-ab_prev)/(1-ab) x_t (Ho et al. eq. 7)",
     page="reverse-step",
     checks=checks,
-    needs="step",
+    needs=("step",),
     sees=STEP,
 )

@@ -228,6 +228,6 @@ PREDICTION = Stage(
     right="x0-hat = (x_t - sqrt(1-ab) eps) / sqrt(ab), then clip (Ho et al. eq. 15)",
     page="prediction",
     checks=checks,
-    needs="step",
+    needs=("step",),
     sees=STEP,
 )

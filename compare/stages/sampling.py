@@ -260,7 +260,7 @@ SAMPLING = Stage(
     right="algorithm 2 of Ho et al.: t from T-1 down to 0, the model told the same t",
     page="sampling",
     checks=checks,
-    needs="step or sample",
+    needs=("step", "sample"),
     on_steps=True,
     sees=(*STEP, "timesteps", "loop"),
 )

@@ -11,6 +11,7 @@ from compare.candidate.subject import Subject
 from compare.measure.check import Check, found, guarded, note, yes_no
 from compare.measure.probe import probe
 from compare.measure.step import COUNTS_OF_OWN, OWN, chain, spacings, strided
+from compare.measure.tolerances import NOTHING_LEFT
 from compare.oracle import STEP, Oracle, Setting
 from compare.stages.stage import Stage
 
@@ -111,7 +112,7 @@ def may_be_list(scheduler: Scheduler, n: int) -> bool:
     if len(listed) != n or not falls or not 0 <= listed[-1] <= stride or listed[0] >= T:
         return False
     table = scheduler.table()
-    noise = table is not None and float(table[int(listed[0])].sqrt()) < 0.05
+    noise = table is not None and float(table[int(listed[0])].sqrt()) < NOTHING_LEFT
     return noise or listed[0] >= T - 1 - stride
 
 
@@ -202,6 +203,6 @@ TIMESTEPS = Stage(
     right="the list of Lin et al. table 2; each step goes to the next of the list",
     page="fewer-steps",
     checks=checks,
-    needs="set_timesteps",
+    needs=("set_timesteps",),
     sees=(*STEP, "timesteps", "refuses_past_end"),
 )

@@ -154,6 +154,6 @@ VARIANCE = Stage(
     "at the last step (Ho et al. eq. 7, algorithm 2)",
     page="variance",
     checks=checks,
-    needs="step",
+    needs=("step",),
     sees=STEP,
 )

@@ -13,6 +13,7 @@ from torch import Tensor
 from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
+from compare.formulas.naming import NOT_COMPUTABLE
 from compare.measure.check import Check
 from compare.measure.probe import probe
 from compare.measure.step import curves_of_mean, level_of, loud, replayed_noise, right_curves
@@ -24,7 +25,6 @@ from compare.stages.stage import Stage
 
 SAME = 1e-4  # relative: float32 rounding, also of 1 - alpha-bar at small t
 NEAR = 0.7  # of the difference may be left; above it the right formula is about as near
-NOT_COMPUTABLE = (RuntimeError, IndexError, ValueError)  # a wrong formula on these inputs
 FEW = 3  # wrong steps that are told one by one
 
 

@@ -37,11 +37,9 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     table = subject.scheduler().alpha_bars(Oracle())
     asked, seen = subject.asked_as, look(subject, table, RATE)
     rounding = rounding_of(seen, table)
-    errors, rounded = laws.normal_bound(RATE / 2), FACTOR * rounding.unit * HEIGHT
-    inside = look_inside(seen, table, oracle, errors, rounded)
-    right = subject.remember(
-        ("inside", *asked), lambda: look_inside(seen, table, Oracle(), errors, rounded)
-    )
+    may = laws.normal_bound(RATE / 2), FACTOR * rounding.unit * HEIGHT
+    inside = look_inside(seen, table, oracle, *may)
+    right = subject.remember(("inside", *asked), lambda: look_inside(seen, table, Oracle(), *may))
     if seen.shape[1:] != SHAPES[0]:
         yield note("loss/shape", f"judged with {sized(seen.shape)}")
     if seen.pair:
@@ -63,8 +61,7 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     yield yes_no("loss/gradient", learns == oracle.loss.learns, said, said, right=right_loss)
     if alike:
         yield from own_weights(slopes(subject, table, RATE))
-    weight = weights_of(subject.scheduler())
-    kind = subject.setting.prediction_type
+    weight, kind = weights_of(subject.scheduler()), subject.setting.prediction_type
     known = None if weight is None else by_snr(weight, table, kind)
     yield from weighed(weight, seen, known, oracle.loss.weight, kind)
     if not alike:
@@ -84,6 +81,6 @@ LOSS = Stage(
     right="mean of (noise - model(x_t, t))^2, t uniform in 0..T-1 per image (Ho et al. eq. 14)",
     page="loss",
     checks=checks,
-    needs="loss",
+    needs=("loss",),
     sees=(*ALPHA_BAR, "add_noise", "loss"),
 )
