@@ -7,6 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from compare.candidate.load import Broken
 from compare.candidate.loop.look import Run
 from compare.candidate.replay import Drawn
 from compare.measure import law as laws
@@ -44,8 +45,14 @@ def visits(run: Run, oracle: Oracle, setting: Setting, table: Tensor) -> Visited
     """The steps of a loop, by what it told its model, as far as this oracle knows of such a list.
 
     `table` (T,) are its alpha-bars.
+
+    Raises:
+        Broken: it tells its model what is no number.
     """
     n, T, loop = len(run.t), setting.num_train_timesteps, oracle.loop
+    strange = run.t[~run.t.isfinite()]
+    if len(strange):
+        raise Broken(f"sample tells its model t = {float(strange[0])}", raised=False)
     said = [int(t) for t in run.t.tolist()]
     base = run.loop.subject.t_base or int(max(said) == T)
     counted = [t - base for t in said]

@@ -1,6 +1,7 @@
 """Stage timesteps: the list that set_timesteps leaves, and the previous step that `step` uses."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 
 import torch
@@ -108,7 +109,7 @@ def may_be_list(scheduler: Scheduler, n: int) -> bool:
     T, listed = scheduler.setting.num_train_timesteps, scheduler.timesteps(n).tolist()
     stride = -(-T // n)
     falls = all(a > b or a == b == 0 for a, b in pairwise(listed))
-    falls = falls and all(t == int(t) for t in listed)
+    falls = falls and all(float(t).is_integer() for t in listed)
     if len(listed) != n or not falls or not 0 <= listed[-1] <= stride or listed[0] >= T:
         return False
     table = scheduler.table()
@@ -124,14 +125,15 @@ def _wrong_counts(scheduler: Scheduler, oracle: Oracle, counts: list[int]) -> li
         if n == 1 and got.tolist() in ends_of_chain:
             continue
         exact, unit = oracle.timesteps(scheduler.setting, n)
-        if len(got) != len(exact) or bool(((got * unit - exact).abs() * 2 > unit + 1e-9).any()):
+        same = len(got) == len(exact)
+        if not same or not bool(((got * unit - exact).abs() * 2 <= unit + 1e-9).all()):  # or NaN
             wrong.append(n)
     return wrong
 
 
 def ends(listed: list) -> str:
     """A list, or the two numbers at each of its ends."""
-    shown = [int(t) if t == int(t) else t for t in listed]
+    shown = [int(t) if float(t).is_integer() else t for t in listed]
     if len(shown) <= 6:
         return str(shown)
     return f"[{shown[0]}, {shown[1]}, ..., {shown[-2]}, {shown[-1]}]"
@@ -140,10 +142,9 @@ def ends(listed: list) -> str:
 def _past_the_end(scheduler: Scheduler, oracle: Oracle) -> Check:
     """An offset that passes T-1 is refused, or at least does not leave the table."""
     T = scheduler.setting.num_train_timesteps
-    try:
-        highest = float(scheduler.timesteps(T).max())
-    except Broken:
-        highest = -1.0
+    highest = -1.0
+    with suppress(Broken):
+        highest = max(scheduler.timesteps(T).tolist(), default=highest)
     return yes_no(
         "timesteps/offset-past-end",
         (highest < T) == oracle.refuses_past_end,

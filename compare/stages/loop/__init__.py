@@ -23,8 +23,8 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     """What the model was asked, from call to call, and the pictures at the end."""
     loop, table = oracle.loop, subject.scheduler().alpha_bars(Oracle())
     run = look(subject, table)
-    yield from _manners(subject, run)
     visited = visits(run, oracle, subject.setting, table)
+    yield from _manners(subject, run)
     yield _visits(run, visited)
     yield _mode(run, loop)
     if not run.left_training and loop.evaluates:

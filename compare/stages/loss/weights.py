@@ -64,5 +64,7 @@ def _drawn_alike(found: Weights, seen: Seen) -> bool:
     curve[found.t] = found.values
     drawn = curve[(seen.t.flatten().long() - seen.told.base).clamp(min=0)]
     drawn = drawn[drawn.isfinite()]
+    if not len(drawn):
+        return False
     error = float(found.values.std()) / len(drawn) ** 0.5
     return abs(float(drawn.mean() - found.values.mean())) <= 2 * laws.normal_bound(RATE) * error
