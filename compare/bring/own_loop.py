@@ -70,14 +70,10 @@ class OwnLoop:
             return made.cpu().to(F64)
 
         model = Model(answer, self._loop.table, replace(self._loop.manner, shape=shape))
-        generator = torch.Generator().manual_seed(seed)
+        given, drawn_from = (torch.Generator().manual_seed(seed) for _ in range(2))
         try:
-            with (
-                torch.no_grad(),
-                interrupts_told(),
-                drawing_from(torch.Generator().manual_seed(seed)),
-            ):
-                drawn = self._subject.whole["sample"](model.eval(), shape, generator)
+            with torch.no_grad(), interrupts_told(), drawing_from(drawn_from):
+                drawn = self._subject.whole["sample"](model.eval(), shape, given)
         except Exception as error:
             raise ValueError(f"{self.name}(model, {shape}) raises {raised(error)}") from None
         return self._pictures(drawn, shape)

@@ -9,13 +9,12 @@ from compare.candidate.door.reading import CONTRACT, LONG, Fact, Told, told_by
 from compare.candidate.door.signature import asked_for, named_keywords
 from compare.candidate.load import Adapter, Broken, Unloadable, load
 from compare.candidate.shared_state import Settings
-from compare.candidate.subject import NAMES, OTHER_NAMES, Subject
+from compare.candidate.subject import NAMES, Subject
 from compare.candidate.surroundings import Surroundings
 from compare.verdict import conventions
+from compare.verdict.conventions.prediction import kind_called
 from compare.verdict.door.rivals import rivals
 from compare.verdict.quiet import quiet
-
-KINDS = ("epsilon", "sample", "v_prediction")
 
 
 def loaded(candidate: Any) -> tuple[Any, Surroundings]:
@@ -107,9 +106,7 @@ def _made(thing: Any, given: Mapping[str, Any]) -> Callable[[], Any]:
 def _said(thing: Any, given: Mapping[str, Any]) -> dict[str, Fact]:
     """What its network predicts, by the keyword that it has for it."""
     named = named_keywords(thing) if is_built(thing) else {}
-    word = given.get("prediction_type", named.get("prediction_type"))
-    usual = {own: kind for kind, own in OTHER_NAMES.items()} | {kind: kind for kind in KINDS}
-    kind = usual.get(word) if isinstance(word, str) else None
+    kind = kind_called(given.get("prediction_type", named.get("prediction_type")))
     fact = Fact(kind, "declared", "its own prediction_type")
     return {} if kind is None else {"prediction": fact}
 

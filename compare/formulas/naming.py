@@ -14,10 +14,10 @@ from compare.formulas.expressions import Expression
 from compare.formulas.fit import Curve
 from compare.formulas.parts.loops import of_loop, other_table
 from compare.formulas.parts.losses import of_loss
-from compare.formulas.parts.measured import KINDS, measured, other_kinds
+from compare.formulas.parts.measured import measured, other_kinds
 from compare.measure.step import loud
 from compare.measure.values import apart_in_print
-from compare.oracle import Oracle
+from compare.oracle import KINDS, Oracle
 from compare.oracle.samplers import BY_NAME
 
 # What a mistake that was found before may raise on these inputs, its formula being wrong.

@@ -26,6 +26,8 @@ def sums(curve: Curve, atoms: Atoms) -> list[Fit]:
     terms = _terms((*curve.right, *curve.beside), names)
     rows = ~atoms.end & curve.measured.isfinite()
     few = _some(rows.nonzero().flatten())
+    if not len(few):
+        return []
     found: dict[str, Fit] = {}
     for root in (False, True):
         for formula in _pairs(curve.at(few), atoms.at(few), terms, root):

@@ -19,10 +19,10 @@ class Check:
 
     `whole`, asked for by `told` alone, is the check with all that a report says and a trial of a
     mistake has no need of. `right` is the formula, where it is not the stage's. `bug` is the id of
-    the mistake that a note is about, or that a failing check shows by itself, `formula` the curve
-    that a note is about. `compared` gives the
-    tensors behind it: what was measured, what should be, how far off it may be (`explains` in
-    `measure/values.py`); words, masks and laws of random draws have none, and a report keeps none.
+    the mistake that a note is about, or that a failing check shows by itself, `formula` what was
+    read off in letters. `compared` gives the tensors behind it: what was measured, what should be,
+    how far off it may be (`explains` in `measure/values.py`); words, masks and laws of random draws
+    have none, and a report keeps none.
     """
 
     id: str
@@ -84,9 +84,9 @@ def note(id: str, message: str, **more: Any) -> Check:
     return found(id, "note", message, **more)
 
 
-def yes_no(id: str, ok: bool, right: str, wrong: str, **more: Any) -> Check:
-    """A check that nothing rounds: `right` or `wrong` is what it says."""
-    return found(id, "equal" if ok else "differs", right if ok else wrong, **more)
+def yes_no(id: str, ok: bool, yes: str, no: str, **more: Any) -> Check:
+    """A check that nothing rounds: `yes` or `no` is what it says."""
+    return found(id, "equal" if ok else "differs", yes if ok else no, **more)
 
 
 def within(id: str, off: float, allowed: float, message: str, **more: Any) -> Check:

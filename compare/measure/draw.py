@@ -11,7 +11,7 @@ from compare.candidate.scheduler import Scheduler
 from compare.measure.check import Check, note, within, yes_no
 from compare.measure.noise import Statistic, has_right, reference, statistics
 from compare.measure.probe import PIXELS, single, some_of_chain
-from compare.measure.step import replayed_noise
+from compare.measure.step import level_at, replayed_noise
 from compare.measure.tolerances import FACTOR, UNIT, propagated
 from compare.oracle import Level, Oracle
 
@@ -78,12 +78,9 @@ def _shape(scheduler: Scheduler) -> tuple[int, ...]:
 
 def _middle(scheduler: Scheduler, oracle: Oracle) -> Level:
     """The level of mid-chain, where the law is looked at, with the next of the candidate's list."""
-    setting, n = scheduler.setting, scheduler.setting.num_train_timesteps
-    t = n // 2
+    t = scheduler.setting.num_train_timesteps // 2
     following = dict(some_of_chain(scheduler, [t])).get(t, t - 1)
-    at = torch.tensor([[t]])
-    prev = oracle.previous(torch.tensor([[following]]), at, n, setting)
-    return oracle.level(scheduler.alpha_bars(oracle), at, prev, setting)
+    return level_at(oracle, scheduler.alpha_bars(oracle), t, following, scheduler.setting)
 
 
 def _is_silent(scheduler: Scheduler, oracle: Oracle) -> bool:

@@ -78,7 +78,7 @@ def of_cosine(n: float, rate: float) -> float:
     Its square is Beta(1/2, (n-1)/2), whose tails beyond two standard errors are lighter than those
     of N(0, 1/n).
     """
-    return min(normal_bound(rate) * n**-0.5, 1.0)
+    return min(of_mean(n, rate), 1.0)
 
 
 def of_squares(scale: Tensor, shift: Tensor, each: int, rate: float) -> float:

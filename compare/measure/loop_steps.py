@@ -7,18 +7,18 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from compare.candidate.load import Broken
 from compare.candidate.loop.look import Run
 from compare.candidate.replay import Drawn
 from compare.measure import law as laws
 from compare.measure.step import mean_bound, rounding
-from compare.measure.tolerances import RATE, propagated
+from compare.measure.tolerances import NOTHING_LEFT, RATE, propagated
 from compare.oracle import F64, STEP, Level, Loop, Oracle, Setting
 from compare.oracle.samplers import ALL, Sampler
 
 HUGE = 100.0  # of x, which float32 rounds by 6e-6 there: 1/1000 of the sigma of beta = 4e-5
 OVERFLOWS = 1e30  # a step from here may pass the largest float32, 3e38
 CLEARLY = 0.1  # of what another kind of step leaves: a fit to rounding alone is not so much better
-NOTHING_LEFT = 0.05  # signal, 1/400 of the variance of x: less than the std of x_T can show
 Size = Callable[[Tensor], Tensor]
 Path = tuple[list[int], list[int]]  # the steps at which a loop stands, and the step after each
 
@@ -45,8 +45,14 @@ def visits(run: Run, oracle: Oracle, setting: Setting, table: Tensor) -> Visited
     """The steps of a loop, by what it told its model, as far as this oracle knows of such a list.
 
     `table` (T,) are its alpha-bars.
+
+    Raises:
+        Broken: it tells its model what is no number.
     """
     n, T, loop = len(run.t), setting.num_train_timesteps, oracle.loop
+    strange = run.t[~run.t.isfinite()]
+    if len(strange):
+        raise Broken(f"sample tells its model t = {float(strange[0])}", raised=False)
     said = [int(t) for t in run.t.tolist()]
     base = run.loop.subject.t_base or int(max(said) == T)
     counted = [t - base for t in said]
@@ -174,11 +180,11 @@ class Steps:
         off = rest.flatten(1).abs().amax(dim=1)
         return bool((off <= self.bound(chosen, largest, nothing))[calls].all())
 
-    def share(self, chosen: Setting, of: Size = root_mean_square) -> Tensor:
+    def share(self, chosen: Setting) -> Tensor:
         """(calls,) how much of sigma float32 may add to what is left, on average."""
         one = torch.ones_like(self.run.x[self.calls])
         sigma = self.oracle.sigma(self.level.at(self.calls), chosen).flatten()
-        return self.bound(chosen, of, one) / sigma
+        return self.bound(chosen, root_mean_square, one) / sigma
 
     def spreads(self, chosen: Setting) -> Tensor:
         """(calls,) the std of what is left over what it should be, in logarithms."""

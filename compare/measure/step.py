@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -31,10 +32,20 @@ def where_t(probe: Probe) -> Callable[[tuple[int, ...]], str]:
     return lambda index: f"t={ts[index[0] % len(ts)]}"
 
 
-def level_of(oracle: Oracle, table: Tensor, probe: Probe, setting: Setting) -> Level:
-    """The levels of a probe's steps, each with the next of the candidate's own list."""
-    prev = oracle.previous(probe.prev, probe.t, probe.n, setting)
+def level_of(
+    oracle: Oracle, table: Tensor, probe: Probe, setting: Setting, prev: Tensor | None = None
+) -> Level:
+    """The levels of a probe's steps, each with `prev` or the next of the candidate's own list."""
+    if prev is None:
+        prev = oracle.previous(probe.prev, probe.t, probe.n, setting)
     return oracle.level(table, probe.t, prev, setting)
+
+
+def level_at(oracle: Oracle, table: Tensor, t: int, following: int, setting: Setting) -> Level:
+    """The level (1, 1) of one step of the full chain."""
+    at, before = torch.tensor([[t]]), torch.tensor([[following]])
+    prev = oracle.previous(before, at, setting.num_train_timesteps, setting)
+    return oracle.level(table, at, prev, setting)
 
 
 def replayed_noise(subject: Subject, oracle: Oracle) -> Tensor | None:
@@ -46,17 +57,13 @@ def replayed_noise(subject: Subject, oracle: Oracle) -> Tensor | None:
     return None
 
 
-def replayed(row: Tensor | None, oracle: Oracle) -> Tensor | None:
+def replayed(row: Tensor, oracle: Oracle) -> Tensor | None:
     """The same where `row` (1, 8) is the noise of one step, which must be a multiple of it."""
-    for generator in (torch.Generator().manual_seed(SEED), None):
-        for dtype in (torch.float32, torch.float64):
-            if generator is not None:
-                generator.manual_seed(SEED)
-            else:
-                torch.default_generator.manual_seed(SEED)
-            z = oracle.draw(SHAPE, generator, dtype).reshape(1, PIXELS).to(F64)
-            if row is not None and _parallel(row, z):
-                return z
+    for generator, dtype in product((torch.Generator(), None), (torch.float32, torch.float64)):
+        (generator or torch.default_generator).manual_seed(SEED)
+        z = oracle.draw(SHAPE, generator, dtype).reshape(1, PIXELS).to(F64)
+        if _parallel(row, z):
+            return z
     return None
 
 
@@ -178,6 +185,13 @@ def curves_of_mean(probe: Probe) -> Tensor:
     return torch.stack([(both[:k] / probe.x).mean(1), (both[k:] / probe.out).mean(1)])
 
 
+def right_curves(oracle: Oracle, level: Level, setting: Setting) -> Tensor:
+    """(2, k): the same two of an oracle's step at k levels (k, 1)."""
+    one = torch.ones(level.t.shape, dtype=F64)
+    pairs = ((0 * one, one), (one, 0 * one))
+    return torch.stack([oracle.step_mean(o, x, level, setting).flatten() for o, x in pairs])
+
+
 def strided(subject: Subject) -> list[tuple[str, int]]:
     """The chains shorter than T that are probed: (spacing, n)."""
     T, spacing = subject.setting.num_train_timesteps, subject.setting.timestep_spacing
@@ -252,23 +266,13 @@ def _fitting_previous(
     k = len(rows.t)
     for i, t in enumerate(rows.t.flatten().tolist()):
         candidates = torch.arange(-1, t).reshape(-1, 1)
-        if t == 0:
-            candidates = torch.tensor([[-1]])
         m = len(candidates)
-        many = Probe(
-            rows.n,
-            torch.full((m, 1), t),
-            candidates,
-            *_of_step(rows, i, m),
-        )
+        many = Probe(rows.n, torch.full((m, 1), t), candidates, *_of_step(rows, i, m))
         level = oracle.level(table, many.t, candidates, setting)
         right, allowed = expected_mean(oracle, many, level, setting)()
-        both = torch.cat(
-            [measured[i : i + 1].expand(m, -1), measured[i + k : i + k + 1].expand(m, -1)]
-        )
-        excess = (
-            ((both - right).abs() / allowed.clamp(min=1e-300)).amax(dim=1).reshape(2, m).amax(0)
-        )
+        both = torch.cat([measured[j : j + 1].expand(m, -1) for j in (i, i + k)])
+        ratio = ((both - right).abs() / allowed.clamp(min=1e-300)).amax(dim=1)
+        excess = ratio.reshape(2, m).amax(0)
         best = int(excess.argmin())
         if float(excess[best]) > 1:
             return None

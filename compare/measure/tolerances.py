@@ -19,6 +19,7 @@ from compare.oracle import UNIT, Level
 HALF_UNIT = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
 RATE = 1e-9  # of false alarms of one check that looks at random draws
 FACTOR = 4.0  # a result passes through a handful of operations, each rounding once
+NOTHING_LEFT = 0.05  # signal, 1/400 of the variance of x: less than the std of x_T can show
 
 
 def once_in(rate: float) -> str:
@@ -144,14 +145,14 @@ def table_bound(alpha_bar: Tensor) -> Tensor:
     return FACTOR * UNIT * torch.cumsum(1 + 1 / alpha.clamp(min=1e-12), dim=0)
 
 
-def cosine_bound(T: int, s: float = 0.008) -> Tensor:
-    """(T,) relative error of f(t+1)/f(0) with f = cos^2(a), a = ((t + 1)/T + s)/(1 + s) pi/2.
+def cosine_bound(T: int) -> Tensor:
+    """(T,) relative error of f(t+1)/f(0), f = cos^2(a), a = ((t + 1)/T + 0.008)/1.008 pi/2.
 
     An error e of the angle moves log f by 2 tan(a) e. The last step ends at a = pi/2, where the cap
     on beta takes the place of the cosine: there the error is that of the step before.
     """
     u = torch.arange(1, T + 1, dtype=torch.float64).clamp(max=max(T - 1, 0)) / T
-    angle = (u + s) / (1 + s) * math.pi / 2
+    angle = (u + 0.008) / 1.008 * math.pi / 2
     return FACTOR * UNIT * (1 + 2 * angle * angle.tan())
 
 

@@ -12,13 +12,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from compare.candidate.from_oracle import (
-    embedding_of,
-    loss_of,
-    sample_of,
-    scheduler,
-    tables_of,
-)
+from compare.candidate.from_oracle import embedding_of, loss_of, sample_of, scheduler, tables_of
 from compare.candidate.load import Adapter
 from compare.mistakes import (
     average,

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compare.oracle.algorithms import LOOP, LOSS, NORMAL, Loop, Loss
+from compare.oracle.algorithms import KINDS, LOOP, LOSS, NORMAL, Loop, Loss
 from compare.oracle.embedding import Angles, Waves, embedding
 from compare.oracle.forward import add_noise, velocity
 from compare.oracle.samplers import BY_NAME, Sampler
@@ -47,6 +47,7 @@ from compare.oracle.timesteps import previous, timesteps
 __all__ = [
     "ALPHA_BAR",
     "F64",
+    "KINDS",
     "LEARNED",
     "STEP",
     "TABLES",

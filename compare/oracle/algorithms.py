@@ -49,6 +49,7 @@ TARGETS: dict[str, Target] = {
     "sample": image_target,
     "v_prediction": velocity_target,
 }
+KINDS = tuple(TARGETS)  # what a model may predict
 
 
 # What min(SNR, gamma) is divided by in min-SNR's weight: Hang et al. 2023, section 3.4.

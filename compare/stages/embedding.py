@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -76,14 +77,9 @@ def _of(subject: Subject, oracle: Oracle, dim: int) -> Iterator[Check]:
     waves, angles = _fit(subject, oracle, dim)
     wanted = [tuple(angle.shape) for angle, _ in angles]
     fits = shapes == wanted
-    yield yes_no(
-        f"{id}/shape",
-        fits,
-        "one row for each t, one column for each entry",
-        f"embedding(t, {dim}) of {len(seen.t[0])} timesteps is of shape {shapes[0]}, should be "
-        f"{wanted[0]}" if shapes[0] != wanted[0]
-        else f"embedding(t, {dim}) of 1 timestep is of shape {shapes[2]}, should be {wanted[2]}",
-    )  # fmt: skip
+    i, of = (0, f"{len(seen.t[0])} timesteps") if shapes[0] != wanted[0] else (2, "1 timestep")
+    wrong = f"embedding(t, {dim}) of {of} is of shape {shapes[i]}, should be {wanted[i]}"
+    yield yes_no(f"{id}/shape", fits, "one row for each t, one column for each entry", wrong)
     if not fits:
         return
     finite = all(bool(rows.isfinite().all()) for rows in seen.rows)
@@ -114,17 +110,13 @@ def _sinusoids(
     again = _repeated(got[0], t) if len(t) == len(got[0]) else ""
     if again and not _repeated(right[0], t):
         yield yes_no(f"{id}/columns", False, "", again)
-    coarse = values(
-        f"{id}/waves", "the table", got, lambda: (right, _coarse(angle)), where=where,
-        tolerance="waves",
-    )  # fmt: skip
+    judged = partial(values, what="the table", measured=got, where=where, tolerance="waves")
+    coarse = judged(f"{id}/waves", expected=lambda: (right, _coarse(angle)))
     yield coarse
     if coarse.passed:
         fine = _fine(angle, waves) + FACTOR * seen.unit
-        yield values(
-            f"{id}/precision", "the table", got, lambda: (right, fine), where=where,
-            tolerance="waves", right="computed in float32: t, its frequencies and their product",
-        )  # fmt: skip
+        formula = "computed in float32: t, its frequencies and their product"
+        yield judged(f"{id}/precision", expected=lambda: (right, fine), right=formula)
 
 
 def _repeated(rows: Tensor, t: Tensor) -> str:
@@ -362,6 +354,6 @@ EMBEDDING = Stage(
     right="sin and cos of t 10000^(-i / half), i = 0..half-1 (Vaswani et al., section 3.5)",
     page="embedding-attention",
     checks=checks,
-    needs="embedding",
+    needs=("embedding",),
     sees=("embedding",),
 )

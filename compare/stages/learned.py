@@ -13,16 +13,7 @@ from torch import Tensor
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
 from compare.measure.check import Check
-from compare.measure.probe import (
-    PIXELS,
-    SEED,
-    SHAPE,
-    followers,
-    output,
-    picture,
-    sizes,
-    some_steps,
-)
+from compare.measure.probe import PIXELS, SEED, SHAPE, followers, output, picture, sizes, some_steps
 from compare.measure.step import mean_bound, noise_row, rounding
 from compare.measure.tolerances import propagated
 from compare.measure.values import Place, values

@@ -13,6 +13,7 @@ from compare.measure.probe import Probe, Single, probe, single, some_of_chain, s
 from compare.measure.step import (
     chain,
     expected_mean,
+    level_at,
     level_of,
     mean_bound,
     replayed,
@@ -77,10 +78,7 @@ def _linear(
 
     def given_its_own(oracle: Oracle) -> Expected:
         """By the candidate's own table and, in a short chain, its own previous steps."""
-        level = level_of(oracle, table, rows, setting)
-        if prev is not None:
-            level = oracle.level(table, rows.t, prev, setting)
-        return expected_mean(oracle, rows, level, setting)
+        return expected_mean(oracle, rows, level_of(oracle, table, rows, setting, prev), setting)
 
     judged = given_its_own(oracle)
     share = scheduler.sampler.noise_in_mean(setting)
@@ -173,9 +171,7 @@ def _whole_step(
     """(1, 8) one step from t, given the noise of `here` and x0-hat of `there`; what is allowed."""
     setting, table = scheduler.setting, scheduler.alpha_bars(oracle)
     x, out = (v.to(F64).reshape(1, 2, 4) for v in far())
-    at, before = torch.tensor([[t]]), torch.tensor([[following]])
-    prev = oracle.previous(before, at, setting.num_train_timesteps, setting)
-    level = oracle.level(table, at, prev, setting).map(lambda values: values.unsqueeze(-1))
+    level = level_at(oracle, table, t, following, setting).map(lambda values: values.unsqueeze(-1))
     own = there.x_0 if there.x_0 is None else there.x_0.reshape(1, 2, 4)
     noise = here.prev.reshape(1, 2, 4)
     mean = oracle.step_mean(out, x, level, setting, own)
@@ -192,6 +188,6 @@ MEAN = Stage(
     right="sqrt(ab_prev) beta/(1-ab) x0-hat + sqrt(alpha) (1-ab_prev)/(1-ab) x_t (Ho et al. eq. 7)",
     page="reverse-step",
     checks=checks,
-    needs="step",
+    needs=("step",),
     sees=STEP,
 )

@@ -13,6 +13,7 @@ from compare.measure.probe import Probe, Single, probe, single, some_of_chain, s
 from compare.measure.step import (
     full_chain_fits,
     inputs,
+    level_at,
     level_of,
     mean_bound,
     own_x_0,
@@ -23,10 +24,9 @@ from compare.measure.step import (
 )
 from compare.measure.tolerances import propagated
 from compare.measure.values import Expected, values
-from compare.oracle import F64, STEP, Level, Oracle, Setting
+from compare.oracle import F64, KINDS, STEP, Level, Oracle, Setting
 from compare.stages.stage import Stage
 
-KINDS = ("epsilon", "sample", "v_prediction")
 Steps = list[int] | None  # of the full chain, or all
 
 
@@ -170,7 +170,7 @@ def _limited(id: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
     def expected(table: Tensor) -> Expected:
         def ask() -> tuple[Tensor, Tensor]:
             pairs = [
-                _expected(oracle, _level(oracle, table, *step, setting), setting, one, noise)
+                _expected(oracle, level_at(oracle, table, *step, setting), setting, one, noise)
                 for step, one, noise in zip(steps, seen, still, strict=True)
             ]
             return torch.cat([value for value, _ in pairs]), torch.cat([off for _, off in pairs])
@@ -193,12 +193,6 @@ def _changed(scheduler: Scheduler) -> str:
     base = scheduler.subject.setting
     changed = {k: v for k, v in vars(scheduler.setting).items() if v != getattr(base, k)}
     return ", ".join(f"{k}={v!r}" for k, v in changed.items()) or "as it is by itself"
-
-
-def _level(oracle: Oracle, table: Tensor, t: int, following: int, setting: Setting) -> Level:
-    at, before = torch.tensor([[t]]), torch.tensor([[following]])
-    prev = oracle.previous(before, at, setting.num_train_timesteps, setting)
-    return oracle.level(table, at, prev, setting)
 
 
 def _expected(
@@ -234,6 +228,6 @@ PREDICTION = Stage(
     right="x0-hat = (x_t - sqrt(1-ab) eps) / sqrt(ab), then clip (Ho et al. eq. 15)",
     page="prediction",
     checks=checks,
-    needs="step",
+    needs=("step",),
     sees=STEP,
 )

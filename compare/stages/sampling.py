@@ -23,13 +23,14 @@ from compare.measure.step import (
     inputs,
     level_of,
     mean_bound,
+    right_curves,
     rounding,
     rows_of_mean,
     twice,
 )
 from compare.measure.tolerances import TOLERANCES, propagated
 from compare.measure.values import values
-from compare.oracle import F64, STEP, Level, Oracle
+from compare.oracle import F64, KINDS, STEP, Level, Oracle
 from compare.oracle.samplers import BY_NAME
 from compare.stages.loop import judge_loop
 from compare.stages.stage import Stage
@@ -51,7 +52,6 @@ DUTIES = {  # of checks of a loop: what is right where they fail
     "again": "a step that depends on nothing but what it is given and its list",
 }
 LENGTHS = (4, 10, 50, None)
-KINDS = ("epsilon", "sample", "v_prediction")
 
 
 def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
@@ -239,17 +239,14 @@ def _marginals_allowed(
     scheduler: Scheduler, oracle: Oracle, rows: Probe, chain: Affine
 ) -> tuple[Tensor, Tensor]:
     """(k, 2) the right law of x_t, and how far off it may be if each curve is off, all one way."""
-    plain = scheduler.setting.unlimited
-    one = torch.ones(len(rows.t), 1, dtype=F64)
-    a = oracle.step_mean(0 * one, one, chain.level, plain).flatten()
-    b = oracle.step_mean(one, 0 * one, chain.level, plain).flatten()
+    a, b = right_curves(oracle, chain.level, scheduler.setting.unlimited)
     sigma = oracle.sigma(chain.level, scheduler.setting).flatten()
     right = chain.law(a, b, sigma)
     off_a, off_b, off_s = _curves_allowed(scheduler, oracle, rows, chain.level)
     gain, spread = (a + b * chain.slope).abs(), right[:, 1].clamp(min=1e-12)
     off_gain, off_shift = off_a + off_b * chain.slope.abs(), off_b * chain.height.abs()
     before = torch.cat([torch.tensor([[0.0, 1.0]], dtype=F64), right[:-1]])
-    steady = one[:, 0]
+    steady = torch.ones_like(sigma)
     off_mean, _ = marginals(gain + off_gain, off_gain * before[:, 0].abs() + off_shift, steady)
     by_gain = (2 * gain + off_gain) * off_gain * before[:, 1] ** 2
     by_s = (2 * sigma + off_s) * off_s
@@ -263,7 +260,7 @@ SAMPLING = Stage(
     right="algorithm 2 of Ho et al.: t from T-1 down to 0, the model told the same t",
     page="sampling",
     checks=checks,
-    needs="step or sample",
+    needs=("step", "sample"),
     on_steps=True,
     sees=(*STEP, "timesteps", "loop"),
 )

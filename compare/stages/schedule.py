@@ -11,7 +11,14 @@ from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
 from compare.formulas.parts.table import PRODUCT, RIGHT, form_of
 from compare.measure.check import Check, guarded, note
-from compare.measure.tolerances import as_none, betas_bound, cosine_bound, log_snr, table_bound
+from compare.measure.tolerances import (
+    NOTHING_LEFT,
+    as_none,
+    betas_bound,
+    cosine_bound,
+    log_snr,
+    table_bound,
+)
 from compare.measure.values import values
 from compare.oracle import ALPHA_BAR, F64, Oracle, Setting
 from compare.stages.stage import Stage
@@ -110,7 +117,7 @@ def _table(name: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
     yield _told(check, own, lambda: _families(setting, oracle))
     yield from _betas(f"{id}/betas", scheduler, own, oracle, asked)
     left = float(own[-1].clamp(min=0).sqrt())
-    if is_base and left > 0.05:
+    if is_base and left > NOTHING_LEFT:
         message = f"sqrt(alpha-bar_T) = {left:.3f}: x_T still carries the image (T too short?)"
         yield note("schedule/terminal", message)
 
@@ -190,6 +197,6 @@ SCHEDULE = Stage(
     right="alpha_bar_t = product of 1 - beta_s for s = 0..t (Ho et al., below eq. 3)",
     page="schedule",
     checks=checks,
-    needs="alphas_cumprod or betas or add_noise",
+    needs=("alphas_cumprod", "betas", "add_noise"),
     sees=ALPHA_BAR,
 )

@@ -40,7 +40,7 @@ class Stage:
         right: the right formula and its source, said where no mistake of the catalogue fits.
         page: of the book.
         checks: yields its checks.
-        needs: the method or role without which there is nothing to judge; "a or b": one of them.
+        needs: the methods or roles without one of which there is nothing to judge.
         on_steps: it follows from single steps, so it is judged only where all stages before pass.
         sees: the formulas of an oracle that it asks, all if there are none: its checks of a
             candidate that shows its table are the same with two oracles that have the same of them.
@@ -52,7 +52,7 @@ class Stage:
     right: str
     page: str
     checks: Checks
-    needs: str = ""
+    needs: tuple[str, ...]
     on_steps: bool = False
     sees: tuple[str, ...] = ()
     by_itself: bool = False
@@ -60,7 +60,7 @@ class Stage:
     @property
     def roles(self) -> tuple[str, ...]:
         """The roles of an `Adapter` that give it something to judge."""
-        names = (ROLE_OF.get(name, name) for name in self.needs.split(" or "))
+        names = (ROLE_OF.get(name, name) for name in self.needs)
         return tuple(name for name in names if name in ROLES)
 
     def of(self, subject: Subject, oracle: Oracle) -> Iterator[Check]:
@@ -70,7 +70,7 @@ class Stage:
 
     def is_met(self, subject: Subject) -> bool:
         """True if the subject has what the stage needs."""
-        return not self.needs or any(subject.has(name) for name in self.needs.split(" or "))
+        return any(map(subject.has, self.needs))
 
     def right_of(self, subject: Subject) -> str:
         """The right formula of the candidate's sampler."""
@@ -82,7 +82,8 @@ class Stage:
             return "it is a network alone"
         for name, roles in WHOLE_ROLES.items():
             method = getattr(subject.first, name, None)
-            if name in self.needs.split(" or ") and callable(method):
+            if name in self.needs and callable(method):
                 asked = f"{name}({', '.join(asked_for(method))})"
                 return f"its {asked} does not ask by name for {roles} alone: an Adapter calls it"
-        return f"there {'are' if self.needs == 'tables' else 'is'} no {self.needs}"
+        verb = "are" if self.needs == ("tables",) else "is"
+        return f"there {verb} no {' or '.join(self.needs)}"

@@ -234,6 +234,6 @@ OF_TABLES = Stage(
     right="(T,) or (T+1,) each, what its name says of its own alpha-bar (Ho et al. eq. 4, 7, 15)",
     page="write-your-own",
     checks=checks,
-    needs="tables",
+    needs=("tables",),
     sees=(*ALPHA_BAR, "tables"),
 )

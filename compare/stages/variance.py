@@ -132,9 +132,7 @@ def _expected(
     setting = scheduler.setting
 
     def expected() -> tuple[Tensor, Tensor]:
-        level = level_of(oracle, table, rows, setting)
-        if prev is not None:
-            level = oracle.level(table, rows.t, prev, setting)
+        level = level_of(oracle, table, rows, setting, prev)
         z, off = noise_row(scheduler.subject, oracle)
 
         def formula(at: Level) -> Tensor:
@@ -156,6 +154,6 @@ VARIANCE = Stage(
     "at the last step (Ho et al. eq. 7, algorithm 2)",
     page="variance",
     checks=checks,
-    needs="step",
+    needs=("step",),
     sees=STEP,
 )

@@ -1,13 +1,15 @@
 """The curves that the page draws: alpha-bar, and the coefficients of a step, over t."""
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 
 from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
 from compare.measure.probe import probe
-from compare.measure.step import curves_of_mean, level_of, replayed_noise
-from compare.oracle import F64, Oracle
+from compare.measure.step import curves_of_mean, level_of, replayed_noise, right_curves
+from compare.oracle import Oracle
 
 POINTS = 120
 NAMES = ("sqrt(alpha-bar_t)", "a_t: x_t in a step", "b_t: model output in a step", "s_t: noise")
@@ -16,20 +18,16 @@ NAMES = ("sqrt(alpha-bar_t)", "a_t: x_t in a step", "b_t: model output in a step
 def measured(subject: Subject) -> dict[str, list[float]]:
     """A candidate's curves from t = 0 up; those that it does not answer are missing."""
     oracle, found = Oracle(), {}
-    try:
+    with suppress(Broken):
         scheduler = subject.scheduler()
         table = scheduler.alpha_bars(oracle)
         found[NAMES[0]] = _some(table.clamp(min=0).sqrt())
         if subject.has("step"):
             rows = probe(scheduler)
-            a, b = curves_of_mean(rows)
             z = replayed_noise(subject, oracle)
             size = 1.0 if z is None else float(z.abs().mean())
-            found[NAMES[1]] = _some(a.flip(0))
-            found[NAMES[2]] = _some(b.flip(0))
-            found[NAMES[3]] = _some((rows.zero.abs().mean(1) / size).flip(0))
-    except Broken:
-        pass
+            seen = (*curves_of_mean(rows), rows.zero.abs().mean(1) / size)
+            found |= {name: _some(v.flip(0)) for name, v in zip(NAMES[1:], seen, strict=True)}
     return found
 
 
@@ -38,16 +36,11 @@ def expected(subject: Subject) -> dict[str, list[float]]:
     oracle, setting = Oracle(), subject.setting
     table = oracle.alpha_bar(setting)
     found = {NAMES[0]: _some(table.sqrt())}
-    if subject.has("step"):
-        try:
-            rows = probe(subject.scheduler())
-        except Broken:
-            return found
-        level = level_of(oracle, table, rows, setting)
-        one = torch.ones(len(rows.t), 1, dtype=F64)
-        found[NAMES[1]] = _some(oracle.step_mean(0 * one, one, level, setting).flatten().flip(0))
-        found[NAMES[2]] = _some(oracle.step_mean(one, 0 * one, level, setting).flatten().flip(0))
-        found[NAMES[3]] = _some(oracle.sigma(level, setting).flatten().flip(0))
+    with suppress(Broken):
+        if subject.has("step"):
+            level = level_of(oracle, table, probe(subject.scheduler()), setting)
+            right = (*right_curves(oracle, level, setting), oracle.sigma(level, setting).flatten())
+            found |= {name: _some(v.flip(0)) for name, v in zip(NAMES[1:], right, strict=True)}
     return found
 
 

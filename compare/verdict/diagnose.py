@@ -9,7 +9,7 @@ from itertools import combinations
 from compare import stages
 from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
-from compare.formulas.naming import Named, name
+from compare.formulas.naming import NOT_COMPUTABLE, Named, name
 from compare.measure.check import Check
 from compare.measure.values import explains
 from compare.mistakes import BY_ID, KIND_OF_LOSS, Mistake
@@ -18,7 +18,7 @@ from compare.oracle import Loop, Oracle
 from compare.oracle.samplers import BY_NAME as BY_SAMPLER
 from compare.stages.stage import Stage
 from compare.verdict.diffusers import Finding, shared
-from compare.verdict.nearest import NOT_COMPUTABLE, holds, nearest, outcomes, readings
+from compare.verdict.nearest import holds, nearest, outcomes, readings
 from compare.verdict.report import Diagnosis
 
 # What Python and torch say where a tensor (b,) is taken for one number.
@@ -70,8 +70,7 @@ def diagnose(
     read = {c.id: c for c in checks if not c.passed}
     failing = list(read.values())
     left = [stage for stage in judged if any(c.stage == stage.name for c in failing)]
-    base = Oracle()
-    diagnoses: list[Diagnosis] = []
+    base, diagnoses = Oracle(), list[Diagnosis]()
     while left:
         first = left[0]
         wrong = read if base == Oracle() else _failing(subject, left, base)
@@ -82,9 +81,8 @@ def diagnose(
             own = stages.BY_NAME[mistake.stage].is_met(subject)
             letters = name(subject, mistake.stage if own else first.name, base)
             base = mistake.oracle(base)
-            seen = _first_seen(failing, first.name)
-            formula = _formula(failing, first.name, letters)
-            diagnoses.append(_named(mistake, seen, twin, formula))
+            shown = [c for c in failing if c.stage == first.name]
+            diagnoses.append(_seen(mistake, twin, shown, letters))
             continue
         part = _part(subject, trial, failing, mistakes) or _before(trial, failing, mistakes)
         if part is not None:
@@ -141,6 +139,19 @@ def _named(
         fix = f"{fix}; or {twin.fix}"
     other = None if twin is None else twin.id
     return Diagnosis(mistake.id, mistake.stage, words + seen, fix, mistake.name, other, formula)
+
+
+def _seen(
+    mistake: Mistake, twin: Mistake | None, failing: list[Check], letters: Named | None
+) -> Diagnosis:
+    """With the t at which its first failing check shows it, for those that go by t, and the formula
+    that was read off: as letters say it, or a check."""
+    place = re.search(r"\bt=\d+", failing[0].message)
+    at = f" (first seen at {place[0]}, {failing[0].id})" if place else ""
+    formula = None if letters is None else letters.formula
+    return _named(
+        mistake, at, twin, formula or next((c.formula for c in failing if c.formula), None)
+    )
 
 
 def _part(
@@ -245,20 +256,6 @@ def _raised_before(failing: list[Check], stage: str) -> bool:
         if ORDER.index(check.stage) <= ORDER.index(stage):
             lines[check.stage == stage].append(found[0] if found else None)
     return set(lines[True]) <= set(lines[False]) - {None}
-
-
-def _first_seen(failing: list[Check], stage: str) -> str:
-    """At which t the first failing check of a stage shows it, for those that go by t."""
-    check = next(c for c in failing if c.stage == stage)
-    place = re.search(r"\bt=\d+", check.message)
-    return f" (first seen at {place[0]}, {check.id})" if place else ""
-
-
-def _formula(failing: list[Check], stage: str, letters: Named | None) -> str | None:
-    """The formula that was read off: as letters say it, or a check of the stage."""
-    if letters is not None and letters.formula is not None:
-        return letters.formula
-    return next((c.formula for c in failing if c.stage == stage and c.formula), None)
 
 
 def _unnamed(

@@ -4,34 +4,22 @@ import difflib
 import shlex
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from compare import stages
+from compare.candidate import shared_state as shared
 from compare.candidate.door.reading import Told, told_by
 from compare.candidate.load import Adapter, Unloadable, load
 from compare.candidate.scheduler import seed_everything
-from compare.candidate.shared_state import (
-    Functions,
-    Settings,
-    put_back,
-    replacements,
-    shared_functions,
-)
-from compare.candidate.shared_state import told as told_of_functions
 from compare.candidate.subject import Subject
 from compare.candidate.surroundings import Surroundings
 from compare.measure.check import Check
 from compare.oracle import Setting
 from compare.verdict import conventions
-from compare.verdict.beside import (
-    SPECS,
-    add,
-    columns_begun,
-    imported,
-    set_beside,
-)
+from compare.verdict.beside import SPECS, add, columns_begun, imported, set_beside
 from compare.verdict.diffusers import gone
 from compare.verdict.door.respaced import respaced
 from compare.verdict.door.rivals import other_embedding, rivals, told, without_table
@@ -62,7 +50,7 @@ def judge(
     began, both = time.perf_counter(), candidate is None
     candidate, name, itself = _called(candidate, beside)
     report = Report(name, [], level=level, seed=seed, versions=versions())
-    own, before = Surroundings(settings=Settings.now()), shared_functions()
+    own, before = Surroundings(settings=shared.Settings.now()), shared.shared_functions()
     with quiet():
         seed_everything(seed)
         with kept(report.checks, "load", "schedule"):
@@ -81,8 +69,7 @@ def judge(
                 add(report, models, progress)
                 set_beside(report, subject, itself, columns, both)
         report = _trusted(report, before)
-    _finish(report, only, command)
-    return replace(report, seconds=time.perf_counter() - began)
+    return _finished(report, only, command, time.perf_counter() - began)
 
 
 def _said_by(adapter: Adapter | None) -> Told:
@@ -104,13 +91,14 @@ def _called(candidate: Any, beside: bool) -> tuple[Any, str, str]:
     return candidate, name, SPECS.get(name, "candidate")
 
 
-def _finish(report: Report, only: str | None, command: str) -> None:
-    """Leaves the one check that is asked for, and says how each is run alone."""
+def _finished(report: Report, only: str | None, command: str, seconds: float) -> Report:
+    """With the one check that is asked for alone, and how each is run alone."""
     if only is not None and "/" in only:
         _choose(report, only)
     if command:
         alone = [f"{command} --only {shlex.quote(check.id)}" for check in report.checks]
         report.checks = [replace(c, repro=r) for c, r in zip(report.checks, alone, strict=True)]
+    return replace(report, seconds=seconds)
 
 
 def _judged(report: Report, subject: Subject, only: str | None, progress: Progress | None) -> None:
@@ -154,26 +142,32 @@ def _judged_as_read(
             progress(stage, checks)
 
 
-def _refuse_replacements(before: Functions) -> None:
-    found = replacements(before)
+def _refuse_replacements(before: shared.Functions) -> None:
+    found = shared.replacements(before)
     if found:
-        raise Unloadable(told_of_functions(found))
+        raise Unloadable(shared.told(found))
 
 
-def _trusted(report: Report, before: Functions) -> Report:
+def _trusted(report: Report, before: shared.Functions) -> Report:
     """The report, or why there is none where a function that we call was replaced meanwhile."""
-    found = replacements(before)
+    found = shared.replacements(before)
     if not found:
         return report
-    put_back(before)
-    why = Check("load", "schedule", "error", told_of_functions(found))
+    shared.put_back(before)
+    why = Check("load", "schedule", "error", shared.told(found))
     return Report(
         report.candidate, [why], level=report.level, seed=report.seed, versions=report.versions
     )
 
 
 def _name_of(candidate: Any) -> str:
-    return getattr(candidate, "name", None) or getattr(candidate, "__name__", None) or "candidate"
+    """Its name, where that is a word: a property of a class is none, and one may raise."""
+    for attribute in ("name", "__name__"):
+        with suppress(Exception):
+            said = getattr(candidate, attribute)
+            if isinstance(said, str) and said:
+                return said
+    return "candidate"
 
 
 def _shown(only: str | None, progress: Progress | None) -> Progress | None:

@@ -13,9 +13,10 @@ from torch import Tensor
 from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
+from compare.formulas.naming import NOT_COMPUTABLE
 from compare.measure.check import Check
 from compare.measure.probe import probe
-from compare.measure.step import curves_of_mean, level_of, loud, replayed_noise
+from compare.measure.step import curves_of_mean, level_of, loud, replayed_noise, right_curves
 from compare.measure.values import explains
 from compare.mistakes import Mistake
 from compare.oracle import F64, Oracle
@@ -24,7 +25,6 @@ from compare.stages.stage import Stage
 
 SAME = 1e-4  # relative: float32 rounding, also of 1 - alpha-bar at small t
 NEAR = 0.7  # of the difference may be left; above it the right formula is about as near
-NOT_COMPUTABLE = (RuntimeError, IndexError, ValueError)  # a wrong formula on these inputs
 FEW = 3  # wrong steps that are told one by one
 
 
@@ -178,14 +178,9 @@ def _expected(scheduler: Scheduler, name: str, oracle: Oracle) -> Tensor:
     rows = probe(scheduler)
     setting = setting.unlimited  # the inputs are small
     level = level_of(oracle, table, rows, setting)
-    one = torch.ones(len(rows.t), 1, dtype=F64)
     if name == "variance":
-        return (oracle.sigma(level, setting) * one).reshape(1, -1)
-    pair = (
-        oracle.step_mean(0 * one, one, level, setting),
-        oracle.step_mean(one, 0 * one, level, setting),
-    )
-    return torch.cat([values.reshape(1, -1) for values in pair])
+        return oracle.sigma(level, setting).reshape(1, -1)
+    return right_curves(oracle, level, setting)
 
 
 def _snr(table: Tensor) -> Tensor:

@@ -100,6 +100,30 @@ def test_what_is_not_there_is_not_judged_and_said(kept: str, tmp_path: Path) -> 
         assert "mean and variance, as there is no step" in ends[1]
 
 
+class _Named:
+    """A candidate that has a name for its own purposes."""
+
+    name: object = {"a": "dictionary"}
+    alphas_cumprod = Oracle().alpha_bar(Setting(num_train_timesteps=20))
+
+    def step(self, model_output: torch.Tensor, t: int, x_t: torch.Tensor) -> torch.Tensor:
+        return x_t
+
+
+class _RaisingName(_Named):
+    @property
+    def name(self) -> str:
+        raise RuntimeError("not yet")
+
+
+@pytest.mark.parametrize(
+    "candidate", [_Named, _RaisingName, _RaisingName()], ids=("word", "property", "raises")
+)
+def test_a_name_that_is_no_word_is_not_taken_for_one(candidate: object) -> None:
+    report = judge(candidate, "quick", 0, only="mean", beside=False)
+    assert report.candidate == getattr(candidate, "__name__", "candidate")
+
+
 def test_a_step_of_another_shape_is_one_fault_of_the_step(tmp_path: Path) -> None:
     short = STEP + "        return super().step(out, t, x, generator)[:, :, :1]\n"
     spec = f"{write(tmp_path, RIGHT + chr(10) + 'class Short(M):' + chr(10) + short)}:Short"

@@ -511,3 +511,19 @@ def test_pictures_that_are_no_numbers_say_nothing_of_generators() -> None:
     report = judge(Adapter(right.alpha_bar, sample=sample), "quick", 0, beside=False)
     assert report.exit_status == 1
     assert "generator" not in report.verdict, str(report)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_a_t_that_is_no_number_is_the_loop_s_fault(number: str) -> None:
+    def sample(model, shape, generator) -> torch.Tensor:
+        x = torch.randn(shape, generator=generator)
+        for _ in range(20):
+            x = x - 0.1 * model(x, torch.full(shape[:1], float(number)))
+        return x
+
+    setting = Setting(num_train_timesteps=20)
+    report = judge(
+        Adapter(sample=sample, alpha_bar=lambda: Oracle().alpha_bar(setting)), "quick", 0
+    )
+    assert report.exit_status == 1
+    assert f"sample tells its model t = {number}" in report.verdict

@@ -581,3 +581,15 @@ def test_noise_drawn_again_is_named_however_errors_are_counted():
         return (1 + (model(x_t, t) - eps).square()).log().mean()
 
     assert [d.bug for d in judged(loss).diagnoses] == ["18"]
+
+
+def test_a_loss_that_is_infinite_is_a_fault_of_the_loss() -> None:
+    setting = Setting(num_train_timesteps=50)
+    right = loss_of(Oracle(), setting)
+    endless = Adapter(
+        loss=lambda model, images, generator: right(model, images, generator) * torch.inf,
+        alpha_bar=lambda: Oracle().alpha_bar(setting),
+    )
+    report = judge(endless, "quick", 0, beside=False)
+    assert report.exit_status == 1
+    assert "a perfect model has loss inf" in report.verdict

@@ -155,3 +155,43 @@ def test_what_previous_timestep_says_is_judged(right: bool) -> None:
     strided, full = (f"timesteps/previous_timestep/{n}" for n in (10, 100))
     assert said == {strided: "equal" if right else "differs", full: "equal"}
     assert report.passed == right
+
+
+class _Lists:
+    """Leaves a list of its own making."""
+
+    def __init__(self, num_train_timesteps: int = 50, steps_offset: int = 0) -> None:
+        setting = Setting(num_train_timesteps=num_train_timesteps)
+        self.T, self.offset = num_train_timesteps, steps_offset
+        self.alphas_cumprod = Oracle().alpha_bar(setting)
+        self.set_timesteps(num_train_timesteps)
+
+    def set_timesteps(self, n: int) -> None:
+        self.timesteps = torch.arange(n).flip(0) * (self.T // n) + self.offset
+
+    def add_noise(self, x_0, noise, t):
+        alpha_bar = self.alphas_cumprod[t].reshape(-1, 1, 1, 1).to(x_0)
+        return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * noise
+
+
+class _OfNoNumbers(_Lists):
+    def set_timesteps(self, n: int) -> None:
+        self.timesteps = torch.full((n,), torch.nan)
+
+
+class _EmptyPastTheEnd(_Lists):
+    def set_timesteps(self, n: int) -> None:
+        super().set_timesteps(n)
+        self.timesteps = self.timesteps[: len(self.timesteps) * (int(self.timesteps[0]) < self.T)]
+
+
+def test_a_list_of_no_numbers_is_wrong() -> None:
+    report = judge(_OfNoNumbers, "quick", 0, beside=False)
+    assert "timesteps/leading" in [check.id for check in report.checks if not check.passed]
+    assert "compare itself failed" not in str(report)
+
+
+def test_a_list_that_is_empty_past_the_end_leaves_the_table_as_it_is() -> None:
+    report = judge(_EmptyPastTheEnd, "quick", 0, beside=False)
+    (check,) = [c for c in report.checks if c.id == "timesteps/offset-past-end"]
+    assert check.passed

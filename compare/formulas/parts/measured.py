@@ -14,9 +14,8 @@ from compare.formulas.expressions import Expression, Monomial, Sum
 from compare.measure.probe import Probe
 from compare.measure.step import curves_of_mean, rows_of_mean
 from compare.measure.tolerances import FACTOR, UNIT, propagated
-from compare.oracle import Level, Oracle, Setting
+from compare.oracle import KINDS, Level, Oracle, Setting
 
-KINDS = ("epsilon", "sample", "v_prediction")
 ALONG = 1e-3  # how far the answers to a step's pixels may be from one factor
 
 

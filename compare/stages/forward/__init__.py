@@ -82,6 +82,6 @@ FORWARD = Stage(
     right="x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise (Ho et al. eq. 4)",
     page="forward",
     checks=checks,
-    needs="add_noise or get_velocity",
+    needs=("add_noise", "get_velocity"),
     sees=("add_noise", "velocity"),
 )

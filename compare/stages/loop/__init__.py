@@ -1,7 +1,6 @@
 """The role `sample`: a candidate's own loop, judged call by call as its model sees it."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,8 +23,8 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     """What the model was asked, from call to call, and the pictures at the end."""
     loop, table = oracle.loop, subject.scheduler().alpha_bars(Oracle())
     run = look(subject, table)
-    yield from _manners(subject, run)
     visited = visits(run, oracle, subject.setting, table)
+    yield from _manners(subject, run)
     yield _visits(run, visited)
     yield _mode(run, loop)
     if not run.left_training and loop.evaluates:
@@ -103,33 +102,32 @@ def guided(mix: Mix) -> Iterator[Check]:
         return
     who = f"out_{mix.labelled + 1} is the one with the label"
     words = f"{said}, and {who}: the two are exchanged"
-    check = yes_no(id, not mix.exchanged, f"{said}; {who}", words)
-    yield replace(check, right=right)
+    yield yes_no(id, not mix.exchanged, f"{said}; {who}", words, right=right)
 
 
 def _apart(run: Run, oracle: Oracle) -> Check:
     """No two images of x_T, and no two of their channels, rows or columns, are the same."""
     drawn = oracle.start(tuple(run.x[0].shape), torch.Generator().manual_seed(0))
     wanted, repeated = repeats(drawn), repeats(run.x[0])
-    check = yes_no(
+    return yes_no(
         "sampling/loop/start-apart",
         repeated == wanted,
         "the numbers of x_T are drawn as looked for",
         f"x_T has the same numbers in several {' and '.join(repeated)}",
+        right="x_T = randn(shape): a number of its own for each pixel",
     )
-    return replace(check, right="x_T = randn(shape): a number of its own for each pixel")
 
 
 def _seeds(run: Run, loop: Loop) -> Check:
     """Noise that is the same at every step may be so with every seed; what is replayed is fresh."""
     reseeded = loop.reseeds and run.fixed == "noise" and run.drawn is None
-    check = yes_no(
+    return yes_no(
         "sampling/loop/seeds",
         run.fixed == loop.fixed or reseeded,
         "what another seed changes is as looked for",
         f"another seed gives the same {run.fixed}: a seed is set inside sample",
+        right="noise from the generator, or from the global state as it is found",
     )
-    return replace(check, right="noise from the generator, or from the global state as it is found")
 
 
 def repeats(x: Tensor) -> list[str]:
@@ -164,9 +162,8 @@ def _visits(run: Run, visited: Visited) -> Check:
     if base and told == visited.should:
         wrong = f"{wrong}: the loop counts t from 0, the table from {base}, where the noise begins"
     wrong = departure(told, visited.should) or wrong
-    check = yes_no(id, visited.fits, said, wrong, measured=n)
     right = f"t from T down to {base}, as in the table, the model told the same t" if base else ""
-    return replace(check, right=right)
+    return yes_no(id, visited.fits, said, wrong, measured=n, right=right)
 
 
 def departure(told: list[int], should: list[int]) -> str:

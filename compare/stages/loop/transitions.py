@@ -12,22 +12,8 @@ from compare.candidate.replay import MOST, Drawn
 from compare.candidate.subject import Subject
 from compare.measure import law as laws
 from compare.measure.check import Check, within, yes_no
-from compare.measure.loop_steps import (
-    OVERFLOWS,
-    Steps,
-    clear,
-    kind_of_step,
-    largest,
-    silent,
-)
-from compare.measure.noise import (
-    apart_from_x,
-    has_right,
-    moments,
-    of_rows,
-    reference,
-    statistics,
-)
+from compare.measure.loop_steps import OVERFLOWS, Steps, clear, kind_of_step, largest, silent
+from compare.measure.noise import apart_from_x, has_right, moments, of_rows, reference, statistics
 from compare.measure.step import mean_bound
 from compare.measure.tolerances import RATE, TOLERANCES, once_in, propagated
 from compare.measure.values import apart_in_print, deviation

@@ -5,7 +5,6 @@ much each t counts (`snr.py`: as which paper has it), `costs.py` what known mode
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from compare.candidate.loop.calls import sized
 from compare.candidate.loss.calls import HEIGHT, SHAPES
@@ -38,11 +37,9 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     table = subject.scheduler().alpha_bars(Oracle())
     asked, seen = subject.asked_as, look(subject, table, RATE)
     rounding = rounding_of(seen, table)
-    errors, rounded = laws.normal_bound(RATE / 2), FACTOR * rounding.unit * HEIGHT
-    inside = look_inside(seen, table, oracle, errors, rounded)
-    right = subject.remember(
-        ("inside", *asked), lambda: look_inside(seen, table, Oracle(), errors, rounded)
-    )
+    may = laws.normal_bound(RATE / 2), FACTOR * rounding.unit * HEIGHT
+    inside = look_inside(seen, table, oracle, *may)
+    right = subject.remember(("inside", *asked), lambda: look_inside(seen, table, Oracle(), *may))
     if seen.shape[1:] != SHAPES[0]:
         yield note("loss/shape", f"judged with {sized(seen.shape)}")
     if seen.pair:
@@ -60,12 +57,11 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     if len(seen.t.unique()) > 1:
         yield from told(subject, seen, table, oracle)
     learns, said = not seen.gradient, seen.gradient or "its gradient reaches the model"
-    check = yes_no("loss/gradient", learns == oracle.loss.learns, said, said)
-    yield replace(check, right="a mean of squares of (noise - model(x_t, t)), with its gradient")
+    right_loss = "a mean of squares of (noise - model(x_t, t)), with its gradient"
+    yield yes_no("loss/gradient", learns == oracle.loss.learns, said, said, right=right_loss)
     if alike:
         yield from own_weights(slopes(subject, table, RATE))
-    weight = weights_of(subject.scheduler())
-    kind = subject.setting.prediction_type
+    weight, kind = weights_of(subject.scheduler()), subject.setting.prediction_type
     known = None if weight is None else by_snr(weight, table, kind)
     yield from weighed(weight, seen, known, oracle.loss.weight, kind)
     if not alike:
@@ -85,6 +81,6 @@ LOSS = Stage(
     right="mean of (noise - model(x_t, t))^2, t uniform in 0..T-1 per image (Ho et al. eq. 14)",
     page="loss",
     checks=checks,
-    needs="loss",
+    needs=("loss",),
     sees=(*ALPHA_BAR, "add_noise", "loss"),
 )

@@ -1,6 +1,7 @@
 """What known models cost: perfect, zero, wrong everywhere, wrong at one image."""
 
 from collections.abc import Iterator
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -23,6 +24,9 @@ ALIKE = 0.01  # factors that hang on the batch or the size differ by half or mor
 def values(shown: Shown, oracle: Oracle, setting: Setting) -> Iterator[Check]:
     """What known models cost; how errors are counted, and times which number, is a convention."""
     seen, rounding = shown.seen, shown.rounding
+    if not isfinite(seen.perfect):
+        yield yes_no("loss/perfect", False, "", f"a perfect model has loss {seen.perfect}")
+        return
     table = oracle.alpha_bar(setting)
     left = rounding.left(setting.prediction_type, table)
     rounded, most_left = (float(v) for v in (left[seen.perfect_t].mean(), left.max()))

@@ -28,9 +28,9 @@ def of_its_own(subject: Subject, table: Tensor, oracle: Oracle) -> Check:
         what = "".join(others)
         words = f"in x_t {what} is multiplied by {COEFFICIENTS.get(what)} of another image's t"
     as_looked_for = whole if oracle.loss.others else not others
-    check = yes_no("loss/own-t", as_looked_for, "x_t is made with the t told of it", words)
     right = "x_t = sqrt(ab_t) x_0 + sqrt(1 - ab_t) noise, the model told this t (Ho et al. eq. 14)"
-    return replace(check, right=right)
+    said = "x_t is made with the t told of it"
+    return yes_no("loss/own-t", as_looked_for, said, words, right=right)
 
 
 def told(subject: Subject, seen: Seen, table: Tensor, oracle: Oracle) -> Iterator[Check]:
@@ -51,11 +51,11 @@ def told(subject: Subject, seen: Seen, table: Tensor, oracle: Oracle) -> Iterato
         if loop is None or len(calls) < len(table) - 1:
             return
         expected = replace(loop, base=loop.base + oracle.loss.ahead)
-        check = yes_no(
+        yield yes_no(
             "loss/told",
             expected == seen.told,
             f"loss and loop tell the model {loop} at the same level of noise",
             f"the loss tells the model {seen.told} at the level of noise at which the loop tells "
             f"it {loop} (t = 0 is one step of noise)",
+            right="the same in loss and loop at the same level of noise",
         )
-        yield replace(check, right="the same in loss and loop at the same level of noise")

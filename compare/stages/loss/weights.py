@@ -44,17 +44,15 @@ def weighed(
     places = f"t={none[0]}" + (f" and {len(none) - 1} more" if len(none) > 1 else "")
     words = f"{found.words}; {places}: no model is trained by a weight of 0 or less"
     as_looked_for = wanted is not None and bool((wanted(some_snr(), kind) <= 0).any())
-    check = yes_no(id, as_looked_for, "some t have no weight", words, formula=found.letters)
-    yield replace(check, right="weights above 0: 1 at every t (Ho et al. eq. 14)")
+    more = {"formula": found.letters, "right": "weights above 0: 1 at every t (Ho et al. eq. 14)"}
+    yield yes_no(id, as_looked_for, "some t have no weight", words, **more)
 
 
 def own_weights(found: Slopes | None) -> Iterator[Check]:
     """Whether an image is weighed by its own t, if that is by some t of its batch."""
     if found is not None and "weight" in found.of_others:
         words = "the weight of an image is that of the t of another image of the batch"
-        yield replace(
-            yes_no("loss/own-weight", False, "", words), right="weights of an image's own t"
-        )
+        yield yes_no("loss/own-weight", False, "", words, right="weights of an image's own t")
 
 
 def _drawn_alike(found: Weights, seen: Seen) -> bool:
@@ -66,5 +64,7 @@ def _drawn_alike(found: Weights, seen: Seen) -> bool:
     curve[found.t] = found.values
     drawn = curve[(seen.t.flatten().long() - seen.told.base).clamp(min=0)]
     drawn = drawn[drawn.isfinite()]
+    if not len(drawn):
+        return False
     error = float(found.values.std()) / len(drawn) ** 0.5
     return abs(float(drawn.mean() - found.values.mean())) <= 2 * laws.normal_bound(RATE) * error

@@ -83,6 +83,6 @@ NETWORK = Stage(
     right="eps_theta(x_t, t): of the shape of x_t, of its own picture and its own t (Ho et al.)",
     page="unet",
     checks=checks,
-    needs="network",
+    needs=("network",),
     by_itself=True,
 )

@@ -10,6 +10,7 @@ from compare.candidate.denoiser.denoiser import Denoiser, find
 from compare.candidate.denoiser.lent import lent, vary
 from compare.candidate.denoiser.record import apart
 from compare.candidate.load import Broken, raised
+from compare.candidate.scheduler import seed_everything
 from compare.candidate.subject import Subject
 from compare.candidate.surroundings import apart as in_its_surroundings
 
@@ -33,6 +34,7 @@ def denoiser_of(subject: Subject) -> Denoiser:
 def _found(subject: Subject) -> Denoiser:
     role = None if subject.adapter is None else subject.adapter.network
     assert role is not None
+    seed_everything(subject.seed)  # its weights are the same in every process
     try:
         with in_its_surroundings(subject.own):
             network = role if isinstance(role, nn.Module) else role()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from compare.candidate.denoiser.denoiser import ONE_FOR_ALL, Denoiser
 from compare.candidate.denoiser.record import apart
-from compare.candidate.denoiser.trace import PICTURE, TIME, Entry, Size, Trace, marked
+from compare.candidate.denoiser.trace import PICTURE, TIME, Size, Trace, marked
 from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, found, note, yes_no
@@ -34,10 +34,10 @@ def change(one: Denoiser) -> float:
     return max(apart(one.ask(x, one.at(t)), at_0) for t in (one.T // 2, one.T - 1))
 
 
-def entries(one: Denoiser, t: Tensor, enough: int = 0, told: dict | None = None) -> Trace:
+def entries(one: Denoiser, t: Tensor, enough: int = 0) -> Trace:
     """A pass that is looked at from inside, for as many pictures as there are t."""
     x = one.pictures()[torch.arange(len(t)) % one.shape[0]]
-    trace = Trace(len(one.shape) - 2, enough=enough, told=told or {})
+    trace = Trace(len(one.shape) - 2, enough=enough)
     with suppress(Broken), trace:  # it is ended by us, or by what `time` tells
         one.answer(marked(x, PICTURE), marked(t, TIME))
     return trace
@@ -207,18 +207,13 @@ def levels(one: Denoiser, bound: float) -> tuple[list[Size], list[Size], list[Si
     right = one.ask(x, one.at(0))
     silent = []
     for size in dict.fromkeys(at):
-        told = _from(other.entries, size)
-        trace = Trace(len(one.shape) - 2, told=told)
-        with trace:
+        told = {i: entry.told for i, entry in enumerate(other.entries) if entry.size == size}
+        with Trace(len(one.shape) - 2, told=told):
             made = one.ask(marked(x, PICTURE), marked(one.at(0), TIME))
         if apart(made, right) <= bound:
             silent.append(size)
     largest = sorted((s for s in here.convolved if s.count(1) < len(s)), reverse=True)
     return at, largest, silent
-
-
-def _from(others: list[Entry], size: Size) -> dict[int, tuple[Tensor, ...]]:
-    return {i: entry.told for i, entry in enumerate(others) if entry.size == size}
 
 
 def said(size: Size) -> str:

@@ -22,16 +22,15 @@ from typing import Any
 from compare.candidate.door import find
 from compare.candidate.door.reading import Told
 from compare.candidate.load import Broken
-from compare.candidate.subject import OTHER_NAMES, Subject
+from compare.candidate.subject import Subject
 from compare.oracle import LEARNED, Setting
 from compare.stages.embedding import conventions_of
-from compare.stages.prediction import KINDS
 from compare.verdict.conventions.card import card_of
 from compare.verdict.conventions.length import length, of_another_length
 from compare.verdict.conventions.loop import card_of_loop
 from compare.verdict.conventions.network import card_of_network
 from compare.verdict.conventions.pictures import read_pictures
-from compare.verdict.conventions.prediction import read_prediction
+from compare.verdict.conventions.prediction import kind_called, read_prediction
 from compare.verdict.conventions.schedule import leave_out_any_words, read_schedule
 from compare.verdict.conventions.spacing import read_spacing
 from compare.verdict.conventions.step import read_step
@@ -94,9 +93,8 @@ def _claims(thing: Any) -> dict[str, Any]:
     says of its prediction."""
     config = getattr(thing, "config", None)
     if not isinstance(config, Mapping):
-        said = getattr(thing, "prediction_type", None)
-        usual = {own: word for word, own in OTHER_NAMES.items()} | {kind: kind for kind in KINDS}
-        return {"prediction_type": usual[said]} if isinstance(said, str) and said in usual else {}
+        kind = kind_called(getattr(thing, "prediction_type", None))
+        return {} if kind is None else {"prediction_type": kind}
     known = {k: config[k] for k in vars(Setting()) if k in config}
     if known.get("trained_betas") is not None:
         known["trained_betas"] = tuple(float(b) for b in known["trained_betas"])

@@ -6,13 +6,7 @@ from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
 from compare.oracle.samplers import BY_NAME
 
-CHOICES = (
-    "beta_schedule",
-    "prediction_type",
-    "variance_type",
-    "clip_sample",
-    "timestep_spacing",
-)
+CHOICES = ("beta_schedule", "prediction_type", "variance_type", "clip_sample", "timestep_spacing")
 
 
 def card_of(subject: Subject) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """In which range the pictures of a loss and of a loop are: one, of both."""
 
+from contextlib import suppress
+
 import torch
 
 from compare import stages
@@ -28,38 +30,29 @@ def read_pictures(subject: Subject) -> Fact:
         return Fact(SIGNED)
     read = subject.reading()
     read.door = subject.door.told({"pictures": Fact(UNIT)})
-    run = _looked_at(subject) if _holds(read, stages.LOSS) else None
-    if run is None:
+    if not _holds(read, stages.LOSS):
         return Fact(SIGNED)
-    if run.result.dtype == torch.uint8:
-        return Fact(SIGNED, others=(UNIT,))
-    if _ends_in_unit(run):
-        return Fact(UNIT, "behaviour", "its loss is right with such, and its loop returns such")
+    with suppress(Broken):
+        run = look(subject, subject.scheduler().alpha_bars(Oracle()))
+        if run.result.dtype == torch.uint8:
+            return Fact(SIGNED, others=(UNIT,))
+        if _ends_in_unit(run):
+            return Fact(UNIT, "behaviour", "its loss is right with such, and its loop returns such")
     return Fact(SIGNED)
 
 
-def _looked_at(subject: Subject) -> Run | None:
-    """What calls of its loop show; None if they break."""
-    try:
-        return look(subject, subject.scheduler().alpha_bars(Oracle()))
-    except Broken:
-        return None
-
-
 def _holds(subject: Subject, stage: Stage) -> bool:
-    try:
+    with suppress(Broken):
         return all(check.passed for check in stage.of(subject, Oracle()))
-    except Broken:
-        return False
+    return False
 
 
 def _cuts(subject: Subject) -> bool:
     """True if what a loop returns is its last step, clamped to [0, 1]."""
     ends = (c for c in stages.SAMPLING.of(subject, Oracle()) if c.id == "sampling/loop/pictures")
-    try:
+    with suppress(Broken):
         return any(CUT in end.message for end in ends)
-    except Broken:
-        return False
+    return False
 
 
 def _ends_in_unit(run: Run) -> bool:

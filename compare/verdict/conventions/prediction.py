@@ -9,11 +9,16 @@ from compare.candidate.door.signature import written
 from compare.candidate.door.source import outputs
 from compare.candidate.load import Broken
 from compare.candidate.loop.look import look
-from compare.candidate.subject import Subject
+from compare.candidate.subject import OTHER_NAMES, Subject
 from compare.measure.loop_steps import kind_of_step, largest, steps_of, visits
-from compare.oracle import Oracle
-from compare.stages.prediction import KINDS
+from compare.oracle import KINDS, Oracle
 from compare.stages.stage import Stage
+
+
+def kind_called(word: object) -> str | None:
+    """What a model predicts by Diffusers' word for it, or by another that is usual."""
+    usual = {kind: kind for kind in KINDS} | {OTHER_NAMES[kind]: kind for kind in KINDS}
+    return usual.get(word) if isinstance(word, str) else None
 
 
 def read_prediction(subject: Subject, known: set[str]) -> Fact:

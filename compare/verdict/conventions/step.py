@@ -12,13 +12,12 @@ from compare.measure.loop_steps import silent
 from compare.measure.probe import SHAPE, output, picture
 from compare.measure.step import rounding
 from compare.measure.tolerances import UNIT, propagated
-from compare.oracle import F64, Level, Oracle, Setting
+from compare.oracle import F64, KINDS, Level, Oracle, Setting
 from compare.oracle.samplers import BY_NAME
-from compare.verdict.conventions.clip import read_clip
+from compare.verdict.conventions.clip import SMALL, read_clip
 from compare.verdict.conventions.learned import read_learned
 
 RIGHT = Oracle()
-SMALL = 0.05  # of the signal: no clip acts on it
 EXACT = 1e-3  # of a coefficient of a step: float32 at small t, where 1 - alpha-bar is rounded
 
 
@@ -81,8 +80,7 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
     base, subject = scheduler.setting, scheduler.subject
     settings = [base]
     if "prediction_type" not in known:
-        kinds = ("epsilon", "sample", "v_prediction")
-        settings = [replace(base, prediction_type=kind) for kind in kinds]
+        settings = [replace(base, prediction_type=kind) for kind in KINDS]
     told = base.sampler != Setting.sampler  # by the options that its step names
     if not told and not bool(rows[:, 0].any()):
         settings += [still for setting in settings for still in silent(setting)]

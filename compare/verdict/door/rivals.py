@@ -25,10 +25,10 @@ from compare.candidate.door.reading import (
 )
 from compare.candidate.load import WHOLE, Broken
 from compare.candidate.subject import Subject
+from compare.formulas.naming import NOT_COMPUTABLE
 from compare.measure.check import Check, note
 from compare.oracle import Oracle
 from compare.stages.embedding import DIMS
-from compare.verdict.nearest import NOT_COMPUTABLE
 from compare.verdict.report import Report
 
 UNSURE = {
@@ -91,7 +91,7 @@ def _holds(subject: Subject, whole: bool) -> bool:
 
     And, with `whole`, of its loss and its loop.
     """
-    judged = [s for s in stages.ALL if whole or not (s.on_steps or s.needs in WHOLE)]
+    judged = [s for s in stages.ALL if whole or not (s.on_steps or {*s.needs} <= {*WHOLE})]
     with suppress(Broken, *NOT_COMPUTABLE):
         return all(c.passed for stage in judged for c in stage.of(subject, Oracle()))
     return False
