@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.workbench.fast_runs import VARIANTS
-from workbench import fast_training, trainer, training_run
+from workbench import fast_training, one_step, trainer, training_run
 from workbench.config import RunConfig
 from workbench.data import Dataset
 from workbench.draws import DROPOUT
@@ -102,7 +102,7 @@ def test_trials_and_captures_leave_no_trace(
     state = trainer.new_state(unet.to(gpu), config.train)
     before = copy.deepcopy((unet.state_dict(), state.ema and state.ema.average))
     numbers = torch.cuda.get_rng_state(gpu)
-    step = trainer.OneStep(state, scheduler, config.train)
+    step = one_step.OneStep(state, scheduler, config.train)
     fast_training.make_fast(step, (4, 1, 8, 8), pytest.fail)
     after = (unet.state_dict(), state.ema and state.ema.average)
     torch.testing.assert_close(after, before, rtol=0, atol=0)
@@ -123,10 +123,10 @@ def test_a_step_that_is_not_finite_is_left_out_inside_a_graph(
         now[0] = numbers[0] if stream == DROPOUT else now[0]
         return real(seed, stream, *numbers)
 
-    target_of = trainer.target_of
+    target_of = one_step.target_of
     monkeypatch.setattr(trainer, "seed_of", seed_of)
     monkeypatch.setattr(
-        trainer,
+        one_step,
         "target_of",
         lambda *given: target_of(*given) * (math.inf if now[0] == broken else 1),
     )

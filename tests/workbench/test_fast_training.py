@@ -17,11 +17,12 @@ import torch
 
 from tests.often import each
 from tests.workbench.fast_runs import VARIANTS
-from workbench import fast_training, processes, trainer, training_run
+from workbench import fast_training, one_step, processes, trainer, training_run
 from workbench.config import RunConfig
 from workbench.data import Dataset
 from workbench.draws import DROPOUT
-from workbench.trainer import Step, TrainingState
+from workbench.one_step import TrainingState
+from workbench.trainer import Step
 
 BACKENDS = ("scratch", "diffusers")
 CPU = torch.device("cpu")
@@ -153,7 +154,7 @@ def test_trials_leave_no_trace(done: int, tiny: Make, dataset: Dataset) -> None:
     before, places = tensors(state), [p.data_ptr() for p in unet.parameters()]
     torch.manual_seed(7)
     numbers = torch.get_rng_state()
-    step = trainer.OneStep(state, scheduler, config.train)
+    step = one_step.OneStep(state, scheduler, config.train)
     fast_training.make_fast(step, (4, 1, 8, 8), pytest.fail)
     after = tensors(state)
     if not done:  # Adam's moments are there already, and are what they would be made as
@@ -289,7 +290,7 @@ def test_several_processes_take_the_plain_path_and_say_so(
 ) -> None:
     config = tiny(fast=True)
     unet, scheduler = trainer.new_parts(config, dataset)
-    step = trainer.OneStep(trainer.new_state(unet, config.train), scheduler, config.train)
+    step = one_step.OneStep(trainer.new_state(unet, config.train), scheduler, config.train)
     monkeypatch.setattr(processes, "count", lambda: 2)
     said: list[str] = []
     fast_training.make_fast(step, (4, 1, 8, 8), said.append)
