@@ -205,17 +205,15 @@ def _trained_together(
     _, c, h, w = dataset.shape
     parts = bring.parts(args, config, (c, h, w))
     config = parts.config
+    asked: dict[str, Any] = {
+        "device": device,
+        "resume": resume,
+        "force": force,
+        "scheduler": parts.scheduler,
+        "make_unet": parts.make_unet,
+    }
     if args.dry_run:
-        lines = training_run.what_would_happen(
-            config,
-            folder,
-            dataset,
-            device=device,
-            resume=resume,
-            force=force,
-            scheduler=parts.scheduler,
-            make_unet=parts.make_unet,
-        )
+        lines = training_run.what_would_happen(config, folder, dataset, **asked)
         if processes.is_first():
             print("\n".join(lines))
         return None
@@ -229,13 +227,9 @@ def _trained_together(
         config,
         folder,
         dataset,
-        device=device,
-        resume=resume,
-        force=force,
+        **asked,
         progress=not args.quiet,
         draw_grid=draw_grid if config.train.sample_grid else None,
-        scheduler=parts.scheduler,
-        make_unet=parts.make_unet,
         track=args.track,
     )
 

@@ -74,6 +74,12 @@ def everything() -> dict[str, Any]:
 
 
 @pytest.fixture
+def as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is compiled, which takes a minute: the arithmetic of the fast path is looked at."""
+    monkeypatch.setattr(torch, "compile", lambda network, **_: network)
+
+
+@pytest.fixture
 def dataset() -> Dataset:
     """Ten labelled noise pictures (10, 1, 8, 8)."""
     images = torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1

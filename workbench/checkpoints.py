@@ -26,7 +26,7 @@ from workbench.config import RunConfig
 from workbench.ema import sampling_weights
 from workbench.files import remove, write_folder, write_json, write_new_folder
 from workbench.metrics_file import MetricsFile, Rows
-from workbench.trainer import TrainingState
+from workbench.one_step import TrainingState
 
 FOLDER = Path("training", "checkpoints")
 STATE, MANIFEST = "state.safetensors", "manifest.json"

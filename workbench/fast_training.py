@@ -27,7 +27,7 @@ def make_fast(step: Any, shape: tuple[int, int, int, int], say: Callable[[str], 
     anybody else draws.
 
     Args:
-        step: the `workbench.trainer.OneStep` of a run, before its first one; its `compute`,
+        step: the `workbench.one_step.OneStep` of a run, before its first one; its `compute`,
             `finish` and network are replaced.
         shape: (b, c, h, w) of what it learns from at a time.
         say: is given the lines.

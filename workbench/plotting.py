@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from workbench.data import to_uint8
 from workbench.files import write_whole
 from workbench.look import style
+from workbench.pixels import to_uint8
 from workbench.sheets import Block, Images, as_tensor, sheet, square, tiled
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from workbench.data import from_uint8
+from workbench.pixels import from_uint8
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

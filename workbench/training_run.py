@@ -19,8 +19,9 @@ from workbench.config import RunConfig, seconds_in
 from workbench.ema import sampling_weights
 from workbench.lock import one_writer
 from workbench.metrics import FLUSH_EVERY, Metrics
+from workbench.one_step import TrainingState
 from workbench.torch_settings import as_asked
-from workbench.trainer import TrainingState, new_parts, new_state, training_steps
+from workbench.trainer import new_parts, new_state, training_steps
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker

@@ -25,7 +25,7 @@ from compare.measure.values import values
 if TYPE_CHECKING:
     from workbench.config import RunConfig
     from workbench.data import Dataset
-    from workbench.trainer import TrainingState
+    from workbench.one_step import TrainingState
 
 
 SLOPE = 1e-3  # of a tensor's largest: what gradients are allowed anywhere here

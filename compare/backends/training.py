@@ -54,7 +54,8 @@ def checks(level: str, seed: int) -> Iterator[Check]:
 
 def small_sprites() -> "Dataset":
     """64 sprites of 8x8 pixels, with labels."""
-    from workbench.data import Dataset, from_uint8
+    from workbench.data import Dataset
+    from workbench.pixels import from_uint8
     from workbench.sprites import KINDS, draw_sprites
 
     pixels, labels = draw_sprites(64)

@@ -7,7 +7,7 @@ import torch
 
 from compare import Adapter
 from compare.verdict.judge import judge
-from tests.compare.often import each
+from tests.often import each
 
 T = 60
 BETAS = torch.linspace(1e-3, 0.2, T, dtype=torch.float64)

@@ -23,7 +23,7 @@ from compare.mistakes import MISTAKES, WHOLE, Mistake
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
-from tests.compare.often import each
+from tests.often import each
 
 SHORT = Setting(num_train_timesteps=30, beta_start=0.001, beta_end=0.4)
 

@@ -14,7 +14,7 @@ from compare.mistakes import MISTAKES, Mistake
 from compare.oracle import Oracle, Waves
 from compare.stages import embedding as stage
 from compare.verdict.report import Report
-from tests.compare.often import each
+from tests.often import each
 
 WRONG = [m for m in MISTAKES if m.stage == "embedding"]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from compare.verdict.judge import judge
-from tests.compare.often import each
+from tests.often import each
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 

@@ -9,7 +9,7 @@ from compare.candidate.from_oracle import sample_of, scheduler
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
-from tests.compare.often import each
+from tests.often import each
 
 FIELD = Path(__file__).parent / "field"
 SHORT = Setting(num_train_timesteps=30, beta_end=0.4)

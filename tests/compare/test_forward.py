@@ -9,7 +9,7 @@ from compare.oracle import Oracle, Setting
 from compare.stages.forward.steps import composed
 from compare.verdict.judge import judge
 from compare.verdict.report import Check, Report
-from tests.compare.often import each
+from tests.often import each
 
 SHORT = Setting(num_train_timesteps=60, beta_start=0.001, beta_end=0.2)
 

@@ -12,7 +12,7 @@ from compare.candidate.model.guidance import mixed, rounds
 from compare.candidate.spy import Asked
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
-from tests.compare.often import each
+from tests.often import each
 
 T, W = 50, 2.0
 BETA = torch.linspace(1e-3, 0.2, T)

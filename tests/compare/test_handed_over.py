@@ -22,7 +22,7 @@ from compare.verdict import conventions
 from compare.verdict.judge import judge
 from compare.verdict.quiet import quiet
 from compare.verdict.report import Report
-from tests.compare.often import each
+from tests.often import each
 
 SHORT = Setting(num_train_timesteps=30, beta_end=0.4)
 Ask = Callable[[Any, Tensor, Tensor], Tensor]

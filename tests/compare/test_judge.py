@@ -17,7 +17,7 @@ from compare.mistakes import BY_ID, mutant
 from compare.oracle import Oracle, Setting
 from compare.oracle.samplers import DDIM
 from compare.verdict.judge import judge
-from tests.compare.often import each
+from tests.often import each
 
 RIGHT = """
 import torch

@@ -12,7 +12,7 @@ from compare.verdict.diagnose import diagnose
 from compare.verdict.diffusers import FINDINGS
 from compare.verdict.judge import judge
 from compare.verdict.report import Diagnosis, Report
-from tests.compare.often import each
+from tests.often import each
 
 SHARED = {f.bug: f.id for f in FINDINGS if f.seams}  # a candidate that shares one of these passes
 BACKWARDS = MISTAKES[::-1]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from compare import Adapter, run
-from tests.compare.often import each
+from tests.often import each
 
 T = 40
 BETAS = torch.linspace(1e-4, 0.2, T, dtype=torch.float64)

@@ -10,7 +10,7 @@ from compare import Adapter, run
 from compare.candidate.door.reading import told_by
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
-from tests.compare.often import each
+from tests.often import each
 
 T = 40
 BETAS = torch.linspace(1e-4, 0.2, T, dtype=torch.float64)

@@ -16,7 +16,7 @@ from compare.verdict.judge import judge
 from compare.verdict.quiet import quiet
 from compare.verdict.report import Report
 from tests.compare import written
-from tests.compare.often import each
+from tests.often import each
 
 ALPHA = 1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 ALPHA_BAR = ALPHA.cumprod(0)

@@ -10,7 +10,7 @@ from compare.candidate.from_oracle import loss_of
 from compare.oracle import Loss, Oracle, Setting
 from compare.oracle.algorithms import TARGETS
 from compare.verdict.judge import judge
-from tests.compare.often import each
+from tests.often import each
 
 T = 80
 BETA = torch.linspace(1e-3, 0.15, T)

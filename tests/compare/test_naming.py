@@ -15,8 +15,8 @@ from compare.verdict import conventions
 from compare.verdict.judge import judge
 from compare.verdict.page import page
 from compare.verdict.report import Report
-from tests.compare.often import each
 from tests.compare.written import TABLES, computed, program, stated
+from tests.often import each
 
 STAGE_OF = {"noise": "forward", "signal": "forward", "sigma": "variance"}
 STAGES = ("forward", "prediction", "mean", "variance")

@@ -11,8 +11,8 @@ from compare.candidate.subject import Subject
 from compare.formulas.naming import name
 from compare.oracle import Level, Oracle, Setting
 from compare.verdict import conventions
-from tests.compare.often import each
 from tests.compare.written import stated
+from tests.often import each
 
 Weight = Callable[[Level], Tensor]
 SETTINGS = [

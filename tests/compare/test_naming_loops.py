@@ -16,8 +16,8 @@ from compare.mistakes import BY_ID
 from compare.oracle import Oracle, Setting
 from compare.verdict import conventions
 from compare.verdict.judge import judge
-from tests.compare.often import each
 from tests.compare.written import TABLES, computed, loop, stated
+from tests.often import each
 
 F32, F64 = torch.float32, torch.float64
 T = 60

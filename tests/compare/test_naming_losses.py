@@ -6,8 +6,8 @@ import torch
 from compare import Adapter
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
-from tests.compare.often import each
 from tests.compare.written import TABLES, computed, stated
+from tests.often import each
 
 T = 80
 TABLE = {name: (1 - make(T)).cumprod(0).float() for name, make in TABLES.items()}

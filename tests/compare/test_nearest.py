@@ -8,7 +8,7 @@ from compare.mistakes import BY_ID
 from compare.oracle import Level, Oracle, Setting
 from compare.verdict.judge import judge
 from compare.verdict.report import Diagnosis
-from tests.compare.often import each
+from tests.often import each
 
 SHORT = Setting(num_train_timesteps=30, beta_end=0.4)
 

@@ -21,7 +21,7 @@ from compare.candidate.denoiser.record import apart, record
 from compare.mistakes import BY_ID, NETWORKS, Mistake
 from compare.mistakes.network.unet import planted
 from compare.verdict.report import Report
-from tests.compare.often import each
+from tests.often import each
 
 DROPPING = {**TINY, "dropout": 0.1}
 

@@ -26,7 +26,7 @@ from compare.process import judge_in_child
 from compare.stages import NETWORK
 from compare.verdict.quiet import quiet
 from compare.verdict.report import Report
-from tests.compare.often import each
+from tests.often import each
 
 
 def judged(network: Callable[[], nn.Module]) -> Report:

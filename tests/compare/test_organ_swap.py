@@ -29,7 +29,7 @@ from compare.backends.organ_swap import (
 from compare.backends.training import settings, small_sprites
 from compare.mistakes import BY_ID
 from compare.mistakes.network.unet import planted
-from tests.compare.often import each
+from tests.often import each
 from workbench import data as datasets
 from workbench import trainer
 from workbench.checkpoints import RunFiles

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from compare.verdict.judge import judge
-from tests.compare.often import each
+from tests.often import each
 
 STEPS = 100
 ENDS = (1e-3, 0.2)

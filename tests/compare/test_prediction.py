@@ -6,7 +6,7 @@ from compare.candidate.from_oracle import scheduler
 from compare.mistakes import BY_ID
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
-from tests.compare.often import each
+from tests.often import each
 
 SHORT = Setting(num_train_timesteps=30, beta_end=0.4)
 

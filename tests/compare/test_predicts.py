@@ -12,7 +12,7 @@ from compare.candidate.door.reading import told_by
 from compare.candidate.door.signature import with_model
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
-from tests.compare.often import each
+from tests.often import each
 
 T = 50
 ALPHA_BAR = (1 - torch.linspace(1e-3, 0.2, T, dtype=torch.float64)).cumprod(0)

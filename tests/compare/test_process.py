@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compare.often import each
+from tests.often import each
 
 # A candidate that starts a child of its own, writes both numbers down, and then does as it is told.
 STARTS = """

@@ -12,7 +12,7 @@ from compare import Adapter
 from compare.candidate.replay import drawn, drawn_as_seen
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
-from tests.compare.often import each
+from tests.often import each
 
 BETA = torch.linspace(1e-4, 0.02, 500)
 ALPHA_BAR = (1 - BETA).cumprod(0)

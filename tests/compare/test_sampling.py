@@ -15,7 +15,7 @@ from compare.oracle import Oracle, Setting
 from compare.stages.sampling import affine_denoiser, checks, marginals
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
-from tests.compare.often import each
+from tests.often import each
 
 SHORT = Setting(num_train_timesteps=400, beta_end=0.05)
 

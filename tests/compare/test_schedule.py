@@ -12,7 +12,7 @@ from compare.measure.tolerances import betas_bound, cosine_bound, log_snr
 from compare.oracle import Oracle, Setting
 from compare.stages.schedule import bound
 from compare.verdict.judge import judge
-from tests.compare.often import each
+from tests.often import each
 
 SHORT = Setting(num_train_timesteps=60, beta_end=0.2)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from compare import Adapter
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
-from tests.compare.often import each
+from tests.often import each
 
 T = 60
 BETA = torch.linspace(1e-3, 0.2, T, dtype=torch.float64)

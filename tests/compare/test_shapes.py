@@ -10,7 +10,7 @@ import pytest
 
 from compare.candidate.text.adapt import adapter
 from compare.verdict.judge import judge
-from tests.compare.often import each
+from tests.often import each
 
 SHAPES = Path(__file__).parent / "shapes"
 

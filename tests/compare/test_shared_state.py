@@ -13,7 +13,7 @@ from compare.candidate.shared_state import Settings, replacements, shared_functi
 from compare.candidate.surroundings import apart
 from compare.cli import TEMPLATE
 from compare.verdict.judge import judge
-from tests.compare.often import each
+from tests.often import each
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "my_scheduler.py"
 SCHEDULER = TEMPLATE.read_text(encoding="utf-8").replace("=1000", "=100")

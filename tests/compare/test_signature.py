@@ -8,7 +8,7 @@ from torch import Tensor
 
 from compare import run
 from compare.candidate.door.roles import role_of
-from tests.compare.often import each
+from tests.often import each
 
 T = 60
 BETAS = torch.linspace(1e-3, 0.2, T)

@@ -16,7 +16,7 @@ from compare.oracle import Oracle, Setting
 from compare.stages.stage import Stage
 from compare.verdict import conventions
 from compare.verdict.quiet import quiet
-from tests.compare.often import each
+from tests.often import each
 
 SHORT = Setting(num_train_timesteps=16, beta_end=0.7)
 WRONG = ("5", "43", "49", "32-first", "61-loop")  # a forward, a mean, a variance, a loss and a loop

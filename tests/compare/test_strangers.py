@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from compare import Adapter, Report, run
-from tests.compare.often import each
+from tests.often import each
 
 T = 120
 BETAS = torch.linspace(1e-3, 0.1, T)

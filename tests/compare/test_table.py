@@ -5,8 +5,8 @@ import torch
 
 from compare.formulas.parts.table import form_of
 from compare.oracle import Oracle
-from tests.compare.often import each
 from tests.compare.test_schedule import SHORT, judged
+from tests.often import each
 
 
 class Tabled:

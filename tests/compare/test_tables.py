@@ -18,7 +18,7 @@ from compare.mistakes import MISTAKES, mutant
 from compare.oracle import F64, TABLES, Oracle, Setting, betas
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
-from tests.compare.often import each
+from tests.often import each
 
 SHORT = Setting(num_train_timesteps=50, beta_end=0.3)
 LONG = Setting()

@@ -9,7 +9,7 @@ import torch
 from compare.candidate.from_oracle import scheduler
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
-from tests.compare.often import each
+from tests.often import each
 
 RIGHT = Oracle()
 

@@ -14,6 +14,7 @@ from PIL import Image
 from ddpm import figures
 from workbench import data, training_run
 from workbench.config import RunConfig
+from workbench.pixels import to_uint8
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def images(drawn: Any) -> np.ndarray:
 def test_data_shows_the_first_images_with_their_labels() -> None:
     drawn = figure("data", "--data", "digits", "--count", "3")
     digits = data.load("digits", count=3)
-    np.testing.assert_array_equal(images(drawn)[..., :1], data.to_uint8(digits.images))
+    np.testing.assert_array_equal(images(drawn)[..., :1], to_uint8(digits.images))
     titles = [text.get_text() for text in drawn.axes[0].texts]
     assert titles == [digits.class_names[label] for label in digits.labels]
     assert len(images(figure("data"))) == figures.FEW_DATA

@@ -13,7 +13,7 @@ from compare.candidate.load import ROLES
 from compare.mistakes import BY_ID
 from compare.stages import ALL, BY_NAME
 from ddpm.cli import main
-from tests.compare.often import each
+from tests.often import each
 
 PAGE = " ".join(
     (Path(__file__).parents[2] / "docs" / "write-your-own.md").read_text(encoding="utf-8").split()

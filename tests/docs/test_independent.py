@@ -13,7 +13,7 @@ import torch
 
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
-from tests.compare.often import each
+from tests.often import each
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 sys.path.insert(0, str(DOCS / "_ext"))

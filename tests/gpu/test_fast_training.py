@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from workbench import fast_training, trainer, training_run
+from tests.workbench.fast_runs import VARIANTS
+from workbench import fast_training, one_step, trainer, training_run
 from workbench.config import RunConfig
 from workbench.data import Dataset
 from workbench.draws import DROPOUT
@@ -17,23 +18,6 @@ from workbench.draws import DROPOUT
 BACKENDS = ("scratch", "diffusers")
 Make = Callable[..., RunConfig]
 CLOSE = {"rel": 2e-3}  # TF32 convolutions round to 2^-11, and a compiler orders sums otherwise
-
-CHANGES: dict[str, dict[str, Any]] = {
-    "nothing else": {},
-    "a rate that changes": {"warmup_steps": 2, "lr_schedule": "cosine", "ema_decay": 0.9},
-    "a clip": {"gradient_clip": 0.05},
-    "neither clip nor average": {"gradient_clip": None, "ema_decay": None, "optimizer": "adam"},
-    "parts with dropout": {"accumulate": 3, "dropout": 0.3},
-    "labels": {"class_conditional": True, "label_dropout": 0.5, "flip": True},
-    "steps left out": {"skip_nonfinite": True, "weight_decay": 0.1},
-    "the device's numbers": {"draw_on": "device"},
-}
-
-
-@pytest.fixture
-def as_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is compiled: graphs alone."""
-    monkeypatch.setattr(torch, "compile", lambda network, **_: network)
 
 
 def start(config: RunConfig, dataset: Dataset, gpu: torch.device) -> tuple[Any, Any]:
@@ -50,7 +34,7 @@ def losses(config: RunConfig, dataset: Dataset, gpu: torch.device) -> list[float
 
 @pytest.mark.usefixtures("as_written")
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("what", CHANGES)
+@pytest.mark.parametrize("what", VARIANTS)
 def test_graphs_learn_what_plain_learns(
     what: str,
     backend: str,
@@ -59,7 +43,7 @@ def test_graphs_learn_what_plain_learns(
     gpu: torch.device,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    changes = {"backend": backend, "steps": 8, **CHANGES[what]}
+    changes = {"backend": backend, "steps": 8, **VARIANTS[what]}
     plain, quick = (losses(tiny(fast=fast, **changes), dataset, gpu) for fast in (False, True))
     assert quick == pytest.approx(plain, **CLOSE)
     assert capsys.readouterr().err == ""  # captured, and nothing left out
@@ -118,7 +102,7 @@ def test_trials_and_captures_leave_no_trace(
     state = trainer.new_state(unet.to(gpu), config.train)
     before = copy.deepcopy((unet.state_dict(), state.ema and state.ema.average))
     numbers = torch.cuda.get_rng_state(gpu)
-    step = trainer.OneStep(state, scheduler, config.train)
+    step = one_step.OneStep(state, scheduler, config.train)
     fast_training.make_fast(step, (4, 1, 8, 8), pytest.fail)
     after = (unet.state_dict(), state.ema and state.ema.average)
     torch.testing.assert_close(after, before, rtol=0, atol=0)
@@ -139,10 +123,10 @@ def test_a_step_that_is_not_finite_is_left_out_inside_a_graph(
         now[0] = numbers[0] if stream == DROPOUT else now[0]
         return real(seed, stream, *numbers)
 
-    target_of = trainer.target_of
+    target_of = one_step.target_of
     monkeypatch.setattr(trainer, "seed_of", seed_of)
     monkeypatch.setattr(
-        trainer,
+        one_step,
         "target_of",
         lambda *given: target_of(*given) * (math.inf if now[0] == broken else 1),
     )

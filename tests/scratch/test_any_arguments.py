@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scratch
+from tests.scratch.small import SMALL
 
 ODD = [
     *(None, True, False, 0, 1, -1, 2, 3, 8, 10**20, -(10**20), 2**31, 0.5, -0.0, 1e-300, 1e308),
@@ -100,18 +101,6 @@ def test_what_schedulers_are_called_with(kind: str, method: str) -> None:
         called(function, {**usual, **given})
 
     tried()
-
-
-SMALL = {
-    "sample_size": 8,
-    "in_channels": 1,
-    "out_channels": 1,
-    "block_out_channels": (8, 16),
-    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
-    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
-    "norm_num_groups": 4,
-    "layers_per_block": 1,
-}
 
 
 @settings(max_examples=150, deadline=None)

@@ -11,15 +11,8 @@ from PIL import Image
 from torch.testing import assert_close
 
 import scratch
+from tests.scratch.small import SMALL
 
-SMALL = {
-    "sample_size": 8,
-    "block_out_channels": (8, 16),
-    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
-    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
-    "norm_num_groups": 4,
-    "layers_per_block": 1,
-}
 LIBRARIES = {"scratch": scratch, "diffusers": diffusers}
 
 

@@ -12,11 +12,12 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from workbench import data
+from workbench.pixels import from_uint8
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
 GREY = PIXELS[..., :1]
-RIGHT = data.from_uint8(PIXELS)  # (6, 3, 4, 5) in [-1, 1]
+RIGHT = from_uint8(PIXELS)  # (6, 3, 4, 5) in [-1, 1]
 LABELS = [0, 1, 2, 0, 1, 2]
 
 
@@ -75,7 +76,7 @@ def test_each_way_gives_the_pictures_of_a_file(source: Any, tmp_path: Path) -> N
 
 
 def test_grey_pictures_have_one_channel() -> None:
-    right = data.from_uint8(GREY)
+    right = from_uint8(GREY)
     for source in (
         GREY,
         GREY[..., 0],

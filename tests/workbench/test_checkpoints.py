@@ -17,7 +17,7 @@ from workbench.checkpoints import MANIFEST, STATE, RunFiles
 from workbench.config import RunConfig
 from workbench.data import Dataset
 from workbench.files import write_json
-from workbench.trainer import TrainingState
+from workbench.one_step import TrainingState
 
 CPU = torch.device("cpu")
 Make = Callable[..., RunConfig]

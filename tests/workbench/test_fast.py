@@ -6,6 +6,7 @@ written; `test_compiled` does it in full.
 
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 
 import scratch
 import with_diffusers
+from tests.often import each
 from workbench import fast, trainer
 from workbench.config import RunConfig
 from workbench.data import Dataset
@@ -39,12 +41,6 @@ def parts(tiny: Make, dataset: Dataset) -> Callable[..., tuple[Any, Any]]:
         return unet, getattr(PACKAGES[backend], sampler).from_config(config)
 
     return make
-
-
-@pytest.fixture
-def as_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is compiled: the chain's own arithmetic is looked at."""
-    monkeypatch.setattr(torch, "compile", lambda network, **_: network)
 
 
 def both(made: Any, backend: str, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,8 +78,7 @@ def test_fast_draws_what_plain_draws(
 
 
 @pytest.mark.usefixtures("as_written")
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("ahead", [1, 7, 1000])
+@pytest.mark.parametrize(("ahead", "backend"), each(3, product([1, 7, 1000], BACKENDS)))
 def test_a_picture_depends_on_seed_and_index_alone(
     backend: str, ahead: int, parts: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +102,7 @@ def test_bf16_fast_is_bf16_plain(parts: Callable[..., Any]) -> None:
     assert 0 < (plain - exact).abs().max() <= 6 * GREY
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", each(2, BACKENDS))
 def test_a_network_that_is_traced_and_run_as_written(
     backend: str, parts: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

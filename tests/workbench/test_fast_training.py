@@ -8,17 +8,21 @@ the same places, and is not captured; `tests/gpu` has the rest.
 import copy
 import math
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from workbench import fast_training, processes, trainer, training_run
+from tests.often import each
+from tests.workbench.fast_runs import VARIANTS
+from workbench import fast_training, one_step, processes, trainer, training_run
 from workbench.config import RunConfig
 from workbench.data import Dataset
 from workbench.draws import DROPOUT
-from workbench.trainer import Step, TrainingState
+from workbench.one_step import TrainingState
+from workbench.trainer import Step
 
 BACKENDS = ("scratch", "diffusers")
 CPU = torch.device("cpu")
@@ -29,24 +33,6 @@ Make = Callable[..., RunConfig]
 # 1e-3, of which it rounds the sign.
 LOSSES = {"rel": 2e-6}
 WEIGHTS = {"rtol": 0, "atol": 5e-4}
-
-EVERYTHING: dict[str, dict[str, Any]] = {
-    "nothing else": {},
-    "a rate that changes": {"warmup_steps": 2, "lr_schedule": "cosine", "ema_decay": 0.9},
-    "a clip": {"gradient_clip": 0.05},
-    "neither clip nor average": {"gradient_clip": None, "ema_decay": None, "optimizer": "adam"},
-    "parts with dropout": {"accumulate": 3, "dropout": 0.3},
-    "labels": {"class_conditional": True, "label_dropout": 0.5, "flip": True},
-    "steps left out": {"skip_nonfinite": True, "weight_decay": 0.1},
-    "the device's numbers": {"draw_on": "device"},
-    "velocities": {"prediction_type": "v_prediction"},
-}
-
-
-@pytest.fixture
-def as_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is compiled: the step's own arithmetic is looked at."""
-    monkeypatch.setattr(torch, "compile", lambda network, **_: network)
 
 
 @pytest.fixture(params=["compiled", "captured"])
@@ -82,8 +68,7 @@ def tensors(state: TrainingState) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("as_written", "path")
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("what", EVERYTHING)
+@pytest.mark.parametrize(("what", "backend"), each(3, product(VARIANTS, BACKENDS)))
 def test_fast_learns_what_plain_learns(
     what: str,
     backend: str,
@@ -91,7 +76,7 @@ def test_fast_learns_what_plain_learns(
     dataset: Dataset,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    changes = {"backend": backend, "steps": 6, **EVERYTHING[what]}
+    changes = {"backend": backend, "steps": 6, **VARIANTS[what]}
     plain, quick = (learned(tiny(fast=fast, **changes), dataset) for fast in (False, True))
     assert_near(plain, quick)
     assert capsys.readouterr().err == ""  # nothing was left out
@@ -109,7 +94,7 @@ def test_bf16_is_bf16(tiny: Make, dataset: Dataset) -> None:
     assert quick != pytest.approx(exact, rel=1e-5)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", each(2, BACKENDS))
 def test_a_network_that_is_traced_and_run_as_written(
     backend: str,
     tiny: Make,
@@ -169,7 +154,7 @@ def test_trials_leave_no_trace(done: int, tiny: Make, dataset: Dataset) -> None:
     before, places = tensors(state), [p.data_ptr() for p in unet.parameters()]
     torch.manual_seed(7)
     numbers = torch.get_rng_state()
-    step = trainer.OneStep(state, scheduler, config.train)
+    step = one_step.OneStep(state, scheduler, config.train)
     fast_training.make_fast(step, (4, 1, 8, 8), pytest.fail)
     after = tensors(state)
     if not done:  # Adam's moments are there already, and are what they would be made as
@@ -305,7 +290,7 @@ def test_several_processes_take_the_plain_path_and_say_so(
 ) -> None:
     config = tiny(fast=True)
     unet, scheduler = trainer.new_parts(config, dataset)
-    step = trainer.OneStep(trainer.new_state(unet, config.train), scheduler, config.train)
+    step = one_step.OneStep(trainer.new_state(unet, config.train), scheduler, config.train)
     monkeypatch.setattr(processes, "count", lambda: 2)
     said: list[str] = []
     fast_training.make_fast(step, (4, 1, 8, 8), said.append)

@@ -46,7 +46,7 @@ for most in (2**20, 100):  # held, and read again each time
     data.IN_MEMORY = most
     found = data.load("hub:user/labelled", progress=True)
     assert isinstance(found.stored, Stream) == (most == 100)
-    np.testing.assert_array_equal(data.to_uint8(found.images)[..., 0], pixels)
+    np.testing.assert_array_equal(to_uint8(found.images)[..., 0], pixels)
     assert found.class_names == ("cat", "dog")
     assert found.labels.tolist() == [0, 1] * 6
     assert len(data.load("hub:user/labelled", count=5)) == 5

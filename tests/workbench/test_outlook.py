@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.compare.often import each
+from tests.often import each
 from workbench import outlook, precision, trainer
 from workbench.config import PRESETS, RunConfig, TrainConfig
 from workbench.data import Dataset

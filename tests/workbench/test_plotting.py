@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from workbench import backends, curves, plotting
-from workbench.data import load, to_uint8
+from workbench.data import load
+from workbench.pixels import to_uint8
 from workbench.sheets import tiled
 
 

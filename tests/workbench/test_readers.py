@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from workbench import data, readers
-from workbench.data import load, to_uint8
+from workbench.data import load
+from workbench.pixels import to_uint8
 from workbench.sprites import draw_sprites
 
 rng = np.random.default_rng(0)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from workbench.data import to_uint8
+from workbench.pixels import to_uint8
 from workbench.sheets import GAP, Block, as_tensor, sheet, square, tiled, zoom_of
 
 

@@ -15,7 +15,7 @@ from workbench.checkpoints import RunFiles
 from workbench.config import RunConfig
 from workbench.data import Dataset
 from workbench.draws import DROPOUT
-from workbench.trainer import TrainingState
+from workbench.one_step import TrainingState
 
 Make = Callable[..., RunConfig]
 CPU = torch.device("cpu")

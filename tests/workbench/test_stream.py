@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from workbench import data, stream
-from workbench.data import Dataset, load, to_uint8
+from workbench.data import Dataset, load
+from workbench.pixels import to_uint8
 from workbench.trainer import new_parts, new_state, training_steps
 
 N = 24

@@ -15,7 +15,8 @@ from workbench import trainer
 from workbench.config import RunConfig, TrainConfig
 from workbench.data import Dataset
 from workbench.draws import batch_draws
-from workbench.trainer import Step, TrainingState, learning_rate
+from workbench.one_step import TrainingState
+from workbench.trainer import Step, learning_rate
 
 CPU = torch.device("cpu")
 Make = Callable[..., RunConfig]
@@ -169,13 +170,6 @@ def test_the_rate_reaches_the_optimizer(tiny: Make, dataset: Dataset) -> None:
     for k, step in enumerate(training):
         expected = learning_rate(config.train, k, 4)
         assert step.learning_rate == state.optimizer.param_groups[0]["lr"] == expected
-
-
-def test_flips(dataset: Dataset) -> None:
-    images = dataset.images[:4]
-    flipped = trainer.flip_some(images, torch.tensor([0.0, 0.4999, 0.5, 0.99]))
-    assert torch.equal(flipped[:2], images[:2].flip(3))
-    assert torch.equal(flipped[2:], images[2:])
 
 
 def test_labels_and_no_label(tiny: Make, dataset: Dataset) -> None:

@@ -17,7 +17,8 @@ from workbench.checkpoints import RunFiles
 from workbench.config import RunConfig, TrainConfig
 from workbench.data import Dataset
 from workbench.metrics import FLUSH_EVERY
-from workbench.trainer import TrainingState, learning_rate
+from workbench.one_step import TrainingState
+from workbench.trainer import learning_rate
 
 CPU = torch.device("cpu")
 Make = Callable[..., RunConfig]
