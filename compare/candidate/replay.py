@@ -80,7 +80,8 @@ class Recorded(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """The call; what it draws is kept."""
         result = func(*args, **(kwargs or {}))
-        plain = func is torch.Tensor.normal_ and len(args) == 1 and not {*(kwargs or {})} & {"std"}
+        alone = len(args) == 1 and {*(kwargs or {})} <= {"generator"}
+        plain = func is torch.Tensor.normal_ and alone
         if (plain or func in self.DRAWS) and result.numel() == self.count:
             self.found.append(result.detach().clone())
         return result

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from compare.candidate.door import handing
 from compare.candidate.door.reading import CONTRACT, NOT_LAST, NUMBER, Reading
-from compare.candidate.door.tables import of_schedule
 from compare.candidate.load import Broken, raised
 from compare.candidate.surroundings import apart
 from compare.oracle import F64, Oracle, Setting
@@ -27,6 +26,7 @@ CALLS = {  # how others than those of the door are called
     "set_timesteps": "set_timesteps(n)",
     "previous_timestep": "previous_timestep(t)",
 }
+CLONED = {"out": "the model output", "x": "x_t", "x_0": "the images", "noise": "the noise"}
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ class Scheduler:
 
     def raw_table(self) -> Tensor | None:
         """`alphas_cumprod`, or what it calls so, as float64, whatever its length, or None."""
-        value = of_schedule(self.thing, "alphas_cumprod")
+        value = self.subject.shows(self.thing, "alphas_cumprod")
         return None if value is None else self._tensor("alphas_cumprod", value)
 
     def betas(self) -> Tensor | None:
         """`betas`, or what it calls so, as float64, or None."""
-        value = of_schedule(self.thing, "betas")
+        value = self.subject.shows(self.thing, "betas")
         return None if value is None or callable(value) else self._tensor("betas", value)
 
     def _tensor(self, what: str, value: Any) -> Tensor:
@@ -167,17 +167,11 @@ class Scheduler:
         """x_t of images, and the noise beside it where it is returned."""
         if self.door.t_of_add_noise.value == NUMBER and t.numel() > 1:
             return self._one_by_one(method, x_0, noise, t)
-        order = self.door.order(method)
-        given = {"the images": handing.shaped(self.door, x_0)}
-        if noise is not None:
-            given["the noise"] = handing.shaped(self.door, noise)
-        roles = {"x_0": given["the images"], "noise": given.get("the noise")}
+        given = {"x_0": handing.shaped(self.door, x_0)}
+        given |= {} if noise is None else {"noise": handing.shaped(self.door, noise)}
         at = handing.t_of_images(self.door, t + self.subject.t_base)
-        function = getattr(self.thing, method)
-        result = self._call(method, handing.call, function, order, roles | {"t": at})
-        self._look_over(method, given)
-        self.subject.returned[method] = handing.kind_of(result)
-        noised, drawn = handing.noised_of(result, given.get("the noise"))
+        result = self._asked(method, given | {"t": at})
+        noised, drawn = handing.noised_of(result, given.get("noise"))
         noised = self._like(method, noised, x_0, "images")
         return noised, handing.back(self.door, drawn, x_0)
 
@@ -292,21 +286,13 @@ class Scheduler:
         element = self.chain.by_t.get(t, t + self.subject.t_base)
         generator = generator or torch.Generator().manual_seed(seed or 0)
         whole = handing.whole_output(self.door, self.setting.variance_type, out, said)
-        given = {
-            "the model output": handing.shaped(self.door, whole),
-            "x_t": handing.shaped(self.door, x_t),
-        }
-        roles = {"out": given["the model output"], "x": given["x_t"]}
-        roles["t"] = handing.t_of_step(self.door, element, len(x_t))
+        given = {"out": handing.shaped(self.door, whole), "x": handing.shaped(self.door, x_t)}
+        given["t"] = handing.t_of_step(self.door, element, len(x_t))
         if "z" in self.door.order("step").takes:
             silent = t == 0 and self.door.z.value == NOT_LAST
             z = torch.zeros_like(x_t) if silent else handing.fresh_z(x_t, generator)
-            roles["z"] = handing.shaped(self.door, z)
-        order, more = self.door.order("step"), self._keywords(generator)
-        result = self._call("step", handing.call, self.thing.step, order, roles, **more)
-        self._look_over("step", given)
-        self.subject.returned["step"] = handing.kind_of(result)
-        prev, x_0 = handing.step_of(result)
+            given["z"] = handing.shaped(self.door, z)
+        prev, x_0 = handing.step_of(self._asked("step", given, **self._keywords(generator)))
         prev = self._like("step", prev, x_t, "a sample").to(F64)
         x_0 = handing.back(self.door, x_0, x_t)
         return Answer(prev, None if x_0 is None else x_0.to(F64))
@@ -317,10 +303,15 @@ class Scheduler:
         known |= {name: getattr(self.setting, name) for name in self.sampler.own}
         return {name: value for name, value in known.items() if name in self.subject.step_named}
 
-    def _look_over(self, method: str, given: dict[str, Tensor]) -> None:
-        """Writes down which of the clones given to a method were changed in place."""
-        changed = {f"{method} changes {name}" for name, v in given.items() if v._version}
+    def _asked(self, method: str, given: dict[str, Any], **more: Any) -> Any:
+        """What a method returns, and of which kind that is; which clones it changed in place."""
+        function, order = getattr(self.thing, method), self.door.order(method)
+        result = self._call(method, handing.call, function, order, given, **more)
+        cloned = {words: given[role] for role, words in CLONED.items() if role in given}
+        changed = {f"{method} changes {words}" for words, v in cloned.items() if v._version}
         self.subject.overwritten |= changed
+        self.subject.returned[method] = handing.kind_of(result)
+        return result
 
 
 def seed_everything(seed: int) -> None:

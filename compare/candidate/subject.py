@@ -20,21 +20,8 @@ from compare.candidate.door.forward import how_to_build, in_its_role
 from compare.candidate.door.names import plain, role
 from compare.candidate.door.reading import CANONICAL, Reading
 from compare.candidate.door.roles import role_of
-from compare.candidate.door.signature import (
-    SIDE,
-    SIDES,
-    asked_for,
-    named_keywords,
-    takes_generator,
-)
-from compare.candidate.load import (
-    REFUSALS,
-    WHOLE,
-    Adapter,
-    Broken,
-    brief,
-    roles_apart,
-)
+from compare.candidate.door.signature import SIDE, SIDES, asked_for, named_keywords, takes_generator
+from compare.candidate.load import REFUSALS, WHOLE, Adapter, Broken, brief, roles_apart
 from compare.candidate.scheduler import Chain, Scheduler
 from compare.candidate.surroundings import Surroundings, apart
 from compare.candidate.text.later import asked_by
@@ -273,8 +260,13 @@ class Subject:
         if method == "tables" and self.adapter is None:
             return tables.has_attributes(self.first)
         if method in tables.SCHEDULE:
-            return tables.of_schedule(self.first, method) is not None
+            return self.shows(self.first, method) is not None
         return getattr(self.first, method, None) is not None
+
+    def shows(self, thing: Any, name: str) -> Any:
+        """The table of its schedule that something which it built shows; a property may be code."""
+        with apart(self.own):
+            return tables.of_schedule(thing, name)
 
     def offers(self, **changes: Any) -> Scheduler | None:
         """The scheduler of the base setting with some values changed, or None if not offered.

@@ -48,6 +48,15 @@ def test_a_program_for_a_gpu_is_judged_on_the_cpu(name: str, tmp_path: Path) -> 
     assert report.conventions["device"] == "cuda taken for the CPU"
 
 
+def test_a_table_that_is_a_property_is_read_as_a_method_is_called(tmp_path: Path) -> None:
+    lines = "    @property\n    def alphas_cumprod(self): return ab.to(device)\n"
+    old = "        self.alphas_cumprod = torch.tensor(ab.tolist(), device=device)\n"
+    file = written(tmp_path, old, "")
+    file.write_text(file.read_text().replace("    def add_noise", f"{lines}\n    def add_noise"))
+    report = run(f"{file}:Mine")
+    assert report.exit_status == 0, report.verdict
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [("Mine", "(1 - a).sqrt()", "(1 - a)"), ("sample", "- betas[i]).sqrt()", "- betas[i])")],

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from compare.candidate.door.names import role, roles
+from compare.candidate.door.names import plain, role, roles
+from compare.candidate.door.signature import MODELS
 
-MODELS = ("model", "net", "unet", "network", "denoiser", "epsmodel", "denoisefn", "noisefn", "fn")
+CALLED = {*map(plain, MODELS), "noisefn", "fn"}  # what a model is called by
 DRAWS = ("randn", "randn_like", "normal", "normal_")
 WRAPPERS = ("view", "reshape", "to", "float", "long", "int", "expand", "repeat", "item", "cuda")
 
@@ -138,7 +139,7 @@ def _worked_on(node: ast.expr) -> ast.expr | None:
 
 
 def _is_model(call: ast.Call) -> bool:
-    return _tail(call.func).replace("_", "").lower() in MODELS
+    return plain(_tail(call.func)) in CALLED
 
 
 def _on_self(call: ast.Call) -> bool:

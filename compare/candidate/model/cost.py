@@ -92,10 +92,11 @@ def read_beside(costs: Tensor, bare: float, rounded: float) -> Cost | None:
     >>> costs = torch.tensor([0.0, 0.02, 0.3, 1.8, 7.8], dtype=F64)
     >>> read_beside(costs, 0.2, 1e-6), read_beside(costs, 0.3, 1e-6)
     (Cost(kind='absolute', delta=0.0, factor=1.0), None)
+    >>> read_beside(costs * torch.nan, torch.nan, 1e-6)
     """
     near, far = (costs[-2:] + bare).tolist()
     factor = far / HEIGHTS[-1]
-    if bare <= 0 or abs(near - factor * HEIGHTS[-2]) > 4 * rounded * far:
+    if not (bare > 0 and abs(near - factor * HEIGHTS[-2]) <= 4 * rounded * far):  # NaN fits none
         return None
     is_one = abs(factor - 1) <= 4 * rounded
     return Cost("absolute", factor=1.0 if is_one else _written(factor))

@@ -78,11 +78,10 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     assigned = [(t, n.value) for n in tree.body if isinstance(n, ast.Assign) for t in n.targets]
     values = {t.id: value for t, value in assigned if isinstance(t, ast.Name)}
     lengths = [ast.unparse(v) for k, v in values.items() if plain(k) in STEPS and _is_count(v)]
-    T = next(iter(lengths), "")
+    T, text = next(iter(lengths), ""), ast.unparse(tree)
     if name in classes:
         node = classes[name]
         tables, derived = _tables_of_class(node, tree)
-        text = ast.unparse(tree)
         return Source(methods_of(node, classes), name, tables, derived, T, classes, [], text)
     if name and name not in functions:
         near = get_close_matches(name, [*classes, *functions], 1)
@@ -91,7 +90,6 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     tables = [known for known in values if _is_alpha_bar(known)]
     dicts = [known for known, value in values.items() if holds_tables(value)]
     chosen = {name: functions[name]} if name else functions
-    text = ast.unparse(tree)
     return Source(chosen, None, tables, _derived(list(values)), T, classes, dicts, text)
 
 
