@@ -40,6 +40,7 @@ NOISE = "a fresh z ~ N(0, 1) at every step but the last (Ho et al. algorithm 2, 
 DUTIES = {  # of checks of a loop: what is right where they fail
     "eval": "model.eval() before the first step",
     "start": "x_T ~ N(0, 1) for every image (Ho et al. algorithm 2, line 1)",
+    "finite": STEPS,
     "steps-": NOISE,
     "steps": STEPS,
     "weight-of": STEPS,

@@ -8,7 +8,7 @@ from compare import stages
 from compare.candidate.interrupts import Interrupted
 from compare.candidate.load import Broken, Unloadable, is_ours, our_line, raised
 from compare.candidate.subject import Subject
-from compare.measure.check import Check, note
+from compare.measure.check import Check, Status, found
 from compare.mistakes import BY_ID, MISTAKES
 from compare.oracle import Oracle
 from compare.stages.stage import Stage
@@ -36,7 +36,7 @@ def judge_stages(
     report: Report, subject: Subject, asked: tuple[Stage, ...], progress: Progress | None
 ) -> None:
     """Reads the stages in order, marks what is known of Diffusers, and names what is left."""
-    oracle, shared = Oracle(), dict[str, Finding]()
+    oracle, shared, ended = Oracle(), dict[str, Finding](), list[Check]()
     report.absent = {s.name: s.lacking(subject) for s in asked if not s.is_met(subject)}
     for stage in asked:
         if stage.on_steps:
@@ -51,7 +51,9 @@ def judge_stages(
             later = {s.name: unusable for s in asked if s is not stage}
             report.absent = {**later, **report.absent}
             text = f"{unusable}: later stages are not judged"
-            report.checks.append(note("schedule/usable", text, reason=""))
+            wrong = not all(c.passed for c in report.checks)  # which says why
+            status: Status = "note" if wrong else "error"
+            ended.append(found("schedule/usable", status, text, reason=""))
             asked = (stage,)
             break
     alone = {stage.name: stage for stage in asked if stage.by_itself}
@@ -61,7 +63,7 @@ def judge_stages(
         report.diagnoses = diagnose(subject, judged, others, MISTAKES)
     failing = [c for c in report.checks if c.stage in alone and not c.passed]
     report.diagnoses += named_by_themselves(failing, alone)
-    report.checks = [replace(check, compared=None) for check in report.checks]
+    report.checks = [replace(check, compared=None) for check in (*report.checks, *ended)]
     report.findings = [f.plain() for f in shared.values()]
     report.readings = subject.door.plain()
     report.conventions = subject.conventions

@@ -300,3 +300,32 @@ def test_a_wrong_step_that_shows_no_table_is_not_read_as_another_table(bug: str)
 
     report = judge(Alone, "quick", 0, beside=False)
     assert [d.bug for d in report.diagnoses] == [bug], str(report)
+
+
+def _of_table(table: torch.Tensor) -> type:
+    def add_noise(self, x_0, noise, t) -> torch.Tensor:
+        alpha_bar = table[t].reshape(-1, 1, 1, 1)
+        return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * noise
+
+    def step(self, model_output, t, x_t) -> torch.Tensor:
+        return x_t
+
+    return type("Mine", (), {"alphas_cumprod": table, "add_noise": add_noise, "step": step})
+
+
+@pytest.mark.parametrize(
+    ("alpha_bar", "said"),
+    [([1.0] * 20, "1 - alpha-bar is 0"), ([], "its table of alpha-bar is empty")],
+    ids=["no noise", "empty"],
+)
+def test_a_table_that_no_step_can_be_judged_by_is_not_passed(alpha_bar: list, said: str) -> None:
+    report = judge(_of_table(torch.tensor(alpha_bar)), "quick", 0, beside=False)
+    assert report.exit_status == 2
+    assert said in report.verdict
+    assert not report.diagnoses
+
+
+def test_a_table_of_zeros_is_a_fault_of_the_schedule() -> None:
+    report = judge(_of_table(torch.zeros(20)), "quick", 0, beside=False)
+    assert report.exit_status == 1
+    assert {check.stage for check in report.checks if not check.passed} == {"schedule"}

@@ -527,3 +527,37 @@ def test_a_t_that_is_no_number_is_the_loop_s_fault(number: str) -> None:
     )
     assert report.exit_status == 1
     assert f"sample tells its model t = {number}" in report.verdict
+
+
+def test_a_loop_of_one_call_is_not_passed() -> None:
+    def sample(model, shape, generator) -> torch.Tensor:
+        return model(torch.randn(shape, generator=generator), torch.zeros(shape[0]).long())
+
+    report = judge(Adapter(lambda: ALPHA_BAR, sample=sample), "quick", 0, beside=False)
+    assert report.exit_status == 2
+    assert "the model is asked once" in report.verdict
+
+
+@pytest.mark.parametrize(("factor", "said"), [(1e34, "numbers of size"), (torch.nan, "NaN")])
+def test_a_step_that_leaves_all_numbers_is_found(factor: float, said: str) -> None:
+    def sample(model, shape, generator) -> torch.Tensor:
+        x = torch.randn(shape, generator=generator)
+        for t in reversed(range(len(ALPHA_BAR))):
+            x = factor * (x - model(x, torch.full(shape[:1], t)))
+        return x
+
+    report = judge(Adapter(lambda: ALPHA_BAR, sample=sample), "quick", 0, beside=False)
+    (check,) = [c for c in report.checks if c.id == "sampling/loop/finite"]
+    assert check.message.startswith(f"the step from t={len(ALPHA_BAR) - 1} gives {said}")
+
+
+def test_a_loop_that_asks_too_often_is_told_how_often() -> None:
+    def sample(model, shape, generator) -> torch.Tensor:
+        x = torch.randn(shape, generator=generator)
+        for t in 2 * [*reversed(range(len(ALPHA_BAR)))]:
+            x = x - 0.1 * model(x, torch.full(shape[:1], t))
+        return x
+
+    report = judge(Adapter(lambda: ALPHA_BAR, sample=sample), "quick", 0, beside=False)
+    T = len(ALPHA_BAR)
+    assert f"{2 * T} calls, should be {T}" in report.verdict

@@ -85,3 +85,10 @@ def test_a_table_that_is_the_product_of_its_betas_gets_no_form() -> None:
 
     (only,) = judged(Unsquared).diagnoses
     assert (only.bug, only.formula) == ("10-square", None)
+
+
+def test_betas_that_are_no_numbers_make_no_form() -> None:
+    assert (
+        form_of(torch.linspace(0.9, 0.1, 20, dtype=torch.float64), torch.full((20,), torch.nan))
+        is None
+    )

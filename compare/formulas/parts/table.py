@@ -40,7 +40,9 @@ def form_of(table: Tensor, betas: Tensor) -> str | None:
     ('the product of 1 - beta_s^2 for s = 0..t', 'alpha-bar_t^2')
     >>> form_of(torch.rand(20, dtype=torch.float64), betas)
     """
-    if len(table) < FEWEST or len(table) != len(betas) or not bool(table.isfinite().all()):
+    if len(table) < FEWEST or len(table) != len(betas):
+        return None
+    if not bool((table.isfinite() & betas.isfinite()).all()):
         return None
     roundings = FACTOR * UNIT * (2 + torch.arange(1, len(table) + 1))  # of a product or a sum
     for form in _forms(table, betas):

@@ -1,6 +1,7 @@
 """The role `sample`: a candidate's own loop, judged call by call as its model sees it."""
 
 from collections.abc import Iterator
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -10,10 +11,10 @@ from compare.candidate.loop.look import Run, look, look_again, look_apart
 from compare.candidate.model.guidance import Mix
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, found, note, yes_no
-from compare.measure.loop_steps import Visited, steps_of, visits
+from compare.measure.loop_steps import OVERFLOWS, Steps, Visited, steps_of, visits
 from compare.measure.noise import moments
 from compare.measure.tolerances import RATE, once_in
-from compare.oracle import Loop, Oracle
+from compare.oracle import Loop, Oracle, Setting
 from compare.stages.loop.transitions import transitions
 
 GUIDED = "(1 + w) out(x_t, t, label) - w out(x_t, t), one w (Ho & Salimans 2022, eq. 6)"
@@ -36,7 +37,11 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     yield _seeds(run, loop)
     steps = steps_of(run, oracle, subject.setting, table, visited)
     if steps is not None:
+        yield from _overflown(steps, subject.setting)
         yield from transitions(subject, steps)
+    elif len(run.t) == 1 and visited.fits:
+        words = "the model is asked once: there is no step from call to call that could be judged"
+        yield found("sampling/loop/steps", "error", words)
     yield yes_no(
         "sampling/loop/replay",
         _same(run.result, look_again(run)),
@@ -52,6 +57,20 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
             "one generator for each image: as looked for",
             "with one generator for each image, an image depends on its batch-mates",
         )
+
+
+def _overflown(steps: Steps, setting: Setting) -> Iterator[Check]:
+    """Where a step leaves what float32 holds, and should not: behind it nothing is looked at."""
+    run, holds = steps.run, steps.run.size < OVERFLOWS
+    left = holds[:-1] & ~holds[1:] & (steps.following[:-1] >= 0)
+    for i in left.nonzero()[:1].flatten():
+        at, part = steps.level.at(i[None]), slice(int(i), int(i) + 1)
+        right = steps.oracle.step_mean(run.out[part], run.x[part], at, setting.unlimited)
+        if bool(right.abs().max() < OVERFLOWS / 10):
+            size = float(run.x[int(i) + 1].abs().max())
+            what = f"numbers of size {size:.3g}" if isfinite(size) else "NaN or infinity"
+            words = f"the step from t={int(at.t)} gives {what}"
+            yield yes_no("sampling/loop/finite", False, "", words)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -159,6 +178,8 @@ def _visits(run: Run, visited: Visited) -> Check:
         return found(id, "close", words, measured=n)
     should = [t + base for t in visited.should]
     wrong = f"{said}, should be {ends(should)}"
+    if len(told) != len(should) and ends(told) == ends(should):
+        wrong = f"{said}: {len(told)} calls, should be {len(should)}"
     if base and told == visited.should:
         wrong = f"{wrong}: the loop counts t from 0, the table from {base}, where the noise begins"
     wrong = departure(told, visited.should) or wrong

@@ -59,6 +59,9 @@ def read_clip(
         table: (T,) alpha-bars.
         steps: the t that are looked at.
     """
+    steps = [t for t in steps if 0 < float(table[t]) < 1]
+    if not steps:  # nothing of the image, or no noise: no x0-hat to be limited
+        return {"clip_sample": False}
     built.visit(None)
     at = torch.tensor(steps).reshape(-1, 1)
     levels = RIGHT.level(table, at, at - 1, setting)

@@ -29,6 +29,8 @@ def length(subject: Subject) -> tuple[int, Fact | None]:
     raw = betas = None
     with contextlib.suppress(Broken):
         raw, betas = subject.scheduler().raw_table(), subject.scheduler().betas()
+    if raw is not None and not len(raw):
+        raise Broken("its table of alpha-bar is empty", raised=False)
     if raw is not None:
         if (not named or len(raw) == T + 1) and _counts_from_one(subject, raw):
             return len(raw) - 1, count.behind_one(subject, len(raw) - 1)
