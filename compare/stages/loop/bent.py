@@ -51,9 +51,9 @@ class Part:
 def bent(steps: Steps, setting: Setting) -> Check | None:
     """What is made of which part, if that explains every pixel of the steps looked at."""
     noise, drawn = steps.run.noise, steps.run.drawn
-    says = (_limited, _divided, _of_others, _other)
+    says = [_limited, _divided, _of_others, _other]
     if noise is None and drawn is not None:  # the steps are sums
-        noise, says = drawn.z, (_divided,)
+        noise, says = drawn.z, [_divided]
     if noise is None or steps.oracle != Oracle():
         return None
     few = steps.few()
