@@ -51,8 +51,6 @@ class Account:
     def whole(self) -> bool:
         """True if there are words for every wrong coefficient, and letters where at a few t one is
         another number."""
-        if any(one.at_few for one in self.told) and not any(one.fits for one in self.told):
-            return False
         return all(one.at_0_alone or one.at_few or one.fits for one in self.told)
 
     @property

@@ -53,6 +53,10 @@ MADE = {  # {what is made of a part: what is said}
     "the model's output is limited to [-1, 1]": {"of_out": lambda out: out.clamp(-1, 1)},
     "the mean is limited to [-1, 1]": {"of_mean": lambda mean: mean.clamp(-1, 1)},
     "x0-hat of image 0 is that of image 31 of the batch": {"of_x_0": lambda x_0: x_0.roll(1, 0)},
+    "x0-hat is divided by the largest value of the batch": {"of_x_0": lambda x: x / x.abs().max()},
+    "x0-hat is divided by the largest value of its image": {
+        "of_x_0": lambda x: x / x.abs().amax(dim=(1, 2, 3), keepdim=True)
+    },
     "x0-hat is bent: ": {"of_x_0": lambda x_0: x_0.sin()},
 }
 

@@ -249,6 +249,20 @@ def test_a_wrong_step_that_adds_no_noise_is_told_what_ddim_s_should_be(sign, wro
     assert stated(found.explanation) == [words]
 
 
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_a_step_that_ends_too_early_is_told_the_t_at_which_it_is_wrong(at, dtype):
+    def before(t, p):
+        return torch.ones_like(p) if t <= at else p
+
+    wrong = {
+        "of_x_0": lambda p, b, ab, t, **_: before(t, p).sqrt() * b / (1 - ab),
+        "of_x_t": lambda p, a, ab, t, **_: a.sqrt() * (1 - before(t, p)) / (1 - ab),
+    }
+    [found] = judge(program(60, "own", dtype, **wrong), "quick", 0, beside=False).diagnoses
+    assert "as it should, but not everywhere: at t=1" in found.explanation
+
+
 @pytest.mark.parametrize("table", ["linear", "cosine", "own"])
 @pytest.mark.parametrize("T", [4, 30])
 @pytest.mark.parametrize("form", ["x_0", "eps"])

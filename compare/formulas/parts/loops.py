@@ -88,10 +88,11 @@ def other_table(scheduler: Scheduler, oracle: Oracle) -> tuple[str, str] | None:
     seen = _measured(scheduler, oracle)
     if seen is None or seen[0].kind != "epsilon":
         return None
-    step, t = seen[0].step, seen[0].t
+    step, t, sigma = seen[0].step, seen[0].t, seen[0].sigma
+    assert sigma is not None
     table = seen[0].level.table.flatten()
     slack = table_bound(table) * table
-    for levels in (_of_ddpm_s, partial(_of_ddim_s, seen[0].sigma)):
+    for levels in (_of_ddpm_s, partial(_of_ddim_s, sigma)):
         read = levels(step.x, step.out)
         moved = (levels(step.x + step.x_error, step.out), levels(step.x, step.out + step.out_error))
         off = sum(((other - read).abs() for other in moved), torch.zeros_like(read))

@@ -50,14 +50,17 @@ class Part:
 
 def bent(steps: Steps, setting: Setting) -> Check | None:
     """What is made of which part, if that explains every pixel of the steps looked at."""
-    noise = steps.run.noise
+    noise, drawn = steps.run.noise, steps.run.drawn
+    says = [_limited, _divided, _of_others, _other]
+    if noise is None and drawn is not None:  # the steps are sums
+        noise, says = drawn.z, [_divided]
     if noise is None or steps.oracle != Oracle():
         return None
     few = steps.few()
     small = replace(setting, sampler="ddpm", variance_type="fixed_small")
     kinds = (small, replace(small, variance_type="fixed_large"), *silent(setting))
     parts = [part for kind in kinds for part in _parts(few, noise, kind.unlimited)]
-    for say, part in product((_limited, _of_others, _other), parts):
+    for say, part in product(says, parts):
         words = say(part) if part.changed else ""
         if words:
             right = f"{part.name} as it is; x0-hat may be limited to [-1, 1] (Ho et al. eq. 15)"
@@ -118,6 +121,14 @@ def _limited(part: Part) -> str:
     if below and above:
         return f"{part.name} is limited to [{low:g}, {high:g}]"
     return f"{part.name} is limited to {f'{low:g} and more' if below else f'{high:g} and less'}"
+
+
+def _divided(part: Part) -> str:
+    """It is divided by what is largest in the batch, or in its image."""
+    for whole, dims in (("the batch", (1, 2, 3, 4)), ("its image", (2, 3, 4))):
+        if part.fits(part.right / part.right.abs().amax(dim=dims, keepdim=True)):
+            return f"{part.name} is divided by the largest value of {whole}"
+    return ""
 
 
 def _short(value: float, off: float) -> float:
