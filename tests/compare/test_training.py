@@ -29,7 +29,7 @@ from compare.backends.training_alone import (
 )
 from compare.measure.check import Check
 from compare.mistakes import AVERAGES
-from workbench import ema, trainer
+from workbench import ema, one_step
 from workbench.ema import EMA
 
 PLAIN = settings("quick", 0)["plain"]
@@ -159,7 +159,7 @@ def summed(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 )
 def test_a_trainer_that_both_backends_share_is_judged_too(name, wrong, data, monkeypatch):
     by_hand = losses_by_hand(PLAIN, data)
-    monkeypatch.setattr(trainer, name, wrong)
+    monkeypatch.setattr(one_step, name, wrong)
     short = replace(PLAIN, train=replace(PLAIN.train, steps=BY_HAND))
     checks = [judge_losses("losses", train(short, data).losses, by_hand)]
     assert "should be" in failing(*checks)["losses"]

@@ -178,10 +178,10 @@ def test_a_step_that_is_not_finite_changes_nothing(
         now[0] = numbers[0] if stream == DROPOUT else now[0]
         return real(seed, stream, *numbers)
 
-    loss = trainer.mse_loss
+    loss = one_step.mse_loss
     monkeypatch.setattr(trainer, "seed_of", seed_of)
     monkeypatch.setattr(
-        trainer, "mse_loss", lambda *two: loss(*two) * (math.inf if now[0] == broken else 1)
+        one_step, "mse_loss", lambda *two: loss(*two) * (math.inf if now[0] == broken else 1)
     )
     config = tiny(skip_nonfinite=True, fast=True)
     unet, scheduler = trainer.new_parts(config, dataset)

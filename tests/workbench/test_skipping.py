@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from workbench import runs, trainer, training_run
+from workbench import one_step, runs, trainer, training_run
 from workbench.checkpoints import RunFiles
 from workbench.config import RunConfig
 from workbench.data import Dataset
@@ -39,7 +39,7 @@ def all_of(state: TrainingState) -> dict[str, Any]:
 
 def broken_at(steps: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the losses of some steps infinite."""
-    real_seed, real_loss = trainer.seed_of, trainer.mse_loss
+    real_seed, real_loss = trainer.seed_of, one_step.mse_loss
     at = [0]
 
     def seed_of(seed: int, stream: int, *numbers: int) -> int:
@@ -50,7 +50,7 @@ def broken_at(steps: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
         return real_loss(*arguments) * (math.inf if at[0] in steps else 1)
 
     monkeypatch.setattr(trainer, "seed_of", seed_of)
-    monkeypatch.setattr(trainer, "mse_loss", loss)
+    monkeypatch.setattr(one_step, "mse_loss", loss)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
