@@ -101,7 +101,9 @@ def written(shape: Shape) -> int:
     return max((after - before).total(), (before - after).total())
 
 
-@pytest.mark.parametrize("shape", each(2, CASES), ids=lambda shape: shape.spec)
+@pytest.mark.parametrize(
+    "shape", each(2, [(shape,) for shape in CASES]), ids=lambda shape: shape.spec
+)
 def test_a_shape_has_its_verdict_through_its_adapter(shape: Shape, tmp_path: Path) -> None:
     text = edited(shape)
     for whole, tenth in QUICK:
