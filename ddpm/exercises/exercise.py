@@ -110,8 +110,30 @@ class Exercise:
 
     @property
     def solution(self) -> str:
-        """Our function, as it stands in the file."""
-        return inspect.getsource(self.ours)
+        """Our function as it stands in its file, behind the imports that it needs."""
+        source = inspect.getsource(self.ours)
+        return "\n".join([*_imports(source, self.module), "", "", source])
+
+
+def _imports(source: str, module: str) -> list[str]:
+    """The lines with which a function of a module stands alone.
+
+    >>> _imports("def f(x: Tensor): return linear(torch.ones(1))", "scratch.schedule")
+    ['import torch', 'from scratch.schedule import linear']
+    """
+    (function,) = ast.parse(source).body
+    assert isinstance(function, ast.FunctionDef)
+    used = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)} - {function.name}
+    lines, own = [], []
+    for node in ast.parse(inspect.getsource(importlib.import_module(module))).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            node.names = [name for name in node.names if (name.asname or name.name) in used]
+            lines += [ast.unparse(node)] if node.names else []
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            own += [node.name] if node.name in used else []
+        elif isinstance(node, ast.Assign):
+            own += [n.id for n in node.targets if isinstance(n, ast.Name) and n.id in used]
+    return [*lines, *([f"from {module} import {', '.join(own)}"] if own else [])]
 
 
 def wrong_formulas(

@@ -72,7 +72,13 @@ def test_the_stub_has_the_signature_of_ours_and_is_empty(exercise: Exercise, tmp
     }
     assert judge(exercise, stub) == Verdict(len(exercise.inputs()), empty=True)
     assert exercise.stub.startswith(f'"""Exercise {exercise.id}. ')
-    assert exercise.solution.startswith(f"def {exercise.function}(")
+
+
+@each_exercise
+def test_the_solution_is_a_file_that_is_right(exercise: Exercise, tmp_path: Path):
+    file = tmp_path / "solution.py"
+    file.write_text(exercise.solution)
+    assert judge(exercise, read_answer(exercise, file)).right
 
 
 @each_exercise
