@@ -18,6 +18,7 @@ VIEWS = {
     "phone-light": ({"width": 390, "height": 844}, "light"),
     "phone-dark": ({"width": 390, "height": 844}, "dark"),
 }
+PATIENCE = 180_000  # ms: a page as long as the reference, on a machine that does more
 SERIOUS = ("serious", "critical")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
 
@@ -44,6 +45,7 @@ def main(arguments: list[str]) -> int:
         browser = playwright.chromium.launch(executable_path=args.chromium, args=FLAGS)
         for view, (size, scheme) in VIEWS.items():
             context = browser.new_context(viewport=size, color_scheme=scheme)
+            context.set_default_timeout(PATIENCE)
             for path in pages:
                 name = str(path.relative_to(folder))
                 problems = check_page(context, path, screenshots / view, name)
