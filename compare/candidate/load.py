@@ -275,6 +275,8 @@ def raised(error: BaseException) -> str:
 
 def is_ours(error: BaseException) -> bool:
     """True if no line of a candidate's led to it: the fault is this project's."""
+    if isinstance(error, Thrown):
+        return False
     frames = traceback.extract_tb(error.__traceback__)
     return not any(_is_theirs(frame.filename) for frame in frames)
 

@@ -123,9 +123,18 @@ class Scheduler:
 
     def usable(self) -> bool:
         """True if its table has both signal and noise at every t; v and x_0 need no signal."""
+        return self.has_noise() and not self.lacks_signal()
+
+    def has_noise(self) -> bool:
+        """True if its table, where it shows one, is below 1 at every t."""
+        own = self.table()
+        return own is None or bool((own.isfinite() & (own < 1)).all())
+
+    def lacks_signal(self) -> bool:
+        """True if its table is 0 at some t, where noise that a model predicts tells nothing."""
         own = self.table()
         least = 1e-12 if self.setting.prediction_type == "epsilon" else -1e-12
-        return own is None or bool((own.isfinite() & (own < 1) & (own > least)).all())
+        return own is not None and bool((own <= least).any())
 
     def coefficients(
         self, dtype: torch.dtype, upto: int | None = None, method: str = "add_noise"

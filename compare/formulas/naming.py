@@ -153,9 +153,18 @@ def _said(found: list[Account]) -> Named:
     others = [[pair for pair in _pairs(one) if pair not in _pairs(account)] for one in same]
     for pairs in [pairs for pairs in others if pairs][:1]:
         words += f"; the same, in other words: {' and '.join(pairs)}"
-    rights = [f"{t.curve.name} {' or '.join(map(str, t.curve.right))}" for t in account.told]
-    fix = f"{', '.join(rights)}: {account.reading.whole}"
+    fix = f"{', '.join(_cure(t, account.reading) for t in account.told)}: {account.reading.whole}"
     return Named(f"your {words}", fix, any(told.fits for told in account.told))
+
+
+def _cure(told: Told, reading: Reading) -> str:
+    """The right formula, and where it is not yet if that is at a few t."""
+    curve, right = told.curve, _nearest(told.curve, reading)
+    cure = f"{curve.name} {' or '.join(map(str, curve.right))}"
+    if told.fits:
+        return cure
+    ts = reading.t[~(curve.off(right, reading.atoms) <= 1)].unique().tolist()
+    return f"{cure} at t={', '.join(map(str, ts[:OTHERS]))} too"
 
 
 def _pairs(account: Account) -> list[str]:
@@ -197,10 +206,12 @@ def _numbers(curve: Curve, formula: Expression, reading: Reading) -> str:
     if not wrong:
         return _outside(curve, formula, reading)
     wrong.sort(key=lambda i: int(reading.t[i]))
-    chosen = dict.fromkeys((wrong[0], wrong[len(wrong) // 2], wrong[-1]))
-    pairs = [apart_in_print(_told(curve, i), float(wanted[i])) for i in chosen]
-    ts = ", ".join(str(int(reading.t[i])) for i in chosen)
-    text = f": at t={ts} it is {', '.join(a for a, _ in pairs)}, should be "
+    chosen = {int(reading.t[i]): i for i in (wrong[-1], wrong[len(wrong) // 2], wrong[0])}
+    chosen = dict(sorted(chosen.items()))
+    pairs = [apart_in_print(_told(curve, i), float(wanted[i])) for i in chosen.values()]
+    text = (
+        f": at t={', '.join(map(str, chosen))} it is {', '.join(a for a, _ in pairs)}, should be "
+    )
     return text + ", ".join(b for _, b in pairs) + _outside(curve, formula, reading)
 
 

@@ -17,6 +17,7 @@ from compare.verdict.diffusers import Finding
 from compare.verdict.report import Diagnosis, Report
 
 Progress = Callable[[str, list[Check]], None]
+NO_NOISE = "alpha-bar is not finite or 1 - alpha-bar is 0"
 
 
 def is_asked(only: str | None, stage: str) -> bool:
@@ -47,12 +48,13 @@ def judge_stages(
         if progress is not None and checks:
             progress(stage.name, checks)
         if stage is stages.SCHEDULE and not usable(subject):
-            unusable = "alpha-bar is not finite or 1 - alpha-bar is 0"
+            noise = subject.scheduler().has_noise()
+            unusable = "alpha-bar is 0 at some t" if noise else NO_NOISE
             later = {s.name: unusable for s in asked if s is not stage}
             report.absent = {**later, **report.absent}
             text = f"{unusable}: later stages are not judged"
-            wrong = not all(c.passed for c in report.checks)  # which says why
-            status: Status = "note" if wrong else "error"
+            right = all(c.passed for c in report.checks)  # else they say why
+            status: Status = "error" if right and not noise else "note"
             ended.append(found("schedule/usable", status, text, reason=""))
             asked = (stage,)
             break

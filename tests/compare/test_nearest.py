@@ -65,7 +65,8 @@ def test_a_few_wrong_steps_are_pointed_at():
 
     found = diagnosis("variance", std=std)
     assert found.stage == "variance"
-    assert found.fix.endswith("all but 1 of 30 steps are right: look at t=17")
+    assert "as it should, but not everywhere: at t=17 it is" in found.explanation
+    assert " at t=17 too: x_prev = " in found.fix
 
 
 def test_a_law_near_that_of_a_mistake_is_told_by_its_checks():

@@ -140,9 +140,11 @@ def test_memory_grows_with_the_batch_and_with_what_is_kept(tiny: Make, dataset: 
 )
 def test_the_memory_that_is_forecast_is_what_a_run_takes(options: str, tmp_path: Path) -> None:
     """Its peak, as the system counts it, within a fifth."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the system does not tell the peak of one process here")
     config = ["train", "--preset", *options.split(), "--steps", "3", "--warmup-steps", "0"]
     ran = "import sys; from ddpm.cli import main; main(sys.argv[1:]); "
-    peak = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    peak = "print(next(line.split()[1] for line in open('/proc/self/status') if 'VmHWM' in line))"
     words = [*config, "--no-sample-grid", "--device", "cpu", "--output", str(tmp_path / "run")]
     done = subprocess.run(
         [sys.executable, "-c", ran + peak, *words],
