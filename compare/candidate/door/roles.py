@@ -12,6 +12,10 @@ from compare.candidate.door.signature import BESIDE_MODEL, TABLES, asked_for, wi
 from compare.candidate.door.tables import meant
 
 BETAS = re.compile("betaschedule|^(get|make|linear|cosine)?betas$")
+ONE_WAY = {  # (x, t, eps) may be either: what a function is called says which
+    "step": re.compile("reverse|psample|denois|posterior|step$"),
+    "add_noise": re.compile("qsample|forward|diffuse|perturb|corrupt|^(add)?nois"),
+}
 
 
 def role_of(function: Callable[..., Any]) -> dict[str, Any]:
@@ -23,6 +27,10 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     (['sample'], ['add_noise'])
     >>> [*role_of(lambda model, x_0, generator: None)]
     ['loss']
+    >>> def reverse(x, t, eps): return x
+    >>> def forward(x, t, eps): return x
+    >>> [*role_of(reverse)], [*role_of(forward)]
+    (['step'], ['add_noise'])
     >>> def cosine_beta_schedule(timesteps, s=0.008): return [0.1] * timesteps
     >>> [*role_of(cosine_beta_schedule)], role_of(lambda x, y: None)
     (['tables'], {})
@@ -36,6 +44,8 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     made = betas_of(function)
     found |= {} if made is None else {"tables": made}
     name = getattr(function, "__name__", "")
+    if {*found} == {*ONE_WAY}:
+        found = {role: found[role] for role in found if ONE_WAY[role].search(plain(name))}
     found = {name: found[name]} if name in found else found if len(found) == 1 else {}
     beside = getattr(inspect.unwrap(function), "__globals__", {})  # below `torch.no_grad()`
     known = {n: v for n, v in sorted(beside.items()) if getattr(v, "ndim", 0) == 1 and len(v) > 1}
