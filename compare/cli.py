@@ -14,6 +14,7 @@ from compare.process import judge_in_child, refuse
 
 BACKENDS = {"scratch": "scratch:DDPMScheduler", "diffusers": "diffusers:DDPMScheduler"}
 TEMPLATE = Path(__file__).with_name("template.py")
+OF_A_VERDICT = ("json", "html", "only", "expect")  # options that a list of names has no use for
 EXAMPLES = """examples:
   ddpm compare                                     both backends against the papers and each other
   ddpm compare --candidate mine.py                 what in this file could be judged?
@@ -112,6 +113,10 @@ def main(args: argparse.Namespace) -> int:
     if args.run and args.only not in (None, "pipeline"):
         return refuse(f"--run judges the stage pipeline alone; leave --only {args.only} out")
     if args.candidate and args.candidate.endswith(".py"):
+        given = [name for name in OF_A_VERDICT if getattr(args, name) is not None]
+        if given:
+            words = f"{args.candidate} without a name is listed, not judged"
+            return refuse(f"{words}: leave --{given[0]} out, or give {args.candidate}:NAME")
         return _tell(Path(args.candidate))
     try:
         expected = {} if args.expect is None else _expected(args.expect)

@@ -200,7 +200,7 @@ class Scheduler:
         """A result of the shape that was given, as images, or `Broken`."""
         if not isinstance(result, Tensor):
             raise Broken(f"{method} returned {type(result).__name__}, not a tensor", raised=False)
-        images = handing.back(self.door, result, wanted)
+        images = handing.back(self.door, numbers(method, result), wanted)
         if images is None:
             given = tuple(handing.shaped(self.door, wanted).shape)
             shapes = f"{tuple(result.shape)} for {what} of shape {given}"
@@ -321,6 +321,25 @@ class Scheduler:
         self.subject.overwritten |= changed
         self.subject.returned[method] = handing.kind_of(result)
         return result
+
+
+def numbers(method: str, value: Tensor) -> Tensor:
+    """A tensor that a candidate returned, of no class of its own; it stays in its graph.
+
+    Raises:
+        Broken: it holds no real numbers that can be read.
+    """
+    if type(value) is not Tensor:
+        with torch._C.DisableTorchFunctionSubclass():
+            value = value.as_subclass(Tensor)
+    odd = {
+        "a tensor on the device meta, which holds no numbers": value.is_meta,
+        f"a tensor of layout {value.layout}, not a dense one": value.layout != torch.strided,
+        "complex numbers, not real ones": value.is_complex(),
+    }
+    for words in (words for words, is_so in odd.items() if is_so):
+        raise Broken(f"{method} returned {words}", raised=False)
+    return value
 
 
 def seed_everything(seed: int) -> None:

@@ -20,7 +20,14 @@ from compare.candidate.door.forward import how_to_build, in_its_role
 from compare.candidate.door.names import plain, role
 from compare.candidate.door.reading import CANONICAL, Reading
 from compare.candidate.door.roles import role_of
-from compare.candidate.door.signature import SIDE, SIDES, asked_for, named_keywords, takes_generator
+from compare.candidate.door.signature import (
+    SIDE,
+    SIDES,
+    asked_for,
+    attribute,
+    named_keywords,
+    takes_generator,
+)
 from compare.candidate.load import REFUSALS, WHOLE, Adapter, Broken, brief, roles_apart
 from compare.candidate.scheduler import Chain, Scheduler
 from compare.candidate.surroundings import Surroundings, apart
@@ -179,8 +186,8 @@ class Subject:
         if isinstance(thing, Adapter):
             self.adapter = thing
         self.whole = roles_apart(self.adapter or thing, self.own)
-        self.step_named = named_keywords(getattr(self.first, "step", None))
-        self.set_named = named_keywords(getattr(self.first, "set_timesteps", None))
+        self.step_named = named_keywords(attribute(self.first, "step"))
+        self.set_named = named_keywords(attribute(self.first, "set_timesteps"))
         if self.adapter is not None and self.adapter.prediction_type is not None:
             self.setting = replace(self.setting, prediction_type=self.adapter.prediction_type)
         for sampler in ALL:
@@ -261,7 +268,7 @@ class Subject:
             return tables.has_attributes(self.first)
         if method in tables.SCHEDULE:
             return self.shows(self.first, method) is not None
-        return getattr(self.first, method, None) is not None
+        return attribute(self.first, method) is not None
 
     def shows(self, thing: Any, name: str) -> Any:
         """The table of its schedule that something which it built shows; a property may be code."""

@@ -180,6 +180,8 @@ def _proposed(
     float32 = sum((atoms.slack[name] for name in base), torch.ones_like(target)) / 2
     weight = 1 / (curve.slack / curve.measured.abs() + FACTOR * UNIT * float32)
     design = torch.cat([torch.ones(1, len(target), dtype=F64), logs])
+    if not bool((design * weight).isfinite().all() and (target * weight).isfinite().all()):
+        return
     q, small = torch.linalg.qr((design * weight).T)  # the same problem in as many rows as unknowns
     wanted = q.T @ (target * weight)
     sign = 1.0 if bool(curve.measured.sum() > 0) else -1.0

@@ -183,14 +183,16 @@ def _shown(only: str | None, progress: Progress | None) -> Progress | None:
 
 def _choose(report: Report, only: str) -> None:
     """Leaves one check of a report, and what fails before its stage can be judged."""
+    stage, ids = only.partition("/")[0], [c.id for c in report.checks]
     found = [
         c for c in report.checks if c.id in (only, "load", "reading") or not is_asked(only, c.stage)
     ]
-    if not found:
-        near = difflib.get_close_matches(only, [c.id for c in report.checks], 1)
+    judged = any(c.stage == stage and c.status != "note" for c in report.checks)
+    if not found or (only not in ids and judged):
+        near = difflib.get_close_matches(only, ids, 1)
         hint = f"; did you mean {near[0]}?" if near else "; `--json FILE` lists all"
         text = f"there is no check {only!r}{hint}"
-        found, report.diagnoses = [Check("only", only.partition("/")[0], "error", text)], []
+        found, report.diagnoses = [Check("only", stage, "error", text)], []
     report.checks = found
     if report.passed:
         report.diagnoses = []

@@ -31,7 +31,7 @@ def quiet() -> Iterator[None]:
     Inside, torch has the settings that it starts with: what we compute does not depend on the
     caller's. A real Ctrl-C raises `Interrupted`.
     """
-    folder, settings = os.getcwd(), Settings.now()
+    folder, settings = _here(), Settings.now()
     with _same_random_state(), interrupts_told():
         Settings().put()
         try:
@@ -45,7 +45,15 @@ def quiet() -> Iterator[None]:
                 yield
         finally:
             settings.put()
-            os.chdir(folder)
+            with contextlib.suppress(FileNotFoundError):  # it was deleted
+                os.chdir(folder)
+
+
+def _here() -> str:
+    """The folder that we are in; "" if it was deleted."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.getcwd()
+    return ""
 
 
 @contextlib.contextmanager

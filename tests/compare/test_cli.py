@@ -135,6 +135,16 @@ def test_a_stage_that_there_is_not_is_refused(capsys: pytest.CaptureFixture) -> 
     assert line.startswith("ddpm compare: no stage 'nonsense'; stages are schedule, forward, ")
 
 
+@pytest.mark.parametrize("option", ["--json", "--html", "--only", "--expect"])
+def test_a_list_of_names_takes_no_options_of_a_verdict(
+    option: str, capsys: pytest.CaptureFixture
+) -> None:
+    said = {"--only": "mean"}.get(option, "new.txt")
+    assert main(arguments("--candidate", "mine.py", option, said)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"leave {option} out, or give mine.py:NAME" in line
+
+
 def test_the_list_says_every_stage_in_words(capsys: pytest.CaptureFixture) -> None:
     assert main(arguments("--list")) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -17,6 +17,7 @@ from compare.mistakes import BY_ID, mutant
 from compare.oracle import Oracle, Setting
 from compare.oracle.samplers import DDIM
 from compare.verdict.judge import judge
+from tests.compare import written
 from tests.often import each
 
 RIGHT = """
@@ -157,6 +158,23 @@ def test_only_runs_one_check(tmp_path: Path) -> None:
     wrong = judge(spec, "quick", 0, only="mean/epsilo", beside=False)
     assert wrong.exit_status == 2
     assert "there is no check 'mean/epsilo'; did you mean mean/epsilon?" in wrong.verdict
+
+
+def test_a_misspelt_check_is_told_where_an_earlier_stage_fails() -> None:
+    right = written.loop(20)
+    table = right.alpha_bar().clone()
+    table[3:5] = table[3:5].flip(0)
+    wrong = compare.Adapter(lambda: table, sample=right.sample)
+    report = judge(wrong, "quick", 0, only="sampling/loop/visit", beside=False)
+    assert "there is no check 'sampling/loop/visit'; did you mean" in report.verdict
+
+
+def test_the_folder_that_one_is_in_may_be_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert judge(scheduler(Oracle()), "quick", 0, only="schedule", beside=False).passed
 
 
 @pytest.mark.parametrize("only", each(2, ["sampling", "sampling/clipped-10/mean"]))

@@ -593,3 +593,21 @@ def test_a_loss_that_is_infinite_is_a_fault_of_the_loss() -> None:
     report = judge(endless, "quick", 0, beside=False)
     assert report.exit_status == 1
     assert "a perfect model has loss inf" in report.verdict
+
+
+NO_COST = {
+    "t": (written(told=lambda t: t * torch.nan), "the loss tells its model t = nan"),
+    "sign": (written(weigh=lambda square: -square.mean()), "a larger error costs less"),
+    "number": (written(weigh=lambda square: square.mean() * torch.nan), "has loss nan"),
+    "complex": (written(weigh=lambda square: square.mean() * 1j), "loss returned complex numbers"),
+}
+
+
+@pytest.mark.parametrize("name", NO_COST)
+def test_what_is_no_cost_is_told_in_one_line(name: str, capfd: pytest.CaptureFixture) -> None:
+    loss, words = NO_COST[name]
+    report = judged(loss)
+    assert report.exit_status == 1
+    (check,) = [check for check in report.checks if not check.passed]
+    assert words in check.message
+    assert "ERROR" not in "".join(capfd.readouterr())  # of the library that solves equations

@@ -165,3 +165,70 @@ def test_a_word_that_a_constructor_breaks_at_is_not_offered(candidate: type, err
     assert subject.offers(beta_schedule="sigmoid") is None
     (said,) = {text for text in subject.not_offered if "sigmoid" in text}
     assert error in said
+
+
+class Unready:
+    """A scheduler with a table that is not there yet; a step says it another way."""
+
+    def __init__(self) -> None:
+        self.alphas_cumprod = (1 - torch.linspace(1e-3, 0.2, 40, dtype=torch.float64)).cumprod(0)
+
+    @property
+    def betas(self) -> torch.Tensor:
+        raise NotImplementedError
+
+    @property
+    def pred_original_sample(self) -> torch.Tensor:
+        raise NotImplementedError
+
+    def add_noise(self, x_0, noise, t) -> torch.Tensor:
+        ab = self.alphas_cumprod[t].reshape(-1, 1, 1, 1)
+        return (ab.sqrt() * x_0 + (1 - ab).sqrt() * noise).to(x_0.dtype)
+
+    def step(self, model_output, t, x_t, generator=None) -> "Unready":
+        ab, prev = (float(self.alphas_cumprod[i]) if i >= 0 else 1.0 for i in (t, t - 1))
+        x_0 = (x_t - (1 - ab) ** 0.5 * model_output) / ab**0.5
+        mean = prev**0.5 * (1 - ab / prev) * x_0 + (ab / prev) ** 0.5 * (1 - prev) * x_t
+        size = ((1 - prev) / (1 - ab) * (1 - ab / prev)) ** 0.5
+        self.prev_sample = mean / (1 - ab) + size * torch.randn(x_t.shape, generator=generator)
+        return self
+
+
+def test_a_property_that_raises_is_not_there() -> None:
+    report = judge(Unready, "quick", 0, beside=False)
+    assert report.passed, str(report)
+
+
+class Loud(torch.Tensor):
+    """Nothing can be computed with it."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None) -> None:
+        raise RuntimeError("too loud")
+
+
+RETURNED = {
+    "meta": (lambda x: x.to("meta"), "a tensor on the device meta"),
+    "sparse": (lambda x: x.to_sparse(), "a tensor of layout torch.sparse_coo"),
+    "complex": (lambda x: x * 1j, "complex numbers"),
+    "class": (lambda x: x.as_subclass(Loud), ""),
+}
+
+
+@pytest.mark.parametrize("kind", RETURNED)
+@pytest.mark.parametrize("method", ["add_noise", "step"])
+def test_what_holds_no_numbers_is_told_of_the_method(method: str, kind: str) -> None:
+    turned, words = RETURNED[kind]
+
+    class Odd(Unready):
+        def add_noise(self, *given) -> torch.Tensor:
+            noised = super().add_noise(*given)
+            return turned(noised) if method == "add_noise" else noised
+
+        def step(self, *given, generator=None) -> torch.Tensor:
+            prev = super().step(*given, generator).prev_sample
+            return turned(prev) if method == "step" else prev
+
+    report = judge(Odd, "quick", 0, only="forward" if method == "add_noise" else "mean")
+    assert report.exit_status == (1 if words else 0), str(report)
+    assert not words or f"{method} returned {words}" in report.verdict

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from compare.candidate.door.reading import Fact
+from compare.candidate.door.signature import attribute
 from compare.candidate.load import Broken
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def behind_one(subject: "Subject", T: int) -> Fact:
 
 def _listed(subject: "Subject", T: int) -> list[float]:
     """The list of T steps that a candidate has of itself, or sets; none if there is no such."""
-    listed = getattr(subject.first, "timesteps", None)
+    listed = attribute(subject.first, "timesteps")
     sized = isinstance(listed, Tensor | list | tuple | range) and len(listed) == T
     if not sized and subject.has("set_timesteps"):
         with suppress(Broken):

@@ -5,6 +5,7 @@ draws the noise itself and shows it.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from compare.candidate.door.reading import (
     Order,
     Reading,
 )
+from compare.candidate.door.signature import attribute
 from compare.oracle import LEARNED
 
 PREV = ("prev_sample", "x_prev", "sample", "prev", "x", "x_t")  # names of what is wanted
@@ -101,7 +103,7 @@ def kind_of(result: Any) -> str:
     """What kind of thing a method returned, in words."""
     if isinstance(result, Tensor):
         return TENSOR
-    if hasattr(result, PREV[0]):  # Diffusers' is a dict too
+    if attribute(result, PREV[0]) is not None:  # Diffusers' is a dict too
         return f"an object ({type(result).__name__})"
     if isinstance(result, tuple | list):
         return f"{len(result)} things, the wanted one first"
@@ -112,7 +114,7 @@ def step_of(result: Any) -> tuple[Any, Any]:
     """x_{t-1} and x0-hat (None where it is not shown) of what a step returns."""
     if isinstance(result, Tensor):
         return result, None
-    ask = result.get if isinstance(result, dict) else lambda name: getattr(result, name, None)
+    ask = result.get if isinstance(result, dict) else partial(attribute, result)
     prev = _first(ask, PREV)
     if prev is not None:
         return prev, _first(ask, X_0)

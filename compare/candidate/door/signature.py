@@ -6,6 +6,7 @@ would be, and so is a function that is handed over alone (`roles`).
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from compare.candidate.door.names import WORDS, plain
@@ -33,6 +34,13 @@ TABLES = {
     "alphascumprods",
     "alphahat",
 }
+
+
+def attribute(thing: Any, name: str) -> Any:
+    """What an object has under a name; None where it has nothing, as where a property raises."""
+    with suppress(Exception):
+        return getattr(thing, name)
+    return None
 
 
 def takes_generator(role: Callable[..., Any], place: int) -> bool:
@@ -99,7 +107,7 @@ def own_roles(thing: Any) -> dict[str, Any]:
     >>> [*own], own["sample"]("model", (32, 2, 8, 8))
     (['sample'], ('model', 32))
     """
-    methods = {role: getattr(thing, role, None) for role in BESIDE_MODEL}
+    methods = {role: attribute(thing, role) for role in BESIDE_MODEL}
     found = {role: with_model(m, role) for role, m in methods.items() if inspect.ismethod(m)}
     return {role: called for role, called in found.items() if called is not None}
 

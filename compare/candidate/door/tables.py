@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from compare.candidate.door.names import plain
+from compare.candidate.door.signature import attribute
 from compare.candidate.load import Broken, raised
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def _given(thing: Any) -> dict[str, Any]:
 def of_schedule(thing: Any, name: str) -> Any:
     """What an object has under Diffusers' name of alpha-bar or of the betas, else its table under
     another name that says the same; None if there is none."""
-    usual = getattr(thing, name, None)
+    usual = attribute(thing, name)
     ends = isinstance(usual, tuple | list) and len(usual) == 2
     if usual is not None and not ends:
         return usual

@@ -13,7 +13,7 @@ from compare.candidate.model.call import Manner, Place
 from compare.candidate.model.output import is_of_a_pair, may_be_halved
 from compare.candidate.model.told import Told, told_by
 from compare.candidate.replay import Recorded, global_seed
-from compare.candidate.scheduler import seed_everything
+from compare.candidate.scheduler import numbers, seed_everything
 from compare.candidate.spy import Answer, Model, exact_denoiser, exact_output
 from compare.candidate.subject import Subject
 from compare.oracle import F64
@@ -153,9 +153,10 @@ def _call(
         with Recorded(prod(shape)) as recorded:
             result = subject.whole["sample"](model, shape, generator)
         model.drawn = recorded.found
-        return torch.as_tensor(result).detach()
+        pictures = torch.as_tensor(result).detach()
     except Exception as error:
         raise Broken(f"sample(model, {shape}) raises {raised(error)}") from None
+    return numbers("sample", pictures)
 
 
 def restless(kind: str, table: Tensor, seed: int = 3, reach: float = 1.0) -> Answer:

@@ -14,7 +14,7 @@ from compare.candidate.model import learned
 from compare.candidate.model.call import Manner, Place
 from compare.candidate.model.output import is_of_a_pair, may_be_halved
 from compare.candidate.replay import global_seed
-from compare.candidate.scheduler import seed_everything
+from compare.candidate.scheduler import numbers, seed_everything
 from compare.candidate.spy import Answer, Model
 from compare.candidate.subject import Subject
 from compare.oracle import F64
@@ -61,10 +61,11 @@ class Loss:
         stream = torch.Generator().manual_seed(seed)
         try:
             images = handing.ranged(self.subject.door, x_0)
-            return torch.as_tensor(self.subject.whole["loss"](model, images, stream))
+            value = torch.as_tensor(self.subject.whole["loss"](model, images, stream))
         except Exception as error:
             called = f"loss(model, images {tuple(x_0.shape)})"
             raise Broken(f"{called} raises {raised(error)}") from None
+        return numbers("loss", value)
 
     def times(self, model: Model) -> Tensor:
         """(b,) the t, from 0, at which a model was asked first."""
@@ -191,7 +192,11 @@ def _drawn(loss: Loss, shape: tuple[int, ...], calls: int) -> Tensor:
         model = loss.model(nothing)
         loss.of(model, images, 300 + seed)
         drawn.append(model.seen[0].said)
-    return torch.stack(drawn).to(F64)
+    said = torch.stack(drawn).to(F64)
+    if not bool(said.isfinite().all()):
+        strange = float(said[~said.isfinite()][0])
+        raise Broken(f"the loss tells its model t = {strange}", raised=False)
+    return said
 
 
 def nothing(x: Tensor, t: Tensor) -> Tensor:

@@ -187,6 +187,8 @@ def _sum_of(numbers: Tensor, calls: _Calls) -> _Sum | None:
     """The sum that numbers (n, pixels) are, image by image; None if they are something else."""
     ones, sign = torch.ones_like(numbers), calls.answer.sign()
     columns = torch.stack([calls.image, *calls.drawn, calls.answer, sign, ones], dim=2)
+    if not bool(columns.isfinite().all() and numbers.isfinite().all()):
+        return None
     found = torch.linalg.lstsq(columns, numbers.unsqueeze(2)).solution
     left = (numbers - (columns @ found).squeeze(2)).abs().amax(dim=1)
     found, most = found.squeeze(2), numbers.abs().amax(dim=1)

@@ -18,6 +18,7 @@ from compare.stages.loss.given import Shown
 from compare.stages.loss.rounding import Rounding
 
 GRID = 4096  # quantiles of N(0, 1) by which the mean of what an error costs is worked out
+SIGN = "a mean of squares, not its negative: training makes the loss small"
 ALIKE = 0.01  # factors that hang on the batch or the size differ by half or more
 
 
@@ -26,6 +27,9 @@ def values(shown: Shown, oracle: Oracle, setting: Setting) -> Iterator[Check]:
     seen, rounding = shown.seen, shown.rounding
     if not isfinite(seen.perfect):
         yield yes_no("loss/perfect", False, "", f"a perfect model has loss {seen.perfect}")
+        return
+    if bool((seen.costs < 0).all()):
+        yield yes_no("loss/sign", False, "", "a larger error costs less", right=SIGN)
         return
     table = oracle.alpha_bar(setting)
     left = rounding.left(setting.prediction_type, table)

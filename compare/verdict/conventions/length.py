@@ -8,6 +8,7 @@ from torch import Tensor
 
 from compare.candidate.door import count
 from compare.candidate.door.reading import Fact
+from compare.candidate.door.signature import attribute
 from compare.candidate.load import Broken
 from compare.candidate.loop.calls import loop_told
 from compare.candidate.loss.calls import loss_told
@@ -42,7 +43,7 @@ def length(subject: Subject) -> tuple[int, Fact | None]:
             named = False
         T = T if named else len(raw)
     elif not named:
-        said = [getattr(subject.first, name, None) for name in LENGTHS]
+        said = [attribute(subject.first, name) for name in LENGTHS]
         said.append(None if betas is None else len(betas))
         declared = next((v for v in said if isinstance(v, int) and v > 0), 0)
         T = declared or _visited(subject) or _answered(subject)
