@@ -25,17 +25,17 @@ What is where, from the bottom up; imports go one way::
 
 How a verdict comes about: `cli.py` has `process.py` start `child.py`, which asks
 `verdict/judge.py`. A name is loaded (`candidate/load.py`) and becomes a `Subject`, which builds
-schedulers and keeps what they answer. `candidate/door` reads how it is called from its names, lists and calls; where
-these say nothing, `verdict/door` tries what else would fit. `verdict/conventions` reads off what
-the candidate does without naming it. `verdict/staged.py` goes through `stages.ALL`: each yields
-checks of the subject against the right oracle (`measure/` has the numbers). If one fails,
-`verdict/diagnose.py` reads the same stages with an oracle in which one formula is a mistake of the
-catalogue, up to the first check that does not hold; the candidate is not called again for that. Of
-the mistakes that explain what failed first and spoil nothing else, the one that leaves least is the
-diagnosis, and its docstring is what the verdict says. Where there is none, and beside what is
-named, `formulas/naming.py` tells the wrong coefficients in letters ("your x_t has ..."). A network
-has no formula that an oracle could have: its checks name what they show. `verdict/report.py` makes
-lines of it all, the first of which is the first diagnosis.
+schedulers and keeps what they answer. `candidate/door` reads how it is called from its names, lists
+and calls; where these say nothing, `verdict/door` tries what else would fit. `verdict/conventions`
+reads off what the candidate does without naming it. `verdict/staged.py` goes through `stages.ALL`:
+each yields checks of the subject against the right oracle (`measure/` has the numbers). If one
+fails, `verdict/diagnose.py` reads the same stages with an oracle in which one formula is a mistake
+of the catalogue, up to the first check that does not hold; the candidate is not called again for
+that. Of the mistakes that explain what failed first and spoil nothing else, the one that leaves
+least is the diagnosis, and its docstring is what the verdict says. Where there is none, and beside
+what is named, `formulas/naming.py` tells the wrong coefficients in letters ("your x_t has ..."). A
+network has no formula that an oracle could have: its checks name what they show.
+`verdict/report.py` makes lines of it all, the first of which is the first diagnosis.
 """
 
 from collections.abc import Sequence
