@@ -101,6 +101,40 @@ def test_a_fault_with_a_name_blames_nothing_else_where_no_table_is_shown() -> No
     assert not any(c.id.endswith("/steps") for c in report.checks)
 
 
+def test_pictures_may_come_back_with_their_channels_last() -> None:
+    setting = Setting(num_train_timesteps=50, beta_end=0.2)
+    loop = sample_of(Oracle(), setting)
+
+    def sample(model: Any, shape: Any, generator: Any) -> Any:
+        return loop(model, shape, generator).permute(0, 2, 3, 1).numpy()
+
+    report = judged(Adapter(lambda: Oracle().alpha_bar(setting), sample=sample))
+    assert report.passed, str(report)
+
+
+def test_another_table_is_no_formula_with_numbers_that_were_fitted() -> None:
+    """Angles for a table, told t = 1..T, and none of it shown (Salimans & Ho, appendix D)."""
+    angle = torch.arange(T + 1, dtype=F64) / T * torch.pi / 2
+    alpha, sigma = angle.cos().float(), angle.sin().float()
+
+    def sample(model: Any, shape: Any, generator: Any) -> Tensor:
+        model.eval()
+        x = torch.randn(shape, generator=generator)
+        for i in range(T, 0, -1):
+            v = model(x, torch.full(shape[:1], i))
+            x_0, eps = alpha[i] * x - sigma[i] * v, sigma[i] * x + alpha[i] * v
+            x = alpha[i - 1] * x_0 + sigma[i - 1] * eps
+        return x
+
+    report = judged(Adapter(sample=sample, prediction_type="v_prediction"))
+    assert report.exit_status == 2, str(report)
+    assert f"by linear betas 0.0001..0.02 with T = {T} it differs" in report.verdict
+    assert "should have" not in report.verdict
+    table = (alpha[1:] ** 2).double()
+    told = Adapter(lambda: table, sample=sample, prediction_type="v_prediction", reading="t=1")
+    assert judged(told).passed
+
+
 class Kept:
     """Every third of 240 steps, with betas of its own, its model told their numbers."""
 

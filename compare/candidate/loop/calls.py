@@ -156,7 +156,11 @@ def _call(
         pictures = torch.as_tensor(result).detach()
     except Exception as error:
         raise Broken(f"sample(model, {shape}) raises {raised(error)}") from None
-    return numbers("sample", pictures)
+    pictures = numbers("sample", pictures)
+    b, *image = shape
+    if len(image) == 3 and pictures.shape == (b, *image[1:], image[0]):  # channels last
+        return pictures.movedim(-1, 1)
+    return pictures
 
 
 def restless(kind: str, table: Tensor, seed: int = 3, reach: float = 1.0) -> Answer:

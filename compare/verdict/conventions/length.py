@@ -136,12 +136,13 @@ def _answered(subject: Subject) -> int:
 
 
 def _visited(subject: Subject) -> int:
-    """T of a loop alone that shows no table: it visits every step down to 0; 0 if it does not."""
+    """T of a loop alone that shows no table: it visits all steps, to 0 or 1; 0 if it does not."""
     if not subject.has("sample"):
         return 0
     with contextlib.suppress(Broken):
         told = loop_told(subject, Oracle().alpha_bar(subject.setting))
-        if torch.equal(told, torch.arange(len(told)).flip(0).to(told)):
+        every = torch.arange(len(told)).flip(0).to(told)
+        if any(torch.equal(told, every + base) for base in (0, 1)):
             return len(told)
     return 0
 
