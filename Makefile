@@ -32,7 +32,7 @@ test-gpu: setup  ## What needs a CUDA GPU; elsewhere each test says so and is sk
 test-lowest:  ## The suite on the lowest supported versions, but the book's, which is built with the pinned ones
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/pip install --disable-pip-version-check -q -c constraints-lowest.txt -e ".[test]"
-	.venv-lowest/bin/python -m pytest -q -m "not long" --ignore tests/docs -W default  # old libraries warn of their own
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -q -n 2 --dist worksteal -m "not long" --ignore tests/docs -W default  # old libraries warn of their own
 
 check: setup  ## Lint, format and types
 	$(BIN)/ruff check
