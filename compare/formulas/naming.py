@@ -1,5 +1,6 @@
 """The words: what a program computes, and what it should, of every coefficient that is wrong."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from compare.oracle.samplers import BY_NAME
 NOT_COMPUTABLE = (RuntimeError, IndexError, ValueError)
 OF_STEP = ("prediction", "mean", "variance")
 OTHERS = 2  # formulas that fit as well and are told beside
+FITTED = re.compile(r"\d\.\d{3}")  # a number that was fitted: by other words it is not needed
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ def _said(found: list[Account]) -> Named:
     account, *same = found
     words = "; and ".join(_one(told, account.reading) for told in account.told)
     others = [[pair for pair in _pairs(one) if pair not in _pairs(account)] for one in same]
-    for pairs in [pairs for pairs in others if pairs][:1]:
+    exact = [pairs for pairs in others if pairs and not any(map(FITTED.search, pairs))]
+    for pairs in exact[:1]:
         words += f"; the same, in other words: {' and '.join(pairs)}"
     fix = f"{', '.join(_cure(t, account.reading) for t in account.told)}: {account.reading.whole}"
     return Named(f"your {words}", fix, any(told.fits for told in account.told))

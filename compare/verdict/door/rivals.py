@@ -26,7 +26,7 @@ from compare.candidate.door.reading import (
 )
 from compare.candidate.load import WHOLE, Broken
 from compare.candidate.subject import Subject
-from compare.formulas.naming import NOT_COMPUTABLE
+from compare.formulas.naming import FITTED, NOT_COMPUTABLE
 from compare.measure.check import Check, note
 from compare.oracle import Oracle
 from compare.stages.embedding import DIMS
@@ -171,7 +171,7 @@ def other_embedding(report: Report) -> None:
 def _fitted(diagnosis: Diagnosis) -> bool:
     """True for formulas with a number that was fitted: by another table it would not be needed."""
     told = re.findall(r" has (.*?), should", diagnosis.formula or "")
-    return not diagnosis.bug and any(re.search(r"\d\.\d{3}", formula) for formula in told)
+    return not diagnosis.bug and any(map(FITTED.search, told))
 
 
 def _faults(report: Report) -> tuple[float, int]:
