@@ -167,8 +167,8 @@ def _in_form(
         "sampling/loop/pictures",
         status != "differs",
         f"the result is the last step, {name}",
-        f"the result is {off:.3g} away from the last step's mean: noise or a step at the end, or the "
-        "mean is another",
+        f"the result is {off:.3g} away from the last step's mean: noise or a step at the end, or "
+        "the mean is another",
         measured=off,
         allowed=allowed,
         reason=TOLERANCES["coefficient"].reason,
