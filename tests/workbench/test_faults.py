@@ -35,12 +35,15 @@ def trials(folder: Path, kind: str, count: int | str) -> list[dict[str, Any]]:
 def check(trial: dict[str, Any]) -> None:
     """The run ends as if nobody had killed it; where nothing was there yet, one line says so."""
     assert trial["differ"] == [], trial
-    if trial["anew"] is None:
-        assert (trial["resumed"], trial["said"]) == (0, ""), trial
+    said = trial["said"]
+    if trial["anew"] is None:  # an older checkpoint may have been on its way out
+        assert trial["resumed"] == 0, trial
+        assert said == "" or (said.count("\n") == 1 and "not needed now" in said), trial
     else:
         assert (trial["resumed"], trial["anew"]) == (2, 0), trial
-        assert trial["said"].count("\n") == 1
-        assert "no checkpoint to resume from" in trial["said"] or "no run" in trial["said"]
+        assert said.count("\n") == 1
+        nothing = ("no checkpoint to resume from", "no run", "is this a run folder")
+        assert any(words in said for words in nothing), trial
 
 
 @pytest.mark.parametrize("count", [4, LONG])
