@@ -80,6 +80,16 @@ def as_written(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`torch.compile` finds none, and says so in two lines."""
+
+    def none_here(network: Any, **_: Any) -> Any:
+        raise RuntimeError("no C++ compiler was found\nand much more")
+
+    monkeypatch.setattr(torch, "compile", none_here)
+
+
+@pytest.fixture
 def dataset() -> Dataset:
     """Ten labelled noise pictures (10, 1, 8, 8)."""
     images = torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1

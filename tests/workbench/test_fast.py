@@ -126,17 +126,13 @@ def test_compiled(
 # What cannot be had
 
 
+@pytest.mark.usefixtures("no_compiler")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_no_compiler_is_a_line_and_no_end(
     backend: str,
     parts: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def none_here(network: Any, **_: Any) -> Any:
-        raise RuntimeError("no C++ compiler was found\nand much more")
-
-    monkeypatch.setattr(torch, "compile", none_here)
     plain, quick = both(parts(backend), backend)
     torch.testing.assert_close(quick, plain, **CLOSE)
     said = capsys.readouterr().err

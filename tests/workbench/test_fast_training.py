@@ -246,18 +246,14 @@ def test_a_resume_within_into_and_out_of_the_fast_path(
 # What cannot be had
 
 
+@pytest.mark.usefixtures("no_compiler")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_no_compiler_is_a_line_and_no_end(
     backend: str,
     tiny: Make,
     dataset: Dataset,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def none_here(network: Any, **_: Any) -> Any:
-        raise RuntimeError("no C++ compiler was found\nand much more")
-
-    monkeypatch.setattr(torch, "compile", none_here)
     plain, quick = (learned(tiny(backend=backend, fast=f), dataset) for f in (False, True))
     assert_near(plain, quick)
     said = capsys.readouterr().err
