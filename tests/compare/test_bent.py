@@ -61,7 +61,7 @@ MADE = {  # {what is made of a part: what is said}
 }
 
 
-@pytest.mark.parametrize(("said", "kind"), each(3, product(MADE, ["epsilon", "v_prediction"])))
+@pytest.mark.parametrize(("said", "kind"), each(5, product(MADE, ["epsilon", "v_prediction"])))
 def test_what_is_made_of_a_part_is_told(said, kind):
     report = judge(loop(**MADE[said], kind=kind), "quick", 0, beside=False)
     assert report.diagnoses[0].bug is None

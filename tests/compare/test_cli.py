@@ -12,6 +12,7 @@ import pytest
 
 from compare import backends, stages
 from compare.cli import TEMPLATE, add_arguments, main
+from tests.often import each
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "my_scheduler.py"
 SCHEDULER = TEMPLATE.read_text(encoding="utf-8")
@@ -119,7 +120,7 @@ def test_an_odd_file_gets_its_verdict(tmp_path: Path) -> None:
     assert (tmp_path / "r.json").exists()
 
 
-@pytest.mark.parametrize("text", REFUSED)
+@pytest.mark.parametrize("text", each(2, REFUSED))
 def test_a_file_that_cannot_be_judged_gets_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(SCHEDULER + text)
     done = command("--candidate", "mine.py:MyScheduler", folder=tmp_path)

@@ -46,7 +46,7 @@ RIGHT = {  # {program: the stages that are judged}
 }
 
 
-@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("name", each(2, RIGHT))
 def test_a_right_program_is_right_and_says_what_was_judged(name: str) -> None:
     report = judged(name)
     assert report.exit_status == 0, str(report)

@@ -118,7 +118,7 @@ class _RaisingName(_Named):
 
 
 @pytest.mark.parametrize(
-    "candidate", [_Named, _RaisingName, _RaisingName()], ids=("word", "property", "raises")
+    "candidate", each(2, [_Named, _RaisingName, _RaisingName()]), ids=("word", "property", "raises")
 )
 def test_a_name_that_is_no_word_is_not_taken_for_one(candidate: object) -> None:
     report = judge(candidate, "quick", 0, only="mean", beside=False)

@@ -125,7 +125,7 @@ WRONG: dict[str, tuple[object, str | None]] = {
 }
 
 
-@pytest.mark.parametrize(("candidate", "bug"), each(2, WRONG.values()), ids=WRONG)
+@pytest.mark.parametrize(("candidate", "bug"), each(3, WRONG.values()), ids=WRONG)
 def test_a_wrong_step_is_found(candidate: object, bug: str | None) -> None:
     report = judged(candidate)
     assert report.exit_status == 1, str(report)

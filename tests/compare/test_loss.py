@@ -423,13 +423,16 @@ def test_what_loss_and_loop_tell_alike_is_a_convention(way: str) -> None:
 
 @pytest.mark.parametrize(
     ("pair", "bug"),
-    [
-        (("t", "t + 1"), "77-loop"),
-        (("t + 1", "t"), "77"),
-        (("t / T", "(t + 1) / T"), "77-loop"),
-        (("t / T", "t / (T - 1)"), None),
-        (("t", "1000 t / T"), None),
-    ],
+    each(
+        2,
+        [
+            (("t", "t + 1"), "77-loop"),
+            (("t + 1", "t"), "77"),
+            (("t / T", "(t + 1) / T"), "77-loop"),
+            (("t / T", "t / (T - 1)"), None),
+            (("t", "1000 t / T"), None),
+        ],
+    ),
 )
 def test_what_they_tell_differently_is_a_fault(pair: tuple[str, str], bug: str | None) -> None:
     """Each alone is right: it is by the other that a network is told a level that is not there."""

@@ -670,7 +670,7 @@ class Blind(Mine):
 """
 
 
-@pytest.mark.parametrize(("name", "status"), [("Mine", 0), ("Blind", 1)])
+@pytest.mark.parametrize(("name", "status"), each(2, [("Blind", 1), ("Mine", 0)]))
 def test_the_command_line_judges_a_network(name, status, tmp_path: Path):
     file, out = tmp_path / "mine.py", tmp_path / "report.json"
     file.write_text(FILE)

@@ -60,7 +60,7 @@ def started(folder: Path) -> list[int]:
 @pytest.mark.parametrize(
     ("number", "status"),
     each(
-        2,
+        4,
         [
             (signal.SIGTERM, 143),
             (signal.SIGHUP, 129),

@@ -102,7 +102,7 @@ def written(shape: Shape) -> int:
 
 
 @pytest.mark.parametrize(
-    "shape", each(2, [(shape,) for shape in CASES]), ids=lambda shape: shape.spec
+    "shape", each(3, [(shape,) for shape in CASES]), ids=lambda shape: shape.spec
 )
 def test_a_shape_has_its_verdict_through_its_adapter(shape: Shape, tmp_path: Path) -> None:
     text = edited(shape)

@@ -75,7 +75,7 @@ def test_what_libraries_wrap_and_what_is_new_is_no_replacement(
 @pytest.mark.parametrize(
     "text",
     each(
-        2,
+        3,
         [
             "torch.set_default_dtype(torch.float16)",
             "torch.set_default_dtype(torch.float64)",

@@ -1,5 +1,7 @@
 """How a candidate is built, called and remembered."""
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
 from compare.oracle import Setting, betas
 from compare.verdict.judge import judge
+from tests.often import each
 
 
 def tables(cosine_is: str) -> type:
@@ -215,8 +218,7 @@ RETURNED = {
 }
 
 
-@pytest.mark.parametrize("kind", RETURNED)
-@pytest.mark.parametrize("method", ["add_noise", "step"])
+@pytest.mark.parametrize(("method", "kind"), each(3, product(["add_noise", "step"], RETURNED)))
 def test_what_holds_no_numbers_is_told_of_the_method(method: str, kind: str) -> None:
     turned, words = RETURNED[kind]
 

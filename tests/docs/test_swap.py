@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.often import each
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "swap.md").read_text(encoding="utf-8")
 SECTION = PAGE.partition("## A test for your project\n")[2].partition("\n## ")[0]
@@ -36,7 +38,9 @@ def test_the_call_in_pytest_is_three_lines() -> None:
     assert len(code) == 3, code
 
 
-@pytest.mark.parametrize(("source", "status"), [(MENDED, 0), (MINE, 1)], ids=["right", "wrong"])
+@pytest.mark.parametrize(
+    ("source", "status"), each(2, [(MINE, 1), (MENDED, 0)]), ids=["wrong", "right"]
+)
 def test_it_runs_as_it_stands_there(source: str, status: int, tmp_path: Path) -> None:
     assert MENDED != MINE
     (tmp_path / "mine.py").write_text(source)

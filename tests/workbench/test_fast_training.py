@@ -68,7 +68,7 @@ def tensors(state: TrainingState) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("as_written", "path")
-@pytest.mark.parametrize(("what", "backend"), each(3, product(VARIANTS, BACKENDS)))
+@pytest.mark.parametrize(("what", "backend"), each(4, product(VARIANTS, BACKENDS)))
 def test_fast_learns_what_plain_learns(
     what: str,
     backend: str,
@@ -211,7 +211,7 @@ def test_what_a_step_said_stays_said(tiny: Make, dataset: Dataset) -> None:
 
 
 @pytest.mark.usefixtures("as_written", "path")
-@pytest.mark.parametrize(("first", "then"), [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize(("first", "then"), each(2, [(True, True), (True, False), (False, True)]))
 def test_a_resume_within_into_and_out_of_the_fast_path(
     first: bool,
     then: bool,

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.often import each
+
 ROOT = Path(__file__).parents[2]
 LONG = f"{ROOT}/docs/examples/lucidrains_like.py:GaussianDiffusion"
 VERBS = {
@@ -48,7 +50,7 @@ def unread() -> Iterator[int]:
     os.close(writer)
 
 
-@pytest.mark.parametrize("words", VERBS.values(), ids=VERBS)
+@pytest.mark.parametrize("words", each(2, [(words,) for words in VERBS.values()]), ids=VERBS)
 def test_a_verb_whose_reader_is_gone_ends_quietly(words: list[str], unread: int) -> None:
     assert run(unread, BUFFERED, "ddpm", *words) == (141, "")
 

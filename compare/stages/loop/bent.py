@@ -139,22 +139,30 @@ def _short(value: float, off: float) -> float:
 
 def _of_others(part: Part) -> str:
     """It is that of another image of the batch."""
-    apart = (part.is_[:, :, None] - part.right[:, None]).abs().flatten(3).amax(dim=3)
-    same = apart <= part.off.reshape(-1, 1, 1)  # (calls, image, image that it is of)
-    if not bool(same.any(dim=2).all()):
-        return ""
-    of = same[0].double().argmax(dim=1).tolist()
+    of: list[int] = []
+    for is_, right, off in zip(part.is_, part.right, part.off, strict=True):
+        apart = (is_[:, None] - right).abs().flatten(2).amax(dim=2)
+        same = apart <= off.flatten()  # (image, image that it is of)
+        if not bool(same.any(dim=1).all()):
+            return ""
+        of = of or same.double().argmax(dim=1).tolist()
     i = next((i for i, other in enumerate(of) if other != i), 0)
     return f"{part.name} of image {i} is that of image {of[i]} of the batch"
 
 
 def _other(part: Part) -> str:
     """It is a function of what it should be."""
-    right, order = part.right.flatten().sort()
-    is_, off = part.is_.flatten()[order], part.off.expand_as(part.right).flatten()[order]
-    smooth = is_.diff().abs() <= STEEP * right.diff() + off[1:] + off[:-1]
-    if not bool(smooth.all()):
+    if not _smooth(part, slice(1)) or not (curve := _smooth(part, slice(None))):
         return ""
-    at = [int(place * (len(right) - 1)) for place in PLACES]
-    shown = (", ".join(f"{float(v[i]):.3g}" for i in at) for v in (right, is_))
+    at = [int(place * (len(curve[0]) - 1)) for place in PLACES]
+    shown = (", ".join(f"{float(v[i]):.3g}" for i in at) for v in curve)
     return f"{part.name} is bent: {' become '.join(shown)}"
+
+
+def _smooth(part: Part, calls: slice) -> tuple[Tensor, Tensor] | None:
+    """What it should be in rising order, and what it is, if the one is a function of the other."""
+    right, order = part.right[calls].flatten().sort()
+    off = part.off.expand_as(part.right)[calls].flatten()[order]
+    is_ = part.is_[calls].flatten()[order]
+    smooth = is_.diff().abs() <= STEEP * right.diff() + off[1:] + off[:-1]
+    return (right, is_) if bool(smooth.all()) else None
