@@ -18,7 +18,7 @@ from compare.verdict.report import Report
 from tests.compare import written
 from tests.often import each
 
-ALPHA = 1 - torch.linspace(5e-4, 0.1, 200, dtype=torch.float64)
+ALPHA = 1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 ALPHA_BAR = ALPHA.cumprod(0)
 
 
