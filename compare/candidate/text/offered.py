@@ -5,6 +5,7 @@ What a function or a method is for is told by names, as of one that is loaded (`
 
 import ast
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from inspect import Parameter, Signature
 from typing import Any
@@ -128,31 +129,36 @@ def _roles(value: ast.expr) -> tuple[str, ...]:
 def signed(node: Function, method: bool) -> Any:
     """A function with the name and the parameters of one that is only read; a method without self.
 
-    A default is None, whatever it is.
+    A default that is no number, word or row of such is None.
     """
     given = node.args
     by_place = [*given.posonlyargs, *given.args]
-    first = len(by_place) - len(given.defaults)
+    defaults = [None] * (len(by_place) - len(given.defaults)) + [*given.defaults]
     found = [
-        _parameter(each.arg, Parameter.POSITIONAL_OR_KEYWORD, i >= first)
-        for i, each in enumerate(by_place)
+        _parameter(each.arg, Parameter.POSITIONAL_OR_KEYWORD, default)
+        for each, default in zip(by_place, defaults, strict=True)
     ]
     is_static = any(getattr(e, "id", "") == "staticmethod" for e in node.decorator_list)
     found = found[1:] if method and not is_static else found
     found += [_parameter(given.vararg.arg, Parameter.VAR_POSITIONAL)] if given.vararg else []
     for each, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
-        found.append(_parameter(each.arg, Parameter.KEYWORD_ONLY, default is not None))
+        found.append(_parameter(each.arg, Parameter.KEYWORD_ONLY, default))
     found += [_parameter(given.kwarg.arg, Parameter.VAR_KEYWORD)] if given.kwarg else []
 
     def function(*_: Any, **__: Any) -> None: ...
 
     function.__name__ = node.name
     function.__signature__ = Signature(found)  # type: ignore[attr-defined]
+    function.source = node  # type: ignore[attr-defined]
     return function
 
 
-def _parameter(name: str, kind: Any, optional: bool = False) -> Parameter:
-    return Parameter(name, kind, default=None if optional else Parameter.empty)
+def _parameter(name: str, kind: Any, default: ast.expr | None = None) -> Parameter:
+    value: Any = Parameter.empty if default is None else None
+    if default is not None:
+        with suppress(ValueError):
+            value = ast.literal_eval(default)
+    return Parameter(name, kind, default=value)
 
 
 def told(file: str, source: str) -> tuple[str, bool]:
