@@ -46,6 +46,20 @@ def test_a_function_of_no_role_by_its_parameters_is_judged_so_too(tmp_path: Path
     assert SAID in str(report)
 
 
+def test_so_is_a_class_whose_methods_have_other_names(tmp_path: Path) -> None:
+    source = SHORT.replace("model, *, image_size, ", "image_size=8, ").replace(
+        "self.model, self.image_size", "self.image_size"
+    )
+    source = source.replace("= model, image_size", "= image_size").replace("self.model", "model")
+    for name, first in (("p_sample", "x"), ("p_sample_loop", "shape"), ("p_losses", "x_start")):
+        source = source.replace(f"def {name}(self, {first}", f"def {name}(self, model, {first}")
+    source = source.replace("self.p_sample(x", "self.p_sample(model, x")
+    report = run(f"{written(tmp_path, source)}:GaussianDiffusion")
+    assert report.passed, str(report)
+    assert {"forward", "mean", "variance", "sampling", "loss"} <= {*report.judged}
+    assert SAID in str(report)
+
+
 @pytest.mark.parametrize("name", ["01-ddpm.py", "torch.py"])
 def test_whatever_its_file_is_called(name: str, tmp_path: Path) -> None:
     thing, _ = load(f"{written(tmp_path, SHORT, name)}:GaussianDiffusion")

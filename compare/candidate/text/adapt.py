@@ -6,6 +6,7 @@ name says stands as `...` in the text, for who knows it.
 
 import ast
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from compare.candidate.door import embedding
@@ -26,7 +27,7 @@ OF_DIFFUSION = re.compile(
     re.IGNORECASE,
 )
 OF_LOOPS = re.compile("ddpm|ddim|psample|reverse|diffus")  # no other model's are called so
-PARTS = ("alpha_bar", "tables", "embedding", "network")  # that a step or a loop is made with
+PARTS = {"alpha_bar", "tables", "embedding", "network"}  # that a step or a loop is made with
 SHOWN = """    def shown(it):
         names = (
 {}        )
@@ -39,8 +40,32 @@ ASSUMED = {  # tables that functions are handed, where their file has none
 }
 
 
+@dataclass(frozen=True)
+class Written:
+    """The text of a module whose `adapted()` makes an adapter, and the roles that it fills."""
+
+    text: str
+    roles: tuple[str, ...]
+
+    @property
+    def needs_edit(self) -> bool:
+        """True if something in it is left open."""
+        return UNKNOWN in self.text
+
+    @property
+    def is_whole(self) -> bool:
+        """True if it has more than parts that a step or a loop is made with."""
+        return not {*self.roles} <= PARTS
+
+
 def adapter(file: Path, name: str, source: str) -> str:
-    """The text of a module whose `adapted()` makes the adapter.
+    """The text of the adapter for a class or a function of a file, or for all its functions; see
+    `written`."""
+    return written(file, name, source).text
+
+
+def written(file: Path, name: str, source: str) -> Written:
+    """The adapter for a class or a function of a file, or for all its functions.
 
     Args:
         file: its path, for the text.
@@ -54,14 +79,17 @@ def adapter(file: Path, name: str, source: str) -> str:
     tree = ast.parse(source)
     found = source_of(file, name, tree)
     roles = _roles(found)
-    if not name and {*roles} <= {*PARTS}:
+    if name and found.class_name is None and f"mine.{name}(" not in "".join(roles.values()):
+        roles = {}  # but tables of its file
+    if not name and {*roles} <= PARTS:
         roles, found = _of_only_class(file, source, tree, (roles, found))
     if not roles:
         what = f"{file}:{name}" if name else str(file)
         later = asked_by(*filter(None, (name, *found.functions, *found.classes)))
         said = f"{what} has nothing called as a part of a DDPM is: {_names(found)}{later}"
         raise ValueError(said)
-    return _module(file, found, "\n".join(_adapted(found, roles)))
+    text = _module(file, found, "\n".join(_adapted(found, roles)))
+    return Written(text, tuple(role for role in roles if role != "reading"))
 
 
 def _of_only_class(
@@ -73,7 +101,7 @@ def _of_only_class(
     read = [source_of(file, name, tree) for name in kinds]
     fitting = [(roles, found) for found in read if (roles := _roles(found))]
     if functions[0]:
-        fitting = [each for each in fitting if not {*each[0]} <= {*PARTS}]
+        fitting = [each for each in fitting if not {*each[0]} <= PARTS]
     if len(fitting) > 1:
         names = ", ".join(f"{file}:{found.class_name}" for _, found in fitting)
         raise ValueError(f"{file} has several classes; say which: {names}")

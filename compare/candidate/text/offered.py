@@ -16,7 +16,6 @@ from compare.candidate.door.names import plain
 from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import BESIDE_MODEL, asked_for, with_model
 from compare.candidate.load import ROLES
-from compare.candidate.text.later import asked_by
 
 METHODS = ("set_timesteps", "add_noise", "get_velocity", "step")  # judged whatever they ask for
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -159,27 +158,3 @@ def _parameter(name: str, kind: Any, default: ast.expr | None = None) -> Paramet
         with suppress(ValueError):
             value = ast.literal_eval(default)
     return Parameter(name, kind, default=value)
-
-
-def told(file: str, source: str) -> tuple[str, bool]:
-    """What could be judged in a file, in lines for who names it; and whether there is anything."""
-    found = offered(source)
-    judged = [each for each in found if each.judged]
-    others = [f"{each.name}({', '.join(each.asks)})" for each in found if not each.judged]
-    if not judged:
-        named = f": {', '.join(others[:8])}" if others else ""
-        text = f"{file} has nothing that could be judged by its names{named}"
-        text += asked_by(*(each.name for each in found))
-        return f"{text}; an Adapter says which roles it fills", False
-    lines = [f"{file}, read and not run; what could be judged in it:"]
-    width = max(len(each.name) for each in judged)
-    for each in judged:
-        line = f"  --candidate {file}:{each.name:{width}}  {each.kind}: {', '.join(each.judged)}"
-        if each.kind == "class" and each.asks:
-            line += f"; built with ({', '.join(each.asks)}), so a function of yours is to build it"
-        lines.append(line)
-    if others:
-        text = f"of no role by their names: {', '.join(others)}"
-        later = asked_by(*(each.name for each in found if not each.judged))
-        lines.append(f"{text}; an Adapter says which they fill{later}")
-    return "\n".join(lines), True

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compare.candidate.door.embedding import OPEN, embedding_of
+from compare.candidate.door.embedding import embedding_of
 from compare.candidate.door.forward import is_network
 from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import asked_for
-from compare.candidate.text.adapt import adapter
+from compare.candidate.text.adapt import written
+from compare.candidate.text.offered import offered
 
 
 @dataclass(frozen=True)
@@ -32,35 +33,34 @@ class Ready:
 
 
 def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
-    """The adapter for a class that asks for more than we know, such as its model, or for a function
-    of no role; None for anything else, where its file cannot be read, or it needs an edit.
+    """The adapter for a class that asks for more than we know, such as its model, or has no method
+    that is judged as it is, and for a function of no role; None for anything else, where its file
+    cannot be read, or the adapter needs an edit.
 
     Args:
         thing: what was loaded.
         spec: how it was named, for the command.
         known: keywords that a class may ask for and is given.
     """
-    if not _is_strange(thing, known):
+    is_class = inspect.isclass(thing)
+    if not is_class and not inspect.isfunction(thing):
         return None
+    asks = not {*asked_for(thing)} <= {*known}
+    if (embedding_of(thing) or is_network(thing)) if is_class else (not asks or role_of(thing)):
+        return None
+    name = thing.__name__
     try:
         file = Path(inspect.getsourcefile(inspect.unwrap(thing)) or "")
-        text = adapter(file, thing.__name__, file.read_text(encoding="utf-8"))
+        source = file.read_text(encoding="utf-8")
+        found = written(file, name, source)
+        judged = any(each.judged for each in offered(source) if each.name == name)
     except (OSError, TypeError, ValueError, SyntaxError):
         return None
-    make = None if OPEN in text else _made(thing, file.stem, text)
-    if make is None:
+    if found.needs_edit or (is_class and not asks and (judged or not found.is_whole)):
         return None
-    known_as = (
-        spec if spec.endswith(f"{file.name}:{thing.__name__}") else f"{file}:{thing.__name__}"
-    )
-    return Ready(make, f"ddpm adapt {known_as}")
-
-
-def _is_strange(thing: Any, known: Iterable[str]) -> bool:
-    if inspect.isclass(thing):
-        strange = {*asked_for(thing)} - {*known}
-        return bool(strange) and embedding_of(thing) is None and not is_network(thing)
-    return inspect.isfunction(thing) and not {*asked_for(thing)} <= {*known} and not role_of(thing)
+    make = _made(thing, file.stem, found.text)
+    known_as = spec if spec.endswith(f"{file.name}:{name}") else f"{file}:{name}"
+    return None if make is None else Ready(make, f"ddpm adapt {known_as}")
 
 
 def _made(thing: Any, stem: str, text: str) -> Callable[[], Any] | None:
