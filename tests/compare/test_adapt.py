@@ -182,13 +182,21 @@ def test_a_class_is_preferred_to_a_function_of_its_tables_alone() -> None:
 
 def test_functions_are_known_by_what_they_take_and_betas_are_a_table() -> None:
     text = adapter(Path("mine.py"), "", ALONE)
-    assert "alpha_bar=lambda: (1 - mine.betas).cumprod(0)," in text
+    assert "alpha_bar=lambda: (1 - torch.as_tensor(mine.betas)).cumprod(0)," in text
     assert "loss=lambda model, x_0, generator: mine.p2_loss(model, x_0)," in text
     assert "step=lambda out, t, x: mine.ancestral(x, t, out)," in text
 
 
 def test_how_many_steps_a_loop_makes_by_default_is_its_own() -> None:
     assert "mine.sample(model, shape[0])," in adapter(Path("mine.py"), "sample", ALONE)
+
+
+def test_where_no_name_says_which_table_it_goes_by_there_is_a_place_for_it() -> None:
+    place = "        # alpha_bar=lambda: YOURS,  # if it is not that of linear betas 1e-4..0.02"
+    text = adapter(Path("mine.py"), "", ALONE.replace("betas =", "wobble ="))
+    assert place in text.splitlines()
+    assert UNKNOWN not in text  # it is judged by the usual one
+    assert place not in adapter(Path("mine.py"), "", ALONE)
 
 
 @pytest.mark.parametrize(

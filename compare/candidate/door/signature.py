@@ -39,6 +39,7 @@ TABLES = {
     "acp",
     "abar",
     "alphabart",
+    "alphatbar",
     "abars",
     "alphabar",
     "alphabars",

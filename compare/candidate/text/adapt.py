@@ -33,6 +33,7 @@ SHOWN = """    def shown(it):
 {}        )
         return {{name: getattr(it, name) for name in names if hasattr(it, name)}}
 """
+OWN_TABLE = "        # alpha_bar=lambda: YOURS,  # if it is not that of linear betas 1e-4..0.02"
 ASSUMED = {  # tables that functions are handed, where their file has none
     "BETAS": "BETAS = torch.linspace(1e-4, 0.02, T)",
     "ALPHAS": "ALPHAS = 1 - BETAS",
@@ -150,7 +151,7 @@ def _roles(found: Source) -> dict[str, str]:
     elif found.class_name is None:
         texts = _of_functions_tables(found)
     if chosen and found.betas and not texts:
-        texts = {"alpha_bar": f"lambda: (1 - mine.{found.betas}).cumprod(0)"}
+        texts = {"alpha_bar": f"lambda: (1 - torch.as_tensor(mine.{found.betas})).cumprod(0)"}
     own: dict[str, str] = {}
     for what, name in chosen.items():
         function = found.signed(name)
@@ -308,6 +309,8 @@ def _of_function(found: Source) -> str:
 def _adapted(found: Source, roles: dict[str, str]) -> list[str]:
     """The lines of `adapted`."""
     lines = ["    return Adapter(", *(f"        {role}={text}," for role, text in roles.items())]
+    if {"sample", "loss"} & {*roles} and not {"alpha_bar", "tables"} & {*roles}:
+        lines.insert(1, OWN_TABLE)
     body = "\n".join(roles.values())
     if re.search(r"\bmade\b", body):
         built = None if found.built is None else found.signed("__init__")
