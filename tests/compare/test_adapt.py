@@ -184,6 +184,7 @@ def test_functions_are_known_by_what_they_take_and_betas_are_a_table() -> None:
     text = adapter(Path("mine.py"), "", ALONE)
     assert "alpha_bar=lambda: (1 - torch.as_tensor(mine.betas)).cumprod(0)," in text
     assert "loss=lambda model, x_0, generator: mine.p2_loss(model, x_0)," in text
+    assert "\nBETAS = " not in adapter(Path("mine.py"), "", ALONE.replace("betas", "BETAS"))
     assert "step=lambda out, t, x: mine.ancestral(x, t, out)," in text
 
 

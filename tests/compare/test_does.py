@@ -54,6 +54,47 @@ def test_a_forward_is_a_loop_a_loss_or_neither(role: str | None) -> None:
         assert called == [f"{role}=lambda {given[role]}: {call},"]
 
 
+OTHER_NAMES = """
+import torch
+from typing import Tuple
+class Diffusion:
+    def __init__(self, unet, beta: Tuple[float, float], T: int):
+        self.unet, self.T = unet, T
+        self.alpha_bar = (1 - torch.linspace(*beta, T)).cumprod(0)
+    def training_step(self, x0):
+        loss = self.objective(x0)
+        loss.backward()
+        return loss
+    def objective(self, x0):
+        t = torch.randint(self.T, (len(x0),))
+        noise = torch.randn_like(x0)
+        return mse_loss(self.unet(x0 + noise, t), noise)
+    def reversed_step(self, x, t):
+        return x - self.unet(x, t)
+    def sample_from(self, mood, n):
+        for t in range(self.T):
+            x = self.unet(mood[t], t)
+        return x
+    def fit(self, images):
+        for each in images:
+            self.objective(each)
+    @torch.no_grad()
+    def generate_samples(self, num_samples, image_size=(1, 28, 28)):
+        x = torch.randn((num_samples, *image_size))
+        for t in range(self.T - 1, -1, -1):
+            x = self.reversed_step(x, t)
+        return x
+"""
+
+
+def test_methods_of_other_names_are_known_by_what_they_do() -> None:
+    lines = [line.strip() for line in adapter(Path("mine.py"), "", OTHER_NAMES).splitlines()]
+    assert "return Diffusion(unet=model, beta=(1e-4, 0.02), T=T)" in lines
+    called = "made(model).generate_samples(shape[0], image_size=shape[1:])"
+    assert f"sample=lambda model, shape, generator: {called}," in lines
+    assert "loss=lambda model, x_0, generator: made(model).objective(x_0)," in lines
+
+
 def test_a_function_that_calls_itself_is_a_loop() -> None:
     source = "def down(net, x, t): return down(net, x - net(x, t), t - 1) if t else x"
     named = {"down": ast.parse(source).body[0]}

@@ -12,11 +12,11 @@ from pathlib import Path
 from compare.candidate.door import embedding
 from compare.candidate.door.names import CALLED, plain, role
 from compare.candidate.door.roles import betas_of, role_of
-from compare.candidate.door.signature import MODELS
+from compare.candidate.door.signature import MODELS, OF_SAMPLING
 from compare.candidate.door.source import assigned, may_be_nothing
 from compare.candidate.door.tables import meant
 from compare.candidate.text import handed
-from compare.candidate.text.does import loops, returns_a_loss
+from compare.candidate.text.does import asks, loops, returns_a_loss
 from compare.candidate.text.found import Source, holds_tables, length, source_of
 from compare.candidate.text.later import asked_by
 from compare.candidate.text.offered import Function, embeds_by, methods_of, offered, signed
@@ -111,7 +111,7 @@ def _of_only_class(
 
 def _module(file: Path, found: Source, body: str) -> str:
     """The whole text, below what it imports and assumes."""
-    assumed = [line for name, line in ASSUMED.items() if re.search(rf"\b{name}\b", body)]
+    assumed = [line for name, line in ASSUMED.items() if _is_handed(name, body)]
     if assumed and ASSUMED["BETAS"] not in assumed:
         assumed.insert(0, ASSUMED["BETAS"])
     needs_T = bool(re.search(r"\bT\b", body)) or bool(assumed)
@@ -135,6 +135,11 @@ def _imported(stem: str, class_name: str | None) -> list[str]:
     whole = f"mine = import_module({stem!r})"
     line = (taken if class_name else whole).replace("'", '"')
     return ["from importlib import import_module\n", line]
+
+
+def _is_handed(table: str, text: str) -> bool:
+    """True if a table of `ASSUMED` stands in a text, not one of the file's that is called so."""
+    return bool(re.search(rf"(?<!\.)\b{table}\b", text))
 
 
 def _names(found: Source) -> str:
@@ -164,7 +169,7 @@ def _roles(found: Source) -> dict[str, str]:
         texts[what] = f"lambda {handed.given(what, known)}: {made}"
         if what == "step" and "z" in known.values() and _is_quiet_at_the_end(found, name):
             texts["reading"] = '"z=0"'
-    handed_over = {table for text in texts.values() for table in ASSUMED if table in text}
+    handed_over = {each for text in texts.values() for each in ASSUMED if _is_handed(each, text)}
     if handed_over and "alpha_bar" not in texts:
         texts = {"alpha_bar": "lambda: ALPHA_BAR"} | texts
     embeds = _embedding(found)
@@ -187,18 +192,33 @@ def _chosen(found: Source) -> dict[str, str]:
         fitting = [n for n in found.functions if plain(n) in called and _takes(found, what, n)]
         if fitting:
             chosen[what] = min(fitting, key=lambda name: called.index(plain(name)))
-    others = _whole_forward(found) if found.class_name else _by_what_they_take(found, chosen)
+    others = _by_what_they_do(found) if found.class_name else _by_what_they_take(found, chosen)
     both = others | chosen if OF_DIFFUSION.search(found.text) else {}
     return {what: both[what] for what in CALLED if what in both}
 
 
-def _whole_forward(found: Source) -> dict[str, str]:
-    """The loop or the loss that a module is which holds its network, if it is called."""
-    if not found.owns_model or "forward" not in found.functions:
-        return {}
-    if loops("forward", found.functions):
-        return {"sample": "forward"}
-    return {"loss": "forward"} if returns_a_loss("forward", found.functions) else {}
+def _by_what_they_do(found: Source) -> dict[str, str]:
+    """{role: a method that nobody calls so} of those that ask a model: the loop that asks it step
+    after step, and the loss that is made of what it answers; first of all what the module does if
+    it is called."""
+    roles: dict[str, str] = {}
+    for name in sorted(found.functions, key=lambda name: name != "forward"):
+        function, is_call = found.signed(name), name == "forward"
+        known = handed.known("loss", function)
+        if name.startswith("_") or not (found.owns_model or {*known} & MODELS):
+            continue
+        if loops(name, found.functions):
+            fits, what = is_call or OF_SAMPLING.search(plain(name)), "sample"
+        else:
+            makes = asks(name, found.functions) and returns_a_loss(name, found.functions)
+            fits, what = makes and (is_call or "x_0" in known.values()), "loss"
+        if (
+            fits
+            and what not in roles
+            and (is_call or UNKNOWN not in handed.call(what, function, {}))
+        ):
+            roles[what] = name
+    return roles
 
 
 def _by_what_they_take(found: Source, chosen: dict[str, str]) -> dict[str, str]:

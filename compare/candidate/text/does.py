@@ -31,13 +31,16 @@ def loops(name: str, functions: Mapping[str, ast.AST]) -> bool:
 
 
 def returns_a_loss(name: str, functions: Mapping[str, ast.AST]) -> bool:
-    """True if what a function returns is called a loss, or made as one is.
+    """True if what a function returns is called a loss, or made as one is; false for a step of a
+    training, which goes on to change weights.
 
     >>> tree = ast.parse("def a(x): return mse_loss(x, 0)\\ndef b(x): return model(x)")
     >>> [returns_a_loss(node.name, {node.name: node}) for node in tree.body]
     [True, False]
     """
     nodes = [*ast.walk(functions[name])]
+    if any(_callee(node) in ("backward", "item") for node in nodes):
+        return False
     returned = [e.value for e in nodes if isinstance(e, ast.Return) and e.value is not None]
     names = {e.id for value in returned for e in ast.walk(value) if isinstance(e, ast.Name)}
     values = [*returned, *(value for known, value in assigned(functions[name]) if known in names)]

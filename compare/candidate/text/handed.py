@@ -104,8 +104,9 @@ def build(
         if is_side and isinstance(default, tuple | list):
             values[name] = SMALL.get(sizes.meant(name, default, None, sizes.SIDE), OPEN)
     for each in source.args.args:  # some ask for both ends of betas, and not for all
-        if each.arg == "betas" in values and "uple" in ast.unparse(each.annotation or each):
-            values["betas"] = "(1e-4, 0.02)"
+        name, said = each.arg, ast.unparse(each.annotation or each)
+        if name in ("beta", "betas") and name in values and "uple" in said:
+            values[name] = "(1e-4, 0.02)"
     return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
