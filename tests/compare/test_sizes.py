@@ -7,7 +7,7 @@ import pytest
 
 from compare import run
 from compare.candidate.text.adapt import adapter
-from compare.candidate.text.sizes import IMAGE, SHAPE, SIDE, SIDES, meant
+from compare.candidate.text.sizes import COUNT, IMAGE, SHAPE, SIDE, SIDES, meant
 
 USES = {
     "torch.randn(n, 3, size, size)": SIDE,
@@ -18,6 +18,8 @@ USES = {
     "torch.randn(n, 3, *size)": SIDES,
     "torch.randn(size)": SHAPE,
     "torch.randn(*size)": SHAPE,
+    "torch.randn(size, 3, 32, 32)": COUNT,
+    "torch.randn((size, 3, 32, 32))": COUNT,
     "b, c, h, w = size": SHAPE,
     "c, h, w = size": IMAGE,
 }
@@ -55,6 +57,7 @@ ASKED = {  # {parameters: (what x_T is drawn with, what the adapter hands over)}
         "(n_samples, 3, *resolution), device=device",
         'model, shape[2:], shape[0], "cpu"',
     ),
+    "model, size=16": ("size, 1, 8, 8", "model, size=shape[0]"),
     "model, num, img_size": ("num, 3, img_size, img_size", "model, shape[0], shape[-1]"),
 }
 

@@ -20,7 +20,7 @@ SIDE = 8  # of those that are asked for: no formula hangs on it
 BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 COUNTS = OF_LOOPS["count"]
 PLACES: dict[str, Any] = {  # {what a loop is told: where it is in (b, c, h, w)}
-    "count": 0,
+    sizes.COUNT: 0,
     "channels": 1,
     "height": -2,
     "width": -1,
@@ -146,7 +146,7 @@ def with_model(function: Callable[..., Any], role: str) -> Callable[..., Any] | 
     known = len(whats) == 1 and {whats[0], plain(whats[0])} & BESIDE_MODEL[role]
     told = of_loop(function) if role == "sample" else {}
     is_loop = OF_SAMPLING.search(plain(getattr(function, "__name__", "")))
-    counted = {"count", sizes.SHAPE} & {*told.values()}
+    counted = {sizes.COUNT, sizes.SHAPE} & {*told.values()}
     if not known and not (counted and is_loop and {*whats} <= {*told}):
         return None
 
@@ -181,7 +181,7 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
             continue
         if word in (sizes.SIDE, sizes.SHAPE):
             default = named[name] if name not in asked else None
-            usual = sizes.IMAGE if word == sizes.SHAPE and "count" in every else word
+            usual = sizes.IMAGE if word == sizes.SHAPE and sizes.COUNT in every else word
             word = sizes.meant(name, default, source_of(function), usual)
         found[name] = word
     return found

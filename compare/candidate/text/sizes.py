@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 SIDE, SIDES, IMAGE, SHAPE = "side", "sides", "image", "shape"  # h = w; (h, w); (c, h, w); with b
+COUNT = "count"  # b alone
 BY_LENGTH = {2: SIDES, 3: IMAGE, 4: SHAPE}
 DRAWS = ("randn", "rand", "zeros", "ones", "empty", "normal", "standard_normal", "full")
 
 
 def meant(name: str, default: Any, source: ast.AST | None, usual: str) -> str:
-    """Which of the four a parameter is.
+    """Which of these a parameter is.
 
     Args:
         name: of the parameter.
@@ -58,10 +59,13 @@ def _in_a_row(name: str, node: ast.Call | ast.Tuple | ast.List) -> Iterator[str]
         yield _after(starred[0])
     elif len(plain) > 1:
         yield SIDE
-    elif plain == [0] and isinstance(node, ast.Call):
-        function = node.func
-        if getattr(function, "attr", getattr(function, "id", "")) in DRAWS:
-            yield SHAPE
+    elif plain == [0] and (_draws(node) or len(row) == 4):
+        yield SHAPE if len(row) == 1 else COUNT
+
+
+def _draws(node: ast.AST) -> bool:
+    function = node.func if isinstance(node, ast.Call) else None
+    return getattr(function, "attr", getattr(function, "id", "")) in DRAWS
 
 
 def _after(axes: int) -> str:
