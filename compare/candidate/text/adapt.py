@@ -208,15 +208,12 @@ def _by_what_they_do(found: Source) -> dict[str, str]:
         if name.startswith("_") or not (found.owns_model or {*known} & MODELS):
             continue
         if loops(name, found.functions):
-            fits, what = is_call or OF_SAMPLING.search(plain(name)), "sample"
+            fits, what = is_call or bool(OF_SAMPLING.search(plain(name))), "sample"
         else:
             makes = asks(name, found.functions) and returns_a_loss(name, found.functions)
             fits, what = makes and (is_call or "x_0" in known.values()), "loss"
-        if (
-            fits
-            and what not in roles
-            and (is_call or UNKNOWN not in handed.call(what, function, {}))
-        ):
+        is_whole = is_call or UNKNOWN not in handed.call(what, function, {})
+        if fits and is_whole and what not in roles:
             roles[what] = name
     return roles
 
