@@ -135,10 +135,10 @@ def _expected(file: Path) -> dict[str, str]:
 
 def _tell(file: Path) -> int:
     """What could be judged in a file that is named without what in it is meant."""
-    from compare.candidate.text.offered import told
+    from compare.candidate.text.listed import told
 
     try:
-        text, found = told(str(file), file.read_text(encoding="utf-8"))
+        text, found = told(file, file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         return refuse(f"no such file, or not one of text: {file}")
     except SyntaxError as error:

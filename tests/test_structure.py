@@ -153,6 +153,7 @@ TESTED_WITH = {
     "clip": "conventions",
     "length": "conventions",
     "limit": "own_words",
+    "listed": "offered",
     "respaced": "own_words",
     "spacing": "conventions",
     "chain_end": "sampling",

@@ -14,8 +14,9 @@ from compare.candidate import shared_state as shared
 from compare.candidate.door.reading import Told, told_by
 from compare.candidate.load import Adapter, Unloadable, load
 from compare.candidate.scheduler import seed_everything
-from compare.candidate.subject import Subject
+from compare.candidate.subject import NAMES, Subject
 from compare.candidate.surroundings import Surroundings
+from compare.candidate.text.ready import Ready, ready
 from compare.measure.check import Check
 from compare.oracle import Setting
 from compare.verdict import conventions
@@ -51,11 +52,14 @@ def judge(
     candidate, name, itself = _called(candidate, beside)
     report = Report(name, [], level=level, seed=seed, versions=versions())
     own, before = Surroundings(settings=shared.Settings.now()), shared.shared_functions()
+    adapter: Ready | None = None
     with quiet():
         seed_everything(seed)
         with kept(report.checks, "load", "schedule"):
             if isinstance(candidate, str):
                 candidate, own = load(candidate, own.settings)
+            adapter = ready(candidate, name, NAMES)
+            candidate = candidate if adapter is None else adapter.make
             make = partial(Subject, candidate, name, level, seed, own, base)
             subject, others = _read(make, reading or {})
             _refuse_replacements(before)
@@ -68,8 +72,25 @@ def judge(
             if beside:
                 add(report, models, progress)
                 set_beside(report, subject, itself, columns, both)
-        report = _trusted(report, before)
+        report = _by_adapter(_trusted(report, before), adapter)
     return _finished(report, only, command, time.perf_counter() - began)
+
+
+def _by_adapter(report: Report, adapter: Ready | None) -> Report:
+    """The report, which says so if the candidate was judged by an adapter that was written here."""
+    if adapter is None:
+        return report
+    told = f"by the adapter that `{adapter.command}` prints"
+    evidence = "the names in its source"
+    fact = {"value": adapter.command, "rank": "declared", "evidence": evidence, "others": []}
+    report.readings = {"adapter": {**fact, "words": f"judged {told}"}, **report.readings}
+    report.checks = [
+        replace(c, message=f"{c.message}; it was tried {told}, to be edited")
+        if c.id == "load" and c.status == "error"
+        else c
+        for c in report.checks
+    ]
+    return report
 
 
 def _said_by(adapter: Adapter | None) -> Told:

@@ -20,7 +20,7 @@ The JSON written by `ddpm compare --json` is `Report.to_dict()`:
   shared with Diffusers; `gone`: what the installed Diffusers no longer shows of the known findings;
 - `readings` (new in schema 2): how it is called, {fact: {`value`, `rank` of its evidence (declared,
   structural, behaviour), `evidence`, `others` that would fit, and `words` for what departs from the
-  contract}};
+  contract}}; `adapter` among them is the command that prints the adapter by which it was judged;
 - `holds_again`: list of strings, the checks of `--expect FILE` that do not fail;
 - `conventions`: {name: value read off}; `not_offered`: list of strings;
 - `judged`: list of stages; `not_judged`: {stage: why};

@@ -151,6 +151,68 @@ def test_a_mistake_is_found_through_it(tmp_path: Path) -> None:
     assert {d.stage for d in report.diagnoses} == {"variance"}, str(report)
 
 
+SHORT_NAMES = """
+from torch import nn
+class Trainer(nn.Module):
+    def __init__(self, net, T=1000):
+        self.net = net
+        self.register_buffer("ab", torch.cumprod(1 - beta, 0))
+    def forward(self, x0):
+        return ((self.net(x0, t) - v) ** 2).mean()
+"""
+ALONE = """
+betas = torch.linspace(1e-4, 0.02, 1000)
+def helper(timesteps): return timesteps
+def p2_loss(model, x_start): return w * F.mse_loss(model(x_start + noise, t), noise)
+def ancestral(x_t, t, eps_pred): return x_t
+def sample(model, n, timesteps=100): ...
+"""
+
+
+def test_a_class_is_preferred_to_a_function_of_its_tables_alone() -> None:
+    source = f"def linear_beta_schedule(timesteps): ...{SHORT_NAMES}"
+    text = adapter(Path("mine.py"), "", source)
+    assert "from mine import Trainer" in text
+    assert "alpha_bar=lambda: made().ab," in text
+    assert "loss=lambda model, x_0, generator: made(model).forward(x_0)," in text
+    assert UNKNOWN not in text
+    of_betas = adapter(Path("mine.py"), "linear_beta_schedule", source)
+    assert "mine.linear_beta_schedule(timesteps=T)" in of_betas
+
+
+def test_functions_are_known_by_what_they_take_and_betas_are_a_table() -> None:
+    text = adapter(Path("mine.py"), "", ALONE)
+    assert "alpha_bar=lambda: (1 - torch.as_tensor(mine.betas)).cumprod(0)," in text
+    assert "loss=lambda model, x_0, generator: mine.p2_loss(model, x_0)," in text
+    assert "\nBETAS = " not in adapter(Path("mine.py"), "", ALONE.replace("betas", "BETAS"))
+    assert "step=lambda out, t, x: mine.ancestral(x, t, out)," in text
+
+
+def test_how_many_steps_a_loop_makes_by_default_is_its_own() -> None:
+    assert "mine.sample(model, shape[0])," in adapter(Path("mine.py"), "sample", ALONE)
+
+
+def test_where_no_name_says_which_table_it_goes_by_there_is_a_place_for_it() -> None:
+    place = "        # alpha_bar=lambda: YOURS,  # if it is not that of linear betas 1e-4..0.02"
+    text = adapter(Path("mine.py"), "", ALONE.replace("betas =", "wobble ="))
+    assert place in text.splitlines()
+    assert UNKNOWN not in text  # it is judged by the usual one
+    assert place not in adapter(Path("mine.py"), "", ALONE)
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        (ALONE, 'mine = import_module("my-ddpm")'),
+        (SHORT_NAMES, 'Trainer = import_module("my-ddpm").Trainer'),
+    ],
+)
+def test_a_file_whose_name_is_no_word_of_python_is_imported_by_it(source: str, lines: str) -> None:
+    text = adapter(Path("my-ddpm.py"), "", source)
+    ast.parse(text)
+    assert lines in text.splitlines()
+
+
 def test_what_no_name_says_is_left_open(tmp_path: Path) -> None:
     source = (
         "class A:\n def __init__(self, mood): ...\n def q_sample(self, x, t, how, *, deep): ..."
@@ -169,6 +231,7 @@ def test_what_no_name_says_is_left_open(tmp_path: Path) -> None:
         ("def train(data): ...\ndef main(): ...", "", "as a part of a DDPM is: train, main"),
         ("x = 1", "", "no functions"),
         ("def f(): ...", "f", "mine.py:f has nothing called"),
+        ("alpha_bar = T\ndef noise(): ...", "noise", "mine.py:noise has nothing called"),
     ],
 )
 def test_what_cannot_be_adapted_is_one_line(source: str, name: str, said: str) -> None:

@@ -281,11 +281,17 @@ def test_a_loop_without_a_table_is_judged_by_the_usual_betas_or_left_open(end, e
     report = judge(Adapter(sample=hidden, name="hidden"), "quick", 0, beside=False)
     assert report.exit_status == exit_status, str(report)
     if exit_status:
-        said = (
-            "hidden is undecided: no table is shown, and by linear betas 0.0001..0.02 with T = 50"
+        came, _, rest = report.verdict.partition(", and by the usual one, ")
+        assert came == (
+            "hidden is undecided: no table is shown under a name such as alphas_cumprod, "
+            "alpha_bar or ab"
         )
-        assert report.verdict.startswith(said)
-        assert report.verdict.endswith("Say which is its own: Adapter(alpha_bar=...)")
+        usual, _, cure = rest.partition(". If your code goes by another alpha-bar, ")
+        assert usual.startswith("linear betas 0.0001..0.02 with T = 50, it differs from the papers")
+        assert cure == (
+            "say it in an Adapter (`ddpm adapt` prints one): alpha_bar=lambda: YOURS, "
+            "(T,) numbers for t = 0..T-1"
+        )
         assert not report.diagnoses
     shown = Adapter(sample=hidden, alpha_bar=lambda: (1 - betas).cumprod(0))
     assert judge(shown, "quick", 0, beside=False).passed

@@ -7,6 +7,7 @@ import pytest
 from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import own_roles
 from compare.candidate.load import load
+from compare.candidate.text.listed import told
 from compare.candidate.text.offered import Offered, offered
 from compare.cli import main
 from tests.compare.test_cli import arguments
@@ -64,8 +65,12 @@ def test_what_stands_in_a_file_is_told_by_names_and_never_run(
     assert main(arguments("--candidate", str(file))) == 0
     first, *lines, last = capsys.readouterr().out.splitlines()
     assert first == f"{file}, read and not run; what could be judged in it:"
+    *lines, together = lines
     assert [line.split()[1] for line in lines] == [f"{file}:{name}" for name in JUDGED]
-    assert "built with (betas), so a function of yours is to build it" in lines[3]
+    assert lines[3].endswith(
+        f"class: add_noise, step, loss; by the adapter that `ddpm adapt {file}:Built` prints"
+    )
+    assert together == f"  ddpm adapt {file}  an adapter for all functions: sample, loss"
     assert "of no role by their names: noise_it(x_0, t), train(dataset, epochs)" in last
     assert not (tmp_path / "ran").exists()
 
@@ -107,6 +112,26 @@ def of_loaded(path: Path, each: Offered) -> set[str]:
     built = thing()
     methods = {name for name in ("set_timesteps", "add_noise", "step") if hasattr(built, name)}
     return methods | {*own_roles(built)}
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        (
+            "class A:\n def __init__(self, mood): ...\n def step(self, eps, t, x): ...",
+            "class: step; built with (mood), so a function of yours is to build it",
+        ),
+        (
+            "class A:\n def __init__(self, mood): ...\n def add_noise(self, x, t, eps): ...",
+            "class: add_noise; by the adapter, to be edited, that `ddpm adapt mine.py:A` prints",
+        ),
+        ("class A:\n def add_noise(self, x, t, eps): ...", "class: add_noise"),
+    ],
+)
+def test_a_class_that_asks_for_something_says_how_it_is_built(source: str, line: str) -> None:
+    text, found = told(Path("mine.py"), source)
+    assert found
+    assert text.splitlines()[1] == f"  --candidate mine.py:A  {line}"
 
 
 def test_a_file_of_a_package_is_named_as_such(tmp_path: Path) -> None:

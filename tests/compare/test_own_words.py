@@ -128,7 +128,7 @@ def test_another_table_is_no_formula_with_numbers_that_were_fitted() -> None:
 
     report = judged(Adapter(sample=sample, prediction_type="v_prediction"))
     assert report.exit_status == 2, str(report)
-    assert f"by linear betas 0.0001..0.02 with T = {T} it differs" in report.verdict
+    assert f"linear betas 0.0001..0.02 with T = {T}, it differs" in report.verdict
     assert "should have" not in report.verdict
     table = (alpha[1:] ** 2).double()
     told = Adapter(lambda: table, sample=sample, prediction_type="v_prediction", reading="t=1")

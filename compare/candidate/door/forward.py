@@ -54,7 +54,8 @@ def how_to_build(network: Any) -> str:
         return ""
     if not is_network(network):
         file = f"FILE.py:{network.__name__}"
-        return f"; `ddpm adapt {file}` writes an adapter, in which {', '.join(asked)} can be said"
+        left = [name for name in asked if name not in MODELS] or asked
+        return f"; `ddpm adapt {file}` writes an adapter, in which {', '.join(left)} can be said"
     call = f"{network.__name__}({', '.join(f'{name}=...' for name in asked)})"
     return f"; it asks for {', '.join(asked)}, and Adapter(network=lambda: {call}) says them"
 

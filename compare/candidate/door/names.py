@@ -28,6 +28,8 @@ LABELS = {  # may be numbers for each image too, and are never t
     *("y", "c", "cond", "condition", "context", "classes", "label", "labels", "text", "mask"),
     *("class_label", "class_labels", "context_mask", "cond_mask", "encoder_hidden_states"),
 }
+MODELS = {"model", "net", "network", "unet", "nn_model", "denoiser", "eps_model", "eps_theta"}
+MODELS |= {"denoise_model", "denoise_fn", "eps_net", "eps_fn", "score_model", "model_fn"}
 
 
 def _of(text: str) -> frozenset[str]:
@@ -49,6 +51,17 @@ CALLED = {  # {role: what people call the method, surest first}
         generateimages reversediffusion samplefromnoise samplebatch denoiseloop""",
     "loss": """loss plosses traininglosses trainingloss getloss computeloss diffusionloss
         simpleloss""",
+}
+OF_LOOPS = {  # {what a parameter of a loop says beside its model: names}
+    "count": _of("""n b bs num count batchsize nsample nsamples numsample numsamples nimage
+        nimages numimages nimg nimgs numimgs nbatch howmany"""),
+    "channels": _of("""c channels inchannels nchannels numchannels imagechannels imgchannels
+        inputchannels channel"""),
+    "side": _of("imagesize imgsize imsize resolution samplesize inputsize sidelength"),
+    "shape": _of("shape imageshape sampleshape imgshape inputshape size"),
+    "height": _of("h height imageheight imgheight"),
+    "width": _of("w width imagewidth imgwidth"),
+    "device": _of("device"),
 }
 
 

@@ -4,26 +4,42 @@ A method `sample(self, model, n)` or `loss(self, model, x)` of a class is judged
 would be, and so is a function that is handed over alone (`roles`).
 """
 
+import ast
 import inspect
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from compare.candidate.door.names import WORDS, plain
+from compare.candidate.door.names import MODELS, OF_LOOPS, WORDS, plain
+from compare.candidate.door.source import parsed
+from compare.candidate.text import sizes
 
-MODELS = {"model", "net", "network", "unet", "nn_model", "denoiser", "eps_model", "eps_theta"}
-MODELS |= {"denoise_model", "denoise_fn", "eps_net", "eps_fn", "score_model", "model_fn"}
-COUNTS = {"n", "b", "num", "count", "batch_size", "n_sample", "n_samples", "num_samples"}
-SHAPES = {"shape", "image_shape", "sample_shape"}
-SIDES = {"imagesize", "imgsize", "resolution", "samplesize"}  # of pictures, in pixels, plainly
+SIDES = OF_LOOPS["side"]  # of pictures, in pixels, plainly
 SIDE = 8  # of those that are asked for: no formula hangs on it
 BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-BESIDE_MODEL = {"sample": COUNTS | SHAPES, "loss": WORDS["add_noise"]["x_0"]}
+COUNTS = OF_LOOPS["count"]
+PLACES: dict[str, Any] = {  # {what a loop is told: where it is in (b, c, h, w)}
+    sizes.COUNT: 0,
+    "channels": 1,
+    "height": -2,
+    "width": -1,
+    sizes.SIDE: -1,
+    sizes.SIDES: slice(2, None),
+    sizes.IMAGE: slice(1, None),
+    sizes.SHAPE: slice(None),
+}
+OF_SAMPLING = re.compile("sampl|generat|denois|revers|diffus|draw|ddpm|ddim|infer")
+BESIDE_MODEL = {
+    "sample": COUNTS | OF_LOOPS["shape"] - {"size"},
+    "loss": WORDS["add_noise"]["x_0"],
+}
 TABLES = {
     "ab",
     "acp",
     "abar",
     "alphabart",
+    "alphatbar",
     "abars",
     "alphabar",
     "alphabars",
@@ -79,7 +95,7 @@ def in_order(role: Callable[..., Any]) -> Callable[..., Any]:
     """
     first, second, *_ = [*inspect.signature(role).parameters, "", ""]
     swapped = second in MODELS and first not in MODELS
-    counts = (first if swapped else second) in COUNTS
+    counts = plain(first if swapped else second) in COUNTS
     if not swapped and not counts:
         return role
 
@@ -120,21 +136,70 @@ def asked_for(function: Callable[..., Any]) -> list[str]:
 
 def with_model(function: Callable[..., Any], role: str) -> Callable[..., Any] | None:
     """A function (model, what) as a role, if it asks for these two by names and nothing else but a
-    generator."""
+    generator; a loop that is called as such may ask for more that says what pictures there are to
+    be, and need not ask for any."""
     asked = [name for name in asked_for(function) if name != "generator"]
     models = [name for name in asked if name in MODELS]
-    whats = [name for name in asked if {name, plain(name)} & BESIDE_MODEL[role]]
-    if len(asked) != 2 or len(models) != 1 or len(whats) != 1:
+    if len(models) != 1:
+        return None
+    whats = [name for name in asked if name not in models]
+    known = len(whats) == 1 and {whats[0], plain(whats[0])} & BESIDE_MODEL[role]
+    told = of_loop(function) if role == "sample" else {}
+    is_loop = OF_SAMPLING.search(plain(getattr(function, "__name__", "")))
+    counted = {sizes.COUNT, sizes.SHAPE} & {*told.values()}
+    if not known and not (counted and is_loop and {*whats} <= {*told}):
         return None
 
     def called(model: Any, what: Any, **more: Any) -> Any:
-        what = what[0] if whats[0] in COUNTS else what
-        return function(**{models[0]: model, whats[0]: what}, **more)
+        said = {name: _said(place, what) for name, place in told.items()} or {whats[0]: what}
+        return function(**{models[0]: model, **said}, **more)
 
     def with_generator(model: Any, what: Any, generator: Any) -> Any:
         return called(model, what, generator=generator)
 
     return with_generator if "generator" in named_keywords(function) else called
+
+
+def of_loop(function: Callable[..., Any]) -> dict[str, str]:
+    """{parameter: what it says of the pictures}, of `PLACES`; or "device", if it is asked for.
+
+    >>> def generate(net, n_images=4, channels=3, size=28): ...
+    >>> of_loop(generate)
+    {'n_images': 'count', 'channels': 'channels', 'size': 'side'}
+    >>> of_loop(lambda model, b, c, h, w: model)
+    {'b': 'count', 'c': 'channels', 'h': 'height', 'w': 'width'}
+    >>> of_loop(lambda model, n, shape, w=2.0: model)
+    {'n': 'count', 'shape': 'image'}
+    """
+    named, asked = named_keywords(function), asked_for(function)
+    words = {name: _word(name) for name in named}
+    every, found = {*words.values()}, {}
+    for name, word in words.items():
+        sized = {"height", sizes.SIDE} & every  # w may be a weight, and c labels
+        unsure = plain(name) in ("c", "w") and not sized
+        if word is None or unsure or (word == "device" and name not in asked):
+            continue
+        if word in (sizes.SIDE, sizes.SHAPE):
+            default = named[name] if name not in asked else None
+            usual = sizes.IMAGE if word == sizes.SHAPE and sizes.COUNT in every else word
+            word = sizes.meant(name, default, source_of(function), usual)
+        found[name] = word
+    return found
+
+
+def _word(name: str) -> str | None:
+    return next((word for word, names in OF_LOOPS.items() if plain(name) in names), None)
+
+
+def _said(place: str, shape: Any) -> Any:
+    """What a loop that is to make pictures of a shape is told."""
+    return "cpu" if place == "device" else shape[PLACES[place]]
+
+
+def source_of(function: Any) -> ast.AST | None:
+    """The source of a function, of one that is only read too; None if it cannot be read."""
+    source: ast.AST | None = getattr(function, "source", None)
+    return parsed(function) if source is None else source
 
 
 def named_keywords(function: Any) -> dict[str, Any]:

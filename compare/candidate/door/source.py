@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from compare.candidate.door.names import plain, role, roles
-from compare.candidate.door.signature import MODELS
+from compare.candidate.door.names import MODELS, plain, role, roles
 
 CALLED = {*map(plain, MODELS), "noisefn", "fn"}  # what a model is called by
 DRAWS = ("randn", "randn_like", "normal", "normal_")
@@ -73,7 +72,7 @@ class Call:
 
     def _of_call(self, node: ast.Call, deep: bool) -> str | None:
         tail = _tail(node.func)
-        if _is_model(node):
+        if is_model(node):
             return "out"
         if tail in DRAWS:
             return "z"
@@ -118,7 +117,7 @@ def outputs(function: Any) -> list[str]:
     for name, value in assigned(tree) if tree is not None else ():
         while (inner := _worked_on(value)) is not None:
             value = inner
-        if isinstance(value, ast.Call) and _is_model(value):
+        if isinstance(value, ast.Call) and is_model(value):
             found.append(name)
     return found
 
@@ -133,12 +132,13 @@ def assigned(inside: ast.AST) -> list[tuple[str, ast.expr]]:
 def _worked_on(node: ast.expr) -> ast.expr | None:
     """What a part is taken of, or a method is called of: of `model(x, t).sample.clamp(-1, 1)`
     step by step `model(x, t)`."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not _is_model(node):
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and not is_model(node):
         return node.func.value
     return node.value if isinstance(node, ast.Attribute | ast.Subscript) else None
 
 
-def _is_model(call: ast.Call) -> bool:
+def is_model(call: ast.Call) -> bool:
+    """True for a call of what a model is called."""
     return plain(_tail(call.func)) in CALLED
 
 

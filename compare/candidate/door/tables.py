@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from compare.candidate.scheduler import Scheduler
 
 LETTERS = (
-    ("(?:alphas?(?:cum)?prods?|alphas?bars?|baralphas?|alphahats?|abars?|ab)(?!qrt)t?", "P"),
+    ("(?:alphas?(?:cum)?prods?|alphas?t?bars?|baralphas?|alphahats?|abars?|ab)(?!qrt)t?", "P"),
     ("alphas?(?!qrt)t?", "A"),
     ("betas?(?!qrt)t?(?!ilde)", "B"),
 )

@@ -6,29 +6,34 @@ name says stands as `...` in the text, for who knows it.
 
 import ast
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from compare.candidate.door import embedding
 from compare.candidate.door.names import CALLED, plain, role
-from compare.candidate.door.roles import betas_of
-from compare.candidate.door.signature import MODELS
+from compare.candidate.door.roles import betas_of, role_of
+from compare.candidate.door.signature import MODELS, OF_SAMPLING
 from compare.candidate.door.source import assigned, may_be_nothing
 from compare.candidate.door.tables import meant
 from compare.candidate.text import handed
+from compare.candidate.text.does import asks, loops, returns_a_loss
 from compare.candidate.text.found import Source, holds_tables, length, source_of
 from compare.candidate.text.later import asked_by
 from compare.candidate.text.offered import Function, embeds_by, methods_of, offered, signed
 
 UNKNOWN = embedding.OPEN
 OF_DIFFUSION = re.compile(
-    r"diffus|ddpm|ddim|nois|[qp]_sample|p_losses|alphas?_?(bar|cum|hat)|epsilon", re.IGNORECASE
+    r"diffus|ddpm|ddim|nois|[qp]_sample|p_losses|alphas?_?(bar|cum|hat)|epsilon|cumprod|\bsnr\b",
+    re.IGNORECASE,
 )
 OF_LOOPS = re.compile("ddpm|ddim|psample|reverse|diffus")  # no other model's are called so
+PARTS = {"alpha_bar", "tables", "embedding", "network"}  # that a step or a loop is made with
 SHOWN = """    def shown(it):
         names = (
 {}        )
         return {{name: getattr(it, name) for name in names if hasattr(it, name)}}
 """
+OWN_TABLE = "        # alpha_bar=lambda: YOURS,  # if it is not that of linear betas 1e-4..0.02"
 ASSUMED = {  # tables that functions are handed, where their file has none
     "BETAS": "BETAS = torch.linspace(1e-4, 0.02, T)",
     "ALPHAS": "ALPHAS = 1 - BETAS",
@@ -36,8 +41,32 @@ ASSUMED = {  # tables that functions are handed, where their file has none
 }
 
 
+@dataclass(frozen=True)
+class Written:
+    """The text of a module whose `adapted()` makes an adapter, and the roles that it fills."""
+
+    text: str
+    roles: tuple[str, ...]
+
+    @property
+    def needs_edit(self) -> bool:
+        """True if something in it is left open."""
+        return UNKNOWN in self.text
+
+    @property
+    def is_whole(self) -> bool:
+        """True if it has more than parts that a step or a loop is made with."""
+        return not {*self.roles} <= PARTS
+
+
 def adapter(file: Path, name: str, source: str) -> str:
-    """The text of a module whose `adapted()` makes the adapter.
+    """The text of the adapter for a class or a function of a file, or for all its functions; see
+    `written`."""
+    return written(file, name, source).text
+
+
+def written(file: Path, name: str, source: str) -> Written:
+    """The adapter for a class or a function of a file, or for all its functions.
 
     Args:
         file: its path, for the text.
@@ -51,46 +80,66 @@ def adapter(file: Path, name: str, source: str) -> str:
     tree = ast.parse(source)
     found = source_of(file, name, tree)
     roles = _roles(found)
-    if not roles and not name:
-        roles, found = _of_only_class(file, source, tree)
+    if name and found.class_name is None and f"mine.{name}(" not in "".join(roles.values()):
+        roles = {}  # but tables of its file
+    if not name and {*roles} <= PARTS:
+        roles, found = _of_only_class(file, source, tree, (roles, found))
     if not roles:
         what = f"{file}:{name}" if name else str(file)
         later = asked_by(*filter(None, (name, *found.functions, *found.classes)))
         said = f"{what} has nothing called as a part of a DDPM is: {_names(found)}{later}"
         raise ValueError(said)
-    return _module(file, found, "\n".join(_adapted(found, roles)))
+    text = _module(file, found, "\n".join(_adapted(found, roles)))
+    return Written(text, tuple(role for role in roles if role != "reading"))
 
 
-def _of_only_class(file: Path, source: str, tree: ast.Module) -> tuple[dict[str, str], Source]:
-    """The roles of the one class of a file that has any, if its functions have none."""
+def _of_only_class(
+    file: Path, source: str, tree: ast.Module, functions: tuple[dict[str, str], Source]
+) -> tuple[dict[str, str], Source]:
+    """The roles of the one class of a file that has any, if its functions have none, or parts of
+    what a class does."""
     kinds = [each.name for each in offered(source) if each.kind == "class"]
     read = [source_of(file, name, tree) for name in kinds]
     fitting = [(roles, found) for found in read if (roles := _roles(found))]
+    if functions[0]:
+        fitting = [each for each in fitting if not {*each[0]} <= PARTS]
     if len(fitting) > 1:
         names = ", ".join(f"{file}:{found.class_name}" for _, found in fitting)
         raise ValueError(f"{file} has several classes; say which: {names}")
-    return fitting[0] if fitting else ({}, source_of(file, "", tree))
+    return fitting[0] if fitting else functions
 
 
 def _module(file: Path, found: Source, body: str) -> str:
     """The whole text, below what it imports and assumes."""
-    assumed = [line for name, line in ASSUMED.items() if re.search(rf"\b{name}\b", body)]
+    assumed = [line for name, line in ASSUMED.items() if _is_handed(name, body)]
     if assumed and ASSUMED["BETAS"] not in assumed:
         assumed.insert(0, ASSUMED["BETAS"])
     needs_T = bool(re.search(r"\bT\b", body)) or bool(assumed)
     head = [f'"""{file.name} for `ddpm compare`: which of its parts is which."""\n']
     head += ["import torch"] * ("torch." in body or bool(assumed))
-    class_name = found.class_name
-    head += [
-        f"from {file.stem} import {class_name}" if class_name else f"import {file.stem} as mine"
-    ]
+    head += _imported(file.stem, found.class_name)
     head += [f"from compare import Adapter{', as_network' * ('as_network(' in body)}\n"]
-    any_T = bool(assumed) or "tables=lambda: {" in body  # its T is an argument
+    any_T = bool(assumed) or bool(re.search(r"tables=lambda: .*\bT\b", body))  # an argument
     T = "1000" if any_T and length(found) == UNKNOWN else length(found)
     head += [f"T = {T}"] * needs_T + assumed + [""] * (needs_T or bool(assumed))
     text = "\n".join([*head, "", "def adapted():", body, ""])
     note = f"# {UNKNOWN} is what no name says: put it in.\n" if UNKNOWN in text else ""
     return note + text
+
+
+def _imported(stem: str, class_name: str | None) -> list[str]:
+    """The lines that import somebody's file, whatever it is called."""
+    if stem.isidentifier():
+        return [f"from {stem} import {class_name}" if class_name else f"import {stem} as mine"]
+    taken = f"{class_name} = import_module({stem!r}).{class_name}"
+    whole = f"mine = import_module({stem!r})"
+    line = (taken if class_name else whole).replace("'", '"')
+    return ["from importlib import import_module\n", line]
+
+
+def _is_handed(table: str, text: str) -> bool:
+    """True if a table of `ASSUMED` stands in a text, not one of the file's that is called so."""
+    return bool(re.search(rf"(?<!\.)\b{table}\b", text))
 
 
 def _names(found: Source) -> str:
@@ -106,6 +155,8 @@ def _roles(found: Source) -> dict[str, str]:
         texts = _of_tables(found)
     elif found.class_name is None:
         texts = _of_functions_tables(found)
+    if chosen and found.betas and not texts:
+        texts = {"alpha_bar": f"lambda: (1 - torch.as_tensor(mine.{found.betas})).cumprod(0)"}
     own: dict[str, str] = {}
     for what, name in chosen.items():
         function = found.signed(name)
@@ -118,7 +169,7 @@ def _roles(found: Source) -> dict[str, str]:
         texts[what] = f"lambda {handed.given(what, known)}: {made}"
         if what == "step" and "z" in known.values() and _is_quiet_at_the_end(found, name):
             texts["reading"] = '"z=0"'
-    handed_over = {table for text in texts.values() for table in ASSUMED if table in text}
+    handed_over = {each for text in texts.values() for each in ASSUMED if _is_handed(each, text)}
     if handed_over and "alpha_bar" not in texts:
         texts = {"alpha_bar": "lambda: ALPHA_BAR"} | texts
     embeds = _embedding(found)
@@ -132,8 +183,8 @@ def _roles(found: Source) -> dict[str, str]:
 def _chosen(found: Source) -> dict[str, str]:
     """{role: the name of the function that fills it}, by what people call it and what it takes.
 
-    A module that holds its network returns the loss, if it is called. Whole roles are called as
-    those of other models are: they are chosen where something is of a diffusion.
+    Whole roles are called as those of other models are: they are chosen where something is of a
+    diffusion.
     """
     chosen = {}
     for what, words in CALLED.items():
@@ -141,9 +192,38 @@ def _chosen(found: Source) -> dict[str, str]:
         fitting = [n for n in found.functions if plain(n) in called and _takes(found, what, n)]
         if fitting:
             chosen[what] = min(fitting, key=lambda name: called.index(plain(name)))
-    if found.owns_model and "loss" not in chosen and "forward" in found.functions:
-        chosen["loss"] = "forward"
-    return chosen if OF_DIFFUSION.search(found.text) else {}
+    others = _by_what_they_do(found) if found.class_name else _by_what_they_take(found, chosen)
+    both = others | chosen if OF_DIFFUSION.search(found.text) else {}
+    return {what: both[what] for what in CALLED if what in both}
+
+
+def _by_what_they_do(found: Source) -> dict[str, str]:
+    """{role: a method that nobody calls so} of those that ask a model: the loop that asks it step
+    after step, and the loss that is made of what it answers; first of all what the module does if
+    it is called."""
+    roles: dict[str, str] = {}
+    for name in sorted(found.functions, key=lambda name: name != "forward"):
+        function, is_call = found.signed(name), name == "forward"
+        known = handed.known("loss", function)
+        if name.startswith("_") or not (found.owns_model or {*known} & MODELS):
+            continue
+        if loops(name, found.functions):
+            fits, what = is_call or bool(OF_SAMPLING.search(plain(name))), "sample"
+        else:
+            makes = asks(name, found.functions) and returns_a_loss(name, found.functions)
+            fits, what = makes and (is_call or "x_0" in known.values()), "loss"
+        is_whole = is_call or UNKNOWN not in handed.call(what, function, {})
+        if fits and is_whole and what not in roles:
+            roles[what] = name
+    return roles
+
+
+def _by_what_they_take(found: Source, chosen: dict[str, str]) -> dict[str, str]:
+    """{role: a function that nobody calls so} of those whose parameters say the role."""
+    rest = [n for n in found.functions if n not in chosen.values() and not n.startswith("_")]
+    roles = [(name, role_of(found.signed(name))) for name in rest]
+    fitting = [(what, name) for name, role in roles for what in CALLED if what in role]
+    return dict(reversed(fitting))
 
 
 def _takes(found: Source, what: str, name: str) -> bool:
@@ -152,7 +232,8 @@ def _takes(found: Source, what: str, name: str) -> bool:
     function = found.signed(name)
     known = handed.known(what, function)
     if what in ("add_noise", "step"):
-        return {"x_0" if what == "add_noise" else "x", "t"} <= {*known.values()}
+        one = what == "add_noise" or not loops(name, found.functions)
+        return one and {"x_0" if what == "add_noise" else "x", "t"} <= {*known.values()}
     held = found.owns_model or (found.class_name and OF_LOOPS.search(plain(name)))
     has_model = held or bool({*known} & MODELS)
     return bool(has_model) and (what == "sample" or "x_0" in known.values())
@@ -245,6 +326,8 @@ def _of_function(found: Source) -> str:
 def _adapted(found: Source, roles: dict[str, str]) -> list[str]:
     """The lines of `adapted`."""
     lines = ["    return Adapter(", *(f"        {role}={text}," for role, text in roles.items())]
+    if {"sample", "loss"} & {*roles} and not {"alpha_bar", "tables"} & {*roles}:
+        lines.insert(1, OWN_TABLE)
     body = "\n".join(roles.values())
     if re.search(r"\bmade\b", body):
         built = None if found.built is None else found.signed("__init__")

@@ -26,6 +26,7 @@ class Source:
         classes: {name: its source}, all of the file.
         dicts: names of dicts at its top that hold tables.
         text: of the file.
+        betas: the name of what is called so at its top, and is no number; "" if there is none.
     """
 
     functions: dict[str, Function]
@@ -36,6 +37,7 @@ class Source:
     classes: dict[str, ast.ClassDef] = field(default_factory=dict)
     dicts: list[str] = field(default_factory=list)
     text: str = ""
+    betas: str = ""
 
     @property
     def built(self) -> Function | None:
@@ -90,7 +92,9 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     tables = [known for known in values if _is_alpha_bar(known)]
     dicts = [known for known, value in values.items() if holds_tables(value)]
     chosen = {name: functions[name]} if name else functions
-    return Source(chosen, None, tables, _derived(list(values)), T, classes, dicts, text)
+    betas = [k for k, v in values.items() if meant(k) == "betas" and not _is_number(v)]
+    given = (tables, _derived(list(values)), T, classes, dicts, text)
+    return Source(chosen, None, *given, betas[0] if len(betas) == 1 else "")
 
 
 def _derived(names: list[str]) -> list[str]:
@@ -114,6 +118,10 @@ def holds_tables(value: ast.expr | None) -> bool:
 
 def _is_count(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant) and isinstance(value.value, int)
+
+
+def _is_number(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant | ast.Tuple)
 
 
 def _tables_of_class(node: ast.ClassDef, tree: ast.Module) -> tuple[list[str], list[str]]:

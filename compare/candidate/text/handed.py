@@ -9,17 +9,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from compare.candidate.door.embedding import OPEN, ROWS, Way
-from compare.candidate.door.names import LABELS, plain, roles
+from compare.candidate.door.names import LABELS, OF_LOOPS, plain, roles
 from compare.candidate.door.signature import (
-    COUNTS,
     MODELS,
-    SHAPES,
+    PLACES,
     SIDE,
     SIDES,
     asked_for,
     named_keywords,
+    of_loop,
 )
 from compare.candidate.door.tables import meant
+from compare.candidate.text import sizes
 
 GIVEN = {  # {role: what its lambda is given}
     "add_noise": "x_0, noise, t",
@@ -44,7 +45,7 @@ TABLES = {  # {a table that a function is handed: what stands at the top of the 
 }
 STEPS = {"t", "timesteps", "nsteps", "numtimesteps", "noisesteps", "steps", "numtraintimesteps"}
 STEPS |= {"nt", "numsteps", "diffusionsteps", "ntimesteps"}
-CHANNELS = {"channels", "inchannels", "c", "nchannels", "imagechannels"}
+CHANNELS = OF_LOOPS["channels"]
 AGAIN = {"tindex", "i", "index", "idx", "step"}  # t once more, as one number
 BUILT = {"device": '"cpu"', "betas": "torch.linspace(1e-4, 0.02, T)"}  # what a class is built with
 BUILT |= {"betastart": "1e-4", "beta1": "1e-4", "betaend": "0.02", "beta2": "0.02"}
@@ -59,9 +60,12 @@ NETWORK |= dict.fromkeys({"dimmults", "chmult", "channelmult"}, "(1, 2)") | {"dr
 NETWORK |= dict.fromkeys(STEPS, str(ROWS))
 WHOLE = {"device": '"cpu"', "generator": "generator"}  # what a loop takes beside its model
 WHOLE |= dict.fromkeys(map(plain, LABELS - {"mask"}), "torch.arange(shape[0]) % 10")
-WHOLE |= dict.fromkeys({*STEPS, "timestep"}, "T") | dict.fromkeys(SIDES, "shape[-1]")
-WHOLE |= dict.fromkeys(CHANNELS, "shape[1]") | dict.fromkeys(map(plain, COUNTS), "shape[0]")
-WHOLE |= dict.fromkeys(map(plain, SHAPES), "shape") | {"size": "shape[1:]"}
+WHOLE |= dict.fromkeys({*STEPS, "timestep"}, "T")
+SMALL = {
+    sizes.SIDE: f"{SIDE}",
+    sizes.SIDES: f"({SIDE}, {SIDE})",
+    sizes.IMAGE: f"(2, {SIDE}, {SIDE})",
+}
 
 
 def known(what: str, function: Any) -> dict[str, str | None]:
@@ -92,14 +96,17 @@ def build(
     if function is None or source is None:
         return ""
     asked, words = {*asked_for(function)}, NETWORK if network else BUILT
-    values = {
-        name: "model" if name in MODELS else words.get(plain(name), OPEN)
-        for name in named_keywords(function)
-        if name in asked or name in MODELS or (plain(name) in SIDES and not network)
-    }
+    values = {}
+    for name, default in named_keywords(function).items():
+        is_side = plain(name) in SIDES and not network
+        if name in asked or name in MODELS or is_side:
+            values[name] = "model" if name in MODELS else words.get(plain(name), OPEN)
+        if is_side and isinstance(default, tuple | list):
+            values[name] = SMALL.get(sizes.meant(name, default, None, sizes.SIDE), OPEN)
     for each in source.args.args:  # some ask for both ends of betas, and not for all
-        if each.arg == "betas" in values and "uple" in ast.unparse(each.annotation or each):
-            values["betas"] = "(1e-4, 0.02)"
+        name, said = each.arg, ast.unparse(each.annotation or each)
+        if name in ("beta", "betas") and name in values and "uple" in said:
+            values[name] = "(1e-4, 0.02)"
     return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
@@ -113,8 +120,11 @@ def call(what: str, function: Any, own: Mapping[str, str]) -> str:
     """
     asked, parameters = asked_for(function), inspect.signature(function).parameters
     values = {name: value(what, name, role, own) for name, role in known(what, function).items()}
+    values |= of_pictures(function) if what == "sample" else {}
     words = []
     for name, text in values.items():
+        if name not in asked and text == "T":  # how many steps is its own
+            continue
         if parameters[name].kind == inspect.Parameter.KEYWORD_ONLY or name not in asked:
             drawn = name not in asked and text.startswith("torch.rand")
             words += [f"{name}={text}"] if text and not drawn else []
@@ -122,6 +132,23 @@ def call(what: str, function: Any, own: Mapping[str, str]) -> str:
         else:
             words.append(text or OPEN)
     return ", ".join(words)
+
+
+def of_pictures(function: Any) -> dict[str, str]:
+    """{parameter of a loop: the part of `shape` that it says}."""
+    told = {name: PLACES[place] for name, place in of_loop(function).items() if place in PLACES}
+    return {name: _part(place) for name, place in told.items()}
+
+
+def _part(place: int | slice) -> str:
+    """The part of `shape` that stands at a place.
+
+    >>> _part(-1), _part(slice(1, None)), _part(slice(None))
+    ('shape[-1]', 'shape[1:]', 'shape')
+    """
+    if isinstance(place, int):
+        return f"shape[{place}]"
+    return "shape" if place.start is None else f"shape[{place.start}:]"
 
 
 def value(what: str, name: str, role: str | None, own: Mapping[str, str]) -> str:

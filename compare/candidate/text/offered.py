@@ -5,6 +5,7 @@ What a function or a method is for is told by names, as of one that is loaded (`
 
 import ast
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from inspect import Parameter, Signature
 from typing import Any
@@ -15,7 +16,6 @@ from compare.candidate.door.names import plain
 from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import BESIDE_MODEL, asked_for, with_model
 from compare.candidate.load import ROLES
-from compare.candidate.text.later import asked_by
 
 METHODS = ("set_timesteps", "add_noise", "get_velocity", "step")  # judged whatever they ask for
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -128,52 +128,33 @@ def _roles(value: ast.expr) -> tuple[str, ...]:
 def signed(node: Function, method: bool) -> Any:
     """A function with the name and the parameters of one that is only read; a method without self.
 
-    A default is None, whatever it is.
+    A default that is no number, word or row of such is None.
     """
     given = node.args
     by_place = [*given.posonlyargs, *given.args]
-    first = len(by_place) - len(given.defaults)
+    defaults = [None] * (len(by_place) - len(given.defaults)) + [*given.defaults]
     found = [
-        _parameter(each.arg, Parameter.POSITIONAL_OR_KEYWORD, i >= first)
-        for i, each in enumerate(by_place)
+        _parameter(each.arg, Parameter.POSITIONAL_OR_KEYWORD, default)
+        for each, default in zip(by_place, defaults, strict=True)
     ]
     is_static = any(getattr(e, "id", "") == "staticmethod" for e in node.decorator_list)
     found = found[1:] if method and not is_static else found
     found += [_parameter(given.vararg.arg, Parameter.VAR_POSITIONAL)] if given.vararg else []
     for each, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
-        found.append(_parameter(each.arg, Parameter.KEYWORD_ONLY, default is not None))
+        found.append(_parameter(each.arg, Parameter.KEYWORD_ONLY, default))
     found += [_parameter(given.kwarg.arg, Parameter.VAR_KEYWORD)] if given.kwarg else []
 
     def function(*_: Any, **__: Any) -> None: ...
 
     function.__name__ = node.name
     function.__signature__ = Signature(found)  # type: ignore[attr-defined]
+    function.source = node  # type: ignore[attr-defined]
     return function
 
 
-def _parameter(name: str, kind: Any, optional: bool = False) -> Parameter:
-    return Parameter(name, kind, default=None if optional else Parameter.empty)
-
-
-def told(file: str, source: str) -> tuple[str, bool]:
-    """What could be judged in a file, in lines for who names it; and whether there is anything."""
-    found = offered(source)
-    judged = [each for each in found if each.judged]
-    others = [f"{each.name}({', '.join(each.asks)})" for each in found if not each.judged]
-    if not judged:
-        named = f": {', '.join(others[:8])}" if others else ""
-        text = f"{file} has nothing that could be judged by its names{named}"
-        text += asked_by(*(each.name for each in found))
-        return f"{text}; an Adapter says which roles it fills", False
-    lines = [f"{file}, read and not run; what could be judged in it:"]
-    width = max(len(each.name) for each in judged)
-    for each in judged:
-        line = f"  --candidate {file}:{each.name:{width}}  {each.kind}: {', '.join(each.judged)}"
-        if each.kind == "class" and each.asks:
-            line += f"; built with ({', '.join(each.asks)}), so a function of yours is to build it"
-        lines.append(line)
-    if others:
-        text = f"of no role by their names: {', '.join(others)}"
-        later = asked_by(*(each.name for each in found if not each.judged))
-        lines.append(f"{text}; an Adapter says which they fill{later}")
-    return "\n".join(lines), True
+def _parameter(name: str, kind: Any, default: ast.expr | None = None) -> Parameter:
+    value: Any = Parameter.empty if default is None else None
+    if default is not None:
+        with suppress(ValueError):
+            value = ast.literal_eval(default)
+    return Parameter(name, kind, default=value)

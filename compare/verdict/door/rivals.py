@@ -145,8 +145,10 @@ def without_table(report: Report, subject: Subject) -> None:
         words = f"differs from the papers in sampling: {unnamed[0].explanation}"
     setting = subject.setting
     betas = f"betas {setting.beta_start:g}..{setting.beta_end:g}"
-    text = f"no table is shown, and by linear {betas} with T = {setting.num_train_timesteps} it "
-    text += f"{words}. Say which is its own: Adapter(alpha_bar=...)"
+    text = "no table is shown under a name such as alphas_cumprod, alpha_bar or ab, and by the "
+    text += f"usual one, linear {betas} with T = {setting.num_train_timesteps}, it {words}. "
+    text += "If your code goes by another alpha-bar, say it in an Adapter (`ddpm adapt` prints "
+    text += "one): alpha_bar=lambda: YOURS, (T,) numbers for t = 0..T-1"
     undecided = Check("reading", stage, "error", text)
     report.checks = [c for c in report.checks if c not in wrong] + [undecided]
     report.diagnoses = named

@@ -1,0 +1,62 @@
+"""What a function does with a model, as its source shows: asks it, asks it step after step, or
+makes a loss of what it answers."""
+
+import ast
+import re
+from collections.abc import Mapping
+
+from compare.candidate.door.source import assigned, is_model
+
+LOSSES = re.compile(r"loss|mse|huber|criterion|\.mean\(|\.square\(|\*\* 2|\bpow\(")
+
+
+def asks(name: str, functions: Mapping[str, ast.AST]) -> bool:
+    """True if a function calls a model, itself or by another function of these."""
+    return any(_asks(node, functions, {name}) for node in ast.walk(functions[name]))
+
+
+def loops(name: str, functions: Mapping[str, ast.AST]) -> bool:
+    """True if a function asks a model step after step: in a loop, or by calling itself.
+
+    >>> tree = ast.parse("def a(x):\\n for t in T: x = s(x, t)\\ndef s(x, t): return model(x, t)")
+    >>> named = {node.name: node for node in tree.body}
+    >>> loops("a", named), loops("s", named)
+    (True, False)
+    """
+    inside = [e for e in ast.walk(functions[name]) if isinstance(e, ast.For | ast.While)]
+    if any(_asks(node, functions, {name}) for loop in inside for node in ast.walk(loop)):
+        return True
+    again = any(_callee(node) == name for node in ast.walk(functions[name]))
+    return again and asks(name, functions)
+
+
+def returns_a_loss(name: str, functions: Mapping[str, ast.AST]) -> bool:
+    """True if what a function returns is called a loss, or made as one is; false for a step of a
+    training, which goes on to change weights.
+
+    >>> tree = ast.parse("def a(x): return mse_loss(x, 0)\\ndef b(x): return model(x)")
+    >>> [returns_a_loss(node.name, {node.name: node}) for node in tree.body]
+    [True, False]
+    """
+    nodes = [*ast.walk(functions[name])]
+    if any(_callee(node) in ("backward", "item") for node in nodes):
+        return False
+    returned = [e.value for e in nodes if isinstance(e, ast.Return) and e.value is not None]
+    names = {e.id for value in returned for e in ast.walk(value) if isinstance(e, ast.Name)}
+    values = [*returned, *(value for known, value in assigned(functions[name]) if known in names)]
+    return any(LOSSES.search(ast.unparse(value)) for value in values)
+
+
+def _asks(node: ast.AST, functions: Mapping[str, ast.AST], seen: set[str]) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    name = _callee(node)
+    if is_model(node) or name not in functions or name in seen:
+        return is_model(node)
+    inside = ast.walk(functions[name])
+    return any(_asks(each, functions, seen | {name}) for each in inside)
+
+
+def _callee(node: ast.AST) -> str:
+    function = node.func if isinstance(node, ast.Call) else None
+    return getattr(function, "attr", getattr(function, "id", ""))

@@ -1,0 +1,82 @@
+"""The adapter that `ddpm adapt` prints, put to use where it needs no edit.
+
+The only module here that runs something: the text of the adapter, once the file that it is for has
+been loaded.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compare.candidate.door.embedding import embedding_of
+from compare.candidate.door.forward import is_network
+from compare.candidate.door.roles import role_of
+from compare.candidate.door.signature import asked_for
+from compare.candidate.text.adapt import written
+from compare.candidate.text.offered import offered
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An adapter that needs no edit.
+
+    Attributes:
+        make: () -> the adapter.
+        command: that prints it.
+    """
+
+    make: Callable[[], Any]
+    command: str
+
+
+def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
+    """The adapter for a class that asks for more than we know, such as its model, or has no method
+    that is judged as it is, and for a function of no role; None for anything else, where its file
+    cannot be read, or the adapter needs an edit.
+
+    Args:
+        thing: what was loaded.
+        spec: how it was named, for the command.
+        known: keywords that a class may ask for and is given.
+    """
+    is_class = inspect.isclass(thing)
+    if not is_class and not inspect.isfunction(thing):
+        return None
+    asks = not {*asked_for(thing)} <= {*known}
+    if (embedding_of(thing) or is_network(thing)) if is_class else (not asks or role_of(thing)):
+        return None
+    name = thing.__name__
+    try:
+        file = Path(inspect.getsourcefile(inspect.unwrap(thing)) or "")
+        source = file.read_text(encoding="utf-8")
+        found = written(file, name, source)
+        judged = any(each.judged for each in offered(source) if each.name == name)
+    except (OSError, TypeError, ValueError, SyntaxError):
+        return None
+    if found.needs_edit or (is_class and not asks and (judged or not found.is_whole)):
+        return None
+    make = _made(thing, file.stem, found.text)
+    known_as = spec if spec.endswith(f"{file.name}:{name}") else f"{file}:{name}"
+    return None if make is None else Ready(make, f"ddpm adapt {known_as}")
+
+
+def _made(thing: Any, stem: str, text: str) -> Callable[[], Any] | None:
+    """`adapted` of the text, which imports the file that is loaded already; None if it raises."""
+    loaded, before = sys.modules.get(thing.__module__), sys.modules.get(stem)
+    if loaded is None or stem in ("compare", "torch"):
+        return None
+    inside: dict[str, Any] = {"__name__": thing.__module__}
+    sys.modules[stem] = loaded
+    try:
+        exec(compile(text, f"<the adapter for {stem}>", "exec"), inside)
+    except Exception:
+        return None
+    finally:
+        del sys.modules[stem]
+        if before is not None:
+            sys.modules[stem] = before
+    made: Callable[[], Any] = inside["adapted"]
+    return made
