@@ -75,10 +75,12 @@ def _first_is_no_step(subject: Subject, raw: Tensor) -> bool:
     """
     with contextlib.suppress(Broken):
         every = _told(subject, raw)
+        if not len(every):
+            return False
         longer, shorter = (read_told(every, T) for T in (len(raw), len(raw) - 1))
         whole = longer is not None and longer.unit == 1 and subject.t_base == 0
         never = longer is None or (not whole and bool((every > 0).all()))
-        return len(every) > 0 and never and shorter is not None and shorter.base == 1
+        return never and shorter is not None and shorter.base == 1
     return False
 
 
