@@ -1,6 +1,7 @@
 """The stages of one subject, read in order: what they say, what is known, and what is wrong."""
 
 import contextlib
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
@@ -9,13 +10,13 @@ from compare.candidate.door.reading import CANONICAL
 from compare.candidate.interrupts import Interrupted
 from compare.candidate.load import Broken, Unloadable, is_ours, our_line, raised
 from compare.candidate.subject import Subject
-from compare.measure.check import Check, Status, found
+from compare.measure.check import Check, Status, found, note
 from compare.mistakes import BY_ID, MISTAKES
 from compare.oracle import Oracle
 from compare.stages.stage import Stage
 from compare.verdict.diagnose import diagnose, mark_known
 from compare.verdict.diffusers import Finding
-from compare.verdict.report import Diagnosis, Report
+from compare.verdict.report import ALONE, Diagnosis, Report
 
 Progress = Callable[[str, list[Check]], None]
 NO_SIGNAL = "alpha-bar is 0 at some t"
@@ -73,6 +74,9 @@ def judge_stages(
     failing = [c for c in report.checks if c.stage in alone and not c.passed]
     report.diagnoses += named_by_themselves(failing, alone)
     report.diagnoses += [Diagnosis(None, c.stage, c.message, NEEDS_SIGNAL) for c in singular]
+    of_tables = (stages.SCHEDULE, stages.TABLES)
+    if not any(s.is_met(subject) for s in stages.ALL if s not in of_tables):
+        ended.append(note(ALONE, _of_tables(subject)))
     report.checks = [replace(check, compared=None) for check in (*report.checks, *ended)]
     report.findings = [f.plain() for f in shared.values()]
     report.readings = subject.door.plain()
@@ -95,6 +99,14 @@ def _not_usable(subject: Subject, right: bool, why: str) -> Check:
         text = f"{why}, where noise that a model predicts says nothing of the image: x0-hat is "
         text += "divided by sqrt(alpha-bar) = 0"
     return found("schedule/usable", status, text, reason="")
+
+
+def _of_tables(subject: Subject) -> str:
+    """That tables alone were judged, and what to do about a class that has more."""
+    text = "tables alone were judged"
+    if subject.adapter is not None or not re.fullmatch(r".+\.py:\w+", subject.name):
+        return text
+    return f"{text}: `ddpm adapt {subject.name}` writes an adapter for what else is in it"
 
 
 def named_by_themselves(failing: list[Check], stages: dict[str, Stage]) -> list[Diagnosis]:

@@ -21,7 +21,8 @@ from compare.candidate.text.offered import Function, embeds_by, methods_of, offe
 
 UNKNOWN = embedding.OPEN
 OF_DIFFUSION = re.compile(
-    r"diffus|ddpm|ddim|nois|[qp]_sample|p_losses|alphas?_?(bar|cum|hat)|epsilon", re.IGNORECASE
+    r"diffus|ddpm|ddim|nois|[qp]_sample|p_losses|alphas?_?(bar|cum|hat)|epsilon|cumprod|\bsnr",
+    re.IGNORECASE,
 )
 OF_LOOPS = re.compile("ddpm|ddim|psample|reverse|diffus")  # no other model's are called so
 SHOWN = """    def shown(it):
@@ -112,7 +113,7 @@ def _roles(found: Source) -> dict[str, str]:
         if found.class_name is None:
             own = {str(meant(known)): f"mine.{known}" for known in (*found.tables, *found.derived)}
         known = handed.known(what, function)
-        call = handed.call(what, function, own)
+        call = handed.call(what, function, own, found.functions[name])
         taken = _taken(what, found.functions[name])
         made = f"{_owner(found, what, known)}.{name}({call}){taken}"
         texts[what] = f"lambda {handed.given(what, known)}: {made}"

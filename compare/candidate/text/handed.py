@@ -103,16 +103,27 @@ def build(
     return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
-def call(what: str, function: Any, own: Mapping[str, str]) -> str:
+def call(
+    what: str,
+    function: Any,
+    own: Mapping[str, str],
+    source: ast.FunctionDef | ast.AsyncFunctionDef,
+) -> str:
     """What a function is handed in a role: by place what it asks for, by name what it may be told.
 
     Args:
         what: the role.
         function: as `signed` reads it.
         own: {a table of the oracle: where its file has it}.
+        source: of the function.
     """
     asked, parameters = asked_for(function), inspect.signature(function).parameters
     values = {name: value(what, name, role, own) for name, role in known(what, function).items()}
+    for name, text in values.items():
+        if text == "shape" and "shape[0]" in values.values():  # of one picture
+            values[name] = "shape[1:]"
+        if text == "shape[1:]" and name in _whole_by_default(source):
+            values[name] = "shape[-1]"
     words = []
     for name, text in values.items():
         if parameters[name].kind == inspect.Parameter.KEYWORD_ONLY or name not in asked:
@@ -122,6 +133,15 @@ def call(what: str, function: Any, own: Mapping[str, str]) -> str:
         else:
             words.append(text or OPEN)
     return ", ".join(words)
+
+
+def _whole_by_default(source: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """The parameters whose default is a whole number."""
+    given = source.args
+    by_place = [*given.posonlyargs, *given.args][-len(given.defaults) or None :]
+    pairs = [*zip(by_place, given.defaults, strict=False)]
+    pairs += [*zip(given.kwonlyargs, given.kw_defaults, strict=True)]
+    return {each.arg for each, d in pairs if isinstance(getattr(d, "value", None), int)}
 
 
 def value(what: str, name: str, role: str | None, own: Mapping[str, str]) -> str:

@@ -21,6 +21,7 @@ from compare.verdict.conventions.schedule import families, read_schedule
 
 LENGTHS = ("num_train_timesteps", "num_timesteps", "T")  # names that T may have
 ALMOST_NONE = 1e-12  # of the image: a table that ends below it has no last step
+NEARLY = 2  # steps that a loss may leave out
 FAR_OFF = 100_000  # a t that no table has
 
 
@@ -184,14 +185,29 @@ def _answered(subject: Subject) -> int:
 
 
 def _visited(subject: Subject) -> int:
-    """T of a loop alone that shows no table: it visits all steps, to 0 or 1; 0 if it does not."""
+    """T of a loop or a loss that shows no table: all steps are visited, to 0 or 1; 0 if they are
+    not."""
     if not subject.has("sample"):
-        return 0
+        return _trained(subject) if subject.has("loss") else 0
     with contextlib.suppress(Broken):
         told = loop_told(subject, Oracle().alpha_bar(subject.setting))
         every = torch.arange(len(told)).flip(0).to(told)
         if any(torch.equal(told, every + base) for base in (0, 1)):
             return len(told)
+    return 0
+
+
+def _trained(subject: Subject) -> int:
+    """T of a loss: as many t as it tells its model, whole numbers from 0 or 1; 0 if they are not,
+    or nearly as many as we ask for, of which one or two may be left out (mistake 20)."""
+    usual = subject.setting.num_train_timesteps
+    with contextlib.suppress(Broken):
+        told = loss_told(subject, Oracle().alpha_bar(subject.setting))
+        first, last = float(told.min()), float(told.max())
+        n = int(last - first) + 1
+        whole = bool((told == told.round()).all()) and first in (0, 1) and last > 1
+        if whole and abs(n - usual) > NEARLY and len(told.unique()) == n:
+            return n
     return 0
 
 

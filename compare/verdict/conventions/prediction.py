@@ -41,11 +41,11 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
         shown = _shown(subject, stage) if stage.is_met(subject) else None
         if shown is None:
             continue
-        kind = shown.setting.prediction_type
+        kind, silent = shown.setting.prediction_type, subject.scheduler().lacks_signal()
         if kind == said:
-            return Fact(said)
+            return Fact(said, "behaviour", f"{who} is right so") if silent else Fact(said)
         by_name = _named(subject)
-        if by_name != said and subject.scheduler().lacks_signal():
+        if by_name != said and silent:
             subject.setting = shown.setting
             why = f"{who} is right so, and its table ends without the image"
             return Fact(kind, "behaviour", why)
