@@ -74,7 +74,7 @@ def judge_stages(
     failing = [c for c in report.checks if c.stage in alone and not c.passed]
     report.diagnoses += named_by_themselves(failing, alone)
     report.diagnoses += [Diagnosis(None, c.stage, c.message, NEEDS_SIGNAL) for c in singular]
-    of_tables = (stages.SCHEDULE, stages.TABLES)
+    of_tables = (stages.SCHEDULE, stages.OF_TABLES)
     if not any(s.is_met(subject) for s in stages.ALL if s not in of_tables):
         ended.append(note(ALONE, _of_tables(subject)))
     report.checks = [replace(check, compared=None) for check in (*report.checks, *ended)]

@@ -139,9 +139,10 @@ def _whole_by_default(source: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str
     """The parameters whose default is a whole number."""
     given = source.args
     by_place = [*given.posonlyargs, *given.args][-len(given.defaults) or None :]
-    pairs = [*zip(by_place, given.defaults, strict=False)]
-    pairs += [*zip(given.kwonlyargs, given.kw_defaults, strict=True)]
-    return {each.arg for each, d in pairs if isinstance(getattr(d, "value", None), int)}
+    names = [*by_place[: len(given.defaults)], *given.kwonlyargs]
+    defaults = [*given.defaults, *given.kw_defaults]
+    whole = (isinstance(getattr(default, "value", None), int) for default in defaults)
+    return {each.arg for each, is_whole in zip(names, whole, strict=True) if is_whole}
 
 
 def value(what: str, name: str, role: str | None, own: Mapping[str, str]) -> str:
