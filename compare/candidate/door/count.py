@@ -34,6 +34,13 @@ def behind_one(subject: "Subject", T: int) -> Fact | None:
     return Fact(1, "declared", f"its table has {T + 1} entries, the first of them 1")
 
 
+def lists_all(subject: "Subject", T: int) -> bool:
+    """True if a candidate has a list of T steps that ends with 0."""
+    listed = attribute(subject.first, "timesteps")
+    sized = isinstance(listed, Tensor | list | tuple | range) and len(listed) == T
+    return sized and min(float(t) for t in listed) == 0
+
+
 def _listed(subject: "Subject", T: int) -> list[float]:
     """The list of T steps that a candidate has of itself, or sets; none if there is no such."""
     listed = attribute(subject.first, "timesteps")

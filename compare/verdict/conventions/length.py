@@ -35,7 +35,8 @@ def length(subject: Subject) -> tuple[int, dict[str, Fact]]:
     if raw is not None and not len(raw):
         raise Broken("its table of alpha-bar is empty", raised=False)
     if raw is not None:
-        if (not named or len(raw) == T + 1) and _begins_with_one(raw):
+        spare = _begins_with_one(raw) and not _has_as_many(subject, len(raw))
+        if spare and (not named or len(raw) == T + 1):
             if _may_be_the_level_of_none(subject, raw):
                 return len(raw) - 1, _behind_one(subject, raw)
             return T if named else len(raw), {"t_base": Fact(0, others=(1,))}
@@ -95,6 +96,12 @@ def _told(subject: Subject, table: Tensor) -> Tensor:
 def _begins_with_one(raw: Tensor) -> bool:
     """True if a table has one entry that no step of a DDPM has: x_1 without noise."""
     return len(raw) > 1 and bool((raw[0] == 1) & (raw[1] < 1))
+
+
+def _has_as_many(subject: Subject, n: int) -> bool:
+    """True if a candidate says that it has n steps: in a list from n - 1 to 0, or as its T."""
+    said = [attribute(subject.first, name) for name in LENGTHS]
+    return n in said or count.lists_all(subject, n)
 
 
 def _may_be_the_level_of_none(subject: Subject, raw: Tensor) -> bool:

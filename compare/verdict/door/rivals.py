@@ -203,6 +203,8 @@ def _by_contract(door: Reading) -> dict[str, Fact]:
     right = CANONICAL.facts
     if door.output.value == EXCHANGED:
         right = right | {"output": Fact(DOUBLED)}
+    if door.entry.value == 1:  # behind a leading 1 t counts from 1, if nothing else says it
+        right = right | {"t_base": Fact(1)}
     chosen = {n: f for n, f in door.facts.items() if f.rank == "behaviour"}
     return {n: right[n] for n, f in chosen.items() if f.value != right[n].value}
 
