@@ -30,6 +30,7 @@ from compare.formulas.naming import FITTED, NOT_COMPUTABLE
 from compare.measure.check import Check, note
 from compare.oracle import Oracle
 from compare.stages.embedding import DIMS
+from compare.stages.loop import ends
 from compare.verdict.report import Diagnosis, Report
 
 UNSURE = {
@@ -38,6 +39,7 @@ UNSURE = {
     "t_base": "what its t counts from is not sure",
 }
 OF_STEPS = ("sampling/loop/steps", "sampling/loop/weight-of")  # beginnings of ids
+EARLY, THROWN = "2-early", "79-thrown"
 MOST = 7  # readings beside the contract's that are tried
 Again = Callable[[dict[str, Fact]], Subject]  # the candidate anew, some facts decided
 
@@ -166,6 +168,23 @@ def other_embedding(report: Report) -> None:
     undecided = Check("reading", "embedding", "error", text + "not judged")
     report.checks = [c for c in report.checks if c not in wrong] + [undecided]
     report.diagnoses = [d for d in report.diagnoses if d.stage != "embedding"]
+
+
+def counted_apart(report: Report, subject: Subject) -> None:
+    """Says of a loop that reads entry t of a table behind a 1, and tells its model t = 0..T-1, that
+    the two counts do not agree; that its first step is none, and its last one lost, follows."""
+    bugs = [d.bug for d in report.diagnoses]
+    if subject.door.entry.value != 1 or EARLY not in bugs or not subject.has("sample"):
+        return
+    T = subject.setting.num_train_timesteps
+    told, should = ends([*range(T)][::-1]), ends([*range(1, T + 1)][::-1])
+    words = (
+        f"the model is asked at {told}, should be {should}: the loop counts t from 0, the table "
+    )
+    words += "from 1, where the noise begins"
+    right = "t from T down to 1, as in the table, the model told the same t; or entry t + 1"
+    left = [d for d in report.diagnoses if d.bug not in (EARLY, THROWN)]
+    report.diagnoses = [Diagnosis(None, "sampling", words, f"should be {right}"), *left]
 
 
 def _fitted(diagnosis: Diagnosis) -> bool:
