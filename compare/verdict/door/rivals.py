@@ -178,10 +178,8 @@ def counted_apart(report: Report, subject: Subject) -> None:
         return
     T = subject.setting.num_train_timesteps
     told, should = ends([*range(T)][::-1]), ends([*range(1, T + 1)][::-1])
-    words = (
-        f"the model is asked at {told}, should be {should}: the loop counts t from 0, the table "
-    )
-    words += "from 1, where the noise begins"
+    words = f"the model is asked at {told}, should be {should}: the loop counts t from 0, the "
+    words += "table from 1, where the noise begins"
     right = "t from T down to 1, as in the table, the model told the same t; or entry t + 1"
     left = [d for d in report.diagnoses if d.bug not in (EARLY, THROWN)]
     report.diagnoses = [Diagnosis(None, "sampling", words, f"should be {right}"), *left]
