@@ -112,9 +112,9 @@ class Scheduler:
 
     def _of_steps(self, raw: Tensor) -> Tensor:
         """A table of T + 1 levels, the first of no step, from where t counts from."""
-        T, base = self.setting.num_train_timesteps, self.subject.t_base
-        spare = len(raw) == T + 1 and (base == 1 or float(raw[0]) == 1)
-        return raw[base : base + T] if spare else raw
+        T, first = self.setting.num_train_timesteps, self.subject.first_entry
+        spare = len(raw) == T + 1 and (first == 1 or float(raw[0]) == 1)
+        return raw[first : first + T] if spare else raw
 
     def alpha_bars(self, oracle: Oracle) -> Tensor:
         """(T,) the candidate's own table where it can be read, else the oracle's."""

@@ -241,6 +241,11 @@ class Subject:
         return self.door.t_base.value
 
     @property
+    def first_entry(self) -> int:
+        """0 or 1: the entry of its table at which its first step stands."""
+        return self.t_base or self.door.entry.value
+
+    @property
     def draws_from_generator(self) -> bool:
         """True if the noise of its step comes from a generator that it is given, or with which the
         noise that it is given is drawn."""

@@ -82,7 +82,7 @@ def betas_of(alpha_bar: Tensor) -> Tensor:
 def shown_betas(scheduler: Scheduler, T: int) -> Tensor | None:
     """The candidate's `betas`, by which its table can be judged, if they can be betas at all."""
     betas = scheduler.betas()
-    if betas is None or len(betas) not in (T, T + scheduler.subject.t_base):
+    if betas is None or len(betas) not in (T, T + scheduler.subject.first_entry):
         return None
     betas = betas[-T:]
     return betas if bool(((betas > 0) & (betas < 1)).all()) else None

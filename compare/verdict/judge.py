@@ -23,7 +23,13 @@ from compare.verdict import conventions
 from compare.verdict.beside import SPECS, add, columns_begun, imported, set_beside
 from compare.verdict.diffusers import gone
 from compare.verdict.door.respaced import respaced
-from compare.verdict.door.rivals import other_embedding, rivals, told, without_table
+from compare.verdict.door.rivals import (
+    counted_apart,
+    other_embedding,
+    rivals,
+    told,
+    without_table,
+)
 from compare.verdict.elsewhere import Begin, later
 from compare.verdict.quiet import quiet
 from compare.verdict.report import Report, by_stage, versions
@@ -157,6 +163,7 @@ def _judged_as_read(
         told(report, list(zip(others, reports, strict=True)))
     without_table(report, subject)
     respaced(report, subject)
+    counted_apart(report, subject)
     other_embedding(report)
     for stage, checks in by_stage(report.checks if others else []).items():
         if progress is not None:

@@ -37,6 +37,8 @@ from typing import Any
 
 from compare.measure.check import Check
 
+ALONE = "schedule/alone"  # the note on a candidate of which tables alone were judged
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -127,7 +129,7 @@ class Report:
             if self.companion:
                 return f"{right}. {self.companion}"
             shared = f"; it shares {len(self.findings)} known finding(s)" if self.findings else ""
-            return f"{right}{shared}."
+            return f"{right}{shared}.{self._alone}"
         if self.exit_status == 2:
             error = next((c for c in self.checks if c.status == "error"), None)
             why = error.message if error else "there is nothing in it that could be judged"
@@ -137,6 +139,12 @@ class Report:
             return f"{self.candidate} could not be run: {why}{right}"
         stage, what = first_fault(self)
         return f"{self.candidate} differs from the papers in {stage}: {what}"
+
+    @property
+    def _alone(self) -> str:
+        """What a right verdict says of tables whose steps, if there are such, were not seen."""
+        said = [check.message for check in self.checks if check.id == ALONE]
+        return f" {said[0][0].upper()}{said[0][1:]}." if said else ""
 
     @property
     def _of_points(self) -> str:

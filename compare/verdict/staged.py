@@ -1,22 +1,27 @@
 """The stages of one subject, read in order: what they say, what is known, and what is wrong."""
 
 import contextlib
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
 from compare import stages
+from compare.candidate.door.reading import CANONICAL
 from compare.candidate.interrupts import Interrupted
 from compare.candidate.load import Broken, Unloadable, is_ours, our_line, raised
 from compare.candidate.subject import Subject
-from compare.measure.check import Check, Status, found
+from compare.measure.check import Check, Status, found, note
 from compare.mistakes import BY_ID, MISTAKES
 from compare.oracle import Oracle
 from compare.stages.stage import Stage
 from compare.verdict.diagnose import diagnose, mark_known
 from compare.verdict.diffusers import Finding
-from compare.verdict.report import Diagnosis, Report
+from compare.verdict.report import ALONE, Diagnosis, Report
 
 Progress = Callable[[str, list[Check]], None]
+NO_SIGNAL = "alpha-bar is 0 at some t"
+WITHOUT_SIGNAL = (stages.LOSS,)  # which divides by none of it
+NEEDS_SIGNAL = "end above 0 (beta at most 0.999), or predict v (Lin et al. 2024, section 3.3)"
 NO_NOISE = "alpha-bar is not finite or 1 - alpha-bar is 0"
 
 
@@ -38,6 +43,7 @@ def judge_stages(
 ) -> None:
     """Reads the stages in order, marks what is known of Diffusers, and names what is left."""
     oracle, shared, ended = Oracle(), dict[str, Finding](), list[Check]()
+    singular: list[Check] = []  # steps from where no noise says what the image is
     report.absent = {s.name: s.lacking(subject) for s in asked if not s.is_met(subject)}
     for stage in asked:
         if stage.on_steps:
@@ -49,14 +55,16 @@ def judge_stages(
             progress(stage.name, checks)
         if stage is stages.SCHEDULE and not usable(subject):
             noise = subject.scheduler().has_noise()
-            unusable = "alpha-bar is 0 at some t" if noise else NO_NOISE
-            later = {s.name: unusable for s in asked if s is not stage}
+            left = [s for s in asked if noise and s in WITHOUT_SIGNAL and s.is_met(subject)]
+            unusable = NO_SIGNAL if noise else NO_NOISE
+            later = {s.name: unusable for s in asked if s is not stage and s not in left}
             report.absent = {**later, **report.absent}
-            text = f"{unusable}: later stages are not judged"
             right = all(c.passed for c in report.checks)  # else they say why
-            status: Status = "error" if right and not noise else "note"
-            ended.append(found("schedule/usable", status, text, reason=""))
-            asked = (stage,)
+            ended.append(_not_usable(subject, right, unusable))
+            singular = [ended[-1]] if ended[-1].status == "differs" else []
+            asked = (stage, *left)
+            for other in left:
+                report.checks += read_stage(other.name, other.of(subject, oracle))
             break
     alone = {stage.name: stage for stage in asked if stage.by_itself}
     others = [c for c in report.checks if c.stage not in alone]
@@ -65,11 +73,40 @@ def judge_stages(
         report.diagnoses = diagnose(subject, judged, others, MISTAKES)
     failing = [c for c in report.checks if c.stage in alone and not c.passed]
     report.diagnoses += named_by_themselves(failing, alone)
+    report.diagnoses += [Diagnosis(None, c.stage, c.message, NEEDS_SIGNAL) for c in singular]
+    of_tables = (stages.SCHEDULE, stages.OF_TABLES)
+    if not any(s.is_met(subject) for s in stages.ALL if s not in of_tables):
+        ended.append(note(ALONE, _of_tables(subject)))
     report.checks = [replace(check, compared=None) for check in (*report.checks, *ended)]
     report.findings = [f.plain() for f in shared.values()]
     report.readings = subject.door.plain()
     report.conventions = subject.conventions
     report.not_offered = sorted(set(subject.not_offered))
+
+
+def _not_usable(subject: Subject, right: bool, why: str) -> Check:
+    """What is said of a table that ends every stage of a step; `right` if it is right so far.
+
+    Where noise is predicted and nothing is left of the image, who takes no step is right.
+    """
+    text = f"{why}: later stages are not judged"
+    status: Status = "note"
+    said = replace(subject.door.prediction, others=())
+    if right and why is NO_NOISE:
+        status = "error"
+    elif right and (subject.has("step") or subject.has("sample")):
+        status = "error" if said == CANONICAL.prediction else "differs"
+        text = f"{why}, where noise that a model predicts says nothing of the image: x0-hat is "
+        text += "divided by sqrt(alpha-bar) = 0"
+    return found("schedule/usable", status, text, reason="")
+
+
+def _of_tables(subject: Subject) -> str:
+    """That tables alone were judged, and what to do about a class that has more."""
+    text = "tables alone were judged"
+    if subject.adapter is not None or not re.fullmatch(r".+\.py:\w+", subject.name):
+        return text
+    return f"{text}: `ddpm adapt {subject.name}` writes an adapter for what else is in it"
 
 
 def named_by_themselves(failing: list[Check], stages: dict[str, Stage]) -> list[Diagnosis]:

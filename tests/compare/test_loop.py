@@ -491,7 +491,7 @@ def test_a_loop_that_counts_from_0_beside_a_table_that_begins_at_1_is_told_both(
             x = x + (1 - ab / before).sqrt().float() * torch.randn(shape, generator=generator)
         return x
 
-    (only, *_) = judge(Adapter(lambda: abs, sample=sample), "quick", 0, beside=False).diagnoses
+    (only,) = judge(Adapter(lambda: abs, sample=sample), "quick", 0, beside=False).diagnoses
     assert "asked at 39, 38, ..., 0, should be 40, 39, ..., 1" in only.explanation
     assert "the loop counts t from 0, the table from 1" in only.explanation
 

@@ -17,15 +17,28 @@ if TYPE_CHECKING:
     from compare.candidate.scheduler import Scheduler
     from compare.candidate.subject import Subject
 
+METHODS = ("add_noise", "step")
 SHAPE = (2, 1, 4, 5)  # no two axes are alike: what is broadcast by accident does not fit
 
 
-def behind_one(subject: "Subject", T: int) -> Fact:
-    """What t counts from where a table of T + 1 levels begins with that of the image itself."""
+def behind_one(subject: "Subject", T: int) -> Fact | None:
+    """What t counts from where a table of T + 1 levels begins with that of the image itself, as the
+    methods of a candidate say it; None if it has none."""
+    if not any(subject.has(m) for m in METHODS):
+        return None
+    if none_takes(subject, T):
+        return Fact(0, "structural", f"no method takes t={T}")
     listed = _listed(subject, T)
     if listed and min(listed) == 0:
         return Fact(0, "declared", "its own list of timesteps ends with 0")
     return Fact(1, "declared", f"its table has {T + 1} entries, the first of them 1")
+
+
+def lists_all(subject: "Subject", T: int) -> bool:
+    """True if a candidate has a list of T steps that ends with 0."""
+    listed = attribute(subject.first, "timesteps")
+    sized = isinstance(listed, Tensor | list | tuple | range) and len(listed) == T
+    return sized and min(float(t) for t in listed) == 0
 
 
 def _listed(subject: "Subject", T: int) -> list[float]:
@@ -53,10 +66,17 @@ def by_list(subject: "Subject", T: int) -> Fact | None:
 def all_take(subject: "Subject", T: int) -> bool:
     """True if every method that a candidate has can be asked at t = T; one that cannot be asked at
     T - 1 either says nothing."""
-    methods = [m for m in ("add_noise", "step") if subject.has(m)]
+    methods = [m for m in METHODS if subject.has(m)]
     takes = {m: asked(subject, m, T) is not None for m in methods}
     silent = {m: not takes[m] and asked(subject, m, T - 1) is None for m in methods}
     return any(takes.values()) and all(takes[m] or silent[m] for m in methods)
+
+
+def none_takes(subject: "Subject", T: int) -> bool:
+    """True if no method that can be asked at t = T - 1 can be at T: a table of T + 1 entries is
+    read at t + 1."""
+    found = [m for m in METHODS if subject.has(m) and asked(subject, m, T - 1) is not None]
+    return bool(found) and all(asked(subject, m, T) is None for m in found)
 
 
 def asked(subject: "Subject", method: str, t: int) -> Tensor | None:

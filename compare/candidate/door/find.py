@@ -40,7 +40,7 @@ from compare.candidate.load import Broken
 if TYPE_CHECKING:
     from compare.candidate.subject import Subject
 
-Length = Callable[["Subject"], tuple[int, Fact | None]]
+Length = Callable[["Subject"], tuple[int, dict[str, Fact]]]
 OPTIONS = ("generator", "return_dict", "eta", "use_clipped_model_output")  # of a step, in words
 
 
@@ -50,7 +50,8 @@ def read(subject: "Subject", told: Told, length: Length) -> tuple[int, Reading]:
     Args:
         subject: the candidate.
         told: what the user decides.
-        length: says T, and what t counts from where something says so.
+        length: says T, and, where something says so, what t counts from and where its table
+            begins.
     """
     found = dict(told)
     methods = [m for m in CONTRACT if subject.has(m)]
@@ -58,8 +59,8 @@ def read(subject: "Subject", told: Told, length: Length) -> tuple[int, Reading]:
         if method not in found:
             found[method] = _order(subject, method)
     subject.door = CANONICAL.told(found)
-    T, base = length(subject)
-    found |= {} if base is None or "t_base" in told else {"t_base": base}
+    T, counted = length(subject)
+    found |= {name: fact for name, fact in counted.items() if name not in told}
     found |= _declared(subject, found)
     subject.setting = replace(subject.setting, num_train_timesteps=T)
     for method in ("add_noise", "step", "get_velocity"):

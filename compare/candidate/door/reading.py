@@ -99,6 +99,7 @@ class Reading:
         t_of_step: `NUMBER` (or an element of the candidate's own list), `BATCH` or `FOUR_AXES`.
         t_of_add_noise: `BATCH`, `NUMBER` (image by image) or `FOUR_AXES`.
         t_base: 0 or 1: what t counts from.
+        entry: 0 or 1: where the level of t = 0 stands in its table, if t counts from 0.
         data: `IMAGES`, `RGB` or `POINTS`.
         output: channels of the model's output: `SAME`, `DOUBLED` or `EXCHANGED`.
         pictures: `SIGNED`, `UNIT` or `UNMAPPED`, the range of those that a loss is given and a loop
@@ -114,6 +115,7 @@ class Reading:
     t_of_step: Fact = Fact(NUMBER)
     t_of_add_noise: Fact = Fact(BATCH)
     t_base: Fact = Fact(0)
+    entry: Fact = Fact(0)
     data: Fact = Fact(IMAGES)
     output: Fact = Fact(SAME)
     pictures: Fact = Fact(SIGNED)
@@ -153,6 +155,7 @@ class Reading:
             "t_of_step": f"t of step is {value}",
             "t_of_add_noise": f"t of add_noise is {value}",
             "t_base": f"t counts from {value}",
+            "entry": f"the level of t is entry t + {value} of its table",
             "data": f"its data are {value}",
             "output": f"its model's output has {value}",
             "pictures": f"the pictures of its loss and loop are in {value}",

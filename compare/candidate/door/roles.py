@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from compare.candidate.door.embedding import LENGTHS, ROWS, embedding_of
 from compare.candidate.door.names import plain, roles
 from compare.candidate.door.reading import CONTRACT
@@ -48,14 +50,22 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
         found = {role: found[role] for role in found if ONE_WAY[role].search(plain(name))}
     found = {name: found[name]} if name in found else found if len(found) == 1 else {}
     beside = getattr(inspect.unwrap(function), "__globals__", {})  # below `torch.no_grad()`
-    known = {n: v for n, v in sorted(beside.items()) if getattr(v, "ndim", 0) == 1 and len(v) > 1}
+    known = {name: value for name, value in sorted(beside.items()) if is_table(value)}
     tables = [table for name, table in known.items() if plain(name) in TABLES]
     betas = [table for name, table in known.items() if meant(name) == "betas"]
     if found and len(tables) == 1:
         return found | {"alpha_bar": lambda: tables[0]}
     if found and not tables and len(betas) == 1:
-        return found | {"alpha_bar": lambda: (1 - betas[0]).cumprod(0)}
+        table = np.asarray(betas[0]) if isinstance(betas[0], list | tuple) else betas[0]
+        return found | {"alpha_bar": lambda: (1 - table).cumprod(0)}
     return found
+
+
+def is_table(value: Any) -> bool:
+    """True for several numbers in a row: a tensor, an array or a list of floats."""
+    if isinstance(value, list | tuple):
+        return len(value) > 2 and all(isinstance(number, float) for number in value)
+    return getattr(value, "ndim", 0) == 1 and len(value) > 1
 
 
 def betas_of(function: Callable[..., Any]) -> Callable[[], Any] | None:

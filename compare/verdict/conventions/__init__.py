@@ -31,7 +31,11 @@ from compare.verdict.conventions.loop import card_of_loop
 from compare.verdict.conventions.network import card_of_network
 from compare.verdict.conventions.pictures import read_pictures
 from compare.verdict.conventions.prediction import kind_called, read_prediction
-from compare.verdict.conventions.schedule import leave_out_any_words, read_schedule
+from compare.verdict.conventions.schedule import (
+    leave_out_any_words,
+    read_again,
+    read_schedule,
+)
 from compare.verdict.conventions.spacing import read_spacing
 from compare.verdict.conventions.step import read_step
 
@@ -82,6 +86,8 @@ def _read(subject: Subject, door: Told) -> None:
         subject.setting = read_spacing(subject)
     if "prediction" not in door:
         subject.door = subject.door.told({"prediction": read_prediction(subject, known)})
+    if "beta_schedule" not in known:
+        subject.setting = read_again(subject.scheduler())
     if "pictures" not in door:
         subject.door = subject.door.told({"pictures": read_pictures(subject)})
     subject.conventions.update(card_of(subject) | card_of_loop(subject))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from compare.candidate.door import count
-from compare.candidate.door.reading import Fact
+from compare.candidate.door.reading import CANONICAL, Fact
 from compare.candidate.door.signature import attribute
 from compare.candidate.load import Broken
 from compare.candidate.loop.calls import loop_told
@@ -21,11 +21,13 @@ from compare.verdict.conventions.schedule import families, read_schedule
 
 LENGTHS = ("num_train_timesteps", "num_timesteps", "T")  # names that T may have
 ALMOST_NONE = 1e-12  # of the image: a table that ends below it has no last step
+NEARLY = 2  # steps that a loss may leave out
 FAR_OFF = 100_000  # a t that no table has
 
 
-def length(subject: Subject) -> tuple[int, Fact | None]:
-    """T, and what t counts from where a table, a list, or what a model is told says so."""
+def length(subject: Subject) -> tuple[int, dict[str, Fact]]:
+    """T; and what t counts from, and where its table begins, where a table, a list, or what a model
+    is told says so."""
     T, named = subject.setting.num_train_timesteps, "num_train_timesteps" in subject.named
     raw = betas = None
     with contextlib.suppress(Broken):
@@ -33,11 +35,14 @@ def length(subject: Subject) -> tuple[int, Fact | None]:
     if raw is not None and not len(raw):
         raise Broken("its table of alpha-bar is empty", raised=False)
     if raw is not None:
-        if (not named or len(raw) == T + 1) and _counts_from_one(subject, raw):
-            return len(raw) - 1, count.behind_one(subject, len(raw) - 1)
+        spare = _begins_with_one(raw) and not _has_as_many(subject, len(raw))
+        if spare and (not named or len(raw) == T + 1):
+            if _may_be_the_level_of_none(subject, raw):
+                return len(raw) - 1, _behind_one(subject, raw)
+            return T if named else len(raw), {"t_base": Fact(0, others=(1,))}
         if not named and _first_is_no_step(subject, raw):
             why = f"its model is told t = 1..{len(raw) - 1} alone"
-            return len(raw) - 1, Fact(1, "declared", why)
+            return len(raw) - 1, {"t_base": Fact(1, "declared", why)}
         if named and len(raw) != T and _has_its_own_length(subject, raw):
             _forget_length(subject, len(raw))
             named = False
@@ -47,7 +52,8 @@ def length(subject: Subject) -> tuple[int, Fact | None]:
         said.append(None if betas is None else len(betas))
         declared = next((v for v in said if isinstance(v, int) and v > 0), 0)
         T = declared or _visited(subject) or _answered(subject)
-    return T, _list_from_one(subject, T, raw) or count.by_list(subject, T)
+    base = _list_from_one(subject, T, raw) or count.by_list(subject, T)
+    return T, {} if base is None else {"t_base": base}
 
 
 def _list_from_one(subject: Subject, T: int, raw: Tensor | None) -> Fact | None:
@@ -69,10 +75,10 @@ def _first_is_no_step(subject: Subject, raw: Tensor) -> bool:
     Such as t / T from 1 / T to 1, beside T + 1 entries. Whole numbers say so to who is told that t
     counts from 1: they are also those of T + 1 steps of which the last is missing (mistake 79).
     """
-    asked = {"sample": loop_told, "loss": loss_told}
     with contextlib.suppress(Broken):
-        told = [ask(subject, raw) for role, ask in asked.items() if subject.has(role)]
-        every = torch.cat(told) if told else torch.zeros(1)
+        every = _told(subject, raw)
+        if not len(every):
+            return False
         longer, shorter = (read_told(every, T) for T in (len(raw), len(raw) - 1))
         whole = longer is not None and longer.unit == 1 and subject.t_base == 0
         never = longer is None or (not whole and bool((every > 0).all()))
@@ -80,12 +86,62 @@ def _first_is_no_step(subject: Subject, raw: Tensor) -> bool:
     return False
 
 
-def _counts_from_one(subject: Subject, raw: Tensor) -> bool:
-    """True if a table is one of t = 1..T behind a 1: then what follows it is a table itself."""
-    if len(raw) < 2 or not bool((raw[0] == 1) & (raw[1] < 1)):
-        return False
+def _told(subject: Subject, table: Tensor) -> Tensor:
+    """(n,) float64 what a loop and a loss tell their model; none where there are none."""
+    asked = {"sample": loop_told, "loss": loss_told}
+    told = [ask(subject, table) for role, ask in asked.items() if subject.has(role)]
+    return torch.cat(told) if told else torch.zeros(0)
+
+
+def _begins_with_one(raw: Tensor) -> bool:
+    """True if a table has one entry that no step of a DDPM has: x_1 without noise."""
+    return len(raw) > 1 and bool((raw[0] == 1) & (raw[1] < 1))
+
+
+def _has_as_many(subject: Subject, n: int) -> bool:
+    """True if a candidate says that it has n steps: in a list from n - 1 to 0, or as its T."""
+    said = [attribute(subject.first, name) for name in LENGTHS]
+    return n in said or count.lists_all(subject, n)
+
+
+def _may_be_the_level_of_none(subject: Subject, raw: Tensor) -> bool:
+    """False for what is left open: a table to 0 beside methods, by a model that predicts noise.
+
+    A last step from there divides by 0, and one that counts t from 0 never comes there.
+    """
     setting = replace(subject.setting, num_train_timesteps=len(raw) - 1)
-    return bool(raw[-1] > ALMOST_NONE) or bool(families(raw[1:], setting))
+    left = bool(raw[-1] > ALMOST_NONE) or bool(families(raw[1:], setting))
+    decided = subject.door.t_base is not CANONICAL.t_base
+    by_methods = count.behind_one(subject, len(raw) - 1)
+    return left or (subject.t_base == 1 if decided else by_methods is None)
+
+
+def _behind_one(subject: Subject, raw: Tensor) -> dict[str, Fact]:
+    """What t counts from, and at which entry it begins, in a table of T + 1 behind a 1.
+
+    Who tells its model t = 0..T-1 reads entry t + 1: else its first step would be none.
+    """
+    T, decided = len(raw) - 1, subject.door.t_base is not CANONICAL.t_base
+    words = f"its table has {T + 1} entries, the first of them 1"
+    ahead, from_one = Fact(1, "declared", words), Fact(1, "declared", words)
+    by_methods = count.behind_one(subject, T)
+    if by_methods is not None:
+        base = subject.door.t_base if decided else by_methods
+        reads_ahead = base.value == 0 and count.none_takes(subject, T)
+        return {"t_base": base} | ({"entry": ahead} if reads_ahead else {})
+    if decided:
+        return {"entry": ahead} if subject.t_base == 0 else {}
+    every = torch.zeros(0)
+    with contextlib.suppress(Broken):
+        every = _told(subject, raw[1:])
+    said = read_told(every, T) if len(every) else None
+    steps = every if said is None else said.steps(every)
+    if said is None or said.base == 1 or bool(steps.max() == T):
+        return {"t_base": from_one}
+    if bool(steps.min() == 0):
+        why = f"its model is told t = 0..{int(steps.max())}"
+        return {"t_base": Fact(0, "declared", why), "entry": ahead}
+    return {"t_base": replace(from_one, others=(0,))}
 
 
 def _forget_length(subject: Subject, T: int) -> None:
@@ -136,14 +192,29 @@ def _answered(subject: Subject) -> int:
 
 
 def _visited(subject: Subject) -> int:
-    """T of a loop alone that shows no table: it visits all steps, to 0 or 1; 0 if it does not."""
+    """T of a loop or a loss that shows no table: all steps are visited, to 0 or 1; 0 if they are
+    not."""
     if not subject.has("sample"):
-        return 0
+        return _trained(subject) if subject.has("loss") else 0
     with contextlib.suppress(Broken):
         told = loop_told(subject, Oracle().alpha_bar(subject.setting))
         every = torch.arange(len(told)).flip(0).to(told)
         if any(torch.equal(told, every + base) for base in (0, 1)):
             return len(told)
+    return 0
+
+
+def _trained(subject: Subject) -> int:
+    """T of a loss: as many t as it tells its model, whole numbers from 0 or 1; 0 if they are not,
+    or nearly as many as we ask for, of which one or two may be left out (mistake 20)."""
+    usual = subject.setting.num_train_timesteps
+    with contextlib.suppress(Broken):
+        told = loss_told(subject, Oracle().alpha_bar(subject.setting))
+        first, last = float(told.min()), float(told.max())
+        n = int(last - first) + 1
+        whole = bool((told == told.round()).all()) and first in (0, 1) and last > 1
+        if whole and abs(n - usual) > NEARLY and len(told.unique()) == n:
+            return n
     return 0
 
 

@@ -1,5 +1,6 @@
 """What the model of a loss or a loop predicts, where nothing says it."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 from compare import stages
@@ -27,8 +28,9 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
     Of a scheduler its steps have shown it. Else a loss shows it, if all its checks hold with one
     kind; if it does not, a loop, by its steps. Of a loss alone, which may have a wrong target as
     well, another kind than the contract's is left open unless it calls the output so, and so it is
-    of a loop alone that calls it by the contract's name. If none holds, that name decides; naming
-    may take any kind of a loss that gives none.
+    of a loop alone that calls it by the contract's name. Where alpha-bar ends at 0 noise cannot be
+    what is predicted, and nothing is left open. If none holds, that name decides; naming may take
+    any kind of a loss that gives none.
     """
     said = subject.setting.prediction_type
     if "prediction_type" in known:
@@ -39,10 +41,14 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
         shown = _shown(subject, stage) if stage.is_met(subject) else None
         if shown is None:
             continue
-        kind = shown.setting.prediction_type
+        kind, silent = shown.setting.prediction_type, subject.scheduler().lacks_signal()
         if kind == said:
-            return Fact(said)
+            return Fact(said, "behaviour", f"{who} is right so") if silent else Fact(said)
         by_name = _named(subject)
+        if by_name != said and silent:
+            subject.setting = shown.setting
+            why = f"{who} is right so, and its table ends without the image"
+            return Fact(kind, "behaviour", why)
         if not subject.has("sample") and by_name not in (None, said):
             return _declared(subject, str(by_name))
         if not subject.has("sample") or (stage is stages.SAMPLING and by_name == said):
@@ -52,10 +58,25 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
     by_name = _named(subject)
     if by_name is not None and by_name != said:
         return _declared(subject, by_name)
+    if subject.has("sample") and subject.scheduler().lacks_signal():
+        return _without_signal(subject, by_name)
     if by_name is None and not subject.has("sample"):
         others = (replace(subject.setting, prediction_type=kind) for kind in KINDS if kind != said)
         subject.kinds += tuple(others)
     return Fact(said)
+
+
+def _without_signal(subject: Subject, by_name: str | None) -> Fact:
+    """What the model of a loop predicts that is right by no kind, where alpha-bar is 0: v, unless
+    it is called noise or divided by that."""
+    if by_name is not None:
+        return _declared(subject, by_name)
+    with suppress(Broken):
+        run = look(subject, subject.scheduler().alpha_bars(Oracle()))
+        if not bool(run.size.isfinite().all() & run.result.isfinite().all()):
+            return Fact("epsilon", "behaviour", "its loop gives NaN or infinity at alpha-bar = 0")
+    subject.setting = replace(subject.setting, prediction_type="v_prediction")
+    return Fact("v_prediction", "behaviour", "its table ends without the image")
 
 
 def _declared(subject: Subject, kind: str) -> Fact:
@@ -78,7 +99,7 @@ def _shown(subject: Subject, stage: Stage) -> Subject | None:
     said = subject.setting.prediction_type
     for kind in sorted(KINDS, key=lambda kind: kind != said):
         try:
-            if kind != said and stage is stages.SAMPLING and _excluded(subject, kind):
+            if stage is stages.SAMPLING and _excluded(subject, kind):
                 continue
             read = subject if kind == said else subject.reading(prediction_type=kind)
             if _holds(read, stage):
@@ -89,10 +110,16 @@ def _shown(subject: Subject, stage: Stage) -> Subject | None:
 
 
 def _excluded(subject: Subject, kind: str) -> bool:
-    """True if the steps that a loop was seen to take are sums, but not those of this kind.
+    """True if the steps that a loop was seen to take are sums, but not those of this kind; or if
+    there can be none of this kind, where alpha-bar is 0.
 
     A step that limits x_0 is no sum, whatever it takes the answers for: then another run tells.
     """
+    scheduler = subject.reading(prediction_type=kind).scheduler()
+    if scheduler.lacks_signal():
+        return True
+    if kind == subject.setting.prediction_type:
+        return False
     table, setting = subject.scheduler().alpha_bars(Oracle()), subject.setting.unlimited
     run, setting = look(subject, table), replace(setting, prediction_type=kind)
     steps = steps_of(run, Oracle(), setting, table, visits(run, Oracle(), setting, table))

@@ -17,6 +17,7 @@ from compare.verdict.conventions.step import table_of_step
 RIGHT = Oracle()
 FEWEST = 6  # entries of a table by which a curve is read off all but the first: it has two ends
 ANY = "no-such-word"
+NO_CAP = "11"  # the mistake by which a cosine ends at 0
 
 
 def read_schedule(scheduler: Scheduler) -> Setting:
@@ -55,7 +56,9 @@ def _mistaken(own: Tensor, base: Setting) -> list[Setting]:
     from compare.mistakes import MISTAKES
 
     families = [replace(base, beta_schedule=name) for name in FAMILIES]
-    wrong = [mistake.oracle() for mistake in MISTAKES if mistake.stage == "schedule"]
+    noise = base.prediction_type == "epsilon"  # else a step from 0 divides by nothing
+    mistakes = [m for m in MISTAKES if m.stage == "schedule" and (noise or m.id != NO_CAP)]
+    wrong = [mistake.oracle() for mistake in mistakes]
     return [setting for setting in families if any(_is_table(own, setting, o) for o in wrong)]
 
 
@@ -132,6 +135,15 @@ def _curves(T: int) -> Iterator[tuple[str, int, Tensor]]:
     ramp = torch.linspace(0, 1, T, dtype=F64)
     yield from (("linear", 1, ramp), ("scaled_linear", 2, ramp))
     yield "sigmoid", 1, torch.linspace(-6, 6, T, dtype=F64).sigmoid()
+
+
+def read_again(scheduler: Scheduler) -> Setting:
+    """The schedule, once it is known that the model does not predict noise: a cosine that ends at 0
+    is then one of the candidate's own."""
+    setting, own = scheduler.setting, scheduler.table()
+    if setting.prediction_type == "epsilon" or own is None or families(own, setting):
+        return setting
+    return read_schedule(scheduler)
 
 
 def _rescaled(setting: Setting, own: Tensor) -> list[Setting]:

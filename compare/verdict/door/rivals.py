@@ -30,6 +30,7 @@ from compare.formulas.naming import FITTED, NOT_COMPUTABLE
 from compare.measure.check import Check, note
 from compare.oracle import Oracle
 from compare.stages.embedding import DIMS
+from compare.stages.loop import ends
 from compare.verdict.report import Diagnosis, Report
 
 UNSURE = {
@@ -38,6 +39,7 @@ UNSURE = {
     "t_base": "what its t counts from is not sure",
 }
 OF_STEPS = ("sampling/loop/steps", "sampling/loop/weight-of")  # beginnings of ids
+EARLY, THROWN = "2-early", "79-thrown"
 MOST = 7  # readings beside the contract's that are tried
 Again = Callable[[dict[str, Fact]], Subject]  # the candidate anew, some facts decided
 
@@ -170,6 +172,21 @@ def other_embedding(report: Report) -> None:
     report.diagnoses = [d for d in report.diagnoses if d.stage != "embedding"]
 
 
+def counted_apart(report: Report, subject: Subject) -> None:
+    """Says of a loop that reads entry t of a table behind a 1, and tells its model t = 0..T-1, that
+    the two counts do not agree; that its first step is none, and its last one lost, follows."""
+    bugs = [d.bug for d in report.diagnoses]
+    if subject.door.entry.value != 1 or EARLY not in bugs or not subject.has("sample"):
+        return
+    T = subject.setting.num_train_timesteps
+    told, should = ends([*range(T)][::-1]), ends([*range(1, T + 1)][::-1])
+    words = f"the model is asked at {told}, should be {should}: the loop counts t from 0, the "
+    words += "table from 1, where the noise begins"
+    right = "t from T down to 1, as in the table, the model told the same t; or entry t + 1"
+    left = [d for d in report.diagnoses if d.bug not in (EARLY, THROWN)]
+    report.diagnoses = [Diagnosis(None, "sampling", words, f"should be {right}"), *left]
+
+
 def _fitted(diagnosis: Diagnosis) -> bool:
     """True for formulas with a number that was fitted: by another table it would not be needed."""
     told = re.findall(r" has (.*?), should", diagnosis.formula or "")
@@ -205,6 +222,8 @@ def _by_contract(door: Reading) -> dict[str, Fact]:
     right = CANONICAL.facts
     if door.output.value == EXCHANGED:
         right = right | {"output": Fact(DOUBLED)}
+    if door.entry.value == 1:  # behind a leading 1 t counts from 1, if nothing else says it
+        right = right | {"t_base": Fact(1)}
     chosen = {n: f for n, f in door.facts.items() if f.rank == "behaviour"}
     return {n: right[n] for n, f in chosen.items() if f.value != right[n].value}
 
