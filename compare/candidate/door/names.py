@@ -30,6 +30,8 @@ LABELS = {  # may be numbers for each image too, and are never t
 }
 MODELS = {"model", "net", "network", "unet", "nn_model", "denoiser", "eps_model", "eps_theta"}
 MODELS |= {"denoise_model", "denoise_fn", "eps_net", "eps_fn", "score_model", "model_fn"}
+MODELS |= {"noise_model", "noise_predictor", "noise_net", "eps_network", "score_net", "unet_model"}
+MODELS |= {"denoising_model", "denoiser_model"}
 
 
 def _of(text: str) -> frozenset[str]:

@@ -55,8 +55,9 @@ class Written:
 
     @property
     def is_whole(self) -> bool:
-        """True if it has more than parts that a step or a loop is made with."""
-        return not {*self.roles} <= PARTS
+        """True if it has more than parts that a step or a loop is made with, and calls nothing that
+        is private."""
+        return not {*self.roles} <= PARTS and not re.search(r"\b(made|mine)\._\w+\(", self.text)
 
 
 def adapter(file: Path, name: str, source: str) -> str:
