@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from compare.candidate.subject import Subject
 
 
+NOTHING = 1e-12  # alpha-bar, of which no image is read
 CALLS = {  # how others than those of the door are called
     "set_timesteps": "set_timesteps(n)",
     "previous_timestep": "previous_timestep(t)",
@@ -133,7 +134,7 @@ class Scheduler:
     def lacks_signal(self) -> bool:
         """True if its table is 0 at some t, where noise that a model predicts tells nothing."""
         own = self.table()
-        least = 1e-12 if self.setting.prediction_type == "epsilon" else -1e-12
+        least = NOTHING if self.setting.prediction_type == "epsilon" else -NOTHING
         return own is not None and bool((own <= least).any())
 
     def coefficients(

@@ -9,6 +9,8 @@ from compare import stages
 from compare.candidate.door.reading import CANONICAL
 from compare.candidate.interrupts import Interrupted
 from compare.candidate.load import Broken, Unloadable, is_ours, our_line, raised
+from compare.candidate.loop.calls import loop_tells, loop_told
+from compare.candidate.scheduler import NOTHING
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, Status, found, note
 from compare.mistakes import BY_ID, MISTAKES
@@ -95,10 +97,24 @@ def _not_usable(subject: Subject, right: bool, why: str) -> Check:
     if right and why is NO_NOISE:
         status = "error"
     elif right and (subject.has("step") or subject.has("sample")):
-        status = "error" if said == CANONICAL.prediction else "differs"
+        sure = said != CANONICAL.prediction and _begins_at_nothing(subject)
+        status = "differs" if sure else "error"
         text = f"{why}, where noise that a model predicts says nothing of the image: x0-hat is "
         text += "divided by sqrt(alpha-bar) = 0"
     return found("schedule/usable", status, text, reason="")
+
+
+def _begins_at_nothing(subject: Subject) -> bool:
+    """False for a loop that does not ask its model where alpha-bar is 0."""
+    if subject.has("step"):
+        return True
+    with contextlib.suppress(Broken):
+        table = subject.scheduler().alpha_bars(Oracle())
+        said, tells = loop_told(subject, table), loop_tells(subject, table)
+        if tells is not None:
+            at = tells.steps(said).long() - subject.t_base
+            return bool((table[at.clamp(0, len(table) - 1)] <= NOTHING).any())
+    return True
 
 
 def _of_tables(subject: Subject) -> str:

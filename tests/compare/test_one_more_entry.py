@@ -324,3 +324,25 @@ def test_steps_of_noise_from_0_are_blamed_with_what_to_do() -> None:
         "alpha-bar is 0 at some t, where noise that a model predicts says nothing" in report.verdict
     )
     assert "predict v" in report.diagnoses[0].fix
+
+
+def test_who_does_not_begin_at_0_is_not_blamed_for_it_and_not_passed() -> None:
+    levels = quarter(50).float()
+
+    def sample(model, shape):
+        model.eval()
+        x = torch.randn(shape)
+        for t in range(49, 0, -3):
+            x_0, e = both("eps", model(x, torch.full(shape[:1], t)), x, levels[t])
+            p = levels[max(t - 3, 0)]
+            x = p.sqrt() * x_0 + (1 - p).sqrt() * e
+        return x
+
+    def loss(model, x_0):
+        t = torch.randint(1, 51, (len(x_0),))
+        a, e = levels[t].reshape(-1, 1, 1, 1), torch.randn_like(x_0)
+        return (model(a.sqrt() * x_0 + (1 - a).sqrt() * e, t) - e).square().mean()
+
+    report = judged(Adapter(alpha_bar=lambda: levels, sample=sample, loss=loss))
+    assert report.exit_status == 2, str(report)
+    assert "where noise that a model predicts says nothing" in report.verdict

@@ -13,14 +13,13 @@ from compare.candidate.load import Broken
 from compare.candidate.loop.calls import loop_told
 from compare.candidate.loss.calls import loss_told
 from compare.candidate.model.told import read_told
-from compare.candidate.scheduler import Scheduler
+from compare.candidate.scheduler import NOTHING, Scheduler
 from compare.candidate.subject import Subject
 from compare.oracle import Oracle, Setting
 from compare.stages.schedule import SHORT
 from compare.verdict.conventions.schedule import families, read_schedule
 
 LENGTHS = ("num_train_timesteps", "num_timesteps", "T")  # names that T may have
-ALMOST_NONE = 1e-12  # of the image: a table that ends below it has no last step
 NEARLY = 2  # steps that a loss may leave out
 FAR_OFF = 100_000  # a t that no table has
 
@@ -110,7 +109,7 @@ def _may_be_the_level_of_none(subject: Subject, raw: Tensor) -> bool:
     A last step from there divides by 0, and one that counts t from 0 never comes there.
     """
     setting = replace(subject.setting, num_train_timesteps=len(raw) - 1)
-    left = bool(raw[-1] > ALMOST_NONE) or bool(families(raw[1:], setting))
+    left = bool(raw[-1] > NOTHING) or bool(families(raw[1:], setting))
     decided = subject.door.t_base is not CANONICAL.t_base
     by_methods = count.behind_one(subject, len(raw) - 1)
     return left or (subject.t_base == 1 if decided else by_methods is None)
