@@ -18,6 +18,7 @@ CLOSE = 1e-4  # of x: far above rounding, far below the noise of a wrong guess
 MOST = 0.9  # of the pixels of a step that is a sum but where something is cut off
 TRIMMED = 3  # times the others are left out
 WITHIN = 0.2  # a correlation: far above those of a dozen draws with other numbers
+ROUNDED = 2.0**-50  # of the largest part, by the solution itself
 SAME = 0.01  # of the noise: far above what rounding leaves of it, far below that of another draw
 
 
@@ -195,8 +196,11 @@ def _weighed(x: Tensor, out: Tensor, z: Tensor, calls: Tensor) -> tuple[Tensor, 
         off = design @ found - wanted
         left = off * most
         whole = left.abs().amax(dim=(1, 2)) <= close
-    spread = torch.linalg.pinv(design.mT @ design).diagonal(dim1=1, dim2=2).sqrt()
+    size = _sizes(design)
+    even = design / size
+    spread = torch.linalg.pinv(even.mT @ even).diagonal(dim1=1, dim2=2).sqrt() / size.squeeze(1)
     error = left.square().mean(dim=1).sqrt() * spread
+    error = error + ROUNDED * (found.abs() * size.mT).amax(dim=1) / size.squeeze(1)
     return found[:, :3, 0], error[:, :3], whole, cut
 
 
@@ -241,6 +245,13 @@ def _columns(*parts: Tensor) -> Tensor:
 
 
 def _fitted(design: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """The least squares solution of each call, and what it leaves."""
-    found = torch.linalg.lstsq(design, wanted, driver="gelsd").solution
+    """The least squares solution of each call, and what it leaves, however large one part is."""
+    size = _sizes(design)
+    found = torch.linalg.lstsq(design / size, wanted, driver="gelsd").solution / size.mT
     return found, design @ found - wanted
+
+
+def _sizes(design: Tensor) -> Tensor:
+    """(calls, 1, parts) the length of each column, 1 where it is 0."""
+    size = torch.linalg.vector_norm(design, dim=1, keepdim=True)
+    return torch.where(size > 0, size, 1.0)

@@ -8,12 +8,22 @@ from torch import Tensor
 
 from compare.formulas.atoms import Atoms
 from compare.formulas.curves import Reading
-from compare.formulas.fit import FEW, WELL, Curve, Fit, best, moved_products, products
+from compare.formulas.fit import (
+    FEW,
+    WELL,
+    Curve,
+    Fit,
+    best,
+    moved_products,
+    products,
+    wider_products,
+)
 from compare.formulas.sums import sums
 
 Search = Callable[[Curve, Atoms], list[Fit]]
-# Products of powers at t are looked for in every basis before other indices, those before sums.
-SEARCHES: tuple[Search, ...] = (products, moved_products, sums)
+# Products of powers at t are looked for in every basis before other indices, those before products
+# with a sum, and sums.
+SEARCHES: tuple[Search, ...] = (products, moved_products, wider_products, sums)
 
 
 @dataclass
@@ -36,8 +46,9 @@ class Told:
 
     @property
     def clear(self) -> bool:
-        """True if nothing more needs to be looked for."""
-        return self.at_0_alone or self.at_few or any(fit.worst <= WELL for fit in self.fits)
+        """True if nothing more needs to be looked for; a fitted number may hide another index."""
+        fits = (fit for fit in self.fits if fit.worst <= WELL and not fit.formula.fitted)
+        return self.at_0_alone or self.at_few or any(fits)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The curves that coefficients are made of, for the steps that were measured."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,41 @@ RATIOS = {
     ("ab[t + 1]", "ab_t"): "alphas[t + 1]",
     ("ab[T - 1 - t]", "ab[T - 2 - t]"): "alphas[T - 1 - t]",
 }
+Term = tuple[float, str, float]  # a constant, and the power of a curve
+
+
+def _sums_of(level: str) -> dict[str, tuple[Term, Term]]:
+    one, noise = (1.0, level, 0.0), f"1 - {level}"
+    return {
+        f"1 - {level}^2": (one, (-1.0, level, 2.0)),
+        f"1 + {level}": (one, (1.0, level, 1.0)),
+        f"2 - {level}": ((2.0, level, 0.0), (-1.0, level, 1.0)),
+        f"1 - sqrt({level})": (one, (-1.0, level, 0.5)),
+        f"1 - sqrt({noise})": (one, (-1.0, noise, 0.5)),
+        f"sqrt({level}) + sqrt({noise})": ((1.0, level, 0.5), (1.0, noise, 0.5)),
+    }
+
+
+# Sums that may stand as a factor, by their two terms.
+WIDER: dict[str, tuple[Term, Term]] = {
+    **_sums_of("ab_t"),
+    **_sums_of("ab_prev"),
+    "1 + beta_t": ((1.0, "beta_t", 0.0), (1.0, "beta_t", 1.0)),
+    "1 + alpha_t": ((1.0, "alpha_t", 0.0), (1.0, "alpha_t", 1.0)),
+    "1 - sqrt(beta_t)": ((1.0, "beta_t", 0.0), (-1.0, "beta_t", 0.5)),
+    "1 - sqrt(alpha_t)": ((1.0, "alpha_t", 0.0), (-1.0, "alpha_t", 0.5)),
+    "1 - ab_t + beta_t": ((1.0, "1 - ab_t", 1.0), (1.0, "beta_t", 1.0)),
+    "1 - ab_t - beta_t": ((1.0, "1 - ab_t", 1.0), (-1.0, "beta_t", 1.0)),
+}
+
+
+def is_sum(name: str) -> bool:
+    """True for a curve whose name is a sum, which stands in brackets among factors.
+
+    >>> is_sum("1 - ab_t"), is_sum("ab[t - 1]"), is_sum("sqrt(1 - ab_t)")
+    (True, False, False)
+    """
+    return " " in re.sub(r"\[.*?\]|\(.*?\)", "", name)
 
 
 @dataclass(frozen=True)
@@ -50,6 +86,31 @@ class Atoms:
         """Some of the steps."""
         values = {name: v[rows] for name, v in self.values.items()}
         return Atoms(values, {name: v[rows] for name, v in self.slack.items()}, self.end[rows])
+
+    def value(self, name: str) -> Tensor:
+        """(k,) a curve, or a sum that may stand as a factor."""
+        if name in self.values:
+            return self.values[name]
+        one, other = self._terms(name)
+        return one + other
+
+    def roundings(self, name: str) -> Tensor:
+        """(k,) the slack of the same."""
+        if name in self.slack:
+            return self.slack[name]
+        value = self.value(name)
+        parts = zip(self._terms(name), WIDER[name], strict=True)
+        size = sum((v.abs() * (1 + abs(p) * self.slack[of]) for v, (_, of, p) in parts), value)
+        return size / value.abs().clamp(min=1e-300)
+
+    def _terms(self, name: str) -> tuple[Tensor, Tensor]:
+        one, other = (c * self.values[of] ** power for c, of, power in WIDER[name])
+        return one, other
+
+    def sums_of(self, names: Iterable[str]) -> list[str]:
+        """The sums of these curves that may stand as a factor."""
+        known = {*names} & {*self.values}
+        return [name for name, terms in WIDER.items() if known.issuperset(of for _, of, _ in terms)]
 
     def varied(self, names: Iterable[str]) -> list[str]:
         """Those of the names that are there and no copy of one before."""
@@ -90,6 +151,9 @@ def atoms(level: Level, betas: Tensor | None = None, stride: Tensor | None = Non
     before = level.prev.flatten() - 1
     for name, at in (("t - 2", t - 2), ("T - 2 - t", mirrored - 1), (PREV, before)):
         found = _with_level(found, f"ab[{name}]", _entry(table, at))
+    for name in (STRIDE, PREV):
+        if f"ab[{name}]" in found.values:
+            found = _with_beta(found, f"1 - ab_t / ab[{name}]", ab, found.values[f"ab[{name}]"])
     for name in ("t", "t - 1", "t + 1", "T - 1 - t"):
         alpha = 1 - found.values[f"betas[{name}]"]
         found = found.also(f"alphas[{name}]", alpha, torch.full_like(alpha, 4.0))

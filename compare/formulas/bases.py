@@ -122,6 +122,7 @@ def _of_ddpm(seen: Measured) -> Iterator[Reading]:
             seen, _inside(seen.step, w_0, Pair(w_t[0], 0 * w_t[0], w_t[1], 0 * w_t[1]))
         )
         yield _apart(seen)
+        yield _in_all(seen)
         yield from _of_noise(seen, ALONG)  # x_prev = sqrt(ab_prev) x0-hat + ALONG eps + sigma z
 
 
@@ -165,6 +166,21 @@ def _apart(seen: Measured) -> Reading:
     curves = (
         Curve("model output in x0-hat", inside.out, inside.out_error, (of_out,), EQ_15),
         Curve("x_t", beside.x, beside.x_error, (OF_X_T,), EQ_7),
+    )
+    whole = f"x_prev = {OF_X_0} * x0-hat + {OF_X_T} * x_t + sigma_t * z"
+    return Reading(whole, curves, seen.atoms, seen.t, seen.strided, INDIRECT)
+
+
+def _in_all(seen: Measured) -> Reading:
+    """What x_t and the output weigh in all, inside x0-hat and beside it: both sums may be wrong."""
+    of_x, of_out = X_0[seen.kind]
+    in_x_0 = of_x.times(1.0, OF_X_0.powers)
+    out = OF_X_0.times(of_out.constant, of_out.powers)
+    x = (INVERSE,) if seen.kind == "epsilon" else (Sum((in_x_0, OF_X_T)),)
+    step, source = seen.step, EQ_7
+    curves = (
+        Curve("x_t in x_prev", step.x, step.x_error, x, source, beside=(in_x_0, OF_X_T)),
+        Curve("model output in x_prev", step.out, step.out_error, (out,), source),
     )
     whole = f"x_prev = {OF_X_0} * x0-hat + {OF_X_T} * x_t + sigma_t * z"
     return Reading(whole, curves, seen.atoms, seen.t, seen.strided, INDIRECT)

@@ -160,6 +160,11 @@ def sizes(scheduler: Scheduler, oracle: Oracle, seen: Rows) -> Tensor | None:
     return s if bool((left <= 1e-4 * s.abs() + CLAMPED).all()) else None
 
 
+def rounded_size(s: Tensor) -> Tensor:
+    """(k,) how far off the sizes (k,) of a step's noise may be."""
+    return 2 * FACTOR * UNIT * s.abs() + CLAMPED
+
+
 def right_sizes(setting: Setting, named: bool) -> tuple[Expression, ...]:
     """What sigma may be: of DDPM either variance, unless the candidate was asked for one."""
     if setting.sampler == "ddim":
@@ -188,8 +193,7 @@ def noise(scheduler: Scheduler, oracle: Oracle, short: bool) -> Iterator[Reading
     s = sizes(scheduler, oracle, seen)
     if s is None:
         return
-    slack = 2 * FACTOR * UNIT * s.abs() + CLAMPED
-    curve = size_of_noise(s, slack, setting, "variance_type" in subject.named)
+    curve = size_of_noise(s, rounded_size(s), setting, "variance_type" in subject.named)
     whole = "x_prev = mean + sigma_t * z"
     made = atoms(seen.level, scheduler.betas(), seen.stride)
     yield Reading(whole, (curve,), made, seen.t, len(seen.probes) > 1)

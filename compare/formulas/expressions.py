@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from compare.formulas.atoms import RATIOS, Atoms
+from compare.formulas.atoms import RATIOS, WIDER, Atoms, is_sum
 from compare.measure.tolerances import FACTOR, UNIT
 from compare.oracle import F64
 
@@ -32,6 +32,10 @@ class Expression(Protocol):
     @property
     def cost(self) -> float:
         """How long it is: the shorter is the likelier to have been written."""
+
+    @property
+    def fitted(self) -> bool:
+        """True if it holds a number that nobody would write: it was fitted."""
 
     def value(self, atoms: Atoms) -> Tensor:
         """(k,) its curve."""
@@ -65,26 +69,37 @@ class Monomial:
 
     @property
     def cost(self) -> float:
-        """A point for each factor, half a point for each unusual power, index or constant."""
+        """A point for each factor, one more for a sum among them or for a constant, half a point
+        for each unusual power or index."""
         powers = self.merged
         unusual = sum(abs(e) not in (0.5, 1) for e in powers.values())
         indices = sum("[" in name for name in powers)
-        if abs(self.constant) in (0, 1):
-            return len(powers) + 0.5 * (unusual + indices)
-        return len(powers) + 0.5 * (unusual + indices) + (1 if is_plain(self.constant) else 2)
+        factors = len(powers) + sum(name in WIDER for name in powers)
+        constant = 0 if abs(self.constant) in (0, 1) else 2 if self.fitted else 1
+        return factors + 0.5 * (unusual + indices) + constant
+
+    @property
+    def fitted(self) -> bool:
+        """True if its constant is none that people write."""
+        return self.constant != 0 and not is_plain(self.constant)
+
+    @property
+    def has_sum(self) -> bool:
+        """True if a factor is a sum."""
+        return any(name in WIDER for name in self.powers)
 
     def value(self, atoms: Atoms) -> Tensor:
         """(k,) its curve: that of what is written, ratios by their names."""
         found = torch.full(atoms.end.shape, self.constant, dtype=F64)
         for name, power in self.merged.items():
-            found = found * atoms.values[name].clamp(min=0) ** power
+            found = found * atoms.value(name).clamp(min=0) ** power
         return found
 
     def error(self, atoms: Atoms) -> Tensor:
         """(k,) the roundings of each atom, by its power, and one of its own."""
         many = torch.ones_like(atoms.end, dtype=F64)
         for name, power in self.powers.items():
-            many = many + abs(power) * atoms.slack[name]
+            many = many + abs(power) * atoms.roundings(name)
         return (FACTOR * UNIT * many * self.value(atoms).abs()).nan_to_num(0.0)
 
     def times(self, constant: float, powers: Powers) -> "Monomial":
@@ -105,23 +120,40 @@ class Sum:
     >>> noise, less = Monomial(1.0, {"1 - ab_prev": 1}), Monomial(-0.25, {"beta_t": 1})
     >>> str(Sum((noise, less), root=True))
     'sqrt(1 - ab_prev - 0.25 * beta_t)'
+
+    Attributes:
+        terms: what is added up.
+        root: the root of it is taken.
+        sign: -1 for less that.
+        below: what is made of something negative under the root: "" nothing, "0" or "abs".
     """
 
     terms: tuple[Monomial, ...]
     root: bool = False
     sign: int = 1
+    below: str = ""
 
     @property
     def cost(self) -> float:
         """Of its terms, and a point for being a sum."""
         return sum(term.cost for term in self.terms) + 1
 
+    @property
+    def fitted(self) -> bool:
+        """True if a constant of its terms is none that people write."""
+        return any(term.fitted for term in self.terms)
+
     def value(self, atoms: Atoms) -> Tensor:
         """(k,) its curve; NaN where the root is of something negative."""
-        total = sum(
-            (term.value(atoms) for term in self.terms), torch.zeros_like(atoms.end, dtype=F64)
-        )
+        total = self.total(atoms)
+        if self.below:
+            total = total.abs() if self.below == "abs" else total.clamp(min=0)
         return self.sign * (total.sqrt() if self.root else total)
+
+    def total(self, atoms: Atoms) -> Tensor:
+        """(k,) what its terms add up to."""
+        nothing = torch.zeros_like(atoms.end, dtype=F64)
+        return sum((term.value(atoms) for term in self.terms), nothing)
 
     def error(self, atoms: Atoms) -> Tensor:
         """(k,) the errors of its terms; under the root they count by its slope, or by theirs."""
@@ -140,8 +172,9 @@ class Sum:
             sign = "-" if term.constant < 0 else "+"
             positive = Monomial(abs(term.constant), term.powers)
             said = str(positive)
-            taken_off = sign == "-" and said.startswith("1 - ")
+            taken_off = sign == "-" and said in term.powers and is_sum(said)
             text += f" {sign} ({said})" if taken_off else f" {sign} {said}"
+        text = {"0": f"max({text}, 0)", "abs": f"|{text}|"}.get(self.below, text)
         text = f"sqrt({text})" if self.root else text
         return text if self.sign > 0 else f"-{text}" if self.root else f"-({text})"
 
@@ -209,7 +242,7 @@ def _power(name: str, power: float) -> str:
     """
     if power == 0.5:
         return f"sqrt({name})"
-    base = f"({name})" if name.startswith("1 - ") else name
+    base = f"({name})" if is_sum(name) else name
     if power == 1:
         return base
     exponent = str(Fraction(power))

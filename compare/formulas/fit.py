@@ -37,8 +37,8 @@ MOVES: dict[str, dict[str, str]] = {
         "ab_t": "ab[T - 1 - t]",
         "ab_prev": "ab[T - 2 - t]",
     },
-    STRIDE: {"ab_prev": f"ab[{STRIDE}]"},
-    PREV: {"ab_prev": f"ab[{PREV}]"},
+    STRIDE: {"ab_prev": f"ab[{STRIDE}]", "beta_t": f"1 - ab_t / ab[{STRIDE}]"},
+    PREV: {"ab_prev": f"ab[{PREV}]", "beta_t": f"1 - ab_t / ab[{PREV}]"},
 }
 
 
@@ -112,17 +112,36 @@ def products(curve: Curve, atoms: Atoms) -> list[Fit]:
 def moved_products(curve: Curve, atoms: Atoms) -> list[Fit]:
     """The products that fit with some atoms at another index."""
     found: list[Fit] = []
-    here = atoms.varied(curve.names)
+    here, of_step = atoms.varied(curve.names), "ab_prev" in curve.names
+    full = len(atoms.varied(["ab_prev", "ab[t - 1]"])) == 1
     for place in MOVES:
         names = atoms.varied([*curve.names, *_names_at(place)])
-        if len(names) == len(here):
-            continue  # on a full chain nothing is another at t
+        again = full and place in (("t",) if of_step else ()) + (STRIDE, PREV)
+        if again or len(names) == len(here):
+            continue  # on a full chain nothing is another there
         moves = MOVES[place]
-        if "ab_prev" not in curve.names:
+        if not of_step and place != "t":
             moves = {**moves, "ab_t": f"ab[{place}]"}
         starts = [*_starts(curve), *(_moved(start, moves) for start in _starts(curve))]
         found += _fitted(curve, atoms, starts, names, 3)
     return found
+
+
+def wider_products(curve: Curve, atoms: Atoms) -> list[Fit]:
+    """The products that fit with one factor that is a sum."""
+    found: list[Fit] = []
+    here = atoms.varied(curve.names)
+    for name in atoms.sums_of([*curve.names, "alpha_t"]):
+        fits = _fitted(curve, atoms, _starts(curve), [*here, name], 3)
+        found += [fit for fit in fits if _is_written(fit.formula, name)]
+    return found
+
+
+def _is_written(formula: Expression, name: str) -> bool:
+    """True if a sum is a factor, and not half of 1 - its square."""
+    powers = formula.powers if isinstance(formula, Monomial) else {}
+    other = name.replace("1 + ", "1 - ")
+    return name in powers and (other == name or powers.get(other) != powers[name])
 
 
 def _starts(curve: Curve) -> list[Powers]:
@@ -131,8 +150,9 @@ def _starts(curve: Curve) -> list[Powers]:
 
 
 def _names_at(place: str) -> list[str]:
-    levels = [name for name in MOVES[place].values() if name.startswith("ab[")]
-    return [f"betas[{place}]", *levels, *(f"1 - {name}" for name in levels)]
+    moved = MOVES[place]
+    levels = [name for name in moved.values() if name.startswith("ab[")]
+    return [moved["beta_t"], *levels, *(f"1 - {name}" for name in levels)]
 
 
 def _moved(powers: Powers, moves: dict[str, str]) -> Powers:
@@ -165,7 +185,8 @@ def _rows(curve: Curve, atoms: Atoms, names: list[str]) -> Tensor:
     """(k,) bool, the steps at which logarithms exist and something is left of the curve."""
     rows = ~atoms.end & (curve.measured.abs() > curve.slack)
     for name in names:
-        rows = rows & (atoms.values[name] > 0) & atoms.values[name].isfinite()
+        value = atoms.value(name)
+        rows = rows & (value > 0) & value.isfinite()
     return rows
 
 
@@ -173,11 +194,12 @@ def _proposed(
     curve: Curve, atoms: Atoms, start: Powers, names: list[str], most: int
 ) -> Iterator[Monomial]:
     """By least squares on logarithms, weighted by what is allowed at each t."""
-    logs = torch.stack([atoms.values[name].log() for name in names])
+    logs = torch.stack([atoms.value(name).log() for name in names])
     begun = Monomial(1.0, start)
     target = curve.measured.abs().log() - begun.value(atoms).log()
-    base = (name for name in OF_STEP if name in atoms.values)
-    float32 = sum((atoms.slack[name] for name in base), torch.ones_like(target)) / 2
+    base = [name for name in OF_STEP if name in atoms.values]
+    base += [name for name in names if name.startswith("1 - ") and name not in base]
+    float32 = sum((atoms.roundings(name) for name in base), torch.ones_like(target)) / 2
     weight = 1 / (curve.slack / curve.measured.abs() + FACTOR * UNIT * float32)
     design = torch.cat([torch.ones(1, len(target), dtype=F64), logs])
     if not bool((design * weight).isfinite().all() and (target * weight).isfinite().all()):

@@ -1,6 +1,5 @@
 """The words: what a program computes, and what it should, of every coefficient that is wrong."""
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,9 +12,10 @@ from compare.formulas.accounts import Account, Told, accounts
 from compare.formulas.curves import Reading
 from compare.formulas.expressions import Expression
 from compare.formulas.fit import Curve
+from compare.formulas.parts.eta import as_ddim
 from compare.formulas.parts.loops import of_loop, other_table
 from compare.formulas.parts.losses import of_loss
-from compare.formulas.parts.measured import measured, other_kinds
+from compare.formulas.parts.measured import Measured, measured, other_kinds
 from compare.measure.step import loud
 from compare.measure.values import apart_in_print
 from compare.oracle import KINDS, Oracle
@@ -25,7 +25,6 @@ from compare.oracle.samplers import BY_NAME
 NOT_COMPUTABLE = (RuntimeError, IndexError, ValueError)
 OF_STEP = ("prediction", "mean", "variance")
 OTHERS = 2  # formulas that fit as well and are told beside
-FITTED = re.compile(r"\d\.\d{3}")  # a number that was fitted: by other words it is not needed
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,14 @@ class Named:
         words: what each wrong coefficient is and should be, with the numbers at three t.
         fix: the formulas that should stand there.
         in_letters: a wrong coefficient has a formula; else all are right but at t = 0.
+        fitted: a formula holds a number that was fitted: by other words, or by another table, it
+            would not be needed.
     """
 
     words: str
     fix: str
     in_letters: bool
+    fitted: bool = False
 
     @property
     def formula(self) -> str | None:
@@ -105,9 +107,19 @@ def _of_mean(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
         found: list[Reading] = []
         for far, read in enumerate((scheduler, *_other_kinds(scheduler))):
             seen = measured(read, oracle, short)
-            for one in bases.readings(seen) if seen is not None else ():
-                found.append(replace(one, unlikely=one.unlikely + min(far, 1)))
+            for ddim, step in enumerate(_samplers(seen, scheduler) if seen is not None else ()):
+                for one in bases.readings(step):
+                    unlikely = one.unlikely + min(far, 1) + min(ddim, 1)
+                    found.append(replace(one, unlikely=unlikely))
         yield found
+
+
+def _samplers(seen: Measured, scheduler: Scheduler) -> Iterator[Measured]:
+    """A step as its sampler's, and, if it draws and nobody says that it is DDPM's, as DDIM's."""
+    yield seen
+    sampler, named = seen.setting.sampler, scheduler.subject.step_named
+    if sampler == "ddpm" and "eta" not in named and seen.sigma is not None:
+        yield from as_ddim(seen, curves.rounded_size(seen.sigma))
 
 
 def _of_variance(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
@@ -152,12 +164,14 @@ STAGES: dict[str, Callable[[Scheduler, Oracle], Iterator[list[Reading]]]] = {
 def _said(found: list[Account]) -> Named:
     account, *same = found
     words = "; and ".join(_one(told, account.reading) for told in account.told)
-    others = [[pair for pair in _pairs(one) if pair not in _pairs(account)] for one in same]
-    exact = [pairs for pairs in others if pairs and not any(map(FITTED.search, pairs))]
+    said = {pair for pair, _ in _pairs(account)}
+    others = [[pair for pair in _pairs(one) if pair[0] not in said] for one in same]
+    exact = [pairs for pairs in others if pairs and not any(fitted for _, fitted in pairs)]
     for pairs in exact[:1]:
-        words += f"; the same, in other words: {' and '.join(pairs)}"
+        words += f"; the same, in other words: {' and '.join(pair for pair, _ in pairs)}"
     fix = f"{', '.join(_cure(t, account.reading) for t in account.told)}: {account.reading.whole}"
-    return Named(f"your {words}", fix, any(told.fits for told in account.told))
+    fitted = any(fitted for _, fitted in _pairs(account))
+    return Named(f"your {words}", fix, any(told.fits for told in account.told), fitted)
 
 
 def _cure(told: Told, reading: Reading) -> str:
@@ -170,8 +184,10 @@ def _cure(told: Told, reading: Reading) -> str:
     return f"{cure} at t={', '.join(map(str, ts[:OTHERS]))} too"
 
 
-def _pairs(account: Account) -> list[str]:
-    return [f"{t.curve.name} has {t.fits[0].formula}" for t in account.told if t.fits]
+def _pairs(account: Account) -> list[tuple[str, bool]]:
+    """What each wrong coefficient is, and whether that holds a number that was fitted."""
+    told = [(one.curve.name, one.fits[0].formula) for one in account.told if one.fits]
+    return [(f"{name} has {formula}", formula.fitted) for name, formula in told]
 
 
 def _one(told: Told, reading: Reading) -> str:

@@ -24,12 +24,16 @@ def sums(curve: Curve, atoms: Atoms) -> list[Fit]:
     """The sums that fit, of the curve and, if none does, of its square."""
     names = atoms.varied([*curve.names, *(n for n in ("sigma_t",) if n in atoms.values)])
     terms = _terms((*curve.right, *curve.beside), names)
-    rows = ~atoms.end & curve.measured.isfinite()
-    few = _some(rows.nonzero().flatten())
-    if not len(few):
+    rows = (~atoms.end & curve.measured.isfinite()).nonzero().flatten()
+    if not len(rows):
         return []
     found: dict[str, Fit] = {}
-    for root in (False, True):
+    size = curve.measured[rows].abs()
+    large = rows[size >= size.median()]  # where a difference under a root is not negative
+    for some, root in ((rows, False), (rows, True), (large, True)):
+        if found and some is large:
+            break
+        few = _some(some)
         for formula in _pairs(curve.at(few), atoms.at(few), terms, root):
             fit = _settled(curve, atoms, formula)
             if fit is not None:
@@ -53,12 +57,15 @@ def _terms(right: tuple[Expression, ...], names: list[str]) -> list[Monomial]:
     if all(name in names for name in tilde):
         short += [tilde, {name: p / 2 for name, p in tilde.items()}]
     found = {str(Monomial(1.0, powers)): Monomial(1.0, powers) for powers in short}
+    beside: list[Powers] = [*short[: 1 + len(POWERS) * len(names)]]
+    if {"ab_t", "ab_prev"} <= {*names}:  # another power of alpha_t
+        beside += [{"ab_t": p, "ab_prev": -p} for p in POWERS]
     for one in right:
         parts = one.terms if isinstance(one, Sum) else (one,) if isinstance(one, Monomial) else ()
         for part in parts:
             begun = Monomial(1.0, part.powers)
             squared = begun.times(1.0, part.powers)
-            for powers in short[: 1 + len(POWERS) * len(names)]:
+            for powers in beside:
                 for whole in (begun.times(1.0, powers), squared.times(1.0, powers)):
                     found.setdefault(str(whole), whole)
     return list(found.values())
@@ -105,7 +112,10 @@ def _float32(curve: Curve, atoms: Atoms) -> Tensor:
 
 
 def _settled(curve: Curve, atoms: Atoms, formula: Sum) -> Fit | None:
-    """With the plainest constants with which it is the curve at every t; one may be any number."""
+    """With the plainest constants with which it is the curve at every t; one may be any number.
+
+    Of what is negative under a root the size may be taken, or 0.
+    """
     choices = [(*islice(constants(t.constant), TRIED), t.constant) for t in formula.terms]
     unit = [Monomial(1.0, term.powers) for term in formula.terms]
     one, other = (term.value(atoms) for term in unit)
@@ -120,9 +130,12 @@ def _settled(curve: Curve, atoms: Atoms, formula: Sum) -> Fit | None:
         if bool(((made - curve.measured).abs() > 2 * allowed)[inner].any()):
             continue
         terms = sorted((t.times(c, {}) for t, c in zip(unit, pair, strict=True)), key=_place)
-        fit = verified(curve, atoms, replace(formula, terms=tuple(terms)), 4)
-        if fit is not None:
-            return fit
+        negative = formula.root and bool((total < 0)[inner].any())
+        for below in ("", "abs", "0") if negative else ("",):
+            written = replace(formula, terms=tuple(terms), below=below)
+            fit = verified(curve, atoms, written, 4)
+            if fit is not None:
+                return fit
     return None
 
 

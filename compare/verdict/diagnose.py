@@ -263,7 +263,8 @@ def _unnamed(
 ) -> Diagnosis:
     if letters is not None:
         fix = f"give {letters.fix}"
-        return Diagnosis(None, stage.name, letters.words, fix, formula=letters.formula)
+        formula, fitted = letters.formula, letters.fitted
+        return Diagnosis(None, stage.name, letters.words, fix, formula=formula, fitted=fitted)
     check = next(c for c in failing if c.stage == stage.name)
     words = f"{check.id.partition('/')[2]}: {check.message}"
     if check.status == "error":
@@ -365,7 +366,26 @@ def _best(
                 break
         if best is not None and not best[1]:
             break
-    return None if best is None else _with_twin(trial, mistakes, *best)
+    return (
+        None if best is None else _with_twin(trial, mistakes, *_with_less(trial, mistakes, *best))
+    )
+
+
+def _with_less(
+    trial: _Trial,
+    mistakes: tuple[Mistake, ...],
+    mistake: Mistake,
+    rest: list[Stage],
+    reading: Subject,
+) -> tuple[Mistake, list[Stage], Subject]:
+    """The same; of one number the mistake of fewer formulas, if that explains as much: of a sampler
+    that weighs x_t otherwise what is wrong in a mean cannot be said."""
+    number = mistake.id.partition("-")[0]
+    for other in mistakes:
+        fewer = other.id.partition("-")[0] == number and len(other.seams) < len(mistake.seams)
+        if fewer and trial.rest(reading, other) == rest:
+            return other, rest, reading
+    return mistake, rest, reading
 
 
 def _with_twin(

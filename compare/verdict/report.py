@@ -15,7 +15,8 @@ The JSON written by `ddpm compare --json` is `Report.to_dict()`:
 - `diagnoses`: list of {`bug` (id in the catalogue or null), `name` (the same in words, or null),
   `stage`, `explanation`, `fix`, `twin` (the id of another mistake that gives the same numbers
   here, less likely, or null), `formula` (the coefficients that were read off, what each is and
-  should be, or null)}, root cause first; `ddpm explain` takes `bug`, `name` or `twin`;
+  should be, or null), `fitted` (true if a number in that was fitted)}, root cause first; `ddpm
+  explain` takes `bug`, `name` or `twin`;
 - `findings`: list of {`id`, `title`, `right`, `effect`, `command`, `shows`, `versions`, `bug`}
   shared with Diffusers; `gone`: what the installed Diffusers no longer shows of the known findings;
 - `readings` (new in schema 2): how it is called, {fact: {`value`, `rank` of its evidence (declared,
@@ -45,6 +46,7 @@ class Diagnosis:
     """The formula that is wrong: an entry of the catalogue, or only the stage if `bug` is None.
 
     `twin` is another entry that gives the same numbers, less likely; the explanation says both.
+    `fitted` is true if a number in `formula` was fitted: by another table it would not be needed.
     """
 
     bug: str | None
@@ -54,6 +56,7 @@ class Diagnosis:
     name: str | None = None
     twin: str | None = None
     formula: str | None = None
+    fitted: bool = False
 
     @property
     def beside(self) -> str:

@@ -126,6 +126,34 @@ def test_another_kind_is_undecided_and_blamed_for_nothing() -> None:
     assert "undecided: its embedding is no table of sinusoids" in report.verdict
 
 
+def slow(t: Tensor, dim: int) -> Tensor:
+    """Frequencies that fall otherwise."""
+    i = torch.arange(dim // 2)
+    angle = t.float()[:, None] / (1 + 10000.0 * i / len(i))
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (slow, "its frequencies are 1, 0.001597, 0.0007994, ..., 0.0001067, should be 1, 0.5623"),
+        (lambda t, dim: halves(t.float().log1p(), dim), "its waves go by log(1 + t), should go by"),
+        (
+            lambda t, dim: halves(t.float().sqrt(), dim, 1),
+            "its waves go by sqrt(t), should go by t",
+        ),
+        (
+            lambda t, dim: halves(t + (0.1 * t).sin(), dim),
+            "its waves go by 0, 1.1, 2.199, 3.296, ... at t = 0, 1, 2, 3, should go by t",
+        ),
+    ],
+)
+def test_other_frequencies_and_what_is_not_t_are_told(function, said: str) -> None:
+    report = judged(function)
+    assert report.exit_status == 1, str(report)
+    assert said in report.verdict
+
+
 def refuse(t: Tensor, dim: int) -> Tensor:
     raise RuntimeError("no")
 

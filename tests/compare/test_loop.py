@@ -569,3 +569,23 @@ def test_a_loop_that_asks_too_often_is_told_how_often() -> None:
     report = judge(Adapter(lambda: ALPHA_BAR, sample=sample), "quick", 0, beside=False)
     T = len(ALPHA_BAR)
     assert f"{2 * T} calls, should be {T}" in report.verdict
+
+
+def test_a_loop_that_hands_its_model_complex_numbers_is_told_so() -> None:
+    """A power of 0.5 of what rounding makes negative, in Python's numbers."""
+
+    def sample(model, shape, generator):
+        model.eval()
+        x = torch.randn(shape, generator=generator)
+        for t in reversed(range(1000)):
+            ab, prev = float(ALPHA_BAR[t]), float(ALPHA_BAR[t - 1]) if t else 1.0
+            eps = model(x, torch.full(shape[:1], t))
+            x_0 = (x - (1 - ab) ** 0.5 * eps) / ab**0.5
+            less = (1 - prev) * (1 + 1e-12)
+            x = prev**0.5 * x_0 + (1 - prev - less) ** 0.5 * eps
+        return x
+
+    report = judge(Adapter(lambda: ALPHA_BAR, sample=sample), "quick", 0, beside=False)
+    assert report.exit_status == 1, str(report)
+    assert "its model is handed complex numbers" in report.verdict
+    assert ", in the step from t=" in report.verdict

@@ -125,6 +125,26 @@ SUMS = [
     ("noise", "noise", lambda ab, **_: (1 - ab + 1e-2).sqrt(), "sqrt(1 - ab_t + 0.01)"),
     ("signal", "x_0", lambda ab, b, **_: ab.sqrt() - b / 2, "sqrt(ab_t) - 0.5 * beta_t"),
 ]
+FACTORS = [  # that are sums
+    (
+        "sigma",
+        "z",
+        lambda b, p, ab, **_: (b * (1 - p) / (1 + ab)).sqrt(),
+        "sqrt(beta_t * (1 - ab_prev) / (1 + ab_t))",
+    ),
+    (
+        "sigma",
+        "z",
+        lambda b, p, ab, **_: (1 - p.sqrt()) * (b / (1 - ab)).sqrt(),
+        "sqrt(beta_t) * (1 - sqrt(ab_prev)) / sqrt(1 - ab_t)",
+    ),
+    (
+        "of_x_0",
+        "x0-hat",
+        lambda p, b, ab, **_: p.sqrt() * b / (ab.sqrt() + (1 - ab).sqrt()),
+        "sqrt(ab_prev) * beta_t / (sqrt(ab_t) + sqrt(1 - ab_t))",
+    ),
+]
 CONSTANTS = [
     (place, coefficient, lambda c=c, right=right, **k: c * right(**k), f"{c:g} * ")
     for c in (0.5, 2.0, 1.01, 0.9)
@@ -144,7 +164,7 @@ def everywhere(cases):
 
 @pytest.mark.parametrize(
     ("place", "coefficient", "wrong", "letters", "T", "table", "dtype"),
-    everywhere([*MONOMIALS, *INDICES, *SUMS]),
+    everywhere([*MONOMIALS, *INDICES, *SUMS, *FACTORS]),
     ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_a_wrong_coefficient_is_told(place, coefficient, wrong, letters, T, table, dtype):
@@ -183,6 +203,19 @@ def test_a_wrong_constant_is_told(place, coefficient, wrong, letters, T, table, 
 @pytest.mark.parametrize(("T", "table", "dtype"), SIZES)
 def test_the_form_in_eps_is_told_in_its_own_coefficients(written, letters, T, table, dtype):
     assert told(program(T, table, dtype, form="eps", **written), "mean") == letters
+
+
+@pytest.mark.parametrize(("T", "table", "dtype"), [(300, "cosine", F64), (60, "linear", F32)])
+def test_a_table_that_is_read_backwards_is_told_in_both_coefficients(T, table, dtype):
+    wrong = program(
+        T,
+        table,
+        dtype,
+        signal=lambda abs, t, **_: abs[-1 - t].sqrt(),
+        noise=lambda abs, t, **_: (1 - abs[-1 - t]).sqrt(),
+    )
+    letters = {"x_0": "sqrt(ab[T - 1 - t])", "noise": "sqrt(1 - ab[T - 1 - t])"}
+    assert told(wrong, "forward") == letters
 
 
 def test_two_wrong_coefficients_are_told_both():

@@ -107,6 +107,21 @@ WRONG = {
         {"form": "ddim", "visited": STRIDED, "of_x_0": lambda p, **_: p},
         {"x0-hat": "ab_prev"},
     ),
+    "beside x0-hat and inside it, velocity": (
+        {
+            "kind": "v_prediction",
+            "x_0": lambda x, out, ab: ab * x - (1 - ab).sqrt() * out,
+            "of_x_t": lambda a, p, ab, **_: a * (1 - p) / (1 - ab),
+        },
+        {
+            "x_t in x_prev": "sqrt(ab_prev) * beta_t * ab_t / (1 - ab_t)"
+            " + alpha_t * (1 - ab_prev) / (1 - ab_t)"
+        },
+    ),
+    "DDIM, the size of what is under the root": (
+        {"form": "ddim", "eta": 0.6, "along": lambda p, s, **_: (1 - p - s).abs().sqrt()},
+        {"eps": "sqrt(|1 - ab_prev - sigma_t|)"},
+    ),
     "DDIM, the noise": (
         {"form": "ddim", "eta": 0.5, "sigma": lambda s, **_: 2 * s},
         {"z": "sqrt(beta_t * (1 - ab_prev) / (1 - ab_t))"},
@@ -118,6 +133,36 @@ WRONG = {
 def test_a_wrong_coefficient_of_a_loop_is_told(case):
     written, letters = WRONG[case]
     assert told(loop(T, **written)) == letters
+
+
+def test_a_loop_that_grows_beyond_all_bounds_is_told_what_x_t_has():
+    """What it adds is lost in float32, but x_t and the output are read."""
+    written = loop(100, "linear", of_x_t=lambda p, ab, **_: (1 - p) / p.sqrt() / (1 - ab))
+    assert told(written) == {"x_t": "(1 - ab_prev) / (1 - ab_t) / sqrt(ab_prev)"}
+
+
+def test_a_strided_loop_with_another_stride_in_all_its_weights_is_told_the_entry():
+    """alpha-bar before the step before, for alpha and beta."""
+    visited = [*range(0, 120, 10)][::-1]
+    betas = TABLES["own"](120)
+    abs = torch.cat([(1 - betas).cumprod(0), torch.ones(1, dtype=F64)])
+
+    def other(t):
+        return 1 - abs[t] / abs[t - 11 if t > 10 else -1]
+
+    written = loop(
+        120,
+        dtype=F64,
+        visited=visited,
+        of_x_0=lambda p, t, ab, **_: p.sqrt() * other(t) / (1 - ab),
+        of_x_t=lambda p, t, ab, **_: (1 - other(t)).sqrt() * (1 - p) / (1 - ab),
+        sigma=lambda p, t, ab, **_: (other(t) * (1 - p) / (1 - ab)).sqrt(),
+    )
+    assert told(written) == {
+        "x0-hat": "sqrt(ab_prev) * (1 - ab_t / ab[prev - 1]) / (1 - ab_t)",
+        "x_t": "sqrt(ab_t) * (1 - ab_prev) / sqrt(ab[prev - 1]) / (1 - ab_t)",
+        "z": "sqrt((1 - ab_prev) * (1 - ab_t / ab[prev - 1]) / (1 - ab_t))",
+    }
 
 
 @pytest.mark.parametrize("case", ["t - 1", "a sum", "strided, the entry before"])

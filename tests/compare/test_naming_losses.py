@@ -170,6 +170,28 @@ def test_the_truncated_snr_is_no_max_for_min(kind, clamped):
     assert "the truncated SNR's weight (Salimans & Ho, section 4)" in weighed(report)
 
 
+def at_another(shift, kind):
+    """min-SNR-5 by the SNR of another index; the ends are their own."""
+
+    def weight(abs, t, **_):
+        ab = abs[(t + shift).clamp(0, T - 1)]
+        return snr(ab).clamp(max=5) / DIVIDED[kind](ab)
+
+    return weight
+
+
+@pytest.mark.parametrize(
+    ("kind", "shift", "table"), [("epsilon", -1, "own"), ("v_prediction", 1, "cosine")]
+)
+def test_min_snr_by_another_index_is_a_mistake_with_words(kind, shift, table):
+    report = of_kind(at_another(shift, kind), kind, table=table)
+    (diagnosis,) = report.to_dict()["diagnoses"]
+    at = f"SNR[t {'+' if shift > 0 else '-'} 1]"
+    written = f"min({at}, 5){WRITTEN[kind].replace('SNR_t', at)}"
+    assert diagnosis["formula"] == f"weight(t) = {written}"
+    assert weighed(report).endswith(f"should by min(SNR_t, 5){WRITTEN[kind]}")
+
+
 INVERSE = {"epsilon": "SNR_t / ", "sample": "1 / ", "v_prediction": "(SNR_t + 1) / "}
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from compare.candidate.load import Broken, raised
 from compare.candidate.model import learned
-from compare.candidate.model.call import Manner, Place
+from compare.candidate.model.call import Manner, NoNumbers, Place
 from compare.candidate.model.output import is_of_a_pair, may_be_halved
 from compare.candidate.model.told import Told, told_by
 from compare.candidate.replay import Recorded, global_seed
@@ -21,6 +21,7 @@ from compare.oracle import F64
 SHAPE = (32, 2, 8, 8)
 TRIED = 4  # manners in which a loop is called, one after the other
 SLIGHTLY = 0.005  # what answers at one (x_t, t) differ by, in x_0: no weight up to 10 makes a clip
+EXPLODED = 1e3  # of x: no loop of a right formula comes near it
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,9 @@ def _call(
             result = subject.whole["sample"](model, shape, generator)
         model.drawn = recorded.found
         pictures = torch.as_tensor(result).detach()
+    except NoNumbers as error:
+        step = f", in the step from t={int(model.seen[-1].t[0])}" if model.seen else ""
+        raise Broken(f"{error}{step}", raised=False) from None
     except Exception as error:
         raise Broken(f"sample(model, {shape}) raises {raised(error)}") from None
     pictures = numbers("sample", pictures)
@@ -178,6 +182,7 @@ def restless(kind: str, table: Tensor, seed: int = 3, reach: float = 1.0) -> Ans
             return exact_output(kind, table, x, t, last[2] + SLIGHTLY * off)
         x_0 = (exact(x, t) + 0.3 * off).clamp(-0.95, 0.95)
         x_0[1::2] *= reach
+        x_0 *= max(1.0, float(x.abs().amax().nan_to_num()) / EXPLODED)  # else x_t would hide it
         last[:] = [x, t, x_0]
         return exact_output(kind, table, x, t, x_0)
 

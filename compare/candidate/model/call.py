@@ -16,6 +16,10 @@ from compare.candidate.model.told import Told
 Place = int | str  # of an argument: its position, or its name
 
 
+class NoNumbers(TypeError):
+    """A model was handed complex numbers, which no network takes."""
+
+
 @dataclass(frozen=True)
 class Manner:
     """How a candidate calls its model, as far as a single call does not say it.
@@ -57,6 +61,7 @@ def read(given: tuple[Any, ...], named: dict[str, Any], manner: Manner) -> Call:
     """The parts of a call of the model.
 
     Raises:
+        NoNumbers: some argument is complex.
         TypeError: no argument is a batch of pictures, or none tells the time; says how it was
             called.
 
@@ -68,6 +73,8 @@ def read(given: tuple[Any, ...], named: dict[str, Any], manner: Manner) -> Call:
     told: dict[Place, Any] = dict(enumerate(given))
     told.update(named)
     pictures = {k: v for k, v in told.items() if _per_image(v) > 1}
+    if any(isinstance(v, Tensor) and v.is_complex() for v in told.values()):
+        raise NoNumbers("its model is handed complex numbers: the root of something negative")
     if not pictures:
         raise TypeError(f"no argument is a batch of pictures: {words(given, named)}")
     place = max(pictures, key=lambda k: _likeness(pictures[k], manner.shape))

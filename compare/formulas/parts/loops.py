@@ -5,7 +5,7 @@ and told as the one in which the fewest coefficients are wrong. Beside both weig
 each reading has the size of the noise.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -17,9 +17,8 @@ from compare.candidate.replay import weighed
 from compare.candidate.scheduler import Scheduler
 from compare.formulas.accounts import fewest_wrong
 from compare.formulas.bases import readings
-from compare.formulas.curves import BETA_TILDE, Reading, size_of_noise
-from compare.formulas.expressions import Expression, Monomial, Sum, is_plain
-from compare.formulas.fit import Curve, constants
+from compare.formulas.curves import Reading, size_of_noise
+from compare.formulas.parts.eta import as_ddim
 from compare.formulas.parts.measured import Measured, Pair, other_kinds
 from compare.measure.law import normal_bound
 from compare.measure.loop_steps import clear, steps_of, visits
@@ -27,6 +26,8 @@ from compare.measure.tolerances import FACTOR, RATE, UNIT, table_bound
 from compare.measure.values import apart_in_print
 from compare.oracle import Oracle
 
+FEWEST = 12  # steps of which all is read, where there are more
+AS_WELL = 2.0  # factors: how much shorter DDIM's formula must be, where DDPM's may be meant
 SHARP = 0.02  # of alpha-bar, or of 1 less it: how far off one that is read may be
 
 
@@ -47,10 +48,13 @@ def of_loop(scheduler: Scheduler, oracle: Oracle) -> list[list[Reading]]:
 def _of_kind(step: Measured, slack: Tensor, kind: str) -> Iterator[Reading]:
     read = replace(step, setting=replace(step.setting, prediction_type=kind))
     assert step.sigma is not None
-    for one in (read, *_of_ddim(read, step.sigma, slack)):
+    for one in (read, *as_ddim(read, slack)):
         noise = size_of_noise(step.sigma, slack, one.setting, named=False)
+        # With eta = 1 it may be DDPM's as well, whose weights are others.
+        more = AS_WELL if one.setting.sampler == "ddim" and one.setting.eta == 1 else 0.0
         for reading in readings(one):
-            yield replace(reading, curves=(*reading.curves, noise))
+            unlikely = reading.unlikely + more
+            yield replace(reading, curves=(*reading.curves, noise), unlikely=unlikely)
 
 
 def _measured(scheduler: Scheduler, oracle: Oracle) -> tuple[Measured, Tensor] | None:
@@ -62,6 +66,8 @@ def _measured(scheduler: Scheduler, oracle: Oracle) -> tuple[Measured, Tensor] |
     if run.drawn is None or steps is None:
         return None
     calls = clear(steps).calls
+    if len(calls) < FEWEST:  # of what grows beyond all bounds x_t and the output are read still
+        calls = steps.calls
     if len(calls) < 2:
         return None
     found = weighed(run.x, run.out, run.drawn.z, calls)
@@ -138,46 +144,3 @@ def _of_ddim_s(sigma: Tensor, x: Tensor, out: Tensor) -> Tensor:
         above = direction - x * (1 - middle).sqrt() > out
         low, high = torch.where(above, middle, low), torch.where(above, high, middle)
     return torch.stack([low, x**2 * low])
-
-
-def _of_ddim(step: Measured, sigma: Tensor, slack: Tensor) -> Iterator[Measured]:
-    """The same as DDIM's, with the eta that its noise has and with that of its direction.
-
-    One of them may be wrong, so both are read. Where neither is a multiple of sqrt(beta-tilde),
-    the direction may hold whatever sigma the noise has.
-    """
-
-    def ddim(eta: float, size: Tensor | None = None) -> Measured:
-        return replace(step, setting=replace(step.setting, sampler="ddim", eta=eta), sigma=size)
-
-    still = ddim(0.0)
-    tilde, signal = BETA_TILDE.value(step.atoms), step.level.alpha_bar_prev.flatten()
-    _, eps = next(readings(still)).curves
-    z = size_of_noise(sigma, slack, still.setting, named=False)
-    of_noise = float((sigma / tilde).median())
-    of_direction = float(((1 - signal - eps.measured**2) / tilde**2).median().clamp(min=0).sqrt())
-    noisy = _eta(z, of_noise, lambda eta: BETA_TILDE.times(eta, {}), step)
-    along = _eta(eps, of_direction, _direction, step)
-    if noisy is None and along is None:
-        yield ddim(min(next(constants(of_noise)), 1.0), sigma)
-    if noisy is not None:
-        yield ddim(noisy)
-    # With eta = 1 the mean is DDPM's, which was read.
-    if along not in (None, noisy, 1.0) and (along == 0 or is_plain(along)):
-        yield ddim(along)
-
-
-def _eta(
-    curve: Curve, about: float, formula: Callable[[float], Expression], step: Measured
-) -> float | None:
-    """The plainest eta with which a curve is this formula at every step, if there is one."""
-    for eta in (0.0, *constants(about)):
-        if bool((curve.off(formula(eta), step.atoms) <= 1).all()):
-            return eta
-    return None
-
-
-def _direction(eta: float) -> Expression:
-    """sqrt(1 - ab_prev - sigma_t^2) with the sigma of DDIM."""
-    noise = Monomial(1.0, {"1 - ab_prev": 1})
-    return Sum((noise, BETA_TILDE.times(-(eta**2), BETA_TILDE.powers)), root=True)

@@ -7,7 +7,7 @@ P2         Choi et al. 2022, eq. 8: 1 / (k + SNR)^gamma for the noise
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -71,9 +71,32 @@ def by_snr(found: Weights, table: Tensor, kind: str) -> BySnr | None:
         kind: what the model predicts.
     """
     ab = table[found.t]
-    rounded = FACTOR * UNIT * (1 + 1 / (1 - ab))  # of SNR, relative
-    allowed = found.error + rounded * found.values.abs()
-    return _known(found.values, allowed, ab / (1 - ab), kind, isinstance(found.formula, Monomial))
+    allowed = found.error + _rounded(ab) * found.values.abs()
+    plain = isinstance(found.formula, Monomial) and not found.formula.has_sum
+    known = _known(found.values, allowed, ab / (1 - ab), kind, plain)
+    return known or next(_at_another(found, table, kind), None)
+
+
+def _rounded(ab: Tensor) -> Tensor:
+    """What float32 may do to SNR, relative."""
+    return FACTOR * UNIT * (1 + 1 / (1 - ab))
+
+
+def _at_another(found: Weights, table: Tensor, kind: str) -> Iterator[BySnr]:
+    """The weight of a paper by the SNR of another index, but where that lies outside the table."""
+    last = len(table) - 1
+    for index, at in (
+        ("t - 1", found.t - 1),
+        ("t + 1", found.t + 1),
+        ("T - 1 - t", last - found.t),
+    ):
+        inside = (at >= 0) & (at <= last)
+        ab, values = table[at[inside]], found.values[inside]
+        allowed = found.error[inside] + _rounded(ab) * values.abs()
+        known = _known(values, allowed, ab / (1 - ab), kind, plain=True) if len(values) else None
+        if known is not None:
+            form = known.form.replace(SNR, f"SNR[{index}]")
+            yield replace(known, form=form, words=f"{known.words}, by the SNR of {index}")
 
 
 def form_of(weight: Weight, kind: str) -> str | None:

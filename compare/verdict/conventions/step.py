@@ -9,8 +9,8 @@ from torch import Tensor
 from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.measure.loop_steps import silent
-from compare.measure.probe import SHAPE, output, picture
-from compare.measure.step import rounding
+from compare.measure.probe import SEED, SHAPE, output, picture
+from compare.measure.step import replayed, rounding
 from compare.measure.tolerances import UNIT, propagated
 from compare.oracle import F64, KINDS, Level, Oracle, Setting
 from compare.oracle.samplers import BY_NAME
@@ -18,6 +18,7 @@ from compare.verdict.conventions.clip import SMALL, read_clip
 from compare.verdict.conventions.learned import read_learned
 
 RIGHT = Oracle()
+FAR = 5.0  # times its size: the root mean square of eight draws is hardly further off
 EXACT = 1e-3  # of a coefficient of a step: float32 at small t, where 1 - alpha-bar is rounded
 
 
@@ -85,31 +86,52 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
     if not told and not bool(rows[:, 0].any()):
         settings += [still for setting in settings for still in silent(setting)]
     ddim = replace(base, sampler="ddim", prediction_type="epsilon")
-    between = [] if told else [replace(ddim, eta=eta) for eta in _etas(rows, level)]
+    shown = None if told else _eta_of_noise(rows, level)
+    etas = _etas(rows, level) if shown is None else [shown]
+    between = [] if told else [replace(ddim, eta=eta) for eta in etas if 0 < eta < 1]
     for setting in settings + between:
         if _fits(rows, level, setting):
             return setting
     first = next((s for s in settings if s.sampler != base.sampler), base)
+    if shown and (shown < 1 or _fits(rows, level, replace(ddim, eta=0.0))):
+        first = replace(ddim, eta=shown)  # its direction is another's
     subject.kinds = tuple(s for s in settings if s != first)
     return first
 
 
+def _eta_of_noise(rows: Tensor, level: Level) -> float | None:
+    """The eta up to 1 with which the noise of each step is DDIM's; None where z is not known."""
+    z = replayed(rows[len(rows) // 2, :1].to(F64), RIGHT)
+    if z is None:
+        return None
+    sizes = (rows[:, 0].to(F64) @ z.flatten()) / z.square().sum()
+    shares = sizes / RIGHT.std("fixed_small", level).flatten()
+    eta = float(f"{float(shares.median()):.3g}")
+    return eta if 0 < eta <= 1 and bool(((shares - eta).abs() <= EXACT * eta).all()) else None
+
+
 def _etas(rows: Tensor, level: Level) -> list[float]:
-    """What the eta between 0 and 1 of a DDIM step on the noise may be, as each step shows it."""
+    """What the eta between 0 and 1 of a DDIM step on the noise may be, by its direction.
+
+    None where its noise is of quite another size.
+    """
     one, zero = torch.ones(1, 1, dtype=F64), torch.zeros(1, 1, dtype=F64)
     from_x_0 = RIGHT.ddim_mean(RIGHT.x_0("epsilon", one, zero, level), zero, level, zero)
     direction = (rows[:, 2] / output().to(F64)).mean(1, keepdim=True) - from_x_0
-    squares = (1 - level.alpha_bar_prev - direction**2) / RIGHT.std("fixed_small", level) ** 2
+    sigma = RIGHT.std("fixed_small", level)
+    squares = (1 - level.alpha_bar_prev - direction**2) / sigma**2
     found = [float(f"{float(v):.3g}") for v in squares.clamp(min=0).sqrt().flatten()]
-    return [eta for eta in dict.fromkeys(found) if 0 < eta < 1]
+    shares = rows[:, 0].to(F64).square().mean(1, keepdim=True).sqrt() / sigma
+    least, most = float(shares.min()) / FAR, float(shares.max()) * FAR
+    return [eta for eta in dict.fromkeys(found) if least <= eta <= most]
 
 
 def _rows(built: Scheduler, t: int, signal: float) -> Tensor:
     """(3, 8): the noise of a step, then what small x and small output add to it."""
     nothing, size = torch.zeros(SHAPE), SMALL * signal
-    zero = built.step(nothing, t, nothing, 3).prev.flatten()
-    at_x = built.step(nothing, t, (size * picture()).reshape(SHAPE), 3).prev.flatten()
-    at_out = built.step((size * output()).reshape(SHAPE), t, nothing, 3).prev.flatten()
+    zero = built.step(nothing, t, nothing, SEED).prev.flatten()
+    at_x = built.step(nothing, t, (size * picture()).reshape(SHAPE), SEED).prev.flatten()
+    at_out = built.step((size * output()).reshape(SHAPE), t, nothing, SEED).prev.flatten()
     return torch.stack([zero, (at_x - zero) / size, (at_out - zero) / size])
 
 

@@ -6,7 +6,6 @@ an order of arguments, or a step alone, is not: there is a right and a wrong pro
 numbers. Then both verdicts are told, with the word that decides.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -26,7 +25,7 @@ from compare.candidate.door.reading import (
 )
 from compare.candidate.load import WHOLE, Broken
 from compare.candidate.subject import Subject
-from compare.formulas.naming import FITTED, NOT_COMPUTABLE
+from compare.formulas.naming import NOT_COMPUTABLE
 from compare.measure.check import Check, note
 from compare.oracle import Oracle
 from compare.stages.embedding import DIMS
@@ -134,10 +133,10 @@ def without_table(report: Report, subject: Subject) -> None:
     stage = next(c.stage for c in wrong if c.status == "differs")
     if stage == "embedding":  # which no table is needed for
         return
-    unnamed = [d for d in report.diagnoses if not (d.bug or d.formula) or _fitted(d)]
+    unnamed = [d for d in report.diagnoses if d.bug is None and (d.formula is None or d.fitted)]
     message = next(c.message for c in wrong if c.status == "differs")
     fitted = f"differs from the papers in {stage}: {message}"
-    words = fitted if any(map(_fitted, unnamed)) else _words(report)
+    words = fitted if any(d.fitted for d in unnamed) else _words(report)
     if len(unnamed) < len(report.diagnoses):
         named = [d for d in report.diagnoses if d not in unnamed]
         unnamed = [d for d in unnamed if d.stage == "sampling"]
@@ -185,12 +184,6 @@ def counted_apart(report: Report, subject: Subject) -> None:
     right = "t from T down to 1, as in the table, the model told the same t; or entry t + 1"
     left = [d for d in report.diagnoses if d.bug not in (EARLY, THROWN)]
     report.diagnoses = [Diagnosis(None, "sampling", words, f"should be {right}"), *left]
-
-
-def _fitted(diagnosis: Diagnosis) -> bool:
-    """True for formulas with a number that was fitted: by another table it would not be needed."""
-    told = re.findall(r" has (.*?), should", diagnosis.formula or "")
-    return not diagnosis.bug and any(map(FITTED.search, told))
 
 
 def _faults(report: Report) -> tuple[float, int]:
