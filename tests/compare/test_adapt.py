@@ -239,3 +239,43 @@ def test_what_cannot_be_adapted_is_one_line(source: str, name: str, said: str) -
         adapter(Path("mine.py"), name, source)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+LOOPS = """
+import torch
+noise_steps = 50
+
+def sample(model, n, shape=(1, 28, 28)):
+    return model(torch.randn(n, *shape), 0)
+
+def generate(net, num_images=4, channels=1, size=28):
+    return net(torch.randn(num_images, channels, size, size), 0)
+"""
+
+
+def test_a_loop_that_takes_a_count_is_handed_the_shape_of_one_picture() -> None:
+    text = adapter(Path("loops.py"), "sample", LOOPS)
+    assert "mine.sample(model, shape[0], shape=shape[1:])" in text
+    text = adapter(Path("loops.py"), "generate", LOOPS)
+    assert "channels=shape[1], size=shape[-1])" in text
+
+
+def test_a_module_of_one_loss_is_known_by_what_its_tables_are_made_of() -> None:
+    source = """
+import torch
+from torch import nn
+
+class Trainer(nn.Module):
+    def __init__(self, net, T=60):
+        super().__init__()
+        self.net, self.T = net, T
+        self.register_buffer("ab", torch.cumprod(1 - torch.linspace(1e-3, 0.2, T), 0))
+
+    def forward(self, x0):
+        t = torch.randint(self.T, (len(x0),))
+        ab, e = self.ab[t].reshape(-1, 1, 1, 1), torch.randn_like(x0)
+        return (self.net(ab.sqrt() * x0 + (1 - ab).sqrt() * e, t) - e).square().mean()
+"""
+    text = adapter(Path("trainer.py"), "Trainer", source)
+    assert "alpha_bar=lambda: made().ab" in text
+    assert "made(model).forward(x_0)" in text

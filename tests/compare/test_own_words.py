@@ -378,3 +378,75 @@ def test_a_table_of_the_t_before_is_told_as_that() -> None:
     late = shown | {"posterior_variance": torch.cat([right[:1], right[:-1]])}
     report = judged(Adapter(tables=lambda: late))
     assert "posterior_variance[t] is what posterior_variance[t - 1] should be" in report.verdict
+
+
+LISTED = """
+import torch
+
+{name} = {table}
+
+
+@torch.no_grad()
+def sample(model, n):
+    model.eval()
+    x = torch.randn(n, 1, 8, 8)
+    for t in reversed(range(40)):
+        cur, prev = AB[t + {off}], AB[t + {off} - 1] if t else 1.0
+        e = model(x, torch.full((n,), t))
+        x = (x - (1 - cur / prev) / (1 - cur) ** 0.5 * e) / (cur / prev) ** 0.5
+        if t:
+            x = x + ((1 - prev) / (1 - cur) * (1 - cur / prev)) ** 0.5 * torch.randn_like(x)
+    return x
+"""
+OF_LIST = "torch.cumprod(1 - torch.linspace(1e-3, 0.3, 41), 0).tolist()"
+OF_BETAS = "torch.linspace(1e-3, 0.3, 41).tolist()\nAB = torch.cumprod(1 - torch.tensor(betas), 0)"
+
+
+@pytest.mark.parametrize(("name", "table"), [("AB", OF_LIST), ("betas", OF_BETAS)])
+def test_a_list_of_numbers_is_a_table(name: str, table: str, tmp_path: Any) -> None:
+    file = tmp_path / "listed.py"
+    for off, right in ((0, True), (1, False)):
+        text = LISTED.format(name=name, table=table.replace("41", str(40 + off)), off=off)
+        file.write_text(text)
+        report = judged(load(f"{file}:sample", None)[0])
+        assert report.passed == right, str(report)
+        assert "table" not in report.conventions
+
+
+def test_a_loss_alone_says_how_long_its_chain_is() -> None:
+    """By the usual table it is judged at that length; who leaves t out at either end is not."""
+
+    def of(T: int, low: int = 0, high: int = 0) -> Adapter:
+        levels = Oracle().alpha_bar(Setting(num_train_timesteps=T))
+
+        def loss(model: Any, x: Tensor) -> Tensor:
+            t, e = torch.randint(low, T - high, (len(x),)), torch.randn_like(x)
+            return (model(mix(levels[t], x, e), t) - e).square().mean()
+
+        return Adapter(loss=loss)
+
+    report = judged(of(400))
+    assert report.passed, str(report)
+    assert report.conventions["T"] == "400 (read off)"
+    assert [d.bug for d in judged(of(1000, high=1)).diagnoses] == ["20"]
+
+
+class WithMore:
+    """Tables, beside methods that no contract knows."""
+
+    def __init__(self) -> None:
+        self.alphas_cumprod = ALPHA_BAR
+
+    def q_sample(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        return mix(self.alphas_cumprod[t - 1], x, noise)
+
+
+def test_a_verdict_on_tables_alone_says_so(tmp_path: Any) -> None:
+    assert judged(WithMore).verdict.endswith("Tables alone were judged.")
+    named = judge(WithMore, "quick", 0, beside=False)
+    assert not judged(Levels).verdict.endswith("judged.")
+    assert named.not_judged["forward"] == "there is no add_noise or get_velocity"
+    file = tmp_path / "tables.py"
+    file.write_text("class Tables:\n    alphas_cumprod = [0.9, 0.6, 0.2]\n")
+    words = f"`ddpm adapt {file}:Tables` writes an adapter for what else is in it."
+    assert judged(f"{file}:Tables").verdict.endswith(words)

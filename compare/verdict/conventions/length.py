@@ -108,11 +108,12 @@ def _may_be_the_level_of_none(subject: Subject, raw: Tensor) -> bool:
 
     A last step from there divides by 0, and one that counts t from 0 never comes there.
     """
-    setting = replace(subject.setting, num_train_timesteps=len(raw) - 1)
-    left = bool(raw[-1] > NOTHING) or bool(families(raw[1:], setting))
+    T = len(raw) - 1
+    setting = replace(subject.setting, num_train_timesteps=T)
+    if raw[-1] > NOTHING or families(raw[1:], setting) or count.none_takes(subject, T):
+        return True
     decided = subject.door.t_base is not CANONICAL.t_base
-    by_methods = count.behind_one(subject, len(raw) - 1)
-    return left or (subject.t_base == 1 if decided else by_methods is None)
+    return subject.t_base == 1 if decided else count.behind_one(subject, T) is None
 
 
 def _behind_one(subject: Subject, raw: Tensor) -> dict[str, Fact]:

@@ -141,7 +141,8 @@ def read_again(scheduler: Scheduler) -> Setting:
     """The schedule, once it is known that the model does not predict noise: a cosine that ends at 0
     is then one of the candidate's own."""
     setting, own = scheduler.setting, scheduler.table()
-    if setting.prediction_type == "epsilon" or own is None or families(own, setting):
+    known = setting.prediction_type == "epsilon" or setting.trained_betas is not None
+    if known or own is None or _is_table(own, setting):
         return setting
     return read_schedule(scheduler)
 
