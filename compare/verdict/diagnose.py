@@ -18,7 +18,7 @@ from compare.oracle import Loop, Oracle
 from compare.oracle.samplers import BY_NAME as BY_SAMPLER
 from compare.stages.stage import Stage
 from compare.verdict.diffusers import Finding, shared
-from compare.verdict.nearest import holds, nearest, outcomes, readings
+from compare.verdict.nearest import holds, nearest, other_limit, outcomes, readings
 from compare.verdict.report import Diagnosis
 
 # What Python and torch say where a tensor (b,) is taken for one number.
@@ -97,6 +97,8 @@ def diagnose(
         if diagnoses and diagnoses[0].stage == "schedule":
             break  # what is made of a wrong table may look wrong in ways of its own
         letters = name(subject, first.name, base)
+        if letters is None and first in (stages.PREDICTION, stages.MEAN):
+            letters = other_limit(subject, base)
         if _stands_alone(diagnoses, letters) and not _raised_before(failing, first.name):
             hint = "" if letters else nearest(subject, first, base, mistakes)
             diagnoses.append(_unnamed(subject, first, failing, hint, letters))

@@ -6,6 +6,7 @@ curve and the right one. Where a list, a law or a loop is wrong, near is what mo
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,15 +14,17 @@ from torch import Tensor
 from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
-from compare.formulas.naming import NOT_COMPUTABLE
+from compare.formulas.naming import NOT_COMPUTABLE, Named
 from compare.measure.check import Check
 from compare.measure.probe import probe
 from compare.measure.step import curves_of_mean, level_of, loud, replayed_noise, right_curves
 from compare.measure.values import explains
 from compare.mistakes import Mistake
+from compare.mistakes.limits import other_limits
 from compare.oracle import F64, Oracle
 from compare.oracle.samplers import BY_NAME
 from compare.stages.stage import Stage
+from compare.verdict.conventions.clip import PERCENTILES, large_answers, threshold
 
 SAME = 1e-4  # relative: float32 rounding, also of 1 - alpha-bar at small t
 NEAR = 0.7  # of the difference may be left; above it the right formula is about as near
@@ -83,6 +86,28 @@ def nearest(subject: Subject, stage: Stage, base: Oracle, mistakes: tuple[Mistak
         return _by_checks(subject, stage, base, trials)
     except (Broken, *NOT_COMPUTABLE):
         return ""
+
+
+def other_limit(subject: Subject, base: Oracle) -> Named | None:
+    """What a step limits otherwise, in letters: of a closed list, checked at every pixel.
+
+    Args:
+        subject: the candidate, whose step is no sum of x_t and the model's output.
+        base: the oracle, with the mistakes that are already found.
+    """
+    with suppress(Broken, *NOT_COMPUTABLE):
+        scheduler = subject.scheduler()
+        scheduler.visit(None)
+        setting, table = scheduler.setting.unlimited, scheduler.alpha_bars(base)
+        t = torch.tensor([len(table) // 4, len(table) // 2, 3 * len(table) // 4]).reshape(-1, 1)
+        answers = large_answers(scheduler, base.level(table, t, t - 1, setting))
+        if answers.fit(base, setting):
+            return None
+        for other in other_limits(PERCENTILES):
+            changes = {} if other.percentile is None else threshold(other.percentile)
+            if answers.fit(replace(base, **other.seams), replace(setting, **changes)):
+                return Named(other.words, other.fix, True)
+    return None
 
 
 def _by_curve(

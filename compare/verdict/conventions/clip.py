@@ -84,15 +84,46 @@ def _threshold(
 ) -> dict[str, Any]:
     """What a limit of 1 is, where a picture of several sizes shows that no clip gives it: dynamic
     thresholding (Saharia et al. 2022), the first of the percentiles that fits at every step."""
-    trials = [clipped] + [
-        {
-            "clip_sample": False,
-            "thresholding": True,
-            "dynamic_thresholding_ratio": ratio,
-            "sample_max_value": float("inf"),
-        }
-        for ratio in PERCENTILES
-    ]
+    trials = [clipped, *map(threshold, PERCENTILES)]
+    answers = large_answers(built, levels)
+    return next((trial for trial in trials if answers.fit(RIGHT, replace(setting, **trial))), {})
+
+
+def threshold(percentile: float) -> dict[str, Any]:
+    """Dynamic thresholding by this percentile."""
+    return {
+        "clip_sample": False,
+        "thresholding": True,
+        "dynamic_thresholding_ratio": percentile,
+        "sample_max_value": float("inf"),
+    }
+
+
+@dataclass(frozen=True)
+class Large:
+    """What a step makes of large pictures, in which no pixel is as large as another.
+
+    Attributes:
+        x, out: (1, 2, pixels) what it was given.
+        added: (k, 2, pixels) what that adds to what it makes of nothing.
+        level: (k, 1, 1) where it stands.
+    """
+
+    x: Tensor
+    out: Tensor
+    added: Tensor
+    level: Level
+
+    def fit(self, oracle: Oracle, chosen: Setting) -> bool:
+        """True if they are those of an oracle, at every pixel."""
+        x, out, at = self.x, self.out, self.level
+        right = oracle.step_mean(out, x, at, chosen)
+        allowed = mean_bound(oracle, out, x, None, at, chosen) + rounding(self.added, right, x)
+        return bool(((self.added - right).abs() <= allowed).all())
+
+
+def large_answers(built: Scheduler, levels: Level) -> Large:
+    """Asks for the steps of these levels."""
     x, out = ((FAR / 64 * v.to(F64)).reshape(1, 2, -1) for v in (picture(), output()))
     at = levels.map(lambda values: values.reshape(-1, 1, 1))
     nothing, seen = torch.zeros(SHAPE), []
@@ -100,14 +131,7 @@ def _threshold(
         given = [v.float().reshape(SHAPE) for v in (out, x)]
         still, there = (built.step(a, t, b, 3).prev for a, b in ((nothing, nothing), given))
         seen.append((there - still).reshape(2, -1))
-    measured = torch.stack(seen)
-    for trial in trials:
-        chosen = replace(setting, **trial)
-        right = RIGHT.step_mean(out, x, at, chosen)
-        allowed = mean_bound(RIGHT, out, x, None, at, chosen) + rounding(measured, right, x)
-        if bool(((measured - right).abs() <= allowed).all()):
-            return trial
-    return {}
+    return Large(x, out, torch.stack(seen), at)
 
 
 def _limits(built: Scheduler, setting: Setting, level: Level) -> dict[str, Limit]:

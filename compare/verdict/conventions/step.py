@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from compare.candidate.door.signature import attribute
 from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.measure.loop_steps import silent
@@ -93,7 +94,11 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
         if _fits(rows, level, setting):
             return setting
     first = next((s for s in settings if s.sampler != base.sampler), base)
-    if shown and (shown < 1 or _fits(rows, level, replace(ddim, eta=0.0))):
+    declared = attribute(subject.first, "eta")
+    if shown and (
+        (isinstance(declared, float | int) and declared == shown)
+        or _fits(rows, level, replace(ddim, eta=0.0))
+    ):
         first = replace(ddim, eta=shown)  # its direction is another's
     subject.kinds = tuple(s for s in settings if s != first)
     return first

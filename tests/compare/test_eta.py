@@ -19,7 +19,7 @@ def ddim(eta, along, sigma=lambda small, **_: small, of_x_0=math.sqrt, table="li
 
     class Ddim:
         def __init__(self):
-            self.alphas_cumprod = (1 - betas).cumprod(0)
+            self.alphas_cumprod, self.eta = (1 - betas).cumprod(0), eta
             self.set_timesteps(T)
 
         def set_timesteps(self, n):
