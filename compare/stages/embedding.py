@@ -114,9 +114,9 @@ def _sinusoids(
         yield yes_no(f"{id}/columns", False, "", again)
     judged = partial(values, what="the table", measured=got, where=where, tolerance="waves")
     coarse = judged(f"{id}/waves", expected=lambda: (right, _coarse(angle)))
-    other = "" if coarse.passed else _other_waves(seen)
+    what, other = ("", "") if coarse.passed else _other_waves(seen)
     if other:
-        yield yes_no(f"{id}/frequencies", False, "", other, right=EMBEDDING.right)
+        yield yes_no(f"{id}/{what}", False, "", other, right=EMBEDDING.right)
         return
     yield coarse
     if coarse.passed:
@@ -142,11 +142,13 @@ def _repeated(rows: Tensor, t: Tensor) -> str:
     return ""
 
 
-def _other_waves(seen: Seen) -> str:
-    """By what the waves of a table go that are no right ones; "" for what is of another kind.
+def _other_waves(seen: Seen) -> tuple[str, str]:
+    """Which check of a table's waves fails, and by what they go that are no right ones; "" for what
+    is of another kind.
 
-    Where the first goes by t and the others fall, their frequencies are told: those of Fourier
-    features are drawn, or rise. Where all fall geometrically and go by something else, that is.
+    Where the first goes by t and the others fall, their frequencies are wrong: those of Fourier
+    features are drawn, or rise. Where all fall geometrically and go by something else, that is said
+    of the waves as a whole, which may be meant so.
     """
     rows, t = seen.rows[0][:DENSE], seen.t[0][:DENSE]
     half = rows.shape[1] // 2
@@ -161,10 +163,11 @@ def _other_waves(seen: Seen) -> str:
             told, last = ", ".join(f"{float(v):.4g}" for v in f[:3]), float(f[-1])
             right = ", ".join(f"{10000 ** (-i / half):.4g}" for i in range(3))
             words = f"its frequencies are {told}, ..., {last:.4g}, should be {right}, ..."
-            return f"{words}: 10000^(-i / half)"
+            return "frequencies", f"{words}: 10000^(-i / half)"
         if not even and not bool(angle[t == 0].any()):
-            return _by_another(angle[:1] + torch.cat([0 * turned[:1], turned.cumsum(0)]), t)
-    return ""
+            along = angle[:1] + torch.cat([0 * turned[:1], turned.cumsum(0)])
+            return "waves", _by_another(along, t)
+    return "", ""
 
 
 def _angles(rows: Tensor) -> Iterator[Tensor]:
@@ -188,11 +191,10 @@ def _by_another(angle: Tensor, t: Tensor) -> str:
         return ""
     for words, by in (("log(1 + t)", t.log1p()), ("sqrt(t)", t.sqrt())):
         if bool(((curve - by).abs() <= LIKE_WAVES * (1 + by)).all()):
-            return f"its waves go by {words}, should go by t"
+            return f"its waves go by {words} and not by t"
     told = ", ".join(f"{float(v):.4g}" for v in curve[:4])
-    return (
-        f"its waves go by {told}, ... at t = {', '.join(f'{v:g}' for v in t[:4])}, should go by t"
-    )
+    at = ", ".join(f"{v:g}" for v in t[:4])
+    return f"its waves go by {told}, ... at t = {at}, and not by t"
 
 
 def _fine(angle: Tensor, waves: Waves) -> Tensor:
