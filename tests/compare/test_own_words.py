@@ -404,8 +404,8 @@ OF_BETAS = "torch.linspace(1e-3, 0.3, 41).tolist()\nAB = torch.cumprod(1 - torch
 
 @pytest.mark.parametrize(("name", "table"), [("AB", OF_LIST), ("betas", OF_BETAS)])
 def test_a_list_of_numbers_is_a_table(name: str, table: str, tmp_path: Any) -> None:
-    file = tmp_path / "listed.py"
     for off, right in ((0, True), (1, False)):
+        file = tmp_path / f"listed_{off}.py"
         text = LISTED.format(name=name, table=table.replace("41", str(40 + off)), off=off)
         file.write_text(text)
         report = judged(load(f"{file}:sample", None)[0])
@@ -437,8 +437,8 @@ class WithMore:
     def __init__(self) -> None:
         self.alphas_cumprod = ALPHA_BAR
 
-    def q_sample(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        return mix(self.alphas_cumprod[t - 1], x, noise)
+    def signal_to_noise(self) -> Tensor:
+        return self.alphas_cumprod / (1 - self.alphas_cumprod)
 
 
 def test_a_verdict_on_tables_alone_says_so(tmp_path: Any) -> None:

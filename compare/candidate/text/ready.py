@@ -16,7 +16,7 @@ from compare.candidate.door.forward import is_network
 from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import asked_for
 from compare.candidate.text.adapt import written
-from compare.candidate.text.offered import offered
+from compare.candidate.text.offered import METHODS, offered
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
         file = Path(inspect.getsourcefile(inspect.unwrap(thing)) or "")
         source = file.read_text(encoding="utf-8")
         found = written(file, name, source)
-        judged = any(each.judged for each in offered(source) if each.name == name)
+        judged = any(callable(getattr(thing, method, None)) for method in METHODS)
+        judged = judged or any(each.judged for each in offered(source) if each.name == name)
     except (OSError, TypeError, ValueError, SyntaxError):
         return None
     if found.needs_edit or (is_class and not asks and (judged or not found.is_whole)):
