@@ -116,6 +116,7 @@ def sample(model, shape, generator):
 """
 
 
+@pytest.mark.long
 def test_the_command_names_what_a_loop_shows_of_its_step(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(LOOP)
     done = command("--candidate", "mine.py:sample", folder=tmp_path)

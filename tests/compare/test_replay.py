@@ -131,7 +131,7 @@ OF_NUMPY = {  # the global state of np.random, in other words
 }
 
 
-@pytest.mark.parametrize("name", each(2, OF_NUMPY))
+@pytest.mark.parametrize("name", each(3, OF_NUMPY))
 @pytest.mark.parametrize("start", each(2, [True, False]))
 def test_noise_of_numpy_s_global_state_is_replayed(name: str, start: bool) -> None:
     """And so a wrong coefficient is told in letters, whichever stream x_T is of."""

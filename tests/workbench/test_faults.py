@@ -269,7 +269,8 @@ ls -A full
 """
 
 
-@pytest.mark.parametrize("how", ["tmpfs", pytest.param("ulimit -f", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["tmpfs", "ulimit -f"])
 def test_no_room_is_said_alike_by_every_verb(
     how: str, on_a_full_disk: Callable[[str], tuple[list[str], list[str]]]
 ) -> None:

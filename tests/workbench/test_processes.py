@@ -61,7 +61,8 @@ def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> torch
     ("one", "other"),
     [
         pytest.param("SGD-1-12-1-0", "SGD-2-12-1-0", marks=pytest.mark.long),
-        ("SGD-1-12-1-0", "SGD-1-4-3-0"),  # three batches of 4 are one of 12
+        # three batches of 4 are one of 12
+        pytest.param("SGD-1-12-1-0", "SGD-1-4-3-0", marks=pytest.mark.long),
         ("SGD-1-12-1-0", "SGD-3-4-3-0"),  # and both at once, shares of one image and of two
         pytest.param(
             "SGD-1-6-2-0.2", "SGD-2-12-1-0.2", marks=pytest.mark.long
