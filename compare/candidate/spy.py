@@ -1,6 +1,7 @@
 """The model that a whole loop or a loss is given, and exact denoisers."""
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -74,6 +75,14 @@ class Model(nn.Module):
         about = dict.fromkeys(("in_channels", "channels", "out_channels", "out_dim"), size[1])
         about |= dict.fromkeys(("image_size", "sample_size", "img_size"), size[-1])
         self.config = Config(about)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Model":
+        """A copy, such as one whose weights are averaged, with weights of its own: what it is asked
+        the model was asked."""
+        other = copy(self)
+        own = nn.Parameter(self.weight.detach().clone(), self.weight.requires_grad)
+        other._parameters = {"weight": own}
+        return other
 
     @property
     def kept(self) -> bool:

@@ -279,3 +279,11 @@ class Trainer(nn.Module):
     text = adapter(Path("trainer.py"), "Trainer", source)
     assert "alpha_bar=lambda: made().ab" in text
     assert "made(model).forward(x_0)" in text
+
+
+@pytest.mark.parametrize(("name", "said"), [("predicted_noise", True), ("out", False)])
+def test_what_a_step_s_parameter_says_of_its_output_stays_said(name: str, said: bool) -> None:
+    """Its own name is hidden behind the role's."""
+    step = f"def p_sample(x, t, {name}): return diffusion_step(x, t, {name})\n"
+    text = adapter(Path("mine.py"), "", step)
+    assert ('prediction_type="epsilon"' in text) == said

@@ -85,3 +85,44 @@ def test_one_that_cannot_be_built_round_our_network_says_what_was_tried(tmp_path
     assert "no attribute 'encoder'" in report.verdict
     assert report.verdict.endswith("GaussianDiffusion` prints, to be edited")
     assert "\n" not in report.verdict
+
+
+TWO_HANDED = """
+from copy import deepcopy
+
+import torch
+
+B = torch.linspace(1e-3, 0.2, 40)
+AB = (1 - B).cumprod(0)
+
+
+class Diffusion(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.averaged = model, deepcopy(model)
+        self.alphas_cumprod = AB
+
+    def remove_noise(self, x, t):
+        eps, b = self.averaged(x, t), B[t].reshape(-1, 1, 1, 1)
+        return (x - b / (1 - AB[t].reshape(-1, 1, 1, 1)) ** 0.5 * eps) / (1 - b) ** 0.5
+
+    @torch.no_grad()
+    def sample(self, batch_size):
+        x = torch.randn(batch_size, 2, 8, 8)
+        for t in range(39, -1, -1):
+            x = self.remove_noise(x, torch.full((batch_size,), t))
+            if t > 0:
+                x += B[t] ** 0.5 * torch.randn_like(x)
+        return x
+"""
+
+
+@pytest.mark.parametrize(("is_", "becomes"), [("", ""), ("B[t] ** 0.5", "B[t]")])
+def test_a_copy_of_its_model_is_asked_and_a_mean_whose_loop_adds_the_noise_is_no_step(
+    is_: str, becomes: str, tmp_path: Path
+) -> None:
+    source = TWO_HANDED.replace(is_, becomes) if is_ else TWO_HANDED
+    report = run(f"{written(tmp_path, source)}:Diffusion")
+    assert report.passed == (not is_), str(report)
+    assert report.judged == ["schedule", "sampling"]
+    assert [d.bug for d in report.diagnoses] == ["49"] * bool(is_)

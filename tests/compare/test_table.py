@@ -92,3 +92,10 @@ def test_betas_that_are_no_numbers_make_no_form() -> None:
         form_of(torch.linspace(0.9, 0.1, 20, dtype=torch.float64), torch.full((20,), torch.nan))
         is None
     )
+
+
+def test_a_beta_of_0_makes_no_form() -> None:
+    """As where a cosine begins at t = 0: its logarithm is none."""
+    betas = torch.linspace(0, 0.2, 60, dtype=torch.float64)
+    table = (1 - betas / 2).cumprod(0)
+    assert form_of(table, betas) is None

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compare.candidate.door import embedding
-from compare.candidate.door.names import CALLED, plain, role
+from compare.candidate.door.names import CALLED, plain, predicted, role
 from compare.candidate.door.roles import betas_of, role_of
 from compare.candidate.door.signature import MODELS, OF_SAMPLING
 from compare.candidate.door.source import assigned, may_be_nothing
 from compare.candidate.door.tables import meant
 from compare.candidate.text import handed
-from compare.candidate.text.does import asks, loops, returns_a_loss
+from compare.candidate.text.does import adds_noise, asks, draws, loops, returns_a_loss
 from compare.candidate.text.found import Source, holds_tables, length, source_of
 from compare.candidate.text.later import asked_by
 from compare.candidate.text.offered import Function, embeds_by, methods_of, offered, signed
@@ -168,6 +168,9 @@ def _roles(found: Source) -> dict[str, str]:
         taken = _taken(what, found.functions[name])
         made = f"{_owner(found, what, known)}.{name}({call}){taken}"
         texts[what] = f"lambda {handed.given(what, known)}: {made}"
+        kinds = [predicted(name) for name, role in known.items() if role == "out"]
+        if what == "step" and any(kinds):
+            texts["prediction_type"] = f'"{kinds[0]}"'
         if what == "step" and "z" in known.values() and _is_quiet_at_the_end(found, name):
             texts["reading"] = '"z=0"'
     handed_over = {each for text in texts.values() for each in ASSUMED if _is_handed(each, text)}
@@ -179,6 +182,14 @@ def _roles(found: Source) -> dict[str, str]:
     if own_name and found.is_network and embeds_by(own_name, found.functions) is None:
         texts["network"] = "lambda: made"
     return texts
+
+
+def _is_a_mean(found: Source, chosen: dict[str, str]) -> bool:
+    """True if what would be the step leaves its noise to the loop beside it."""
+    step, loop = chosen.get("step"), chosen.get("sample")
+    if step is None or loop is None or draws(step, found.functions):
+        return False
+    return adds_noise(loop, found.functions)
 
 
 def _chosen(found: Source) -> dict[str, str]:
@@ -195,6 +206,8 @@ def _chosen(found: Source) -> dict[str, str]:
             chosen[what] = min(fitting, key=lambda name: called.index(plain(name)))
     others = _by_what_they_do(found) if found.class_name else _by_what_they_take(found, chosen)
     both = others | chosen if OF_DIFFUSION.search(found.text) else {}
+    if _is_a_mean(found, both):
+        del both["step"]
     return {what: both[what] for what in CALLED if what in both}
 
 

@@ -47,6 +47,30 @@ def returns_a_loss(name: str, functions: Mapping[str, ast.AST]) -> bool:
     return any(LOSSES.search(ast.unparse(value)) for value in values)
 
 
+def draws(name: str, functions: Mapping[str, ast.AST]) -> bool:
+    """True if a function draws random numbers, itself or by another of these.
+
+    >>> tree = ast.parse("def a(x): return b(x)\\ndef b(x): return x + torch.randn_like(x)")
+    >>> draws("a", {node.name: node for node in tree.body})
+    True
+    """
+    return _draws(functions[name], functions, {name})
+
+
+def adds_noise(name: str, functions: Mapping[str, ast.AST]) -> bool:
+    """True if a loop draws random numbers step after step, with its own hands."""
+    inside = [e for e in ast.walk(functions[name]) if isinstance(e, ast.For | ast.While)]
+    return any(_draws(loop, {}, set()) for loop in inside)
+
+
+def _draws(node: ast.AST, functions: Mapping[str, ast.AST], seen: set[str]) -> bool:
+    called = {_callee(each) for each in ast.walk(node)}
+    if any("rand" in name or name in ("normal", "normal_") for name in called):
+        return True
+    others = (called & {*functions}) - seen
+    return any(_draws(functions[other], functions, seen | {other}) for other in others)
+
+
 def _asks(node: ast.AST, functions: Mapping[str, ast.AST], seen: set[str]) -> bool:
     if not isinstance(node, ast.Call):
         return False

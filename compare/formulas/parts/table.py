@@ -85,6 +85,8 @@ def _power(name: str, table: Tensor, of: Tensor) -> Iterator[Form]:
 
 def _product(table: Tensor, betas: Tensor) -> Iterator[Form]:
     """The product of 1 + c beta^e: neighbours' quotients, less 1, are one power of beta."""
+    if not bool((betas > 0).all()):
+        return
     factors = table / torch.cat([torch.ones(1, dtype=table.dtype), table[:-1]])
     left, x = factors - 1, betas.log()
     if not bool((left.sign() == left[0].sign()).all()) or not bool(left[0]):
