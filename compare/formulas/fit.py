@@ -206,6 +206,9 @@ def _proposed(
         return
     q, small = torch.linalg.qr((design * weight).T)  # the same problem in as many rows as unknowns
     wanted = q.T @ (target * weight)
+    left_by_all = target * weight - q @ wanted  # no fewer names, nor rounded powers, leave less
+    if float(left_by_all.square().mean()) > NEAR**2:
+        return
     sign = 1.0 if bool(curve.measured.sum() > 0) else -1.0
     for size in range(min(most, len(names), len(target) - 1) + 1):
         chosen_of = list(combinations(range(len(names)), size))

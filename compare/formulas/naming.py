@@ -18,7 +18,7 @@ from compare.formulas.parts.losses import of_loss
 from compare.formulas.parts.measured import Measured, measured, other_kinds
 from compare.measure.step import loud
 from compare.measure.values import apart_in_print
-from compare.oracle import KINDS, Oracle
+from compare.oracle import KINDS, Oracle, Setting
 from compare.oracle.samplers import BY_NAME
 
 # What a mistake that was found before may raise on these inputs, its formula being wrong.
@@ -78,6 +78,14 @@ def name(subject: Subject, stage: str, oracle: Oracle) -> Named | None:
 
 def _asked(subject: Subject, stage: str) -> Iterator[Scheduler]:
     """The base scheduler, then those with another prediction, or another size of the noise."""
+    asked: list[Setting] = []
+    for scheduler in _offered(subject, stage):
+        if scheduler.setting not in asked:
+            asked.append(scheduler.setting)
+            yield scheduler
+
+
+def _offered(subject: Subject, stage: str) -> Iterator[Scheduler]:
     base = subject.setting
     wanted: dict[str, dict] = {"base": {}}
     if stage == "variance":

@@ -107,6 +107,7 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
     return programs, checkouts
 
 
+@pytest.mark.long
 def test_the_runner_judges_what_is_there(places: tuple[Path, Path]) -> None:
     programs, checkouts = places
     ran = runner(checkouts, "--programs", programs)

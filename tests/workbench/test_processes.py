@@ -57,16 +57,14 @@ def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> torch
     return torch.cat([(one[n] - other[n]).abs().flatten() for n in one if n != "losses"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        pytest.param("SGD-1-12-1-0", "SGD-2-12-1-0", marks=pytest.mark.long),
-        # three batches of 4 are one of 12
-        pytest.param("SGD-1-12-1-0", "SGD-1-4-3-0", marks=pytest.mark.long),
+        ("SGD-1-12-1-0", "SGD-2-12-1-0"),
+        ("SGD-1-12-1-0", "SGD-1-4-3-0"),  # three batches of 4 are one of 12
         ("SGD-1-12-1-0", "SGD-3-4-3-0"),  # and both at once, shares of one image and of two
-        pytest.param(
-            "SGD-1-6-2-0.2", "SGD-2-12-1-0.2", marks=pytest.mark.long
-        ),  # halves drop out the same, whoever computes them
+        ("SGD-1-6-2-0.2", "SGD-2-12-1-0.2"),  # halves drop out the same, whoever computes them
     ],
 )
 def test_a_hundred_steps_of_sgd_end_at_the_same_weights(
