@@ -91,20 +91,21 @@ class RunFiles:
         path = self.folder / FOLDER / f"step_{state.step:06d}"
         remove(path)  # one of this step that was not whole
         write_new_folder(path, lambda made: self._fill(made, state.step, tensors, loss))
-        self._prune(path)
+        every = _newest_first(self.folder)
+        for later in every[: every.index(path)]:  # not whole: this run went on from before them
+            remove(later)
+        self.prune()
         self.write_pipeline(state, scheduler)
 
-    def _prune(self, newest: Path) -> None:
-        """Remove what is not to stay beside the one that was just written. Those of later steps
-        go: this run went on from before them, as they were not whole."""
+    def prune(self) -> None:
+        """Remove the checkpoints that are not to stay beside the newest."""
         every = _newest_first(self.folder)
-        at = every.index(newest)
-        kept = every[at : at + self.config.train.keep]
+        kept = every[: self.config.train.keep]
         if self.config.train.keep_best:
-            kept.append(_best(every[at:]) or newest)
-        for other in every:
-            if other not in kept:
-                remove(other)
+            kept += [_best(every) or newest for newest in every[:1]]
+        for older in every:
+            if older not in kept:
+                remove(older)
 
     def _fill(self, made: Path, step: int, tensors: Tensors, loss: float | None) -> None:
         from safetensors.torch import save_file

@@ -243,6 +243,8 @@ class _Kept:
                 progress_bar.say(line, sys.stderr)
             self.files.metrics.go_on(self.metrics.rows())
             self.files.write_config(self.state.step)
+            if not found.skipped:
+                self.files.prune()  # what a run that was killed did not come to
             self.files.write_pipeline(self.state, self.scheduler)
             self.draw()
         else:

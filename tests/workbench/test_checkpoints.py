@@ -267,6 +267,18 @@ def test_so_many_of_the_last_stay(keep: int, tiny: Make, dataset: Dataset, tmp_p
     assert names == [f"step_{k:06d}" for k in range(5 - keep, 5)]
 
 
+def test_an_older_one_that_a_killed_run_did_not_come_to_remove_goes(
+    tiny: Make, dataset: Dataset, tmp_path: Path
+) -> None:
+    config = tiny(save_every=1, keep=2)
+    train(config, tmp_path, dataset)
+    folder = tmp_path / checkpoints.FOLDER
+    stays = sorted(path.name for path in folder.iterdir())
+    shutil.copytree(folder / "step_000003", folder / "step_000002")
+    train(config, tmp_path, dataset, resume=True)
+    assert sorted(path.name for path in folder.iterdir()) == stays == ["step_000003", "step_000004"]
+
+
 def test_the_best_one_stays_if_asked(tiny: Make, dataset: Dataset, tmp_path: Path) -> None:
     """The losses of two steps each: 4 and 2, then 1 and 1, then 3 and 3."""
     losses = [4.0, 2.0, 1.0, 1.0, 3.0, 3.0]
