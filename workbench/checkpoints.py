@@ -101,8 +101,8 @@ class RunFiles:
         """Remove the checkpoints that are not to stay beside the newest."""
         every = _newest_first(self.folder)
         kept = every[: self.config.train.keep]
-        if self.config.train.keep_best:
-            kept += [_best(every) or newest for newest in every[:1]]
+        if self.config.train.keep_best and every:
+            kept.append(_best(every) or every[0])
         for older in every:
             if older not in kept:
                 remove(older)

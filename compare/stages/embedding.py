@@ -189,9 +189,8 @@ def _by_another(angle: Tensor, t: Tensor) -> str:
     one = bool(((angle - curve[:, None] * share).abs() <= LIKE_WAVES * (1 + curve[:, None])).all())
     if not one or bool(((rates - rates[0]).abs() > LIKE_WAVES).any()):
         return ""
-    for words, by in (("log(1 + t)", t.log1p()), ("sqrt(t)", t.sqrt())):
-        if bool(((curve - by).abs() <= LIKE_WAVES * (1 + by)).all()):
-            return f"its waves go by {words} and not by t"
+    if bool(((curve - t.log1p()).abs() <= LIKE_WAVES * (1 + t.log1p())).all()):
+        return "its waves go by log(1 + t) and not by t"
     told = ", ".join(f"{float(v):.4g}" for v in curve[:4])
     at = ", ".join(f"{v:g}" for v in t[:4])
     return f"its waves go by {told}, ... at t = {at}, and not by t"
