@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from compare.candidate.door import handing
-from compare.candidate.door.reading import CONTRACT, NOT_LAST, NUMBER, Reading
+from compare.candidate.door.count import own_list
+from compare.candidate.door.reading import CONTRACT, LISTED, NOT_LAST, NUMBER, Reading
 from compare.candidate.load import Broken, raised
 from compare.candidate.surroundings import apart
 from compare.oracle import F64, Oracle, Setting
@@ -245,6 +246,22 @@ class Scheduler:
             chain.by_t = dict(zip(chain.visited, inside, strict=True))
         return chain.visited
 
+    def near(self, wanted: list[int]) -> tuple[Tensor, Tensor]:
+        """(k, 1) the steps that are wanted, and those after them; of a list of its own the first
+        that come not before them."""
+        t = torch.tensor(wanted).reshape(-1, 1)
+        if self.door.visits.value != LISTED:
+            return t, t - 1
+        visited = self.visit(None)
+        after = dict(zip(visited, [*visited[1:], -1], strict=True))
+        found = [min((v for v in visited if v >= i), default=visited[0]) for i in wanted]
+        return torch.tensor(found).reshape(-1, 1), torch.tensor([[after[v]] for v in found])
+
+    @property
+    def middle(self) -> int:
+        """A step in mid-chain."""
+        return int(self.near([self.setting.num_train_timesteps // 2])[0])
+
     @property
     def length(self) -> int:
         """n of the chain that is set."""
@@ -264,6 +281,8 @@ class Scheduler:
                 raise Broken(text, raised=False)
             return listed
         if n == self.setting.num_train_timesteps:
+            if self.door.visits.value == LISTED:
+                return own_list(self.thing, n)
             return [t + self.subject.t_base for t in reversed(range(n))]
         raise Broken("has no method set_timesteps(n)")
 

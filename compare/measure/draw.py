@@ -35,7 +35,7 @@ def _draws(scheduler: Scheduler, shape: tuple[int, ...]) -> Draws:
 
     def ask() -> Draws:
         scheduler.visit(None)
-        t, nothing = scheduler.setting.num_train_timesteps // 2, torch.zeros(shape)
+        t, nothing = scheduler.middle, torch.zeros(shape)
         base = 1000 * subject.seed
 
         def call(seed: int | None, generator: torch.Generator | None = None) -> Tensor:
@@ -78,7 +78,7 @@ def _shape(scheduler: Scheduler) -> tuple[int, ...]:
 
 def _middle(scheduler: Scheduler, oracle: Oracle) -> Level:
     """The level of mid-chain, where the law is looked at, with the next of the candidate's list."""
-    t = scheduler.setting.num_train_timesteps // 2
+    t = scheduler.middle
     following = dict(some_of_chain(scheduler, [t])).get(t, t - 1)
     return level_at(oracle, scheduler.alpha_bars(oracle), t, following, scheduler.setting)
 
@@ -98,7 +98,7 @@ def _size(scheduler: Scheduler, oracle: Oracle) -> tuple[float, float]:
     z, setting = replayed_noise(scheduler.subject, Oracle()), scheduler.setting
     if z is not None:
         nothing = torch.zeros(PIXELS)
-        row = single(scheduler, None, setting.num_train_timesteps // 2, nothing, nothing).prev
+        row = single(scheduler, None, scheduler.middle, nothing, nothing).prev
         return float((row * z).sum() / (z * z).sum()), FACTOR * UNIT
     level = _middle(scheduler, oracle)
     sigma = oracle.sigma(level, setting)
@@ -152,7 +152,7 @@ def _list_of_generators(scheduler: Scheduler) -> Iterator[Check]:
     """Where a list is accepted, image i is drawn from generator i whatever the batch."""
 
     def draw(images: int, seeds: tuple[int, ...]) -> Tensor:
-        t, nothing = scheduler.setting.num_train_timesteps // 2, torch.zeros(images, 1, 2, 2)
+        t, nothing = scheduler.middle, torch.zeros(images, 1, 2, 2)
         streams = [torch.Generator().manual_seed(s) for s in seeds]
         return scheduler.step(nothing, t, nothing, 5, streams).prev
 

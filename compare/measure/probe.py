@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from compare.candidate.door.reading import LISTED
 from compare.candidate.load import Broken
 from compare.candidate.scheduler import Answer, Scheduler
 from compare.oracle import F64
@@ -76,7 +77,8 @@ def probe(
     def ask() -> Probe:
         visited = scheduler.visit(n)
         following = followers(visited)
-        ts = [t for t in visited if chosen is None or t in chosen]
+        every = chosen is None or scheduler.door.visits.value == LISTED
+        ts = [t for t in visited if every or t in (chosen or ())]
         if not ts:
             raise Broken("leaves no timestep in 0..T-1 to step from", raised=False)
         t = torch.tensor(ts).reshape(-1, 1)

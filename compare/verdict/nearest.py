@@ -99,8 +99,8 @@ def other_limit(subject: Subject, base: Oracle) -> Named | None:
         scheduler = subject.scheduler()
         scheduler.visit(None)
         setting, table = scheduler.setting.unlimited, scheduler.alpha_bars(base)
-        t = torch.tensor([len(table) // 4, len(table) // 2, 3 * len(table) // 4]).reshape(-1, 1)
-        answers = large_answers(scheduler, base.level(table, t, t - 1, setting))
+        steps = scheduler.near([k * len(table) // 4 for k in (1, 2, 3)])
+        answers = large_answers(scheduler, base.level(table, *steps, setting))
         if answers.fit(base, setting):
             return None
         for other in other_limits(PERCENTILES):

@@ -4,7 +4,7 @@ import copy
 from contextlib import suppress
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -50,6 +50,20 @@ def _listed(subject: "Subject", T: int) -> list[float]:
             listed = subject.fresh(replace(subject.setting, num_train_timesteps=T)).listed(T)
             sized = len(listed) == T
     return [float(t) for t in listed] if sized and listed is not None else []
+
+
+def own_list(thing: Any, T: int) -> list[Any]:
+    """The `timesteps` of something that holds some of T steps and does not set them, from the
+    top; none if it has no such list."""
+    if attribute(thing, "set_timesteps") is not None:
+        return []
+    with suppress(Exception):
+        listed = sorted(attribute(thing, "timesteps"), reverse=True)
+        numbers = [float(t) for t in listed]
+        whole = all(t.is_integer() for t in numbers) and len({*numbers}) == len(numbers)
+        if whole and 1 < len(numbers) < T and numbers[-1] >= 0 and numbers[0] <= T:
+            return listed
+    return []
 
 
 def by_list(subject: "Subject", T: int) -> Fact | None:

@@ -16,6 +16,7 @@ from compare.candidate.door import count, source
 from compare.candidate.door.names import predicted as name_says
 from compare.candidate.door.names import role, roles
 from compare.candidate.door.reading import (
+    ALL_STEPS,
     BATCH,
     CANONICAL,
     CONTRACT,
@@ -23,6 +24,7 @@ from compare.candidate.door.reading import (
     EXCHANGED,
     FOUR_AXES,
     IMAGES,
+    LISTED,
     NOT_LAST,
     NUMBER,
     POINTS,
@@ -63,6 +65,7 @@ def read(subject: "Subject", told: Told, length: Length) -> tuple[int, Reading]:
     found |= {name: fact for name, fact in counted.items() if name not in told}
     found |= _declared(subject, found)
     subject.setting = replace(subject.setting, num_train_timesteps=T)
+    found |= _visited(subject, T, found)
     for method in ("add_noise", "step", "get_velocity"):
         if method in methods:
             found |= _structure(subject, method, found)
@@ -72,6 +75,18 @@ def read(subject: "Subject", told: Told, length: Length) -> tuple[int, Reading]:
         either = count.all_take(subject, T)
         found["t_base"] = by_end or (Fact(0, others=(1,)) if either else Fact(0))
     return T, CANONICAL.told(found)
+
+
+def _visited(subject: "Subject", T: int, found: dict[str, Fact]) -> dict[str, Fact]:
+    """Which steps are visited, and what t counts from, by a list of some that it holds."""
+    listed = count.own_list(subject.first, T) if subject.has("step") else []
+    if not listed:
+        return {}
+    words = f"its own list of timesteps has {len(listed)} of {T}"
+    said = {"visits": Fact(LISTED, "declared", words, (ALL_STEPS,))}
+    if listed[-1] == 0:
+        said["t_base"] = Fact(0, "declared", "its own list of timesteps ends with 0")
+    return {name: fact for name, fact in said.items() if name not in found}
 
 
 def predicted(subject: "Subject") -> str | None:
@@ -319,7 +334,7 @@ def _taken(subject: "Subject", method: str, reading: Reading) -> tuple[str, bool
         try:
             scheduler = other.fresh(subject.setting)
             if method == "step":
-                scheduler.visit(None)
+                t = int(scheduler.near([t])[0])
             count.answer(scheduler, method, t, shape)
             return subject.returned[method], True
         except Broken as broken:

@@ -25,6 +25,7 @@ IMAGES, RGB, POINTS = "images (b, c, h, w)", "images (b, 3, h, w)", "points (b, 
 SAME, DOUBLED = "as many channels as x_t", "twice the channels, the second half for the variance"
 EXCHANGED = "twice the channels, the first half for the variance"
 HALVES = {"out,v": DOUBLED, "v,out": EXCHANGED}
+ALL_STEPS, LISTED = "all steps of its chain", "its own list `timesteps` alone"
 ALWAYS, NOT_LAST = "z at every step", "z but for the last step, where it is 0"
 TENSOR = "a tensor"  # what a method returns
 SIGNED, UNIT = "[-1, 1]", "[0, 1]"  # what pictures are in
@@ -35,6 +36,7 @@ SAID: tuple[tuple[str, str, dict[str, Any]], ...] = (  # (a word, its fact, {val
     ("t", "t_of_step", SHAPES_OF_T),
     ("t_of_add_noise", "t_of_add_noise", SHAPES_OF_T),
     ("z", "z", {"0": NOT_LAST, "1": ALWAYS}),
+    ("visits", "visits", {"all": ALL_STEPS, "listed": LISTED}),
     ("prediction", "prediction", {k: k for k in ("epsilon", "sample", "v_prediction")}),
     ("output", "output", HALVES),
     ("pictures", "pictures", RANGES),
@@ -43,6 +45,7 @@ OPTIONS = (
     "step=x,t,out, add_noise=x_0,t,noise, get_velocity=x_0,noise,t (each in its own order); t=0 or "
     "t=1 (what t counts from); t=int, t=(b,) or t=(b,1,1,1) (of step; t_of_add_noise=int and so "
     "on, of add_noise); z=0 or z=1 (what a step is given for its noise at the last t); "
+    "visits=all or visits=listed (from which t, and to which, its step goes); "
     "prediction=epsilon, sample or v_prediction; output=out,v or output=v,out (which half of twice "
     "the channels is for the variance); "
     "pictures=[-1,1], pictures=[0,1] or pictures=unmapped (of loss and loop; the last are in "
@@ -100,6 +103,7 @@ class Reading:
         t_of_add_noise: `BATCH`, `NUMBER` (image by image) or `FOUR_AXES`.
         t_base: 0 or 1: what t counts from.
         entry: 0 or 1: where the level of t = 0 stands in its table, if t counts from 0.
+        visits: `ALL_STEPS`, or `LISTED`, from each of whose entries its step goes to the next.
         data: `IMAGES`, `RGB` or `POINTS`.
         output: channels of the model's output: `SAME`, `DOUBLED` or `EXCHANGED`.
         pictures: `SIGNED`, `UNIT` or `UNMAPPED`, the range of those that a loss is given and a loop
@@ -116,6 +120,7 @@ class Reading:
     t_of_add_noise: Fact = Fact(BATCH)
     t_base: Fact = Fact(0)
     entry: Fact = Fact(0)
+    visits: Fact = Fact(ALL_STEPS)
     data: Fact = Fact(IMAGES)
     output: Fact = Fact(SAME)
     pictures: Fact = Fact(SIGNED)
@@ -156,6 +161,7 @@ class Reading:
             "t_of_add_noise": f"t of add_noise is {value}",
             "t_base": f"t counts from {value}",
             "entry": f"the level of t is entry t + {value} of its table",
+            "visits": f"its step visits {value}",
             "data": f"its data are {value}",
             "output": f"its model's output has {value}",
             "pictures": f"the pictures of its loss and loop are in {value}",

@@ -63,8 +63,7 @@ def read_clip(
     if not steps:  # nothing of the image, or no noise: no x0-hat to be limited
         return {"clip_sample": False}
     built.visit(None)
-    at = torch.tensor(steps).reshape(-1, 1)
-    levels = RIGHT.level(table, at, at - 1, setting)
+    levels = RIGHT.level(table, *built.near(steps), setting)
     seen = [_limits(built, setting, levels.at(torch.tensor(i))) for i in range(len(steps))]
     for where in BY_NAME[setting.sampler].clip_shows:
         size = _agreed([each[where] for each in seen if where in each])

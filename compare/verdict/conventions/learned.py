@@ -86,9 +86,9 @@ def _sizes(scheduler: Scheduler, steps: list[int]) -> Sizes:
         said = torch.full(SHAPE, value)
         return scheduler.step(nothing, t, nothing, SEED, said=said).prev.flatten()
 
-    rows = torch.stack([torch.stack([row(t, v) for v in ASKED]) for t in steps])
+    at, prev = scheduler.near(steps)
+    rows = torch.stack([torch.stack([row(int(t), v) for v in ASKED]) for t in at])
     z = replayed(rows[-1, -1:], RIGHT)
     sizes = rows.norm(dim=2) / (1.0 if z is None else z.norm())
-    t = torch.tensor(steps).reshape(-1, 1)
-    level = RIGHT.level(scheduler.alpha_bars(RIGHT), t, t - 1, scheduler.setting)
+    level = RIGHT.level(scheduler.alpha_bars(RIGHT), at, prev, scheduler.setting)
     return Sizes(level, sizes, z is not None)

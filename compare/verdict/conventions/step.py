@@ -31,8 +31,8 @@ def read_step(scheduler: Scheduler, known: set[str]) -> Setting:
     base = scheduler.setting
     scheduler.visit(None)
     table = scheduler.alpha_bars(RIGHT)
-    t = torch.tensor(_some_steps(base)).reshape(-1, 1)
-    level = RIGHT.level(table, t, t - 1, base)
+    t, prev = scheduler.near(_some_steps(base))
+    level = RIGHT.level(table, t, prev, base)
     rows = torch.stack([_rows(scheduler, int(i), float(table[int(i)]) ** 0.5) for i in t])
     setting = _kind(scheduler, rows, level, known)
     if "variance_type" not in known:
@@ -159,8 +159,8 @@ def _variance(built: Scheduler, setting: Setting, table: Tensor) -> Setting:
     T, readings = setting.num_train_timesteps, BY_NAME[setting.sampler].readings(setting)
     if not readings:
         return setting
-    t = torch.tensor([[min(1, T - 1)], [T // 2]])
-    level = RIGHT.level(table, t, t - 1, setting)
+    t, prev = built.near([min(1, T - 1), T // 2])
+    level = RIGHT.level(table, t, prev, setting)
     nothing = torch.zeros(SHAPE)
     sizes = [float(built.step(nothing, int(i), nothing, 3).prev.abs().max()) for i in t]
 

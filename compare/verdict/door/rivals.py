@@ -19,6 +19,7 @@ from compare.candidate.door.reading import (
     DOUBLED,
     EXCHANGED,
     HALVES,
+    LISTED,
     RANGES,
     Fact,
     Reading,
@@ -82,9 +83,12 @@ def _others(door: Reading) -> Iterator[dict[str, Fact]]:
 
 
 def _is_shared(other: Subject, first: Subject) -> bool:
-    """True if only the count of t differs, and two methods agree on it."""
+    """True if only the count of t differs, and two methods agree on it; or which steps are visited,
+    of which a list stands there."""
     before = first.door.facts
     changed = [n for n, fact in other.door.facts.items() if fact.value != before[n].value]
+    if changed == ["visits"]:
+        return True
     return changed == ["t_base"] and other.has("add_noise") and other.has("step")
 
 
@@ -225,6 +229,7 @@ def _way(door: Reading, names: list[str]) -> str:
     """How it is called, as far as these facts say."""
     said = {"t_base": f"with t from {door.t_base.value}", "z": f"given {door.z.value}"}
     said["prediction"] = f"with a model that predicts {door.prediction.value}"
+    said["visits"] = f"with {door.visits.value} visited"
     said["output"] = f"with {door.output.value},"
     said["pictures"] = f"with pictures in {door.pictures.value}"
     ways = [f"called as {door.call(n)}" if n in CONTRACT else said[n] for n in names]
@@ -235,6 +240,7 @@ def _decides(door: Reading, names: list[str]) -> str:
     """The words that make these facts sure."""
     said = {"t_base": f"t={door.t_base.value}", "z": f"z={int(door.z.value == ALWAYS)}"}
     said["prediction"] = f"prediction={door.prediction.value}"
+    said["visits"] = f"visits={'listed' if door.visits.value == LISTED else 'all'}"
     said["output"] = next((f"output={k}" for k, v in HALVES.items() if v == door.output.value), "")
     said["pictures"] = next(f"pictures={k}" for k, v in RANGES.items() if v == door.pictures.value)
     words = [f"{n}={door.order(n)}" if n in CONTRACT else said[n] for n in names]

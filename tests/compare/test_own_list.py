@@ -1,0 +1,93 @@
+"""A class that holds a list of some of its steps, and sets none: its step goes along that list."""
+
+import pytest
+import torch
+from torch import Tensor
+
+import compare
+from compare.candidate.door.reading import ALL_STEPS, LISTED
+
+T = 200
+
+
+class OwnList:
+    """DDIM's step along 20 of 200 steps; what may be wrong in it stands in methods of its own."""
+
+    eta = 0.0
+    alphas_cumprod = (1 - torch.linspace(1e-4, 0.02, T, dtype=torch.float64)).cumprod(0)
+    stride = T // 20
+    timesteps = torch.arange(0, T, T // 20).flip(0)
+
+    def before(self, t: int) -> int:
+        return t - self.stride
+
+    def variance(self, ab: Tensor, ab_prev: Tensor) -> Tensor:
+        return self.eta**2 * (1 - ab_prev) / (1 - ab) * (1 - ab / ab_prev)
+
+    def direction(self, ab_prev: Tensor, variance: Tensor) -> Tensor:
+        return (1 - ab_prev - variance).sqrt()
+
+    def step(self, eps: Tensor, t: int, x: Tensor) -> Tensor:
+        t = int(t)
+        ab, prev = self.alphas_cumprod[t], self.before(t)
+        ab_prev = self.alphas_cumprod[prev] if prev >= 0 else torch.ones((), dtype=ab.dtype)
+        variance = self.variance(ab, ab_prev)
+        x_0 = (x - (1 - ab).sqrt() * eps) / ab.sqrt()
+        mean = ab_prev.sqrt() * x_0 + self.direction(ab_prev, variance) * eps
+        return mean + variance.sqrt() * torch.randn_like(x)
+
+
+class Noisy(OwnList):
+    eta = 0.5
+
+
+class Rising(OwnList):
+    timesteps = [*range(0, T, T // 20)]
+
+
+class EveryStep(OwnList):
+    """Its list is of another use: its step is that of the whole chain."""
+
+    stride = 1
+
+
+class Ancestral(OwnList):
+    eta = 1.0
+    timesteps = [*range(T - 1, -1, -4)]
+    stride = 4
+
+
+@pytest.mark.parametrize("right", [OwnList, Noisy, Rising, EveryStep, Ancestral])
+def test_a_step_along_a_list_of_its_own_is_right(right: type[OwnList]) -> None:
+    report = compare.run(right)
+    assert report.passed, report.verdict
+    visits = report.readings["visits"]
+    assert visits["value"] == (ALL_STEPS if right is EveryStep else LISTED)
+
+
+class AtItself(OwnList):
+    def direction(self, ab_prev: Tensor, variance: Tensor) -> Tensor:
+        return 1 - ab_prev - variance
+
+
+class Linear(Noisy):
+    def variance(self, ab: Tensor, ab_prev: Tensor) -> Tensor:
+        return self.eta * (1 - ab_prev) / (1 - ab) * (1 - ab / ab_prev)
+
+    def direction(self, ab_prev: Tensor, variance: Tensor) -> Tensor:
+        return (1 - ab_prev - self.eta * variance).sqrt()
+
+
+class TooFar(OwnList):
+    stride = T // 20 + 1
+
+
+class EveryStepWrong(EveryStep):
+    def direction(self, ab_prev: Tensor, variance: Tensor) -> Tensor:
+        return (1 - ab_prev - variance).sqrt() * 1.01
+
+
+@pytest.mark.parametrize("wrong", [AtItself, Linear, TooFar, EveryStepWrong])
+def test_a_wrong_step_along_it_is_found(wrong: type[OwnList]) -> None:
+    report = compare.run(wrong)
+    assert report.exit_status == 1
