@@ -12,7 +12,7 @@ from compare.bring.read import read
 from compare.candidate.door.reading import SIGNED
 from compare.candidate.interrupts import interrupts_told
 from compare.candidate.load import Broken, raised
-from compare.candidate.loop.calls import SHAPE, Loop, said_by, settled, sized
+from compare.candidate.loop.calls import SHAPE, Loop, last_pictures, said_by, settled, sized
 from compare.candidate.model.told import Told
 from compare.candidate.spy import Config, Model
 from compare.candidate.subject import Subject
@@ -80,7 +80,7 @@ class OwnLoop:
 
     def _pictures(self, drawn: Any, shape: tuple[int, ...]) -> Tensor:
         """What it returned, in [-1, 1]."""
-        pictures = torch.as_tensor(drawn).detach().cpu()
+        pictures = last_pictures(drawn, shape)[0].cpu()
         if pictures.shape != shape:
             raise ValueError(f"{self.name} returns {tuple(pictures.shape)}, asked for {shape}")
         if pictures.dtype == torch.uint8:

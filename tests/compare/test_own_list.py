@@ -42,7 +42,7 @@ class Noisy(OwnList):
 
 
 class Rising(OwnList):
-    timesteps = [*range(0, T, T // 20)]
+    timesteps = range(0, T, T // 20)
 
 
 class EveryStep(OwnList):
@@ -53,7 +53,7 @@ class EveryStep(OwnList):
 
 class Ancestral(OwnList):
     eta = 1.0
-    timesteps = [*range(T - 1, -1, -4)]
+    timesteps = range(T - 1, -1, -4)
     stride = 4
 
 

@@ -30,7 +30,8 @@ from compare.oracle import LEARNED
 
 PREV = ("prev_sample", "x_prev", "sample", "prev", "x", "x_t")  # names of what is wanted
 X_0 = ("pred_original_sample", "pred_xstart", "pred_x0", "x_0", "x0")
-LOUD = 2.0**12  # an image beside which noise is small, exact in every dtype
+LOUD = 2.0**40  # an image beside which noise is small
+LOUD_HALF = 2.0**12  # the same, where 65504 is the largest number
 
 
 def call(function: Callable[..., Any], order: Order, given: dict[str, Any], **more: Any) -> Any:
@@ -149,9 +150,10 @@ def with_noise(ask: Callable[[Tensor], tuple[Any, Any]], x_0: Tensor, noise: Ten
     Raises:
         ValueError: it does not show its noise.
     """
+    size = LOUD_HALF if x_0.dtype == torch.float16 else LOUD
     still, drawn = ask(0 * x_0)
-    loud, beside = ask(LOUD * x_0)
+    loud, beside = ask(size * x_0)
     if not isinstance(drawn, Tensor) or not isinstance(beside, Tensor) or drawn.shape != x_0.shape:
         raise ValueError("it takes no noise and does not return the noise that it drew")
     by_noise = torch.where(drawn == 0, still, still / drawn)
-    return (loud - by_noise * beside) / LOUD + by_noise * noise
+    return (loud - by_noise * beside) / size + by_noise * noise

@@ -47,12 +47,13 @@ CALLED = {  # {role: what people call the method, surest first}
     "add_noise": """addnoise qsample noiseimages forwardsample forwardprocess forwarddiffusion
         diffuse perturb perturbinput noisify addnoiseto forwardnoise forwarddiffusionsample""",
     "step": """step psample reversestep denoisestep denoiseaddnoise sampleprevtimestep
-        backwardsample reverse backward removenoise psamplestep sampletimestep denoise""",
+        backwardsample reverse backward removenoise psamplestep sampletimestep denoise backwardstep
+        denoisingstep reversediffusionstep samplestep ddpmstep ddimstep denoiseonestep""",
     "sample": """sample psampleloop generate sampleimages sampling ddpmsample sampleddpm ddimsample
         sampleloop reverseprocess ddpmsampling ddimsampling ddpmsampleloop ddimsampleloop
         generateimages reversediffusion samplefromnoise samplebatch denoiseloop""",
     "loss": """loss plosses traininglosses trainingloss getloss computeloss diffusionloss
-        simpleloss""",
+        simpleloss trainingstep""",
 }
 OF_LOOPS = {  # {what a parameter of a loop says beside its model: names}
     "count": _of("""n b bs num count batchsize nsample nsamples numsample numsamples nimage

@@ -175,16 +175,15 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
     words = {name: _word(name) for name in named}
     every, found = {*words.values()}, {}
     for name, word in words.items():
-        sized = {"height", sizes.SIDE} & every  # w may be a weight, and c labels
-        unsure = plain(name) in ("c", "w") and not sized
-        if word is None or unsure or (word == "device" and name not in asked):
+        if word is None or (word == "device" and name not in asked):
             continue
         if word in (sizes.SIDE, sizes.SHAPE):
             default = named[name] if name not in asked else None
             usual = sizes.IMAGE if word == sizes.SHAPE and sizes.COUNT in every else word
             word = sizes.meant(name, default, source_of(function), usual)
         found[name] = word
-    return found
+    sized = bool({"height", sizes.SIDE} & {*found.values()})  # else w may be a weight, c labels
+    return {k: word for k, word in found.items() if sized or plain(k) not in ("c", "w")}
 
 
 def _word(name: str) -> str | None:

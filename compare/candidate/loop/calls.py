@@ -21,6 +21,7 @@ from compare.oracle import F64
 SHAPE = (32, 2, 8, 8)
 TRIED = 4  # manners in which a loop is called, one after the other
 SLIGHTLY = 0.005  # what answers at one (x_t, t) differ by, in x_0: no weight up to 10 makes a clip
+COURSE = "the pictures after each of its steps"
 EXPLODED = 1e3  # of x: no loop of a right formula comes near it
 
 
@@ -154,17 +155,35 @@ def _call(
         with Recorded(prod(shape)) as recorded:
             result = subject.whole["sample"](model, shape, generator)
         model.drawn = recorded.found
-        pictures = torch.as_tensor(result).detach()
+        pictures, of_course = last_pictures(result, shape)
     except NoNumbers as error:
         step = f", in the step from t={int(model.seen[-1].t[0])}" if model.seen else ""
         raise Broken(f"{error}{step}", raised=False) from None
     except Exception as error:
         raise Broken(f"sample(model, {shape}) raises {raised(error)}") from None
+    subject.returned["sample"] = COURSE if of_course else "pictures"
     pictures = numbers("sample", pictures)
     b, *image = shape
     if len(image) == 3 and pictures.shape == (b, *image[1:], image[0]):  # channels last
         return pictures.movedim(-1, 1)
     return pictures
+
+
+def last_pictures(result: Any, shape: tuple[int, ...]) -> tuple[Tensor, bool]:
+    """The pictures that a loop returned, first in a tuple, and whether they are the last of a list
+    of its course."""
+    if isinstance(result, tuple) and result and hasattr(result[0], "__len__"):
+        return last_pictures(result[0], shape)
+    if isinstance(result, list) and result and len({_axes(each) for each in result}) == 1:
+        result = torch.stack([torch.as_tensor(each) for each in result])
+    pictures = torch.as_tensor(result).detach()
+    if pictures.dim() == len(shape) + 1 and len(pictures):
+        return pictures[-1], True
+    return pictures, False
+
+
+def _axes(each: Any) -> tuple[int, ...]:
+    return tuple(getattr(each, "shape", ()))
 
 
 def restless(kind: str, table: Tensor, seed: int = 3, reach: float = 1.0) -> Answer:

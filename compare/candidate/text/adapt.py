@@ -8,15 +8,16 @@ import ast
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from compare.candidate.door import embedding
 from compare.candidate.door.names import CALLED, plain, predicted, role
 from compare.candidate.door.roles import betas_of, role_of
-from compare.candidate.door.signature import MODELS, OF_SAMPLING
+from compare.candidate.door.signature import MODELS, OF_SAMPLING, of_loop
 from compare.candidate.door.source import assigned, may_be_nothing
 from compare.candidate.door.tables import meant
-from compare.candidate.text import handed
-from compare.candidate.text.does import adds_noise, asks, draws, loops, returns_a_loss
+from compare.candidate.text import handed, sizes
+from compare.candidate.text.does import adds_noise, asks, draws, loops, returns_a_loss, trains
 from compare.candidate.text.found import Source, holds_tables, length, source_of
 from compare.candidate.text.later import asked_by
 from compare.candidate.text.offered import Function, embeds_by, methods_of, offered, signed
@@ -187,7 +188,7 @@ def _roles(found: Source) -> dict[str, str]:
 def _is_a_mean(found: Source, chosen: dict[str, str]) -> bool:
     """True if what would be the step leaves its noise to the loop beside it."""
     step, loop = chosen.get("step"), chosen.get("sample")
-    if step is None or loop is None or draws(step, found.functions):
+    if step is None or loop is None or _has_noise(found, step):
         return False
     return adds_noise(loop, found.functions)
 
@@ -204,7 +205,9 @@ def _chosen(found: Source) -> dict[str, str]:
         fitting = [n for n in found.functions if plain(n) in called and _takes(found, what, n)]
         if fitting:
             chosen[what] = min(fitting, key=lambda name: called.index(plain(name)))
-    others = _by_what_they_do(found) if found.class_name else _by_what_they_take(found, chosen)
+    others = _by_what_they_take(found, chosen)
+    if found.class_name:
+        others = _by_what_they_do(found) | _step_that_draws(found, others)
     both = others | chosen if OF_DIFFUSION.search(found.text) else {}
     if _is_a_mean(found, both):
         del both["step"]
@@ -222,7 +225,7 @@ def _by_what_they_do(found: Source) -> dict[str, str]:
         if name.startswith("_") or not (found.owns_model or {*known} & MODELS):
             continue
         if loops(name, found.functions):
-            fits, what = is_call or bool(OF_SAMPLING.search(plain(name))), "sample"
+            fits, what = is_call or _samples(name, function, found), "sample"
         else:
             makes = asks(name, found.functions) and returns_a_loss(name, found.functions)
             fits, what = makes and (is_call or "x_0" in known.values()), "loss"
@@ -232,12 +235,35 @@ def _by_what_they_do(found: Source) -> dict[str, str]:
     return roles
 
 
+def _samples(name: str, function: Any, found: Source) -> bool:
+    """True for a loop that is called as one, or is told how many pictures to make and trains
+    nothing."""
+    counted = {sizes.COUNT, sizes.SHAPE} & {*of_loop(function).values()}
+    return bool(OF_SAMPLING.search(plain(name))) or bool(
+        counted and not trains(found.functions[name])
+    )
+
+
 def _by_what_they_take(found: Source, chosen: dict[str, str]) -> dict[str, str]:
     """{role: a function that nobody calls so} of those whose parameters say the role."""
     rest = [n for n in found.functions if n not in chosen.values() and not n.startswith("_")]
     roles = [(name, role_of(found.signed(name))) for name in rest]
     fitting = [(what, name) for name, role in roles for what in CALLED if what in role]
     return dict(reversed(fitting))
+
+
+def _step_that_draws(found: Source, by_take: dict[str, str]) -> dict[str, str]:
+    """Its step by what it takes; what else takes the same makes x_0, and draws nothing."""
+    name = by_take.get("step")
+    if name is None:
+        return {}
+    return {"step": name} if _has_noise(found, name) else {}
+
+
+def _has_noise(found: Source, step: str) -> bool:
+    """True if a step draws its noise, or is handed it."""
+    given = handed.known("step", found.signed(step)).values()
+    return draws(step, found.functions) or "z" in given
 
 
 def _takes(found: Source, what: str, name: str) -> bool:
@@ -349,6 +375,9 @@ def _adapted(found: Source, roles: dict[str, str]) -> list[str]:
         head = f"    made = {made}\n"
         if found.owns_model:
             head = f"    def made(model=as_network()):\n        return {made}\n"
+        if found.kept_model:
+            head = f"    it = {made}\n\n    def made(model=as_network()):\n"
+            head += f"        it.{found.kept_model} = model\n        return it\n"
         lines = [head, *lines]
     if "shown(" in body:
         names = "".join(f"            {name!r},\n" for name in found.derived).replace("'", '"')

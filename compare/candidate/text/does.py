@@ -39,12 +39,17 @@ def returns_a_loss(name: str, functions: Mapping[str, ast.AST]) -> bool:
     [True, False]
     """
     nodes = [*ast.walk(functions[name])]
-    if any(_callee(node) in ("backward", "item") for node in nodes):
+    if trains(functions[name]) or any(_callee(node) == "item" for node in nodes):
         return False
     returned = [e.value for e in nodes if isinstance(e, ast.Return) and e.value is not None]
     names = {e.id for value in returned for e in ast.walk(value) if isinstance(e, ast.Name)}
     values = [*returned, *(value for known, value in assigned(functions[name]) if known in names)]
     return any(LOSSES.search(ast.unparse(value)) for value in values)
+
+
+def trains(function: ast.AST) -> bool:
+    """True if a function goes on to change weights."""
+    return any(_callee(node) == "backward" for node in ast.walk(function))
 
 
 def draws(name: str, functions: Mapping[str, ast.AST]) -> bool:

@@ -46,10 +46,26 @@ class Source:
 
     @property
     def owns_model(self) -> bool:
-        """True if the class is built with its model."""
+        """True if the class is built with its model, or builds it."""
+        return self._is_given_model or bool(self.kept_model)
+
+    @property
+    def _is_given_model(self) -> bool:
         return self.built is not None and any(
             n in MODELS for n in named_keywords(self.signed("__init__"))
         )
+
+    @property
+    def kept_model(self) -> str:
+        """The attribute under which the class keeps a model that it builds itself and calls; "" if
+        there is none."""
+        if self.built is None or self._is_given_model or self.is_network:
+            return ""
+        assigned = [e for e in ast.walk(self.built) if isinstance(e, ast.Assign)]
+        made = [t for e in assigned if isinstance(e.value, ast.Call) for t in e.targets]
+        others = [node for name, node in self.functions.items() if name != "__init__"]
+        called = {_of_self(e.func) for f in others for e in ast.walk(f) if isinstance(e, ast.Call)}
+        return next((a for t in made if (a := _of_self(t)) in MODELS and a in called), "")
 
     @property
     def is_network(self) -> bool:
@@ -67,6 +83,12 @@ class Source:
     def signed(self, name: str) -> Any:
         """One of its functions, as `signed` reads it."""
         return signed(self.functions[name], self.class_name is not None)
+
+
+def _of_self(node: ast.expr) -> str:
+    """The name of an attribute of `self`; "" for anything else."""
+    is_own = isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "self"
+    return getattr(node, "attr", "") if is_own else ""
 
 
 def source_of(file: Path, name: str, tree: ast.Module) -> Source:

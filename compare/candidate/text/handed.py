@@ -18,6 +18,7 @@ from compare.candidate.door.signature import (
     asked_for,
     named_keywords,
     of_loop,
+    source_of,
 )
 from compare.candidate.door.tables import meant
 from compare.candidate.text import sizes
@@ -60,7 +61,7 @@ NETWORK |= dict.fromkeys({"dimmults", "chmult", "channelmult"}, "(1, 2)") | {"dr
 NETWORK |= dict.fromkeys(STEPS, str(ROWS))
 WHOLE = {"device": '"cpu"', "generator": "generator"}  # what a loop takes beside its model
 WHOLE |= dict.fromkeys(map(plain, LABELS - {"mask"}), "torch.arange(shape[0]) % 10")
-WHOLE |= dict.fromkeys({*STEPS, "timestep"}, "T")
+WHOLE |= dict.fromkeys({*STEPS, "timestep"}, "T") | dict.fromkeys(("batchidx", "batchindex"), "0")
 SMALL = {
     sizes.SIDE: f"{SIDE}",
     sizes.SIDES: f"({SIDE}, {SIDE})",
@@ -121,6 +122,8 @@ def call(what: str, function: Any, own: Mapping[str, str]) -> str:
     asked, parameters = asked_for(function), inspect.signature(function).parameters
     values = {name: value(what, name, role, own) for name, role in known(what, function).items()}
     values |= of_pictures(function) if what == "sample" else {}
+    if what == "loss":
+        values |= {k: _apart(k, function) for k, text in values.items() if text == "x_0"}
     words = []
     for name, text in values.items():
         if name not in asked and text == "T":  # how many steps is its own
@@ -132,6 +135,24 @@ def call(what: str, function: Any, own: Mapping[str, str]) -> str:
         else:
             words.append(text or OPEN)
     return ", ".join(words)
+
+
+def _apart(name: str, function: Any) -> str:
+    """The pictures of a loss; with labels beside them where it takes its batch apart."""
+    x_0, labels = "x_0", "torch.arange(len(x_0)) % 10"
+    nodes = [*ast.walk(source_of(function) or ast.Module([], []))]
+    named = [
+        e for e in nodes if isinstance(e, ast.Subscript) and getattr(e.value, "id", "") == name
+    ]
+    keys = [e.slice.value for e in named if isinstance(e.slice, ast.Constant)]
+    words = [key for key in dict.fromkeys(keys) if isinstance(key, str)]
+    if words:
+        return "{" + ", ".join(f'"{k}": {labels if i else x_0}' for i, k in enumerate(words)) + "}"
+    assigned = [
+        e for e in nodes if isinstance(e, ast.Assign) and getattr(e.value, "id", "") == name
+    ]
+    pairs = [e for e in assigned if isinstance(e.targets[0], ast.Tuple)]
+    return f"({x_0}, {labels})" if pairs or 0 in keys else x_0
 
 
 def of_pictures(function: Any) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from compare.candidate.door.embedding import embedding_of
 from compare.candidate.door.forward import is_network
+from compare.candidate.door.names import CALLED
 from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import asked_for
 from compare.candidate.text.adapt import written
@@ -33,9 +34,9 @@ class Ready:
 
 
 def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
-    """The adapter for a class that asks for more than we know, such as its model, or has no method
-    that is judged as it is, and for a function of no role; None for anything else, where its file
-    cannot be read, or the adapter needs an edit.
+    """The adapter for a class that asks for more than we know, such as its model, or of which an
+    adapter fills more roles than are judged as they are, and for a function of no role; None for
+    anything else, where its file cannot be read, or the adapter needs an edit.
 
     Args:
         thing: what was loaded.
@@ -53,11 +54,12 @@ def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
         file = Path(inspect.getsourcefile(inspect.unwrap(thing)) or "")
         source = file.read_text(encoding="utf-8")
         found = written(file, name, source)
-        judged = any(callable(getattr(thing, method, None)) for method in METHODS)
-        judged = judged or any(each.judged for each in offered(source) if each.name == name)
+        judged = {method for method in METHODS if callable(getattr(thing, method, None))}
+        judged |= {role for each in offered(source) if each.name == name for role in each.judged}
     except (OSError, TypeError, ValueError, SyntaxError):
         return None
-    if found.needs_edit or (is_class and not asks and (judged or not found.is_whole)):
+    has_more = found.is_whole and judged < {*found.roles} & {*CALLED}
+    if found.needs_edit or (is_class and not asks and not has_more):
         return None
     make = _made(thing, file.stem, found.text)
     known_as = spec if spec.endswith(f"{file.name}:{name}") else f"{file}:{name}"

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from compare.candidate.load import Broken
-from compare.candidate.loop.calls import SHAPE, sized
+from compare.candidate.loop.calls import COURSE, SHAPE, sized
 from compare.candidate.loop.look import look
 from compare.candidate.subject import Subject
 from compare.measure.loop_steps import visits
@@ -26,6 +26,8 @@ def card_of_loop(subject: Subject) -> dict[str, str]:
             card["output"] = f"{what}: {words} (that of the loop's model)"
         if run.manner.shape != SHAPE:
             card["pictures"] = f"{sized(run.manner.shape)} (those of the loop)"
+        if subject.returned["sample"] == COURSE:
+            card["returned"] = f"{COURSE}: the last are judged (those of the loop)"
         if run.mix is not None and run.mix.readable and not run.mix.varies:
             card["guidance"] = f"{run.mix.words} (read off the steps)"
         visited = visits(run, Oracle(), subject.setting, table)
