@@ -6,6 +6,7 @@ of it is called is called within `apart`, which says what it may not change and 
 
 import importlib
 import importlib.util
+import inspect
 import os
 import re
 import sys
@@ -138,7 +139,8 @@ def roles_apart(thing: Any, own: Surroundings) -> dict[str, Callable[..., Any]]:
     def within(role: Callable[..., Any]) -> Callable[..., Any]:
         def called(*given: Any) -> Any:
             with apart(own):
-                return role(*given)
+                result = role(*given)
+                return [*result] if inspect.isgenerator(result) else result
 
         return called
 

@@ -1,6 +1,7 @@
 """How a network's `forward` is called: the picture, t and labels by the names of its parameters."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ OF_LABELS = {*map(plain, LABELS)}
 NO_NETWORKS = {*NOISE.split(), *DRAWN.split(), "target", "targets"}  # what a loss is given
 OF_DIFFUSION = {word for words in CALLED.values() for word in words.split()} | TABLES | {"betas"}
 DROPPED = {"conddropprob", "dropprob", "labeldropprob", "classdropprob", "puncond"}
+NO_NETWORK = re.compile("sampler|trainer")  # what a class is called that has a network
 WRAPPERS = ("_orig_mod", "module")  # of torch.compile, of data in parallel
 
 
@@ -37,7 +39,11 @@ def is_network(thing: Any) -> bool:
     if isinstance(thing, nn.Module):
         thing = unwrapped(thing)
     kind = thing if inspect.isclass(thing) else type(thing)
-    if not issubclass(kind, nn.Module) or any(plain(n) in OF_DIFFUSION for n in own_names(thing)):
+    if (
+        not issubclass(kind, nn.Module)
+        or NO_NETWORK.search(plain(kind.__name__))
+        or any(plain(n) in OF_DIFFUSION for n in own_names(thing))
+    ):
         return False
     return {"x", "t"} <= {*arguments(thing.forward).values()}
 

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 T = "t ts timestep timesteps step steps time times timestepts i idx index tt"
 X = """x xt xs sample samples image images img imgs picture pictures latent latents xnoisy noisy
     noisyimage noisyimages noisysample noisysamples noisyx xnoise zt current currentsample"""
-PREDICTED = """pred prediction noisepred prednoise predictednoise noiseprediction predictednoises
-    modeloutput modelout modelpred modelprediction output out epspred predeps predictedeps epstheta
-    epsilontheta epshat noisehat epsilonhat etheta nethout netout unetout modelnoise estimate
-    noiseestimate estimatednoise epspredicted v vpred predv velocity predx0 predxstart xpred
-    x0pred xstartpred x0hat"""
+PREDICTED = """pred prediction noisepred prednoise predictednoise noiseprediction
+    predictednoises modeloutput modelout modelpred modelprediction output out epspred predeps
+    predictedeps epstheta epsthetat epsilontheta epsilonthetat epshat noisehat epsilonhat etheta
+    nethout netout unetout modelnoise estimate noiseestimate estimatednoise epspredicted v vpred
+    predv velocity predx0 predxstart xpred x0pred xstartpred x0hat"""
 NOISE = "eps epsilon e et noise noises epsilont epst noiset"
-DRAWN = "z zs freshnoise newnoise randomnoise gaussian gaussiannoise rand extranoise"
+DRAWN = """z zs freshnoise newnoise randomnoise gaussian gaussiannoise rand extranoise initnoise
+    initialnoise startnoise"""
 CLEAN = """x x0 xs sample samples image images img imgs original originals originalsample
     originalsamples xstart xinit clean cleanimage cleanimages cleanx data picture pictures latent
     latents originalimage originalimages originalx batch"""
@@ -45,10 +46,12 @@ WORDS = {  # {method: {role: names, surest first}}
 WORDS["get_velocity"] = WORDS["add_noise"]
 CALLED = {  # {role: what people call the method, surest first}
     "add_noise": """addnoise qsample noiseimages forwardsample forwardprocess forwarddiffusion
-        diffuse perturb perturbinput noisify addnoiseto forwardnoise forwarddiffusionsample""",
+        diffuse perturb perturbinput noisify addnoiseto forwardnoise forwarddiffusionsample
+        sampleq""",
     "step": """step psample reversestep denoisestep denoiseaddnoise sampleprevtimestep
-        backwardsample reverse backward removenoise psamplestep sampletimestep denoise backwardstep
-        denoisingstep reversediffusionstep samplestep ddpmstep ddimstep denoiseonestep""",
+        backwardsample reverse backward removenoise psamplestep sampletimestep denoise
+        backwardstep reversediffusion denoisingstep reversediffusionstep samplestep ddpmstep
+        ddimstep denoiseonestep""",
     "sample": """sample psampleloop generate sampleimages sampling ddpmsample sampleddpm ddimsample
         sampleloop reverseprocess ddpmsampling ddimsampling ddpmsampleloop ddimsampleloop
         generateimages reversediffusion samplefromnoise samplebatch denoiseloop""",

@@ -17,7 +17,16 @@ from compare.candidate.door.signature import MODELS, OF_SAMPLING, of_loop
 from compare.candidate.door.source import assigned, may_be_nothing
 from compare.candidate.door.tables import meant
 from compare.candidate.text import handed, sizes
-from compare.candidate.text.does import adds_noise, asks, draws, loops, returns_a_loss, trains
+from compare.candidate.text.does import (
+    adds_noise,
+    asks,
+    asks_alone,
+    draws,
+    loops,
+    returns_a_loss,
+    trains,
+    yields,
+)
 from compare.candidate.text.found import Source, holds_tables, length, source_of
 from compare.candidate.text.later import asked_by
 from compare.candidate.text.offered import Function, embeds_by, methods_of, offered, signed
@@ -28,6 +37,8 @@ OF_DIFFUSION = re.compile(
     re.IGNORECASE,
 )
 OF_LOOPS = re.compile("ddpm|ddim|psample|reverse|diffus")  # no other model's are called so
+OF_BATCHES = re.compile("reshape|view|None|gather|extract|expand|unsqueeze|broadcast")
+CALLS = ("forward", "__call__")  # what a class does if it is called
 PARTS = {"alpha_bar", "tables", "embedding", "network"}  # that a step or a loop is made with
 SHOWN = """    def shown(it):
         names = (
@@ -172,8 +183,8 @@ def _roles(found: Source) -> dict[str, str]:
         kinds = [predicted(name) for name, role in known.items() if role == "out"]
         if what == "step" and any(kinds):
             texts["prediction_type"] = f'"{kinds[0]}"'
-        if what == "step" and "z" in known.values() and _is_quiet_at_the_end(found, name):
-            texts["reading"] = '"z=0"'
+        words = _reading(found, what, name, known)
+        texts |= {"reading": f'"{words}"'} if words else {}
     handed_over = {each for text in texts.values() for each in ASSUMED if _is_handed(each, text)}
     if handed_over and "alpha_bar" not in texts:
         texts = {"alpha_bar": "lambda: ALPHA_BAR"} | texts
@@ -207,8 +218,10 @@ def _chosen(found: Source) -> dict[str, str]:
             chosen[what] = min(fitting, key=lambda name: called.index(plain(name)))
     others = _by_what_they_take(found, chosen)
     if found.class_name:
-        others = _by_what_they_do(found) | _step_that_draws(found, others)
+        others = _step_that_draws(found, others)
+    others = _by_what_they_do(found) | others
     both = others | chosen if OF_DIFFUSION.search(found.text) else {}
+    both = {what: name for what, name in both.items() if not asked_by(name)}
     if _is_a_mean(found, both):
         del both["step"]
     return {what: both[what] for what in CALLED if what in both}
@@ -219,15 +232,16 @@ def _by_what_they_do(found: Source) -> dict[str, str]:
     after step, and the loss that is made of what it answers; first of all what the module does if
     it is called."""
     roles: dict[str, str] = {}
-    for name in sorted(found.functions, key=lambda name: name != "forward"):
-        function, is_call = found.signed(name), name == "forward"
+    for name in sorted(found.functions, key=lambda name: name not in CALLS):
+        function, is_call = found.signed(name), name in CALLS
         known = handed.known("loss", function)
-        if name.startswith("_") or not (found.owns_model or {*known} & MODELS):
+        if (name.startswith("_") and not is_call) or not (found.owns_model or {*known} & MODELS):
             continue
         if loops(name, found.functions):
             fits, what = is_call or _samples(name, function, found), "sample"
         else:
             makes = asks(name, found.functions) and returns_a_loss(name, found.functions)
+            makes = makes and not yields(found.functions[name])
             fits, what = makes and (is_call or "x_0" in known.values()), "loss"
         is_whole = is_call or UNKNOWN not in handed.call(what, function, {})
         if fits and is_whole and what not in roles:
@@ -269,11 +283,16 @@ def _has_noise(found: Source, step: str) -> bool:
 def _takes(found: Source, what: str, name: str) -> bool:
     """True if a function takes what its role needs: the picture and t; or the model, if that is not
     held, nor tables that it goes by."""
-    function = found.signed(name)
+    function, node = found.signed(name), found.functions[name]
     known = handed.known(what, function)
+    is_loop = loops(name, found.functions)
     if what in ("add_noise", "step"):
-        one = what == "add_noise" or not loops(name, found.functions)
+        one = what == "add_noise" or not (is_loop or asks_alone(node))
         return one and {"x_0" if what == "add_noise" else "x", "t"} <= {*known.values()}
+    if what == "sample" and not is_loop and {"x", "t"} <= {*known.values()}:  # it is one step
+        return False
+    if what == "loss" and (trains(node) or yields(node)):
+        return False
     held = found.owns_model or (found.class_name and OF_LOOPS.search(plain(name)))
     has_model = held or bool({*known} & MODELS)
     return bool(has_model) and (what == "sample" or "x_0" in known.values())
@@ -283,12 +302,25 @@ def _taken(what: str, node: Function) -> str:
     """What is taken of an answer: a loop may return its course beside the pictures, and a loss
     more than itself."""
     returned = [e.value for e in ast.walk(node) if isinstance(e, ast.Return)]
-    if what == "sample" and returned and all(isinstance(e, ast.Tuple) for e in returned):
-        return "[0]"
+    several = bool(returned) and all(isinstance(e, ast.Tuple) for e in returned)
+    first = "[0]" if several and what in ("sample", "loss") else ""
+    if what != "loss":
+        return first
     keys = [e.slice for e in ast.walk(node) if isinstance(e, ast.Subscript)]
     keys += [k for e in ast.walk(node) if isinstance(e, ast.Dict) for k in e.keys if k]
     named = any(isinstance(key, ast.Constant) and key.value == "loss" for key in keys)
-    return '["loss"]' if what == "loss" and named else ""
+    return first + ('["loss"]' if named else "")
+
+
+def _reading(found: Source, what: str, name: str, known: dict[str, str | None]) -> str:
+    """The word that says how a method is called, where the code says it; "" if it does not."""
+    if what == "step" and "z" in known.values() and _is_quiet_at_the_end(found, name):
+        return "z=0"
+    t = next((name for name, role in known.items() if role == "t"), "")
+    node = found.functions[name]
+    said = {each.arg: ast.unparse(each.annotation or ast.Constant("")) for each in node.args.args}
+    is_one = said.get(t) == "int" and not OF_BATCHES.search(ast.unparse(node))
+    return "t_of_add_noise=int" if what == "add_noise" and is_one else ""
 
 
 def _is_quiet_at_the_end(found: Source, step: str) -> bool:
@@ -355,7 +387,7 @@ def _of_function(found: Source) -> str:
     for name, node in found.functions.items():
         function = found.signed(name)
         way = embedding.of_function(function)
-        if way is None or name in ("__init__", "forward", "__call__"):
+        if way is None or name in ("__init__", *CALLS):
             continue
         static = any(getattr(e, "id", "") == "staticmethod" for e in node.decorator_list)
         owner = found.class_name if static and found.class_name else found.owner

@@ -15,6 +15,12 @@ def asks(name: str, functions: Mapping[str, ast.AST]) -> bool:
     return any(_asks(node, functions, {name}) for node in ast.walk(functions[name]))
 
 
+def asks_itself(function: ast.AST | None) -> bool:
+    """True if a model is called in a function itself; False where it cannot be read."""
+    nodes = ast.walk(function or ast.Module([], []))
+    return any(isinstance(node, ast.Call) and is_model(node) for node in nodes)
+
+
 def loops(name: str, functions: Mapping[str, ast.AST]) -> bool:
     """True if a function asks a model step after step: in a loop, or by calling itself.
 
@@ -45,6 +51,21 @@ def returns_a_loss(name: str, functions: Mapping[str, ast.AST]) -> bool:
     names = {e.id for value in returned for e in ast.walk(value) if isinstance(e, ast.Name)}
     values = [*returned, *(value for known, value in assigned(functions[name]) if known in names)]
     return any(LOSSES.search(ast.unparse(value)) for value in values)
+
+
+def asks_alone(function: ast.AST) -> bool:
+    """True if a function gives what a model answers, and does nothing with it.
+
+    >>> asks_alone(ast.parse("def backward(x, t): return net(x, t)").body[0])
+    True
+    """
+    returned = [e.value for e in ast.walk(function) if isinstance(e, ast.Return)]
+    return bool(returned) and all(isinstance(e, ast.Call) and is_model(e) for e in returned)
+
+
+def yields(function: ast.AST) -> bool:
+    """True for a generator."""
+    return any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function))
 
 
 def trains(function: ast.AST) -> bool:

@@ -1,6 +1,7 @@
 """Somebody's class, or the functions of a file, as their text shows them."""
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -61,8 +62,7 @@ class Source:
         there is none."""
         if self.built is None or self._is_given_model or self.is_network:
             return ""
-        assigned = [e for e in ast.walk(self.built) if isinstance(e, ast.Assign)]
-        made = [t for e in assigned if isinstance(e.value, ast.Call) for t in e.targets]
+        made = [t for t, value in _each_assigned(self.built) if isinstance(value, ast.Call)]
         others = [node for name, node in self.functions.items() if name != "__init__"]
         called = {_of_self(e.func) for f in others for e in ast.walk(f) if isinstance(e, ast.Call)}
         return next((a for t in made if (a := _of_self(t)) in MODELS and a in called), "")
@@ -91,6 +91,18 @@ def _of_self(node: ast.expr) -> str:
     return getattr(node, "attr", "") if is_own else ""
 
 
+def _each_assigned(inside: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """(target, value) of every assignment, of `a, b = c, d` each."""
+    for node in ast.walk(inside):
+        if not isinstance(node, ast.Assign):
+            continue
+        for target in node.targets:
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                yield from zip(target.elts, node.value.elts, strict=False)
+            else:
+                yield target, node.value
+
+
 def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     """A class or a function of a file; with no name, all its functions.
 
@@ -98,7 +110,7 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
         ValueError: there is no such name, in one line.
     """
     classes = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef)}
-    functions = {n.name: n for n in tree.body if isinstance(n, Function)}
+    functions = _written_out({n.name: n for n in tree.body if isinstance(n, Function)})
     assigned = [(t, n.value) for n in tree.body if isinstance(n, ast.Assign) for t in n.targets]
     values = {t.id: value for t, value in assigned if isinstance(t, ast.Name)}
     lengths = [ast.unparse(v) for k, v in values.items() if plain(k) in STEPS and _is_count(v)]
@@ -106,7 +118,8 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     if name in classes:
         node = classes[name]
         tables, derived = _tables_of_class(node, tree)
-        return Source(methods_of(node, classes), name, tables, derived, T, classes, [], text)
+        methods = _written_out(methods_of(node, classes))
+        return Source(methods, name, tables, derived, T, classes, [], text)
     if name and name not in functions:
         near = get_close_matches(name, [*classes, *functions], 1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -117,6 +130,12 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     betas = [k for k, v in values.items() if meant(k) == "betas" and not _is_number(v)]
     given = (tables, _derived(list(values)), T, classes, dicts, text)
     return Source(chosen, None, *given, betas[0] if len(betas) == 1 else "")
+
+
+def _written_out(functions: dict[str, Function]) -> dict[str, Function]:
+    """Those that do more than `pass` or raise."""
+    empty = ast.Pass | ast.Raise
+    return {k: f for k, f in functions.items() if not isinstance(f.body[-1], empty) or f.body[1:-1]}
 
 
 def _derived(names: list[str]) -> list[str]:

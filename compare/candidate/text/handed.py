@@ -5,6 +5,7 @@ What no name says is `OPEN`. What is drawn by the function itself is left to it.
 
 import ast
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ from compare.candidate.door.signature import (
 )
 from compare.candidate.door.tables import meant
 from compare.candidate.text import sizes
+from compare.candidate.text.does import asks_itself
 
 GIVEN = {  # {role: what its lambda is given}
     "add_noise": "x_0, noise, t",
@@ -50,6 +52,8 @@ CHANNELS = OF_LOOPS["channels"]
 AGAIN = {"tindex", "i", "index", "idx", "step"}  # t once more, as one number
 BUILT = {"device": '"cpu"', "betas": "torch.linspace(1e-4, 0.02, T)"}  # what a class is built with
 BUILT |= {"betastart": "1e-4", "beta1": "1e-4", "betaend": "0.02", "beta2": "0.02"}
+BUILT |= {"betamin": "1e-4", "minbeta": "1e-4", "betamax": "0.02", "maxbeta": "0.02"}
+BUILT |= {"betat": "0.02"}
 BUILT |= dict.fromkeys(STEPS, "T") | dict.fromkeys(CHANNELS, "2")
 BUILT |= dict.fromkeys({*SIDES, "size"}, str(SIDE))
 NETWORK = dict.fromkeys({*CHANNELS, "outchannels", "cin", "cout", "imgchannels"}, "3")
@@ -59,6 +63,7 @@ NETWORK |= dict.fromkeys({"features", "hidden", "nfeatures", "ch", "hiddendim", 
 NETWORK |= dict.fromkeys({"timedim", "timeembdim", "timeembeddingdim", "timechannels"}, "32")
 NETWORK |= dict.fromkeys({"dimmults", "chmult", "channelmult"}, "(1, 2)") | {"dropout": "0.0"}
 NETWORK |= dict.fromkeys(STEPS, str(ROWS))
+OF_NUMPY = re.compile(r"\bnp\.\w+\([^()]*\b(betas|alphas)\b")
 WHOLE = {"device": '"cpu"', "generator": "generator"}  # what a loop takes beside its model
 WHOLE |= dict.fromkeys(map(plain, LABELS - {"mask"}), "torch.arange(shape[0]) % 10")
 WHOLE |= dict.fromkeys({*STEPS, "timestep"}, "T") | dict.fromkeys(("batchidx", "batchindex"), "0")
@@ -70,10 +75,16 @@ SMALL = {
 
 
 def known(what: str, function: Any) -> dict[str, str | None]:
-    """{parameter: what it stands for by its name}, in this role."""
+    """{parameter: what it stands for by its name}, in this role.
+
+    A step that asks a model itself is handed fresh noise, where it is handed any.
+    """
     names = [*named_keywords(function)]
     method = "add_noise" if what in ("add_noise", "loss") else "step"
-    return dict(zip(names, roles(method, names), strict=True))
+    found = dict(zip(names, roles(method, names), strict=True))
+    if what == "step" and asks_itself(source_of(function)):
+        found = {name: "z" if part == "out" else part for name, part in found.items()}
+    return found
 
 
 def given(what: str, parameters: Mapping[str, str | None]) -> str:
@@ -104,6 +115,8 @@ def build(
             values[name] = "model" if name in MODELS else words.get(plain(name), OPEN)
         if is_side and isinstance(default, tuple | list):
             values[name] = SMALL.get(sizes.meant(name, default, None, sizes.SIDE), OPEN)
+    if "betas" in values and OF_NUMPY.search(ast.unparse(source)):
+        values["betas"] += ".numpy()"
     for each in source.args.args:  # some ask for both ends of betas, and not for all
         name, said = each.arg, ast.unparse(each.annotation or each)
         if name in ("beta", "betas") and name in values and "uple" in said:

@@ -53,7 +53,7 @@ EVERY = (
         "invert",
         "DDIM's steps upwards, from a picture to noise",
         "the steps down are judged as `step` or `sample`, and what noises as `add_noise`",
-        "invert|(ddim)?inver(t|sion).*|.*inversion|(ddim)?reversesample|encodeddim|ddimencode",
+        "invert|(ddim)?inver(t|sion).*|.*inversion.*|(ddim)?reversesample|encodeddim|ddimencode",
     ),
     Later(
         "start",
