@@ -134,9 +134,13 @@ class Scheduler:
 
     def lacks_signal(self) -> bool:
         """True if its table is 0 at some t, where noise that a model predicts tells nothing."""
+        return self.without_signal() > 0
+
+    def without_signal(self) -> int:
+        """At how many t."""
         own = self.table()
         least = NOTHING if self.setting.prediction_type == "epsilon" else -NOTHING
-        return own is not None and bool((own <= least).any())
+        return 0 if own is None else int((own <= least).sum())
 
     def coefficients(
         self, dtype: torch.dtype, upto: int | None = None, method: str = "add_noise"

@@ -35,12 +35,13 @@ mistake = partial(
 @mistake(
     "61-loop",
     "loop",
-    fix="make the generator once, before the loop",
+    fix="make the generator once, before the loop, and draw z anew in each step",
     effect="one pattern burnt into all pictures: the same z adds up over the steps",
     only="sample",
 )
 def generator_made_again_in_the_loop() -> Loop:
-    """every step of the loop adds the same z: the generator is made again in the loop"""
+    """every step of the loop adds the same z: it is drawn before the loop, or the generator is made
+    again in it"""
     return Loop(reseeds=True)
 
 

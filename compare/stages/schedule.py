@@ -154,7 +154,11 @@ def _told(check: Check, table: Tensor, betas: Callable[[], dict[str, Tensor]]) -
             if form is not None and (form, whose) != (PRODUCT, OWN):  # else the betas are off
                 formula = f"the table holds {form}{whose}, should hold {RIGHT}"
                 return replace(check, message=f"{formula}: {check.message}", formula=formula)
-        return check
+        above = (betas_of(table) > 1).nonzero().flatten()
+        if not len(above):
+            return check
+        words = f"beta is above 1 from t={int(above[0])} on (those of an SDE, such as 0.1..20, are "
+        return replace(check, message=f"{words}to be divided by T): {check.message}")
 
     return check if check.passed else replace(check, whole=in_letters)
 

@@ -30,6 +30,7 @@ from compare.verdict.door.rivals import (
     told,
     without_table,
 )
+from compare.verdict.door.two_kinds import two_kinds
 from compare.verdict.elsewhere import Begin, later
 from compare.verdict.quiet import quiet
 from compare.verdict.report import Report, by_stage, versions
@@ -160,7 +161,8 @@ def _judged_as_read(
     for other, read in zip(reports, others, strict=True):
         _judged(other, read, only, None)
     if others:
-        told(report, list(zip(others, reports, strict=True)))
+        told(report, subject, list(zip(others, reports, strict=True)))
+    two_kinds(report, subject)
     without_table(report, subject)
     respaced(report, subject)
     counted_apart(report, subject)

@@ -57,7 +57,8 @@ def judge_stages(
             progress(stage.name, checks)
         if stage is stages.SCHEDULE and not usable(subject):
             noise = subject.scheduler().has_noise()
-            left = [s for s in asked if noise and s in WITHOUT_SIGNAL and s.is_met(subject)]
+            one = noise and subject.scheduler().without_signal() == 1  # the last, where x_T is
+            left = [s for s in asked if one and s in WITHOUT_SIGNAL and s.is_met(subject)]
             unusable = NO_SIGNAL if noise else NO_NOISE
             later = {s.name: unusable for s in asked if s is not stage and s not in left}
             report.absent = {**later, **report.absent}
@@ -96,6 +97,9 @@ def _not_usable(subject: Subject, right: bool, why: str) -> Check:
     said = replace(subject.door.prediction, others=())
     if right and why is NO_NOISE:
         status = "error"
+        table = subject.scheduler().table()
+        if table is not None and bool((table == 1).all()):
+            status, text = "differs", "alpha-bar is 1 at every t: no noise is added at all"
     elif right and (subject.has("step") or subject.has("sample")):
         sure = said != CANONICAL.prediction and _begins_at_nothing(subject)
         status = "differs" if sure else "error"

@@ -51,7 +51,8 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     found = {name: found[name]} if name in found else found if len(found) == 1 else {}
     beside = getattr(inspect.unwrap(function), "__globals__", {})  # below `torch.no_grad()`
     known = {name: value for name, value in sorted(beside.items()) if is_table(value)}
-    tables = [table for name, table in known.items() if plain(name) in TABLES]
+    named = {id(table): table for name, table in known.items() if plain(name) in TABLES}
+    tables = [*named.values()]  # one may have two names
     betas = [table for name, table in known.items() if meant(name) == "betas"]
     if found and len(tables) == 1:
         return found | {"alpha_bar": lambda: tables[0]}

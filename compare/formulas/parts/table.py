@@ -15,6 +15,7 @@ from compare.measure.tolerances import FACTOR, UNIT
 
 FEWEST = 6  # entries: twice as many as a form has free numbers, and more
 EVEN = 1e-2  # how far a free number may be from t to t: float32 makes 6e-4 of the first log
+UNDERFLOWS = 1e-37  # what float32 holds with fewer digits, or as 0
 PRODUCT = "the product of 1 - beta_s for s = 0..t"
 RIGHT = f"alpha-bar_t, {PRODUCT} (Ho et al., below eq. 3)"
 
@@ -47,7 +48,7 @@ def form_of(table: Tensor, betas: Tensor) -> str | None:
     roundings = FACTOR * UNIT * (2 + torch.arange(1, len(table) + 1))  # of a product or a sum
     for form in _forms(table, betas):
         size = roundings * (form.value if form.less is None else form.less).abs()
-        size = size if form.less is None else size + FACTOR * UNIT
+        size = size + (UNDERFLOWS if form.less is None else FACTOR * UNIT)
         if bool(((table - form.value).abs() <= size).all()):
             return form.words
     return None
@@ -61,7 +62,9 @@ def _forms(table: Tensor, betas: Tensor) -> Iterator[Form]:
     yield Form("beta_t", betas)
     yield Form("1 - alpha-bar_t", 1 - product, product)
     yield Form("1 - the sum of beta_s for s = 0..t", 1 - total, total)
-    yield Form("1 - the product of beta_s for s = 0..t", 1 - betas.cumprod(0), betas.cumprod(0))
+    wrong = betas.cumprod(0)
+    yield Form("the product of beta_s for s = 0..t", wrong)
+    yield Form("1 - the product of beta_s for s = 0..t", 1 - wrong, wrong)
     yield from _power("alpha-bar_t", table, product)
     yield from _power("alpha_t", table, alphas)
     rate = _even(-table.log() / total)

@@ -38,13 +38,16 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
     if subject.has("step"):
         return Fact(said, "behaviour", "its steps are those")
     for who, stage in (("its loss", stages.LOSS), ("its loop", stages.SAMPLING)):
-        shown = _shown(subject, stage) if stage.is_met(subject) else None
+        shown = kind_shown(subject, stage) if stage.is_met(subject) else None
         if shown is None:
             continue
         kind, silent = shown.setting.prediction_type, subject.scheduler().lacks_signal()
+        by_name = _named(subject)
+        if kind == said and not silent and stage is stages.SAMPLING and by_name not in (None, kind):
+            subject.setting = replace(subject.setting, prediction_type=str(by_name))
+            return Fact(by_name, "declared", "its loop calls the model's output so", (kind,))
         if kind == said:
             return Fact(said, "behaviour", f"{who} is right so") if silent else Fact(said)
-        by_name = _named(subject)
         if by_name != said and silent:
             subject.setting = shown.setting
             why = f"{who} is right so, and its table ends without the image"
@@ -94,7 +97,7 @@ def _named(subject: Subject) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _shown(subject: Subject, stage: Stage) -> Subject | None:
+def kind_shown(subject: Subject, stage: Stage) -> Subject | None:
     """The subject with the first kind with which a stage holds, its own before others."""
     said = subject.setting.prediction_type
     for kind in sorted(KINDS, key=lambda kind: kind != said):

@@ -14,10 +14,7 @@ from itertools import islice, product
 from compare import stages
 from compare.candidate.door.reading import (
     ALWAYS,
-    CANONICAL,
     CONTRACT,
-    DOUBLED,
-    EXCHANGED,
     HALVES,
     LISTED,
     RANGES,
@@ -103,8 +100,8 @@ def _holds(subject: Subject, whole: bool) -> bool:
     return False
 
 
-def told(report: Report, others: list[tuple[Subject, Report]]) -> None:
-    """Writes into the report on the contract's reading what other readings come to.
+def told(report: Report, first: Subject, others: list[tuple[Subject, Report]]) -> None:
+    """Writes into the report on the first reading what other readings come to.
 
     If one of them is right, nothing is blamed and nothing passes. If all are wrong, it is the one
     whose faults have names, and of those the one with the fewest.
@@ -113,15 +110,17 @@ def told(report: Report, others: list[tuple[Subject, Report]]) -> None:
         return
     fitting = [pair for pair in others if pair[1].passed]
     if fitting:
-        report.checks = [c for c in report.checks if c.passed] + [_undecided(report, fitting)]
+        doors = [subject.door for subject, _ in fitting]
+        undecided = _undecided(report, first.door, doors)
+        report.checks = [c for c in report.checks if c.passed] + [undecided]
         report.diagnoses = []
         return
-    first = _words(report)
+    by_first = _words(report)
     _, best = min([(None, report), *others], key=lambda pair: _faults(pair[1]))
     if best is not report:
         for name in ("checks", "diagnoses", "findings", "conventions", "not_offered", "readings"):
             setattr(report, name, getattr(best, name))
-        text = f"by the contract's reading it is wrong too: {first}"
+        text = f"by the contract's reading it is wrong too: {by_first}"
         report.checks.append(note(f"{report.checks[0].stage}/reading", text))
 
 
@@ -196,10 +195,9 @@ def _faults(report: Report) -> tuple[float, int]:
     return (sum(d.bug is None for d in found) if found else float("inf"), len(found))
 
 
-def _undecided(report: Report, fitting: list[tuple[Subject, Report]]) -> Check:
+def _undecided(report: Report, first: Reading, doors: list[Reading]) -> Check:
     """Both verdicts and the words that decide, as a check that could not be run."""
-    doors = [subject.door for subject, _ in fitting]
-    contract = {name: fact for door in doors for name, fact in _by_contract(door).items()}
+    contract = {name: fact for door in doors for name, fact in _apart(first, door).items()}
     ways = [(replace(doors[0], **contract), _words(report)), *((d, "is right") for d in doors)]
     verdicts = "; ".join(f"{_way(door, [*contract])} it {verdict}" for door, verdict in ways)
     decides = " or ".join(_decides(door, [*contract]) for door, _ in ways)
@@ -214,15 +212,10 @@ def _words(report: Report) -> str:
     return report.verdict.removeprefix(f"{report.candidate} ")
 
 
-def _by_contract(door: Reading) -> dict[str, Fact]:
-    """The contract's facts where values chose others."""
-    right = CANONICAL.facts
-    if door.output.value == EXCHANGED:
-        right = right | {"output": Fact(DOUBLED)}
-    if door.entry.value == 1:  # behind a leading 1 t counts from 1, if nothing else says it
-        right = right | {"t_base": Fact(1)}
+def _apart(first: Reading, door: Reading) -> dict[str, Fact]:
+    """The facts of the first reading where values chose others."""
     chosen = {n: f for n, f in door.facts.items() if f.rank == "behaviour"}
-    return {n: right[n] for n, f in chosen.items() if f.value != right[n].value}
+    return {n: first.facts[n] for n, f in chosen.items() if f.value != first.facts[n].value}
 
 
 def _way(door: Reading, names: list[str]) -> str:
