@@ -4,7 +4,7 @@ import argparse
 import json
 from dataclasses import replace
 
-from ddpm.options import number, whole, widths
+from ddpm.options import number, threads, whole, widths
 from workbench.files import new_file, write_text
 
 SECONDS = 8  # for each contest: the short form
@@ -13,7 +13,7 @@ SECONDS = 8  # for each contest: the short form
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ddpm bench`."""
     parser.add_argument("--device", help="cuda or cpu (default: the best one here)")
-    parser.add_argument("--threads", type=whole, help="of the CPU (default: one a core)")
+    parser.add_argument("--threads", type=threads, help="of the CPU (default: one a core)")
     parser.add_argument("--channels", type=widths, help="width of each level (default: 32,64)")
     parser.add_argument("--size", type=whole, help="side of the pictures (default: 16)")
     parser.add_argument("--batch-size", type=whole, help="pictures at a time (default: 32)")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from workbench.config import TrainConfig
 from workbench.fields import Range, options_of
 
 Arguments = argparse.ArgumentParser | argparse._ArgumentGroup
@@ -22,6 +23,14 @@ def from_zero(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
     return int(text)
+
+
+def threads(text: str) -> int:
+    """As many threads of the CPU as a training may have."""
+    count, allowed = whole(text), options_of(TrainConfig)["threads"]["range"]
+    if count not in allowed:
+        raise argparse.ArgumentTypeError(f"expected a whole number {allowed}, got {text!r}")
+    return count
 
 
 def numbers_from_zero(text: str) -> list[int]:

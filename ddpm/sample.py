@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from ddpm import bring
 from ddpm.names import joined, word
-from ddpm.options import from_zero, number, numbers_from_zero, whole
+from ddpm.options import from_zero, number, numbers_from_zero, threads, whole
 from workbench.backends import PACKAGES
 from workbench.config import Spacing
 from workbench.files import new_file
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--gif", help="also write the denoising as a .gif")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best one here)")
-    parser.add_argument("--threads", type=whole, help="of the CPU (default: one a core)")
+    parser.add_argument("--threads", type=threads, help="of the CPU (default: one a core)")
     parser.add_argument(
         "--fast",
         action=argparse.BooleanOptionalAction,

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import compare
 import scratch
 import with_diffusers
@@ -46,10 +48,11 @@ def test_every_public_call_is_in_the_script() -> None:
     assert wanted - called == HELD_BY_OTHERS
 
 
-def test_what_the_script_says_of_every_answer_is_so() -> None:
-    run = subprocess.run(
-        [sys.executable, "-W", "error", CALLS], capture_output=True, text=True, cwd=ROOT
-    )
+def test_what_the_script_says_of_every_answer_is_so(request: pytest.FixtureRequest) -> None:
+    """Warnings are errors there as in the suite, unless the suite was started with another -W."""
+    asked = request.config.getoption("pythonwarnings") or ["error"]
+    words = [sys.executable, *(f"-W{action}" for action in asked), str(CALLS)]
+    run = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stderr
 
 

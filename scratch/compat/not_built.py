@@ -60,9 +60,10 @@ SENTENCES: dict[str, dict[str, str]] = {
 
 def sentence(owner: Any, name: str) -> str | None:
     """What an object, or a subclass of ours, says of a name that it lacks; None for any other."""
-    known = (SENTENCES.get(cls.__name__, {}) for cls in type(owner).__mro__)
-    found = next((words[name] for words in known if name in words), None)
-    return found and f"{type(owner).__name__!r} object has no attribute {name!r}: {found}"
+    for cls in type(owner).__mro__:  # a plain loop: torch.compile reads it, even that of 2.6
+        if found := SENTENCES.get(cls.__name__, {}).get(name):
+            return f"{type(owner).__name__!r} object has no attribute {name!r}: {found}"
+    return None
 
 
 def missing(self: Any, name: str) -> NoReturn:

@@ -21,6 +21,7 @@ from workbench.parser import Parser
     [
         (options.whole, "12", 12),
         (options.from_zero, "0", 0),
+        (options.threads, "1024", 1024),
         (options.numbers_from_zero, "3,0,5", [3, 0, 5]),
         (options.widths, "32,64", (32, 64)),
         (options.flags, "no,yes", (False, True)),
@@ -38,6 +39,7 @@ def test_what_is_read(read: Callable[[str], Any], text: str, value: Any) -> None
     [
         *[(options.whole, text) for text in ("0", "-1", "1.5", "1e3", "", "²", "nan")],
         *[(options.from_zero, text) for text in ("-1", "0.0", "")],
+        *[(options.threads, text) for text in ("0", "1025", "99999999999999999999")],
         *[(options.numbers_from_zero, text) for text in ("1,", "1, 2", "a")],
         *[(options.widths, text) for text in ("32,0", "32;64", "")],
         *[(options.number, text) for text in ("x", "", "1,5", "none")],

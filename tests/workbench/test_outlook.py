@@ -154,11 +154,29 @@ def test_the_memory_that_is_forecast_is_what_a_run_takes(options: str, tmp_path:
     )
     assert done.returncode == 0, done.stderr
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("network"))
-    found = re.search(r"about ([\d.]+) (.B) of memory to train it, and 350 MB", line)
+    found = re.search(r"about ([\d.]+) (.B) of memory to train it, and ([\d.]+) (.B) for", line)
     assert found, line
-    training = float(found[1]) * {"MB": 1e6, "GB": 1e9}[found[2]]
+    unit = {"MB": 1e6, "GB": 1e9}
+    forecast = float(found[1]) * unit[found[2]] + float(found[3]) * unit[found[4]]
     counted = 1024 * int(done.stdout.splitlines()[-1])
-    assert training + outlook.PROGRAM == pytest.approx(counted, rel=0.2), line
+    assert forecast == pytest.approx(counted, rel=0.2), line
+
+
+def test_where_the_system_tells_no_memory_none_is_said_of_the_program(
+    said: Callable[..., list[str]], tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outlook, "of_process", lambda entry: 0)
+    assert said(tiny(**GOOD))[2].endswith(" of memory to train it")
+
+
+def test_pictures_and_weights_are_not_counted_twice(
+    tiny: Make, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unet, _ = trainer.new_parts(tiny(), dataset)
+    monkeypatch.setattr(outlook, "of_process", lambda entry: 10**9)
+    weights = sum(4 * p.numel() for p in unet.parameters())
+    taken = dataset.images.nbytes + weights
+    assert outlook.memory_of_program(dataset, unet) == pytest.approx(10**9 - taken, abs=1000)
 
 
 def test_what_one_layer_keeps() -> None:

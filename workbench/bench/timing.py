@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from workbench.process_memory import of_process
+
 Work = Callable[[], Any]
 SLICE = 0.05  # seconds of one turn, well above what a busy machine takes away at a time
 FEWEST = 4  # turns, however short the time
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # of Linux
+CLEAR = Path("/proc/self/clear_refs")  # of Linux
 
 
 @dataclass(frozen=True)
@@ -144,14 +146,6 @@ def peak_bytes(work: Work, device: torch.device) -> int | None:
         CLEAR.write_text("5")
     except (OSError, AttributeError):  # another C library, or a container that forbids it
         return None
-    before = _status("VmRSS")
+    before = of_process("VmRSS")
     work()
-    return max(_status("VmHWM") - before, 0)
-
-
-def _status(name: str) -> int:
-    """Bytes of an entry of the kernel's account of this process."""
-    for line in STATUS.read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise ValueError(f"{STATUS} has no {name}")
+    return max(of_process("VmHWM") - before, 0)
