@@ -200,6 +200,7 @@ TESTED_WITH = {
     "rounding": "loss",
     "rivals": "doors",
     "told": "loss",
+    "two_kinds": "apart",
     "sampler": "oracle",
     "scheduler": "subject",
     "setting": "oracle",

@@ -257,6 +257,11 @@ def brief(error: BaseException) -> str:
         cure = " (compare judges on the CPU: take the device as an argument)"
     elif isinstance(error, ModuleNotFoundError):
         cure = " (install it, or put what is to be judged into a file of its own)"
+        ours = str(error.name).partition(".")[0]
+        if ours in OURS and error.name != ours:
+            cure = (
+                f" (it is looked for in this project's {ours}: rename the folder {ours} of yours)"
+            )
     return f"{type(error).__name__}: {text}"[:300] + cure if text else type(error).__name__
 
 

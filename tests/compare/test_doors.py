@@ -167,7 +167,7 @@ class NoiseOfTheCaller(Base):
     def step(self, x, t, eps, noise):
         return self.mean(eps, t, x) + self.betas[t].sqrt() * noise
 
-    def sample(self, model, x):
+    def walk(self, model, x):
         for t in reversed(range(30)):
             z = torch.randn_like(x) if t > 0 else torch.zeros_like(x)
             x = self.step(x, t, model(x, t), z)

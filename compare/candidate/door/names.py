@@ -41,13 +41,13 @@ def _of(text: str) -> frozenset[str]:
 
 WORDS = {  # {method: {role: names, surest first}}
     "step": {"t": _of(T), "x": _of(X), "out": _of(PREDICTED), "z": _of(DRAWN)},
-    "add_noise": {"t": _of(T), "x_0": _of(CLEAN), "noise": _of(NOISE) | _of(DRAWN) | {"xnoise"}},
+    "add_noise": {"t": _of(T), "x_0": _of(CLEAN), "noise": _of(f"{NOISE} {DRAWN} xnoise eta")},
 }
 WORDS["get_velocity"] = WORDS["add_noise"]
 CALLED = {  # {role: what people call the method, surest first}
     "add_noise": """addnoise qsample noiseimages forwardsample forwardprocess forwarddiffusion
         diffuse perturb perturbinput noisify addnoiseto forwardnoise forwarddiffusionsample
-        sampleq""",
+        sampleq forward""",
     "step": """step psample reversestep denoisestep denoiseaddnoise sampleprevtimestep
         backwardsample reverse backward removenoise psamplestep sampletimestep denoise
         backwardstep reversediffusion denoisingstep reversediffusionstep samplestep ddpmstep

@@ -13,7 +13,7 @@ from typing import Any
 from compare.candidate.door import embedding
 from compare.candidate.door.names import CALLED, plain, predicted, role
 from compare.candidate.door.roles import betas_of, role_of
-from compare.candidate.door.signature import MODELS, OF_SAMPLING, of_loop
+from compare.candidate.door.signature import OF_SAMPLING, of_loop
 from compare.candidate.door.source import assigned, may_be_nothing
 from compare.candidate.door.tables import meant
 from compare.candidate.text import handed, sizes
@@ -21,6 +21,7 @@ from compare.candidate.text.does import (
     adds_noise,
     asks,
     asks_alone,
+    asks_itself,
     draws,
     loops,
     returns_a_loss,
@@ -235,7 +236,9 @@ def _by_what_they_do(found: Source) -> dict[str, str]:
     for name in sorted(found.functions, key=lambda name: name not in CALLS):
         function, is_call = found.signed(name), name in CALLS
         known = handed.known("loss", function)
-        if (name.startswith("_") and not is_call) or not (found.owns_model or {*known} & MODELS):
+        if (name.startswith("_") and not is_call) or not (
+            found.owns_model or handed.models_of(function)
+        ):
             continue
         if loops(name, found.functions):
             fits, what = is_call or _samples(name, function, found), "sample"
@@ -287,14 +290,14 @@ def _takes(found: Source, what: str, name: str) -> bool:
     known = handed.known(what, function)
     is_loop = loops(name, found.functions)
     if what in ("add_noise", "step"):
-        one = what == "add_noise" or not (is_loop or asks_alone(node))
+        one = not (is_loop or asks_alone(node)) if what == "step" else not asks_itself(node)
         return one and {"x_0" if what == "add_noise" else "x", "t"} <= {*known.values()}
     if what == "sample" and not is_loop and {"x", "t"} <= {*known.values()}:  # it is one step
         return False
     if what == "loss" and (trains(node) or yields(node)):
         return False
     held = found.owns_model or (found.class_name and OF_LOOPS.search(plain(name)))
-    has_model = held or bool({*known} & MODELS)
+    has_model = held or bool(handed.models_of(function))
     return bool(has_model) and (what == "sample" or "x_0" in known.values())
 
 

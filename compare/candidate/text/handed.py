@@ -82,9 +82,18 @@ def known(what: str, function: Any) -> dict[str, str | None]:
     names = [*named_keywords(function)]
     method = "add_noise" if what in ("add_noise", "loss") else "step"
     found = dict(zip(names, roles(method, names), strict=True))
-    if what == "step" and asks_itself(source_of(function)):
+    if what == "step" and (asks_itself(source_of(function)) or models_of(function)):
         found = {name: "z" if part == "out" else part for name, part in found.items()}
     return found
+
+
+def models_of(function: Any) -> set[str]:
+    """The parameters that are a model by their names, or by these and as they are called with a
+    picture and a time."""
+    nodes = [*ast.walk(source_of(function) or ast.Module([], []))]
+    calls = [e for e in nodes if isinstance(e, ast.Call) and len(e.args) > 1]
+    called = {e.func.id for e in calls if isinstance(e.func, ast.Name)}
+    return {k for k in named_keywords(function) if k in MODELS or (k in called and "model" in k)}
 
 
 def given(what: str, parameters: Mapping[str, str | None]) -> str:
@@ -133,7 +142,9 @@ def call(what: str, function: Any, own: Mapping[str, str]) -> str:
         own: {a table of the oracle: where its file has it}.
     """
     asked, parameters = asked_for(function), inspect.signature(function).parameters
+    models = dict.fromkeys(models_of(function), "as_network(out)" if what == "step" else "model")
     values = {name: value(what, name, role, own) for name, role in known(what, function).items()}
+    values |= models
     values |= of_pictures(function) if what == "sample" else {}
     if what == "loss":
         values |= {k: _apart(k, function) for k, text in values.items() if text == "x_0"}
@@ -187,8 +198,6 @@ def _part(place: int | slice) -> str:
 
 def value(what: str, name: str, role: str | None, own: Mapping[str, str]) -> str:
     """What stands for a parameter in the lambda of a role; "" if nobody says."""
-    if name in MODELS:
-        return "as_network(out)" if what == "step" else "model"
     if role in HANDED[what]:
         return HANDED[what][role]
     if what == "step" and plain(name) in AGAIN:

@@ -7,6 +7,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from compare.candidate.door.signature import named_keywords, written
 from compare.candidate.model.learned import Learned
 from compare.candidate.replay import MOST, Drawn
 from compare.candidate.subject import Subject
@@ -22,6 +23,7 @@ from compare.stages.loop.bent import bent
 from compare.stages.loop.ending import early_pictures, pictures
 from compare.stages.loop.limit import limit
 
+ETA, BY_SPREAD = 2e-3, 0.05  # how far eta is read off, by the noise itself or by its size
 AXES = {1: "images", 2: "channels", 3: "rows", 4: "columns"}  # of z (calls, b, c, h, w)
 FEW = 6  # calls at which a wrong oracle is mostly seen
 SHARED = 100  # times what float32 adds to z on average: more than it adds to any pixel
@@ -51,7 +53,9 @@ def transitions(subject: Subject, exact: Steps) -> Iterator[Check]:
         made = bent(steps, setting) if not passed or exact.run.noise is not None else None
         if made is not None:
             return [made, *last(chosen)]
-        return [*found, *(limit(steps, chosen) if passed else ()), *last(chosen)]
+        if passed:
+            found += [*limit(steps, chosen), *_eta(subject, steps, chosen)]
+        return [*found, *last(chosen)]
 
     def whole() -> list[Check]:
         return subject.remember(("loop", *key), judge)
@@ -114,6 +118,26 @@ def _exactly(steps: Steps, chosen: Setting) -> Iterator[Check]:
         yield from _weights(steps, run.drawn, chosen)
         if run.learned is not None and run.learned.used:
             yield _learned(steps, run.learned)
+
+
+def _eta(subject: Subject, steps: Steps, chosen: Setting) -> Iterator[Check]:
+    """Whether right steps are those of the eta that the loop has by default, if it names one."""
+    declared = named_keywords(written(subject.function("sample"))).get("eta")
+    if not isinstance(declared, int | float) or isinstance(declared, bool):
+        return
+    if chosen.sampler != "ddim" and chosen.variance_type != "fixed_small":
+        return
+    eta = chosen.eta if chosen.sampler == "ddim" else 1.0
+    off, allowed = abs(eta - declared), ETA if steps.run.drawn is not None else BY_SPREAD
+    root = abs(abs(declared) ** 0.5 - eta) <= allowed < off
+    slip = ": sigma^2 has eta, not its square" if root else ""
+    yield within(
+        "sampling/loop/eta",
+        off,
+        allowed,
+        f"its steps are those of eta = {eta:.3g}, and its eta is {declared:g}{slip}",
+        reason="read off the noise of its steps, of which the size is sigma = eta sqrt(beta-tilde)",
+    )
 
 
 def _cut_off(steps: Steps, chosen: Setting, allowed: Tensor, i: int) -> str:
