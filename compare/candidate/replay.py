@@ -14,6 +14,7 @@ from compare.oracle import F64
 
 LOOKED_AT = 24  # calls by which the replay is tried
 AT_ONCE = 64  # calls that are fitted together, for memory
+EXPLODED = 1e3  # of x: no loop of a right formula comes near it
 CLOSE = 1e-4  # of x: far above rounding, far below the noise of a wrong guess
 MOST = 0.9  # of the pixels of a step that is a sum but where something is cut off
 TRIMMED = 3  # times the others are left out
@@ -234,7 +235,7 @@ def fixed_noise(x: Tensor, out: Tensor, other_x: Tensor, other_out: Tensor) -> s
 
 def _some(x: Tensor) -> Tensor:
     """Some of the calls that a step follows, where x is not so large that rounding hides z."""
-    small = x.abs().amax(dim=(1, 2, 3, 4)).nan_to_num(torch.inf) < 1 / CLOSE
+    small = x.abs().amax(dim=(1, 2, 3, 4)).nan_to_num(torch.inf) < EXPLODED
     calls = (small[:-1] & small[1:]).nonzero().flatten()
     return calls[:: 1 + len(calls) // LOOKED_AT]
 

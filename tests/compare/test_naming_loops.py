@@ -387,3 +387,24 @@ def test_a_model_told_its_t_from_the_other_end_is_told_the_position():
     up = sample_of(BY_ID["80"].oracle(), SHORT)
     candidate = Adapter(lambda: Oracle().alpha_bar(SHORT), sample=up)
     assert [d.bug for d in judge(candidate, "quick", 0, beside=False).diagnoses] == ["80"]
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_a_loop_whose_pictures_grow_to_one_side_is_read_all_the_same(clip: float | None) -> None:
+    betas = torch.linspace(1e-4, 0.02, 300)
+    levels = (1 - betas).cumprod(0)
+
+    def sample(model, shape):
+        x = torch.randn(shape)
+        for t in reversed(range(300)):
+            ab, before = levels[t], levels[t - 1] if t else torch.ones(())
+            out = model(x, torch.full(shape[:1], t))
+            x_0 = (x - (1 - ab).sqrt() * out) / ab.sqrt()
+            x_0 = x_0 if clip is None else x_0.clamp(-clip, clip)
+            weight = before.sqrt() * (1 - betas[t]) / (1 - ab)  # should be betas[t]
+            x = weight * x_0 + (1 - betas[t]).sqrt() * (1 - before) / (1 - ab) * x
+            x = x + ((1 - before) / (1 - ab) * betas[t]).sqrt() * torch.randn_like(x)
+        return x
+
+    report = judge(Adapter(alpha_bar=lambda: levels, sample=sample), "quick", 0, beside=False)
+    assert "your x0-hat has ab_t / (1 - ab_t) / sqrt(ab_prev), should have" in report.verdict

@@ -12,7 +12,7 @@ from compare.candidate.model import learned
 from compare.candidate.model.call import Manner, NoNumbers, Place
 from compare.candidate.model.output import is_of_a_pair, may_be_halved
 from compare.candidate.model.told import Told, told_by
-from compare.candidate.replay import Recorded, global_seed
+from compare.candidate.replay import EXPLODED, Recorded, global_seed
 from compare.candidate.scheduler import numbers, seed_everything
 from compare.candidate.spy import Answer, Model, exact_denoiser, exact_output
 from compare.candidate.subject import Subject
@@ -21,8 +21,8 @@ from compare.oracle import F64
 SHAPE = (32, 2, 8, 8)
 TRIED = 4  # manners in which a loop is called, one after the other
 SLIGHTLY = 0.005  # what answers at one (x_t, t) differ by, in x_0: no weight up to 10 makes a clip
+INSIDE = 0.95  # of x_0: what is beyond is folded back, as at a limit it would be no more restless
 COURSE = "the pictures after each of its steps"
-EXPLODED = 1e3  # of x: no loop of a right formula comes near it
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,8 @@ def restless(kind: str, table: Tensor, seed: int = 3, reach: float = 1.0) -> Ans
         off = 2 * torch.rand(x.shape, generator=stream, dtype=F64) - 1
         if last and torch.equal(last[0], x) and torch.equal(last[1], t):
             return exact_output(kind, table, x, t, last[2] + SLIGHTLY * off)
-        x_0 = (exact(x, t) + 0.3 * off).clamp(-0.95, 0.95)
+        x_0 = exact(x, t).clamp(-1, 1) + 0.3 * off
+        x_0 = torch.where(x_0.abs() > INSIDE, x_0.sign() * (2 * INSIDE - x_0.abs()), x_0)
         x_0[1::2] *= reach
         x_0 *= max(1.0, float(x.abs().amax().nan_to_num()) / EXPLODED)  # else x_t would hide it
         last[:] = [x, t, x_0]
