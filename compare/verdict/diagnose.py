@@ -23,6 +23,7 @@ from compare.verdict.report import Diagnosis
 
 # What Python and torch say where a tensor (b,) is taken for one number.
 ONE_NUMBER = "of a single element|one element tensors|elements cannot be converted"
+BENT = "sampling/loop/bent"
 VISITS, ENDING = "sampling/loop/visits", ("sampling/loop/pictures", "sampling/loop/clamp")
 ORDER = [stage.name for stage in stages.ALL]
 
@@ -100,7 +101,8 @@ def diagnose(
         if letters is None and first in (stages.PREDICTION, stages.MEAN):
             letters = other_limit(subject, base)
         if _stands_alone(diagnoses, letters) and not _raised_before(failing, first.name):
-            hint = "" if letters else nearest(subject, first, base, mistakes)
+            told = any(c.id == BENT for c in failing)  # in whole: no mistake is near
+            hint = "" if letters or told else nearest(subject, first, base, mistakes)
             diagnoses.append(_unnamed(subject, first, failing, hint, letters))
         judged = tuple(stage for stage in judged if stage is not first)
         later = ORDER[ORDER.index(first.name) + 1 :]

@@ -88,6 +88,9 @@ def nearest(subject: Subject, stage: Stage, base: Oracle, mistakes: tuple[Mistak
         return ""
 
 
+OF_PREV = "x_prev as it is, with its noise; clip x0-hat, before the mean is made of it"
+
+
 def other_limit(subject: Subject, base: Oracle) -> Named | None:
     """What a step limits otherwise, in letters: of a closed list, checked at every pixel.
 
@@ -103,6 +106,12 @@ def other_limit(subject: Subject, base: Oracle) -> Named | None:
         answers = large_answers(scheduler, base.level(table, *steps, setting))
         if answers.fit(base, setting):
             return None
+        size = answers.limit_of_prev(base, setting)
+        if size is not None:
+            words = (
+                f"your x_prev is clamp(x_prev, -{size:g}, {size:g}), should be x_prev as it is; "
+            )
+            return Named(f"{words}x0-hat may be clipped (Ho et al. eq. 15)", OF_PREV, True)
         for other in other_limits(PERCENTILES):
             changes = {} if other.percentile is None else threshold(other.percentile)
             if answers.fit(replace(base, **other.seams), replace(setting, **changes)):

@@ -9,8 +9,8 @@ from tests.compare.written import TABLES
 T = 100
 
 
-def clipping(x_0):
-    """A class that makes x0-hat by `x_0` (x_t, out, ab)."""
+def clipping(x_0, most=None):
+    """A class that makes x0-hat by `x_0` (x_t, out, ab), and clamps x_prev to [-most, most]."""
     betas = TABLES["linear"](T)
 
     class Clipping:
@@ -27,6 +27,7 @@ def clipping(x_0):
             if t:
                 z = torch.randn(sample.shape, generator=generator)
                 mean = mean + (b * (1 - p) / (1 - ab)).sqrt() * z
+            mean = mean if most is None else mean.clamp(-most, most)
             return mean.to(sample.dtype)
 
     return Clipping
@@ -79,3 +80,10 @@ def test_a_wrong_limit_is_told(x_0, words):
 def test_another_limit_gets_no_words():
     report = judge(clipping(lambda x, out, ab: hat(x, out, ab).tanh()), "quick", 0, beside=False)
     assert report.diagnoses[0].formula is None
+
+
+@pytest.mark.parametrize("most", [1, 2.5])
+def test_a_clamped_x_prev_is_told(most):
+    report = judge(clipping(hat, most), "quick", 0, beside=False)
+    words = f"your x_prev is clamp(x_prev, -{most:g}, {most:g}), should be x_prev as it is"
+    assert words in (report.diagnoses[0].formula or ""), str(report)

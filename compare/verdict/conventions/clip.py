@@ -15,6 +15,7 @@ from compare.oracle.samplers import BY_NAME
 
 RIGHT = Oracle()
 FAR = 256.0  # of x0-hat: outside any range that a person would clip to
+FAR_OFF = 1.0  # what the noise of one step does not add, seven times its std
 SMALL = 0.05  # of the signal: no clip acts on it
 MOST = 100.0  # of a range
 DIGITS = 6  # of one, that a person writes
@@ -104,14 +105,24 @@ class Large:
 
     Attributes:
         x, out: (1, 2, pixels) what it was given.
+        prev: (k, 2, pixels) what it makes of that.
         added: (k, 2, pixels) what that adds to what it makes of nothing.
         level: (k, 1, 1) where it stands.
     """
 
     x: Tensor
     out: Tensor
+    prev: Tensor
     added: Tensor
     level: Level
+
+    def limit_of_prev(self, oracle: Oracle, chosen: Setting) -> float | None:
+        """The range to which each x_{t-1} is clamped, where that is one, whatever its noise."""
+        size, right = self.prev.abs(), oracle.step_mean(self.out, self.x, self.level, chosen)
+        most = float(size.max())
+        there = right.abs() > most + FAR_OFF  # where no noise brings it back inside
+        clamped = (self.prev == most * right.sign())[there]
+        return most if len(clamped) > size.numel() // 4 and bool(clamped.all()) else None
 
     def fit(self, oracle: Oracle, chosen: Setting) -> bool:
         """True if they are those of an oracle, at every pixel."""
@@ -125,12 +136,13 @@ def large_answers(built: Scheduler, levels: Level) -> Large:
     """Asks for the steps of these levels."""
     x, out = ((FAR / 64 * v.to(F64)).reshape(1, 2, -1) for v in (picture(), output()))
     at = levels.map(lambda values: values.reshape(-1, 1, 1))
-    nothing, seen = torch.zeros(SHAPE), []
+    nothing, prevs, added = torch.zeros(SHAPE), [], []
     for t in levels.t.flatten().tolist():
         given = [v.float().reshape(SHAPE) for v in (out, x)]
         still, there = (built.step(a, t, b, 3).prev for a, b in ((nothing, nothing), given))
-        seen.append((there - still).reshape(2, -1))
-    return Large(x, out, torch.stack(seen), at)
+        prevs.append(there.reshape(2, -1))
+        added.append((there - still).reshape(2, -1))
+    return Large(x, out, torch.stack(prevs), torch.stack(added), at)
 
 
 def _limits(built: Scheduler, setting: Setting, level: Level) -> dict[str, Limit]:
