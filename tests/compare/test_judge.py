@@ -331,16 +331,18 @@ def _of_table(table: torch.Tensor) -> type:
     return type("Mine", (), {"alphas_cumprod": table, "add_noise": add_noise, "step": step})
 
 
-@pytest.mark.parametrize(
-    ("alpha_bar", "said"),
-    [([1.0] * 20, "1 - alpha-bar is 0"), ([], "its table of alpha-bar is empty")],
-    ids=["no noise", "empty"],
-)
-def test_a_table_that_no_step_can_be_judged_by_is_not_passed(alpha_bar: list, said: str) -> None:
-    report = judge(_of_table(torch.tensor(alpha_bar)), "quick", 0, beside=False)
+def test_an_empty_table_is_not_passed() -> None:
+    report = judge(_of_table(torch.tensor([])), "quick", 0, beside=False)
     assert report.exit_status == 2
-    assert said in report.verdict
+    assert "its table of alpha-bar is empty" in report.verdict
     assert not report.diagnoses
+
+
+def test_a_table_without_noise_is_a_fault_of_the_schedule() -> None:
+    report = judge(_of_table(torch.ones(20)), "quick", 0, beside=False)
+    assert report.exit_status == 1
+    assert "alpha-bar is 1 at every t: no noise is added at all" in report.verdict
+    assert "beta above 0" in report.diagnoses[0].fix
 
 
 def test_a_table_of_zeros_is_a_fault_of_the_schedule() -> None:

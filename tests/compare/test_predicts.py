@@ -84,8 +84,8 @@ def test_the_values_of_a_step_say_what_its_model_predicts(
     each(
         2,
         [
-            ("epsilon", "sample", "sampling"),
-            ("sample", "epsilon", "sampling"),
+            ("epsilon", "sample", "prediction"),
+            ("sample", "epsilon", "prediction"),
             ("v_prediction", "24", "sampling"),
             ("24-loss", "v_prediction", "loss"),
         ],

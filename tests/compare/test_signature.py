@@ -92,17 +92,19 @@ def test_the_loop_and_the_loss_of_a_class_are_judged() -> None:
     assert {"sampling", "loss"} <= {check.stage for check in report.checks}
 
 
-class OfLabels(Whole):
+class OfMore(Whole):
     sample = None
 
-    def loss(self, x_0, model, labels):
+    def loss(self, x_0, model, whatever):
         return Whole.loss(self, x_0, model)
 
 
 def test_a_method_of_other_arguments_is_said_not_to_be_judged() -> None:
-    report = run(OfLabels)
+    report = run(OfMore)
     assert "loss" not in {check.stage for check in report.checks}
-    assert report.not_judged["loss"].startswith("its loss(x_0, model, labels) does not ask by name")
+    assert report.not_judged["loss"].startswith(
+        "its loss(x_0, model, whatever) does not ask by name"
+    )
 
 
 @pytest.mark.parametrize(
