@@ -17,6 +17,7 @@ from compare.measure.check import EXACT
 from compare.oracle import UNIT, Level
 
 HALF_UNIT = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
+SMALLEST = torch.finfo(torch.float32).tiny  # of float32 with all its digits
 RATE = 1e-9  # of false alarms of one check that looks at random draws
 FACTOR = 4.0  # a result passes through a handful of operations, each rounding once
 NOTHING_LEFT = 0.05  # signal, 1/400 of the variance of x: less than the std of x_T can show
@@ -135,8 +136,10 @@ def log_snr(alpha_bar: Tensor) -> Tensor:
 
 def as_none(alpha_bar: Tensor, right: Tensor) -> Tensor:
     """The same, 0 where it should be 0 and is what float32 makes of cos^2(pi/2), whose angle is
-    rounded."""
-    return torch.where((right == 0) & (alpha_bar < (FACTOR * UNIT) ** 2), right, alpha_bar)
+    rounded; and as it should be where float32 has fewer digits left for it, or none."""
+    rounded = (right == 0) & (alpha_bar < (FACTOR * UNIT) ** 2)
+    underflows = (right < SMALLEST) & (alpha_bar < 2 * SMALLEST)
+    return torch.where(rounded | underflows, right, alpha_bar)
 
 
 def table_bound(alpha_bar: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from compare.formulas.parts.table import PRODUCT, RIGHT, form_of
 from compare.measure.check import Check, guarded, note
 from compare.measure.tolerances import (
     NOTHING_LEFT,
+    SMALLEST,
     as_none,
     betas_bound,
     cosine_bound,
@@ -60,7 +61,23 @@ def own_betas(scheduler: Scheduler) -> Tensor | None:
     if own is None or not bool(own.isfinite().all()):
         return None
     betas = shown_betas(scheduler, len(own))
-    return betas_of(own) if betas is None and _falls(own) else betas
+    if betas is None and _falls(own):
+        betas = betas_of(own)
+    return _before_nothing(own) if betas is None else betas
+
+
+def _before_nothing(table: Tensor) -> Tensor | None:
+    """The betas of a table that falls from a picture to what float32 cannot hold, from there on
+    the last of them; None for any other."""
+    n = int((table >= SMALLEST).sum())
+    if (
+        not 1 < n < len(table) - 1
+        or float(table[0]) < 0.5
+        or not bool((table[n:] < SMALLEST).all())
+    ):
+        return None
+    betas = betas_of(table[:n])
+    return torch.cat([betas, betas[-1].expand(len(table) - n)]) if _falls(table[:n]) else None
 
 
 def _falls(table: Tensor) -> bool:

@@ -96,7 +96,7 @@ def _not_usable(subject: Subject, right: bool, why: str) -> Check:
 
     Where noise is predicted and nothing is left of the image, who takes no step is right.
     """
-    text = f"{why}: later stages are not judged"
+    id, text = "schedule/usable", f"{why}: later stages are not judged"
     status: Status = "note"
     said = replace(subject.door.prediction, others=())
     if right and why is NO_NOISE:
@@ -104,12 +104,17 @@ def _not_usable(subject: Subject, right: bool, why: str) -> Check:
         table = subject.scheduler().table()
         if table is not None and bool((table == 1).all()):
             status, text = "differs", NO_BETA
+    elif right and subject.scheduler().without_signal() > 1:
+        table = subject.scheduler().alpha_bars(Oracle())
+        id, status, first = "reading", "error", int((table > NOTHING).sum())
+        text = f"alpha-bar is 0 from t={first} on, at {len(table) - first} of {len(table)} steps, "
+        text += "from where nothing of the image can come back: are its betas what they should be?"
     elif right and (subject.has("step") or subject.has("sample")):
         sure = said != CANONICAL.prediction and _begins_at_nothing(subject)
         status = "differs" if sure else "error"
         text = f"{why}, where noise that a model predicts says nothing of the image: x0-hat is "
         text += "divided by sqrt(alpha-bar) = 0"
-    return found("schedule/usable", status, text, reason="")
+    return found(id, status, text, reason="")
 
 
 def _begins_at_nothing(subject: Subject) -> bool:

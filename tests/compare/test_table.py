@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch import Tensor
 
+import compare
 from compare.formulas.parts.table import form_of
 from compare.oracle import Oracle
 from tests.compare.test_schedule import SHORT, judged
@@ -99,3 +101,43 @@ def test_a_beta_of_0_makes_no_form() -> None:
     betas = torch.linspace(0, 0.2, 60, dtype=torch.float64)
     table = (1 - betas / 2).cumprod(0)
     assert form_of(table, betas) is None
+
+
+@pytest.mark.parametrize(
+    ("betas", "said"),
+    [
+        (
+            1 - torch.cos(torch.linspace(0, 1, 1000) * torch.pi / 2) ** 2,
+            "alpha-bar is 0 from t=320",
+        ),
+        (torch.linspace(1e-3, 0.2, 1000), "alpha-bar is 0 from t="),
+        (torch.linspace(1e-4, 0.02, 1000), ""),
+    ],
+    ids=["a table of alpha-bar taken for alpha", "ten times too much", "the usual ones"],
+)
+def test_a_chain_that_is_noise_from_early_on_is_left_open(betas: Tensor, said: str) -> None:
+    table = (1 - betas.clip(1e-5, 0.99999)).cumprod(0)
+
+    def add_noise(x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        a = table[t].reshape(-1, 1, 1, 1)
+        return a.sqrt() * x_0 + (1 - a).sqrt() * noise
+
+    report = compare.run(compare.Adapter(alpha_bar=lambda: table, add_noise=add_noise))
+    assert report.exit_status == (2 if said else 0), str(report)
+    assert said in report.verdict
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (lambda betas: betas.cumprod(0), "the table holds the product of beta_s for s = 0..t"),
+        (lambda betas: (1 - 1000 * betas).cumprod(0), "beta is above 1 from t="),
+        (lambda betas: torch.ones(len(betas)), "alpha-bar is 1 at every t"),
+    ],
+    ids=["of betas", "of an SDE", "of none"],
+)
+def test_a_table_of_another_thing_is_told_in_words(table, said: str) -> None:
+    made = table(torch.linspace(1e-4, 0.02, 1000))
+    report = compare.run(compare.Adapter(alpha_bar=lambda: made))
+    assert report.exit_status == 1
+    assert said in report.verdict

@@ -49,6 +49,12 @@ TABLES = {
     "alphacumprods",
     "alphascumprods",
     "alphahat",
+    "ac",
+    "acs",
+    "alphaprod",
+    "alphasprod",
+    "alphacum",
+    "alphascum",
 }
 
 
