@@ -289,6 +289,8 @@ def _takes(found: Source, what: str, name: str) -> bool:
     function, node = found.signed(name), found.functions[name]
     known = handed.known(what, function)
     is_loop = loops(name, found.functions)
+    if what == "add_noise" and name in CALLS and "noise" not in known.values():  # a network's
+        return False
     if what in ("add_noise", "step"):
         one = not (is_loop or asks_alone(node)) if what == "step" else not asks_itself(node)
         return one and {"x_0" if what == "add_noise" else "x", "t"} <= {*known.values()}
