@@ -17,7 +17,7 @@ from compare.measure.check import EXACT
 from compare.oracle import UNIT, Level
 
 HALF_UNIT = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
-SMALLEST = torch.finfo(torch.float32).tiny  # of float32 with all its digits
+SMALLEST = 2.0**-126  # of float32 with all its digits
 RATE = 1e-9  # of false alarms of one check that looks at random draws
 FACTOR = 4.0  # a result passes through a handful of operations, each rounding once
 NOTHING_LEFT = 0.05  # signal, 1/400 of the variance of x: less than the std of x_T can show
