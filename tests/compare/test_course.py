@@ -37,6 +37,7 @@ RETURNED: dict[str, Return] = {
     "a list of arrays": lambda course: [each.numpy() for each in course],
     "stacked": torch.stack,
     "beside the pictures": lambda course: (course[-1], course),
+    "in a dict": lambda course: {"x": course[-1], "steps": T},
     "a list of pictures": lambda course: [*course[-1]],
 }
 

@@ -1,5 +1,6 @@
 """How a loop is called: with which shape, t and model, found out by calling it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -170,8 +171,11 @@ def _call(
 
 
 def last_pictures(result: Any, shape: tuple[int, ...]) -> tuple[Tensor, bool]:
-    """The pictures that a loop returned, first in a tuple, and whether they are the last of a list
-    of its course."""
+    """The pictures that a loop returned, first in a tuple or alone in a dict, and whether they are
+    the last of a list of its course."""
+    if isinstance(result, Mapping):
+        fitting = [each for each in result.values() if len(_axes(each)) >= len(shape)]
+        result = fitting[0] if len(fitting) == 1 else result
     if isinstance(result, tuple) and result and hasattr(result[0], "__len__"):
         return last_pictures(result[0], shape)
     if isinstance(result, list) and result and len({_axes(each) for each in result}) == 1:
