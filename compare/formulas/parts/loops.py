@@ -28,6 +28,7 @@ from compare.oracle import Oracle
 
 FEWEST = 12  # steps of which all is read, where there are more
 AS_WELL = 2.0  # factors: how much shorter DDIM's formula must be, where DDPM's may be meant
+SHOWN = "the one that is shown", "shown is"
 SHARP = 0.02  # of alpha-bar, or of 1 less it: how far off one that is read may be
 
 
@@ -91,7 +92,7 @@ def other_table(scheduler: Scheduler, oracle: Oracle) -> tuple[str, str] | None:
     The two weights of a step give alpha-bar before and after it. They are those of a table if each
     step begins where the one before has ended, at all of them.
     """
-    seen = _measured(scheduler, oracle)
+    seen, subject = _measured(scheduler, oracle), scheduler.subject
     if seen is None or seen[0].kind != "epsilon":
         return None
     step, t, sigma = seen[0].step, seen[0].t, seen[0].sigma
@@ -117,8 +118,9 @@ def other_table(scheduler: Scheduler, oracle: Oracle) -> tuple[str, str] | None:
             return words, "the model the t from which the step goes"
         i = int(((here - table[t]).abs() * sharp).argmax())
         is_, should = apart_in_print(float(here[i]), float(table[t[i]]))
-        words = "your loop is right by another table than the one that is shown"
-        words = f"{words}: at t={int(t[i])} its alpha-bar is {is_}, shown is {should}"
+        one, its = ("the usual one", "that has") if subject.table_is_assumed else SHOWN
+        words = f"your loop is right by another table than {one}"
+        words = f"{words}: at t={int(t[i])} its alpha-bar is {is_}, {its} {should}"
         return words, "one table for all: show the loop's, or let it use this one"
     return None
 
