@@ -140,3 +140,35 @@ def test_a_loop_that_calls_its_output_v_and_reads_it_as_noise_is_told_both_ways(
     assert report.exit_status == 2
     assert "with a model that predicts v_prediction it differs" in report.verdict
     assert "--reading prediction=epsilon" in report.verdict
+
+
+LEVELS = {
+    "sqrt(alpha-bar_t)": lambda ab: ab.sqrt(),
+    "log SNR_t": lambda ab: (ab / (1 - ab)).log(),
+    "sqrt(1 - alpha-bar_t) / sqrt(alpha-bar_t)": lambda ab: ((1 - ab) / ab).sqrt(),
+}
+
+
+@pytest.mark.parametrize(("trained", "sampled"), [(w, w) for w in LEVELS] + [tuple(LEVELS)[:2]])
+def test_a_model_may_be_told_the_level_of_noise(trained: str, sampled: str) -> None:
+    def loss(model, x_0):
+        ab = AB[torch.randint(0, T, (len(x_0),))]
+        a, s, noise = *(v.sqrt().reshape(-1, 1, 1, 1) for v in (ab, 1 - ab)), torch.randn_like(x_0)
+        return (model(a * x_0 + s * noise, LEVELS[trained](ab)) - noise).square().mean()
+
+    def sample(model, shape):
+        model.eval()
+        x = torch.randn(shape)
+        for t in reversed(range(T)):
+            out = model(x, LEVELS[sampled](AB[t]).expand(shape[0]))
+            x = (x - BETAS[t] / (1 - AB[t]).sqrt() * out) / (1 - BETAS[t]).sqrt()
+            x = x + (t > 0) * BETAS[t].sqrt() * torch.randn_like(x)
+        return x
+
+    report = judged(loss, sample)
+    if trained == sampled:
+        assert report.passed, report.verdict
+        assert f"the model is told {trained}" in str(report)
+    else:
+        assert report.exit_status == 1
+        assert f"the loss tells the model {trained} at the level of noise at" in report.verdict

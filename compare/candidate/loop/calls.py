@@ -80,7 +80,7 @@ def _settled(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
         raise broken if plain is None else plain
     assert result is not None
     _check(result, model, manner.shape)
-    told = told_by(subject.first, said_by(model), len(table))
+    told = told_by(subject.first, said_by(model), table)
     loop = Loop(subject, table, manner)
     if told in (None, model.told):
         return loop, model, result
@@ -95,7 +95,7 @@ def loop_told(subject: Subject, table: Tensor) -> Tensor:
 
 def loop_tells(subject: Subject, table: Tensor) -> Told | None:
     """By which number it tells its model t."""
-    return told_by(subject.first, loop_told(subject, table), len(table))
+    return told_by(subject.first, loop_told(subject, table), table)
 
 
 def place_of_time(subject: Subject, table: Tensor) -> Place | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from compare.candidate.door.tables import public
 from compare.oracle import F64
 
+NEAR_LEVEL = 2e-6  # of a level or 1: float32 rounds it by less, and neighbours are further apart
 NEAR_WHOLE = 0.01  # float32 moves t / T times T by 1e-4 where T is 1000
 
 
@@ -30,7 +31,8 @@ class Told:
     def steps(self, told: Tensor) -> Tensor:
         """What was told, in steps that count from `base`."""
         if self.listed:
-            return torch.searchsorted(torch.tensor(self.listed, dtype=F64), told.to(F64))
+            gaps = told.to(F64).unsqueeze(-1) - torch.tensor(self.listed, dtype=F64)
+            return gaps.abs().argmin(dim=-1)
         return told if self.unit == 1 else (told * self.unit).round()
 
 
@@ -51,11 +53,37 @@ def read_told(told: Tensor, T: int) -> Told | None:
     return None
 
 
-def told_by(thing: Any, told: Tensor, T: int) -> Told | None:
+def told_by(thing: Any, told: Tensor, table: Tensor) -> Told | None:
     """The same; else that of a list of T numbers which an object has: a respaced chain tells its
-    model the numbers of the steps that were kept."""
+    model the numbers of the steps that were kept; else the level of noise itself.
+
+    Args:
+        thing: the object.
+        told: (n,) what it tells.
+        table: (T,) float64 its alpha-bars.
+    """
+    T = len(table)
     lists = (own for own in own_lists(thing, T) if {*told.tolist()} <= {*own.listed})
-    return read_told(told, T) or next(lists, None)
+    return read_told(told, T) or next(lists, None) or _level(told, table)
+
+
+def _level(told: Tensor, table: Tensor) -> Told | None:
+    """The first of a closed list of measures of noise of which all that was told are entries."""
+    signal, noise = table.sqrt(), (1 - table).sqrt()
+    measures = {
+        "sqrt(alpha-bar_t)": signal,
+        "alpha-bar_t": table,
+        "sqrt(1 - alpha-bar_t)": noise,
+        "sqrt(1 - alpha-bar_t) / sqrt(alpha-bar_t)": noise / signal,
+        "log SNR_t": 2 * (signal / noise).log(),
+    }
+    for words, values in measures.items():
+        one = Told(words, listed=tuple(values.tolist()))
+        near = values[one.steps(told)]
+        off = (told.to(F64) - near).abs()
+        if bool((off <= NEAR_LEVEL * (1 + near.abs())).all()):
+            return one
+    return None
 
 
 def own_lists(thing: Any, T: int) -> Iterator[Told]:
