@@ -48,6 +48,8 @@ OF_TABLES: dict[str, tuple[tuple[Monomial, ...], str]] = {
     "posterior_mean_coef2": ((OF_X_T,), EQ_7),
 }
 OWN = {"alphas": "alpha_t", "alphas_cumprod_prev": "ab_prev"}  # of which others are made
+# {sampler: where the size of its noise stands}; another's is told by its own mistakes alone
+OF_SIGMA = {"ddpm": "Ho et al. section 3.2", "ddim": "Song et al. eq. 16"}
 CLAMPED = 1e-9  # of a sigma: a variance that should be 0 may be clamped to 1e-20
 
 
@@ -177,15 +179,14 @@ def right_sizes(setting: Setting, named: bool) -> tuple[Expression, ...]:
 
 def size_of_noise(s: Tensor, slack: Tensor, setting: Setting, named: bool) -> Curve:
     """The curve of the sizes s (k,); `named`: its kind of variance was asked for."""
-    sources = {"ddpm": "Ho et al. section 3.2", "ddim": "Song et al. eq. 16"}
     right = right_sizes(setting, named)
-    return Curve("z", s, slack, right, sources[setting.sampler], ends_at_0=True)
+    return Curve("z", s, slack, right, OF_SIGMA[setting.sampler], ends_at_0=True)
 
 
 def noise(scheduler: Scheduler, oracle: Oracle, short: bool) -> Iterator[Reading]:
     """The size of the noise of a step, where the stage asks for it."""
     setting, subject = scheduler.setting, scheduler.subject
-    if setting.variance_type in LEARNED:
+    if setting.variance_type in LEARNED or setting.sampler not in OF_SIGMA:
         return
     base = setting == subject.setting
     steps = chosen_steps(scheduler) if setting.variance_type.endswith("_log") else None

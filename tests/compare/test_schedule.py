@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+import compare
 from compare import Adapter
 from compare.candidate.door.reading import Fact
 from compare.candidate.from_oracle import scheduler
@@ -182,3 +183,15 @@ def test_a_spare_beta_of_a_class_is_seen_by_its_curve_or_beside_its_betas(shows,
     report = judge(candidate, "quick", 0, beside=False)
     wrong = spare == 2e-3 or (shows and spare > 0)
     assert [d.bug for d in report.diagnoses] == ["1"] * wrong, str(report)
+
+
+@pytest.mark.parametrize("ends", [(1e-3, 0.2), (1e-4, 0.05)])
+def test_betas_by_which_float32_runs_out_of_numbers_are_those_of_a_family(ends) -> None:
+    class Steep:
+        def __init__(self, num_train_timesteps: int = 1000) -> None:
+            self.betas = torch.linspace(*ends, num_train_timesteps)
+            self.alphas_cumprod = (1 - self.betas).cumprod(0)
+
+    report = compare.run(Steep)
+    assert report.exit_status == 2 * (ends[1] > 0.1), str(report)  # it is noise from early on
+    assert report.conventions["betas"] == f"linear {ends[0]:g}..{ends[1]:g} (read off)"

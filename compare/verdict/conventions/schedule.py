@@ -8,7 +8,7 @@ from torch import Tensor
 
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import OTHER_NAMES, Subject
-from compare.measure.tolerances import as_none, log_snr
+from compare.measure.tolerances import SMALLEST, as_none, log_snr
 from compare.measure.values import deviation
 from compare.oracle import F64, Oracle, Setting
 from compare.stages.schedule import FAMILIES, betas_of, bound, own_betas, shown_betas
@@ -44,7 +44,9 @@ def families(own: Tensor, base: Setting) -> list[Setting]:
         known += [replace(setting, rescale_betas_zero_snr=True) for setting in families]
         known += _rescaled(base, own)
     if len(own) > 1:
-        known += _fitted(base, betas_of(own))
+        known += _fitted(
+            base, torch.where(own < SMALLEST, torch.nan, betas_of(own)), bool(own[0] > 0.5)
+        )
     return [setting for setting in known if _is_table(own, setting)]
 
 
@@ -116,13 +118,16 @@ def _is_table(own: Tensor, setting: Setting, oracle: Oracle = RIGHT) -> bool:
     return deviation(seen, log_snr(right), bound(setting, oracle))[0] != "differs"
 
 
-def _fitted(setting: Setting, betas: Tensor) -> list[Setting]:
-    """The families with ends fitted to their last betas, as a person would write the ends."""
-    if not bool(betas.isfinite().all()):  # of a table that underflows there are none
+def _fitted(setting: Setting, betas: Tensor, fades: bool = False) -> list[Setting]:
+    """The families with ends fitted to their last betas, as a person would write the ends; of a
+    table that `fades` from a picture until it underflows to those before."""
+    there = betas.isfinite()
+    if not bool(there.all()) and (int(there.sum()) < FEWEST or not fades):
         return []
     found = []
     for name, power, whole in _curves(setting.num_train_timesteps):
-        curve, values = whole[-len(betas) :], betas.clamp(min=0) ** (1 / power)
+        curve = whole[-len(betas) :][there]
+        values = betas[there].clamp(min=0) ** (1 / power)
         design = torch.stack([1 - curve, curve], dim=1)
         ends = torch.linalg.lstsq(design, values.reshape(-1, 1)).solution.flatten() ** power
         start, end = (float(f"{float(v):.4g}") for v in ends)
