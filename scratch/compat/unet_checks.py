@@ -24,6 +24,7 @@ PER_LEVEL = ("down_block_types", "up_block_types", "block_out_channels")
 COUNTS = ("in_channels", "out_channels", "layers_per_block", "norm_num_groups")
 MOST_LAYERS, MOST_PIXELS = 1000, 2**20  # a side; a number beyond them is a slip, and takes hours
 MOST_CHANNELS = 2**20  # and classes
+LARGEST = 2**63  # past what an int64 holds
 COUNTS_OR_NONE = ("attention_head_dim", "attn_norm_num_groups", "num_class_embeds")
 
 
@@ -226,7 +227,8 @@ def one_per_image(
     batch = sample.shape[0]
     if not isinstance(value, torch.Tensor):
         require(
-            (isinstance(value, float) and math.isfinite(value)) or _is_whole(value),
+            (isinstance(value, float) and math.isfinite(value))
+            or (_is_whole(value) and -LARGEST <= value < LARGEST),
             f"{name} must be a number or a tensor with one entry for each of {batch} images, "
             f"got {value!r}",
         )
