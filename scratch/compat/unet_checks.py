@@ -227,8 +227,7 @@ def one_per_image(
     batch = sample.shape[0]
     if not isinstance(value, torch.Tensor):
         require(
-            (isinstance(value, float) and math.isfinite(value))
-            or (_is_whole(value) and -LARGEST <= value < LARGEST),
+            (isinstance(value, float) and math.isfinite(value)) or _is_int64(value),
             f"{name} must be a number or a tensor with one entry for each of {batch} images, "
             f"got {value!r}",
         )
@@ -285,6 +284,12 @@ def _check_size(name: str, size: tuple[Any, ...], levels: int) -> None:
 
 def _at_least_1(value: Any) -> bool:
     return _is_whole(value) and value >= 1
+
+
+def _is_int64(value: Any) -> bool:
+    """True for a whole number that an int64 holds."""
+    number = whole_number(value)
+    return number is not None and -LARGEST <= number < LARGEST
 
 
 def _is_whole(value: Any) -> bool:
