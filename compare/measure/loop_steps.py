@@ -258,6 +258,17 @@ def kind_of_step(steps: Steps, setting: Setting) -> Setting:
     return next((kind for kind in between if _fits(few, kind)), best_kind)
 
 
+def end_right(steps: Steps, setting: Setting) -> bool:
+    """True if some of the steps end, up to rounding, where their mean and the noise that they drew
+    put them; False where that noise is not known."""
+    few = steps.few()
+    if few.run.drawn is None:
+        return False
+    chosen = kind_of_step(few, setting)
+    allowed = few.bound(chosen, largest, few.run.drawn.z[few.calls])
+    return bool((few.off(chosen) <= allowed).all())
+
+
 def _adds_nothing(steps: Steps, still: Setting) -> bool:
     rest, _ = steps.left(still)
     return steps.is_silent(rest, torch.ones(len(rest), dtype=torch.bool), still)

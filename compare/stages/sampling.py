@@ -37,9 +37,9 @@ from compare.stages.stage import Stage
 
 STEPS = "each step ends at its formula's mean plus sigma z (Ho et al. algorithm 2, line 4)"
 NOISE = "a fresh z ~ N(0, 1) at every step but the last (Ho et al. algorithm 2, line 3)"
-DUTIES = {
+DUTIES = {  # of checks of a loop: what is right where they fail
     "eta": "sigma^2 = eta^2 beta-tilde, and the direction has 1 - ab_prev - sigma^2 (Song et al. "
-    "eq. 12, 16)",  # of checks of a loop: what is right where they fail
+    "eq. 12, 16)",
     "eval": "model.eval() before the first step",
     "start": "x_T ~ N(0, 1) for every image (Ho et al. algorithm 2, line 1)",
     "finite": STEPS,

@@ -24,6 +24,7 @@ Progress = Callable[[str, list[Check]], None]
 NO_SIGNAL = "alpha-bar is 0 at some t"
 WITHOUT_SIGNAL = (stages.LOSS,)  # which divides by none of it
 NEEDS_SIGNAL = "end above 0 (beta at most 0.999), or predict v (Lin et al. 2024, section 3.3)"
+NEEDS_BETA = "begin and end with beta above 0"
 NO_BETA = "alpha-bar is 1 at every t: no noise is added at all"
 NO_NOISE = "alpha-bar is not finite or 1 - alpha-bar is 0"
 
@@ -77,10 +78,9 @@ def judge_stages(
         report.diagnoses = diagnose(subject, judged, others, MISTAKES)
     failing = [c for c in report.checks if c.stage in alone and not c.passed]
     report.diagnoses += named_by_themselves(failing, alone)
-    needs = {True: "begin and end with beta above 0", False: NEEDS_SIGNAL}
-    report.diagnoses += [
-        Diagnosis(None, c.stage, c.message, needs[c.message == NO_BETA]) for c in singular
-    ]
+    for c in singular:
+        fix = NEEDS_BETA if c.message == NO_BETA else NEEDS_SIGNAL
+        report.diagnoses.append(Diagnosis(None, c.stage, c.message, fix))
     of_tables = (stages.SCHEDULE, stages.OF_TABLES)
     if not any(s.is_met(subject) for s in stages.ALL if s not in of_tables):
         ended.append(note(ALONE, _of_tables(subject)))

@@ -113,6 +113,7 @@ def noisy(default: float, used: float):
         (0.7, 0.7, ""),
         (0.0, 0.0, ""),
         (1, 1.0, ""),
+        (0.0, 1.0, ""),  # it may be of another way that the loop has
         (0.7, math.sqrt(0.7), "those of eta = 0.837, and its eta is 0.7: sigma^2 has eta"),
         (0.0, 0.5, "those of eta = 0.5, and its eta is 0"),
     ],
@@ -144,6 +145,8 @@ def test_a_loop_that_calls_its_output_v_and_reads_it_as_noise_is_told_both_ways(
 
 LEVELS = {
     "sqrt(alpha-bar_t)": lambda ab: ab.sqrt(),
+    "alpha-bar_t": lambda ab: ab,
+    "sqrt(1 - alpha-bar_t)": lambda ab: (1 - ab).sqrt(),
     "log SNR_t": lambda ab: (ab / (1 - ab)).log(),
     "sqrt(1 - alpha-bar_t) / sqrt(alpha-bar_t)": lambda ab: ((1 - ab) / ab).sqrt(),
 }

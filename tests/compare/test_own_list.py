@@ -91,3 +91,13 @@ class EveryStepWrong(EveryStep):
 def test_a_wrong_step_along_it_is_found(wrong: type[OwnList]) -> None:
     report = compare.run(wrong)
     assert report.exit_status == 1
+
+
+@pytest.mark.parametrize(
+    ("program", "word", "status"),
+    [(OwnList, "listed", 0), (OwnList, "all", 1), (EveryStep, "all", 0), (EveryStep, "listed", 1)],
+)
+def test_a_word_decides_which_steps_are_visited(
+    program: type[OwnList], word: str, status: int
+) -> None:
+    assert compare.run(program, reading=f"visits={word}").exit_status == status

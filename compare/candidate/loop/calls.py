@@ -178,8 +178,11 @@ def last_pictures(result: Any, shape: tuple[int, ...]) -> tuple[Tensor, bool]:
         result = fitting[0] if len(fitting) == 1 else result
     if isinstance(result, tuple) and result and hasattr(result[0], "__len__"):
         return last_pictures(result[0], shape)
-    if isinstance(result, list) and result and len({_axes(each) for each in result}) == 1:
-        result = torch.stack([torch.as_tensor(each) for each in result])
+    if isinstance(result, list) and result:
+        if len(_axes(result[-1])) == len(shape):
+            return torch.as_tensor(result[-1]).detach(), True
+        if len(_axes(result[-1])) == len(shape) - 1:  # a list of pictures
+            result = torch.stack([torch.as_tensor(each) for each in result])
     pictures = torch.as_tensor(result).detach()
     if pictures.dim() == len(shape) + 1 and len(pictures):
         return pictures[-1], True

@@ -11,7 +11,7 @@ from torch import Tensor
 from compare.candidate.door.tables import public
 from compare.oracle import F64
 
-NEAR_LEVEL = 2e-6  # of a level or 1: float32 rounds it by less, and neighbours are further apart
+NEAR_LEVEL = 2e-6  # of a level or 1: float32 rounds it, and what it is made of, by less
 NEAR_WHOLE = 0.01  # float32 moves t / T times T by 1e-4 where T is 1000
 
 

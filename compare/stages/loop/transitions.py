@@ -121,14 +121,17 @@ def _exactly(steps: Steps, chosen: Setting) -> Iterator[Check]:
 
 
 def _eta(subject: Subject, steps: Steps, chosen: Setting) -> Iterator[Check]:
-    """Whether right steps are those of the eta that the loop has by default, if it names one."""
+    """Whether DDIM's steps are those of the eta that the loop has by default, if it names one.
+
+    With eta = 1 they are DDPM's: it may have both ways, and the eta of the other one.
+    """
     declared = named_keywords(written(subject.function("sample"))).get("eta")
-    if not isinstance(declared, int | float) or isinstance(declared, bool):
+    is_number = isinstance(declared, int | float) and not isinstance(declared, bool)
+    if not is_number or chosen.sampler != "ddim":
         return
-    if chosen.sampler != "ddim" and chosen.variance_type != "fixed_small":
-        return
-    eta = chosen.eta if chosen.sampler == "ddim" else 1.0
-    off, allowed = abs(eta - declared), ETA if steps.run.drawn is not None else BY_SPREAD
+    assert declared is not None
+    eta, allowed = chosen.eta, ETA if steps.run.drawn is not None else BY_SPREAD
+    off = abs(eta - declared)
     root = abs(abs(declared) ** 0.5 - eta) <= allowed < off
     slip = ": sigma^2 has eta, not its square" if root else ""
     yield within(

@@ -14,7 +14,7 @@ from compare.candidate.loss.slopes import slopes
 from compare.candidate.model.told import Told
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, note, yes_no
-from compare.measure.loop_steps import kind_of_step, largest, steps_of, visits
+from compare.measure.loop_steps import end_right, steps_of, visits
 from compare.measure.tolerances import RATE
 from compare.oracle import Oracle
 
@@ -76,8 +76,4 @@ def _is_sure(subject: Subject, table: Tensor, loop: Told, loss: Told) -> bool:
         return False
     setting = subject.setting
     steps = steps_of(visited, Oracle(), setting, table, visits(visited, Oracle(), setting, table))
-    if steps is None or visited.drawn is None:
-        return False
-    few = steps.few()
-    chosen = kind_of_step(few, setting)
-    return bool((few.off(chosen) <= few.bound(chosen, largest, visited.drawn.z[few.calls])).all())
+    return steps is not None and end_right(steps, setting)

@@ -11,7 +11,7 @@ from compare.candidate.door.source import outputs
 from compare.candidate.load import Broken
 from compare.candidate.loop.look import look
 from compare.candidate.subject import OTHER_NAMES, Subject
-from compare.measure.loop_steps import kind_of_step, largest, steps_of, visits
+from compare.measure.loop_steps import end_right, steps_of, visits
 from compare.oracle import KINDS, Oracle
 from compare.stages.stage import Stage
 
@@ -126,12 +126,7 @@ def _excluded(subject: Subject, kind: str) -> bool:
     table, setting = subject.scheduler().alpha_bars(Oracle()), subject.setting.unlimited
     run, setting = look(subject, table), replace(setting, prediction_type=kind)
     steps = steps_of(run, Oracle(), setting, table, visits(run, Oracle(), setting, table))
-    if run.drawn is None or steps is None:
-        return False
-    few = steps.few()
-    chosen = kind_of_step(few, setting)
-    allowed = few.bound(chosen, largest, run.drawn.z[few.calls])
-    return bool((few.off(chosen) > allowed).any())
+    return run.drawn is not None and steps is not None and not end_right(steps, setting)
 
 
 def _holds(subject: Subject, stage: Stage) -> bool:
