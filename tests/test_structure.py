@@ -166,6 +166,7 @@ TESTED_WITH = {
     "curves": "judge",
     "ddim": "oracle",
     "entry": "mistakes",
+    "chosen": "adapt",
     "find": "doors",
     "expressions": "naming",
     "fit": "naming",

@@ -3,6 +3,7 @@
 offered  what could be judged in it
 listed   the same in lines
 found    a class or the functions of it, with what they hold
+chosen   which of them fills which role
 adapt    an `Adapter` for it, to be edited
 ready    that adapter put to use, where it needs no edit
 later    what no role holds yet, and what can be judged instead

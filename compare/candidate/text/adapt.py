@@ -8,38 +8,20 @@ import ast
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from compare.candidate.door import embedding
-from compare.candidate.door.names import CALLED, plain, predicted, role
-from compare.candidate.door.roles import betas_of, role_of
-from compare.candidate.door.signature import OF_SAMPLING, of_loop
+from compare.candidate.door.names import predicted, role
+from compare.candidate.door.roles import betas_of
 from compare.candidate.door.source import assigned, may_be_nothing
 from compare.candidate.door.tables import meant
-from compare.candidate.text import handed, sizes
-from compare.candidate.text.does import (
-    adds_noise,
-    asks,
-    asks_alone,
-    asks_itself,
-    draws,
-    loops,
-    returns_a_loss,
-    trains,
-    yields,
-)
+from compare.candidate.text import handed
+from compare.candidate.text.chosen import CALLS, chosen
 from compare.candidate.text.found import Source, holds_tables, length, source_of
 from compare.candidate.text.later import asked_by
 from compare.candidate.text.offered import Function, embeds_by, methods_of, offered, signed
 
 UNKNOWN = embedding.OPEN
-OF_DIFFUSION = re.compile(
-    r"diffus|ddpm|ddim|nois|[qp]_sample|p_losses|alphas?_?(bar|cum|hat)|epsilon|cumprod|\bsnr\b",
-    re.IGNORECASE,
-)
-OF_LOOPS = re.compile("ddpm|ddim|psample|reverse|diffus")  # no other model's are called so
 OF_BATCHES = re.compile("reshape|view|None|gather|extract|expand|unsqueeze|broadcast")
-CALLS = ("forward", "__call__")  # what a class does if it is called
 PARTS = {"alpha_bar", "tables", "embedding", "network"}  # that a step or a loop is made with
 SHOWN = """    def shown(it):
         names = (
@@ -164,15 +146,15 @@ def _names(found: Source) -> str:
 def _roles(found: Source) -> dict[str, str]:
     """{role: the text that fills it}, of a class or of the functions of a file."""
     texts = {}
-    chosen = _chosen(found)
-    if chosen or (found.class_name and found.derived and found.tables):
+    fill = chosen(found)
+    if fill or (found.class_name and found.derived and found.tables):
         texts = _of_tables(found)
     elif found.class_name is None:
         texts = _of_functions_tables(found)
-    if chosen and found.betas and not texts:
+    if fill and found.betas and not texts:
         texts = {"alpha_bar": f"lambda: (1 - torch.as_tensor(mine.{found.betas})).cumprod(0)"}
     own: dict[str, str] = {}
-    for what, name in chosen.items():
+    for what, name in fill.items():
         function = found.signed(name)
         if found.class_name is None:
             own = {str(meant(known)): f"mine.{known}" for known in (*found.tables, *found.derived)}
@@ -195,112 +177,6 @@ def _roles(found: Source) -> dict[str, str]:
     if own_name and found.is_network and embeds_by(own_name, found.functions) is None:
         texts["network"] = "lambda: made"
     return texts
-
-
-def _is_a_mean(found: Source, chosen: dict[str, str]) -> bool:
-    """True if what would be the step leaves its noise to the loop beside it."""
-    step, loop = chosen.get("step"), chosen.get("sample")
-    if step is None or loop is None or _has_noise(found, step):
-        return False
-    return adds_noise(loop, found.functions)
-
-
-def _chosen(found: Source) -> dict[str, str]:
-    """{role: the name of the function that fills it}, by what people call it and what it takes.
-
-    Whole roles are called as those of other models are: they are chosen where something is of a
-    diffusion.
-    """
-    chosen = {}
-    for what, words in CALLED.items():
-        called = words.split()
-        fitting = [n for n in found.functions if plain(n) in called and _takes(found, what, n)]
-        if fitting:
-            chosen[what] = min(fitting, key=lambda name: called.index(plain(name)))
-    others = _by_what_they_take(found, chosen)
-    if found.class_name:
-        others = _step_that_draws(found, others)
-    others = _by_what_they_do(found) | others
-    both = others | chosen if OF_DIFFUSION.search(found.text) else {}
-    both = {what: name for what, name in both.items() if not asked_by(name)}
-    if _is_a_mean(found, both):
-        del both["step"]
-    return {what: both[what] for what in CALLED if what in both}
-
-
-def _by_what_they_do(found: Source) -> dict[str, str]:
-    """{role: a method that nobody calls so} of those that ask a model: the loop that asks it step
-    after step, and the loss that is made of what it answers; first of all what the module does if
-    it is called."""
-    roles: dict[str, str] = {}
-    for name in sorted(found.functions, key=lambda name: name not in CALLS):
-        function, is_call = found.signed(name), name in CALLS
-        known = handed.known("loss", function)
-        if (name.startswith("_") and not is_call) or not (
-            found.owns_model or handed.models_of(function)
-        ):
-            continue
-        if loops(name, found.functions):
-            fits, what = is_call or _samples(name, function, found), "sample"
-        else:
-            makes = asks(name, found.functions) and returns_a_loss(name, found.functions)
-            makes = makes and not yields(found.functions[name])
-            fits, what = makes and (is_call or "x_0" in known.values()), "loss"
-        is_whole = is_call or UNKNOWN not in handed.call(what, function, {})
-        if fits and is_whole and what not in roles:
-            roles[what] = name
-    return roles
-
-
-def _samples(name: str, function: Any, found: Source) -> bool:
-    """True for a loop that is called as one, or is told how many pictures to make and trains
-    nothing."""
-    counted = {sizes.COUNT, sizes.SHAPE} & {*of_loop(function).values()}
-    return bool(OF_SAMPLING.search(plain(name))) or bool(
-        counted and not trains(found.functions[name])
-    )
-
-
-def _by_what_they_take(found: Source, chosen: dict[str, str]) -> dict[str, str]:
-    """{role: a function that nobody calls so} of those whose parameters say the role."""
-    rest = [n for n in found.functions if n not in chosen.values() and not n.startswith("_")]
-    roles = [(name, role_of(found.signed(name))) for name in rest]
-    fitting = [(what, name) for name, role in roles for what in CALLED if what in role]
-    return dict(reversed(fitting))
-
-
-def _step_that_draws(found: Source, by_take: dict[str, str]) -> dict[str, str]:
-    """Its step by what it takes; what else takes the same makes x_0, and draws nothing."""
-    name = by_take.get("step")
-    if name is None:
-        return {}
-    return {"step": name} if _has_noise(found, name) else {}
-
-
-def _has_noise(found: Source, step: str) -> bool:
-    """True if a step draws its noise, or is handed it."""
-    given = handed.known("step", found.signed(step)).values()
-    return draws(step, found.functions) or "z" in given
-
-
-def _takes(found: Source, what: str, name: str) -> bool:
-    """True if a function takes what its role needs: the picture and t; or the model, if that is not
-    held, nor tables that it goes by."""
-    function, node = found.signed(name), found.functions[name]
-    known = handed.known(what, function)
-    is_loop = loops(name, found.functions)
-    if what == "add_noise" and name in CALLS and "noise" not in known.values():  # a network's
-        return False
-    if what in ("add_noise", "step"):
-        one = not (is_loop or asks_alone(node)) if what == "step" else not asks_itself(node)
-        return one and {"x_0" if what == "add_noise" else "x", "t"} <= {*known.values()}
-    if what == "sample" and not is_loop and {"x", "t"} <= {*known.values()}:  # it is one step
-        return False
-    if what == "loss" and (trains(node) or yields(node)):
-        return False
-    held = found.owns_model or (found.class_name and OF_LOOPS.search(plain(name)))
-    has_model = held or bool(handed.models_of(function))
-    return bool(has_model) and (what == "sample" or "x_0" in known.values())
 
 
 def _taken(what: str, node: Function) -> str:

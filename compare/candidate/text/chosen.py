@@ -1,0 +1,137 @@
+"""Which of somebody's functions fills which role: by what people call it, what it takes, and what
+it does with a model."""
+
+import re
+from typing import Any
+
+from compare.candidate.door.embedding import OPEN
+from compare.candidate.door.names import CALLED, plain
+from compare.candidate.door.roles import role_of
+from compare.candidate.door.signature import OF_SAMPLING, of_loop
+from compare.candidate.text import handed, sizes
+from compare.candidate.text.does import (
+    adds_noise,
+    asks,
+    asks_alone,
+    asks_itself,
+    draws,
+    loops,
+    returns_a_loss,
+    trains,
+    yields,
+)
+from compare.candidate.text.found import Source
+from compare.candidate.text.later import asked_by
+
+OF_DIFFUSION = re.compile(
+    r"diffus|ddpm|ddim|nois|[qp]_sample|p_losses|alphas?_?(bar|cum|hat)|epsilon|cumprod|\bsnr\b",
+    re.IGNORECASE,
+)
+OF_LOOPS = re.compile("ddpm|ddim|psample|reverse|diffus")  # no other model's are called so
+CALLS = ("forward", "__call__")  # what a class does if it is called
+
+
+def chosen(found: Source) -> dict[str, str]:
+    """{role: the name of the function that fills it}, by what people call it and what it takes.
+
+    Whole roles are called as those of other models are: they are chosen where something is of a
+    diffusion.
+    """
+    by_name = {}
+    for what, words in CALLED.items():
+        called = words.split()
+        fitting = [n for n in found.functions if plain(n) in called and _takes(found, what, n)]
+        if fitting:
+            by_name[what] = min(fitting, key=lambda name: called.index(plain(name)))
+    others = _by_what_they_take(found, by_name)
+    if found.class_name:
+        others = _step_that_draws(found, others)
+    others = _by_what_they_do(found) | others
+    both = others | by_name if OF_DIFFUSION.search(found.text) else {}
+    both = {what: name for what, name in both.items() if not asked_by(name)}
+    if _is_a_mean(found, both):
+        del both["step"]
+    return {what: both[what] for what in CALLED if what in both}
+
+
+def _is_a_mean(found: Source, both: dict[str, str]) -> bool:
+    """True if what would be the step leaves its noise to the loop beside it."""
+    step, loop = both.get("step"), both.get("sample")
+    if step is None or loop is None or _has_noise(found, step):
+        return False
+    return adds_noise(loop, found.functions)
+
+
+def _by_what_they_do(found: Source) -> dict[str, str]:
+    """{role: a method that nobody calls so} of those that ask a model: the loop that asks it step
+    after step, and the loss that is made of what it answers; first of all what the module does if
+    it is called."""
+    roles: dict[str, str] = {}
+    for name in sorted(found.functions, key=lambda name: name not in CALLS):
+        function, is_call = found.signed(name), name in CALLS
+        known = handed.known("loss", function)
+        if (name.startswith("_") and not is_call) or not (
+            found.owns_model or handed.models_of(function)
+        ):
+            continue
+        if loops(name, found.functions):
+            fits, what = is_call or _samples(name, function, found), "sample"
+        else:
+            makes = asks(name, found.functions) and returns_a_loss(name, found.functions)
+            makes = makes and not yields(found.functions[name])
+            fits, what = makes and (is_call or "x_0" in known.values()), "loss"
+        is_whole = is_call or OPEN not in handed.call(what, function, {})
+        if fits and is_whole and what not in roles:
+            roles[what] = name
+    return roles
+
+
+def _samples(name: str, function: Any, found: Source) -> bool:
+    """True for a loop that is called as one, or is told how many pictures to make and trains
+    nothing."""
+    counted = {sizes.COUNT, sizes.SHAPE} & {*of_loop(function).values()}
+    return bool(OF_SAMPLING.search(plain(name))) or bool(
+        counted and not trains(found.functions[name])
+    )
+
+
+def _by_what_they_take(found: Source, by_name: dict[str, str]) -> dict[str, str]:
+    """{role: a function that nobody calls so} of those whose parameters say the role."""
+    rest = [n for n in found.functions if n not in by_name.values() and not n.startswith("_")]
+    roles = [(name, role_of(found.signed(name))) for name in rest]
+    fitting = [(what, name) for name, role in roles for what in CALLED if what in role]
+    return dict(reversed(fitting))
+
+
+def _step_that_draws(found: Source, by_take: dict[str, str]) -> dict[str, str]:
+    """Its step by what it takes; what else takes the same makes x_0, and draws nothing."""
+    name = by_take.get("step")
+    if name is None:
+        return {}
+    return {"step": name} if _has_noise(found, name) else {}
+
+
+def _has_noise(found: Source, step: str) -> bool:
+    """True if a step draws its noise, or is handed it."""
+    given = handed.known("step", found.signed(step)).values()
+    return draws(step, found.functions) or "z" in given
+
+
+def _takes(found: Source, what: str, name: str) -> bool:
+    """True if a function takes what its role needs: the picture and t; or the model, if that is not
+    held, nor tables that it goes by."""
+    function, node = found.signed(name), found.functions[name]
+    known = handed.known(what, function)
+    is_loop = loops(name, found.functions)
+    if what == "add_noise" and name in CALLS and "noise" not in known.values():  # a network's
+        return False
+    if what in ("add_noise", "step"):
+        one = not (is_loop or asks_alone(node)) if what == "step" else not asks_itself(node)
+        return one and {"x_0" if what == "add_noise" else "x", "t"} <= {*known.values()}
+    if what == "sample" and not is_loop and {"x", "t"} <= {*known.values()}:  # it is one step
+        return False
+    if what == "loss" and (trains(node) or yields(node)):
+        return False
+    held = found.owns_model or (found.class_name and OF_LOOPS.search(plain(name)))
+    has_model = held or bool(handed.models_of(function))
+    return bool(has_model) and (what == "sample" or "x_0" in known.values())
