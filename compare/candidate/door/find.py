@@ -27,6 +27,7 @@ from compare.candidate.door.reading import (
     LISTED,
     NOT_LAST,
     NUMBER,
+    ONE,
     POINTS,
     RGB,
     SAME,
@@ -300,7 +301,7 @@ def _ways(method: str, found: dict[str, Fact], says_int: bool) -> Iterator[dict[
     That images are noised one by one has to be said: so are mistakes that a batch alone shows.
     """
     t_name = "t_of_step" if method == "step" else "t_of_add_noise"
-    kinds = (NUMBER, BATCH) if method == "step" else (BATCH, NUMBER)[: 1 + says_int]
+    kinds = (NUMBER, BATCH, ONE) if method == "step" else (BATCH, NUMBER)[: 1 + says_int]
     outputs = [found["output"].value] if "output" in found else [SAME, DOUBLED]
     options = {
         t_name: [found[t_name].value] if t_name in found else kinds,

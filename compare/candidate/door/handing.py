@@ -17,6 +17,7 @@ from compare.candidate.door.reading import (
     FOUR_AXES,
     IMAGES,
     NUMBER,
+    ONE,
     POINTS,
     RGB,
     SAME,
@@ -79,10 +80,11 @@ def whole_output(reading: Reading, kind: str, out: Tensor, said: Tensor | None) 
 
 def t_of_step(reading: Reading, element: Any, images: int) -> Any:
     """The t of a step: an element of the candidate's own list, an int, or a tensor for images."""
-    if reading.t_of_step.value not in (BATCH, FOUR_AXES):
+    kind = reading.t_of_step.value
+    if kind not in (BATCH, ONE, FOUR_AXES):
         return element
-    t = torch.full((images,), int(element))
-    return t if reading.t_of_step.value == BATCH else t.reshape(-1, 1, 1, 1)
+    t = torch.full((1 if kind == ONE else images,), int(element))
+    return t.reshape(-1, 1, 1, 1) if kind == FOUR_AXES else t
 
 
 def t_of_images(reading: Reading, t: Tensor) -> Any:

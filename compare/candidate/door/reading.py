@@ -20,6 +20,7 @@ CONTRACT = {
 }
 LONG = {"out": "model_output", "x": "x_t"}  # the words of the contract
 NUMBER, BATCH, FOUR_AXES = "an int", "a tensor (b,)", "a tensor (b, 1, 1, 1)"
+ONE = "a tensor (1,) for all images"
 SHAPES_OF_T = {"int": NUMBER, "(b,)": BATCH, "(b,1,1,1)": FOUR_AXES}
 IMAGES, RGB, POINTS = "images (b, c, h, w)", "images (b, 3, h, w)", "points (b, d)"
 SAME, DOUBLED = "as many channels as x_t", "twice the channels, the second half for the variance"
@@ -33,7 +34,7 @@ UNMAPPED = "[0, 1], also inside"  # those that the network sees too
 RANGES = {"[-1,1]": SIGNED, "[0,1]": UNIT, "unmapped": UNMAPPED}
 SAID: tuple[tuple[str, str, dict[str, Any]], ...] = (  # (a word, its fact, {value: in full})
     ("t", "t_base", {"0": 0, "1": 1}),
-    ("t", "t_of_step", SHAPES_OF_T),
+    ("t", "t_of_step", SHAPES_OF_T | {"(1,)": ONE}),
     ("t_of_add_noise", "t_of_add_noise", SHAPES_OF_T),
     ("z", "z", {"0": NOT_LAST, "1": ALWAYS}),
     ("visits", "visits", {"all": ALL_STEPS, "listed": LISTED}),
@@ -43,8 +44,8 @@ SAID: tuple[tuple[str, str, dict[str, Any]], ...] = (  # (a word, its fact, {val
 )
 OPTIONS = (
     "step=x,t,out, add_noise=x_0,t,noise, get_velocity=x_0,noise,t (each in its own order); t=0 or "
-    "t=1 (what t counts from); t=int, t=(b,) or t=(b,1,1,1) (of step; t_of_add_noise=int and so "
-    "on, of add_noise); z=0 or z=1 (what a step is given for its noise at the last t); "
+    "t=1 (what t counts from); t=int, t=(b,), t=(1,) or t=(b,1,1,1) (of step; t_of_add_noise=int "
+    "and so on, of add_noise); z=0 or z=1 (what a step is given for its noise at the last t); "
     "visits=all or visits=listed (from which t, and to which, its step goes); "
     "prediction=epsilon, sample or v_prediction; output=out,v or output=v,out (which half of twice "
     "the channels is for the variance); "
@@ -99,7 +100,8 @@ class Reading:
 
     Attributes:
         step, add_noise, get_velocity: the `Order` of their arguments; one without `noise` draws it.
-        t_of_step: `NUMBER` (or an element of the candidate's own list), `BATCH` or `FOUR_AXES`.
+        t_of_step: `NUMBER` (or an element of the candidate's own list), `BATCH`, `ONE` or
+            `FOUR_AXES`.
         t_of_add_noise: `BATCH`, `NUMBER` (image by image) or `FOUR_AXES`.
         t_base: 0 or 1: what t counts from.
         entry: 0 or 1: where the level of t = 0 stands in its table, if t counts from 0.

@@ -8,6 +8,7 @@ import ast
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from compare.candidate.door import embedding
 from compare.candidate.door.names import predicted, role
@@ -76,7 +77,7 @@ def written(file: Path, name: str, source: str) -> Written:
     tree = ast.parse(source)
     found = source_of(file, name, tree)
     roles = _roles(found)
-    if name and found.class_name is None and f"mine.{name}(" not in "".join(roles.values()):
+    if name and found.class_name is None and f".{name}(" not in "".join(roles.values()):
         roles = {}  # but tables of its file
     if not name and {*roles} <= PARTS:
         roles, found = _of_only_class(file, source, tree, (roles, found))
@@ -161,7 +162,7 @@ def _roles(found: Source) -> dict[str, str]:
         known = handed.known(what, function)
         call = handed.call(what, function, own)
         taken = _taken(what, found.functions[name])
-        made = f"{_owner(found, what, known)}.{name}({call}){taken}"
+        made = f"{_owner(found, what, function)}.{name}({call}){taken}"
         texts[what] = f"lambda {handed.given(what, known)}: {made}"
         kinds = [predicted(name) for name, role in known.items() if role == "out"]
         if what == "step" and any(kinds):
@@ -289,8 +290,10 @@ def _adapted(found: Source, roles: dict[str, str]) -> list[str]:
         if found.owns_model:
             head = f"    def made(model=as_network()):\n        return {made}\n"
         if found.kept_model:
-            head = f"    it = {made}\n\n    def made(model=as_network()):\n"
-            head += f"        it.{found.kept_model} = model\n        return it\n"
+            it = "it" if found.class_name else "mine"
+            head = f"    it = {made}\n\n" if found.class_name else ""
+            head += "    def made(model=as_network()):\n"
+            head += f"        {it}.{found.kept_model} = model\n        return {it}\n"
         lines = [head, *lines]
     if "shown(" in body:
         names = "".join(f"            {name!r},\n" for name in found.derived).replace("'", '"')
@@ -298,11 +301,13 @@ def _adapted(found: Source, roles: dict[str, str]) -> list[str]:
     return [*lines, "    )"]
 
 
-def _owner(found: Source, what: str, known: dict[str, str | None]) -> str:
+def _owner(found: Source, what: str, function: Any) -> str:
     """Whose method is called: a class may be built with its model, and then a step takes no output:
-    it asks a model, which gives the output that we want."""
-    if not found.owns_model or what == "add_noise":
+    it asks a model, which gives the output that we want. So does a file that holds its model."""
+    is_handed = found.class_name is None and handed.models_of(function)
+    if not found.owns_model or what == "add_noise" or is_handed:
         return found.owner
     if what == "step":
-        return found.owner if "out" in known.values() else "made(as_network(out))"
+        takes = "out" in handed.known(what, function).values()
+        return found.owner if takes else "made(as_network(out))"
     return "made(model)"

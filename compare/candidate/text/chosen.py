@@ -59,7 +59,7 @@ def _is_a_mean(found: Source, both: dict[str, str]) -> bool:
     step, loop = both.get("step"), both.get("sample")
     if step is None or loop is None or _has_noise(found, step):
         return False
-    return adds_noise(loop, found.functions)
+    return adds_noise(loop, found.around)
 
 
 def _by_what_they_do(found: Source) -> dict[str, str]:
@@ -74,10 +74,10 @@ def _by_what_they_do(found: Source) -> dict[str, str]:
             found.owns_model or handed.models_of(function)
         ):
             continue
-        if loops(name, found.functions):
+        if loops(name, found.around):
             fits, what = is_call or _samples(name, function, found), "sample"
         else:
-            makes = asks(name, found.functions) and returns_a_loss(name, found.functions)
+            makes = asks(name, found.around) and returns_a_loss(name, found.around)
             makes = makes and not yields(found.functions[name])
             fits, what = makes and (is_call or "x_0" in known.values()), "loss"
         is_whole = is_call or OPEN not in handed.call(what, function, {})
@@ -114,7 +114,15 @@ def _step_that_draws(found: Source, by_take: dict[str, str]) -> dict[str, str]:
 def _has_noise(found: Source, step: str) -> bool:
     """True if a step draws its noise, or is handed it."""
     given = handed.known("step", found.signed(step)).values()
-    return draws(step, found.functions) or "z" in given
+    return draws(step, found.around) or "z" in given
+
+
+def _has_output(found: Source, step: str) -> bool:
+    """True if a step is handed the model's output, or what no name says; or a model that it asks,
+    unless it is held where we can put our own."""
+    function = found.signed(step)
+    handed_over = "out" in handed.known("step", function).values() or handed.models_of(function)
+    return found.owns_model or bool(handed_over) or OPEN in handed.call("step", function, {})
 
 
 def _takes(found: Source, what: str, name: str) -> bool:
@@ -122,11 +130,12 @@ def _takes(found: Source, what: str, name: str) -> bool:
     held, nor tables that it goes by."""
     function, node = found.signed(name), found.functions[name]
     known = handed.known(what, function)
-    is_loop = loops(name, found.functions)
+    is_loop = loops(name, found.around)
     if what == "add_noise" and name in CALLS and "noise" not in known.values():  # a network's
         return False
     if what in ("add_noise", "step"):
         one = not (is_loop or asks_alone(node)) if what == "step" else not asks_itself(node)
+        one = one and (what == "add_noise" or _has_output(found, name))
         return one and {"x_0" if what == "add_noise" else "x", "t"} <= {*known.values()}
     if what == "sample" and not is_loop and {"x", "t"} <= {*known.values()}:  # it is one step
         return False

@@ -19,7 +19,8 @@ class Source:
     """Somebody's class, or the functions of a file.
 
     Attributes:
-        functions: {name: its source}, those of a class or of a file.
+        functions: {name: its source}, those of a class or of a file; the one that is named alone.
+        around: the same, with all others of the file that they may call.
         class_name: of the class; None for functions.
         tables: names of what is called alpha-bar in it.
         derived: names of the tables that are made of it, and of betas beside such.
@@ -28,9 +29,11 @@ class Source:
         dicts: names of dicts at its top that hold tables.
         text: of the file.
         betas: the name of what is called so at its top, and is no number; "" if there is none.
+        model: the name of a network at its top, which a function of it asks; "" if there is none.
     """
 
     functions: dict[str, Function]
+    around: dict[str, Function]
     class_name: str | None
     tables: list[str]
     derived: list[str]
@@ -39,6 +42,7 @@ class Source:
     dicts: list[str] = field(default_factory=list)
     text: str = ""
     betas: str = ""
+    model: str = ""
 
     @property
     def built(self) -> Function | None:
@@ -47,7 +51,7 @@ class Source:
 
     @property
     def owns_model(self) -> bool:
-        """True if the class is built with its model, or builds it."""
+        """True if the class is built with its model, or builds it, or the file does."""
         return self._is_given_model or bool(self.kept_model)
 
     @property
@@ -58,8 +62,10 @@ class Source:
 
     @property
     def kept_model(self) -> str:
-        """The attribute under which the class keeps a model that it builds itself and calls; "" if
-        there is none."""
+        """The attribute under which the class, or the file, keeps a model that it builds itself and
+        calls; "" if there is none."""
+        if self.class_name is None:
+            return self.model
         if self.built is None or self._is_given_model or self.is_network:
             return ""
         made = [t for t, value in _each_assigned(self.built) if isinstance(value, ast.Call)]
@@ -119,7 +125,7 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
         node = classes[name]
         tables, derived = _tables_of_class(node, tree)
         methods = _written_out(methods_of(node, classes))
-        return Source(methods, name, tables, derived, T, classes, [], text)
+        return Source(methods, methods, name, tables, derived, T, classes, [], text)
     if name and name not in functions:
         near = get_close_matches(name, [*classes, *functions], 1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -129,7 +135,20 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     chosen = {name: functions[name]} if name else functions
     betas = [k for k, v in values.items() if meant(k) == "betas" and not _is_number(v)]
     given = (tables, _derived(list(values)), T, classes, dicts, text)
-    return Source(chosen, None, *given, betas[0] if len(betas) == 1 else "")
+    only = betas[0] if len(betas) == 1 else ""
+    return Source(chosen, functions, None, *given, only, _model(values, functions))
+
+
+def _model(values: dict[str, ast.expr], functions: dict[str, Function]) -> str:
+    """The name of a model at the top of a file that a function asks without being handed it."""
+    built = [name for name, value in values.items() if name in MODELS and isinstance(value, ast.Call)]
+    asked = {
+        getattr(e.func, "id", "")
+        for node in functions.values()
+        for e in ast.walk(node)
+        if isinstance(e, ast.Call) and getattr(e.func, "id", "") not in {*named_keywords(signed(node, False))}
+    }
+    return next((name for name in built if name in asked), "")
 
 
 def _written_out(functions: dict[str, Function]) -> dict[str, Function]:

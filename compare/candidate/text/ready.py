@@ -47,7 +47,7 @@ def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
     if not is_class and not inspect.isfunction(thing):
         return None
     asks = not {*asked_for(thing)} <= {*known}
-    if (embedding_of(thing) or is_network(thing)) if is_class else (not asks or role_of(thing)):
+    if (embedding_of(thing) or is_network(thing)) if is_class else role_of(thing):
         return None
     name = thing.__name__
     try:
