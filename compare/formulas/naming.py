@@ -13,7 +13,7 @@ from compare.formulas.curves import Reading
 from compare.formulas.expressions import Expression
 from compare.formulas.fit import Curve
 from compare.formulas.parts.eta import as_ddim
-from compare.formulas.parts.loops import of_loop, other_table
+from compare.formulas.parts.loops import of_loop, other_table, sum_of_answers
 from compare.formulas.parts.losses import of_loss
 from compare.formulas.parts.measured import Measured, measured, other_kinds
 from compare.measure.step import loud
@@ -69,7 +69,8 @@ def name(subject: Subject, stage: str, oracle: Oracle) -> Named | None:
             for group in groups:
                 found = accounts(group)
                 if found:
-                    return _said(found)
+                    guided = sum_of_answers(scheduler, found) if stage == "sampling" else None
+                    return _said(found) if guided is None else Named(*guided, True)
             other = other_table(scheduler, oracle) if stage == "sampling" else None
             if other is not None:
                 return Named(*other, False)

@@ -154,6 +154,23 @@ def test_any_other_mix_is_never_right(mix: Mix) -> None:
     assert not judged(mix).passed
 
 
+@pytest.mark.parametrize(
+    ("some", "none", "said"),
+    [(3.0, -1.0, "3 out_1 - 1 out_2: the weights sum to 2"), (1.0, 2.5, "sum to 3.5")],
+)
+def test_weights_of_another_sum_are_told_as_such(some: float, none: float, said: str) -> None:
+    def mix(model: Any, x: Tensor, t: Tensor) -> Tensor:
+        return some * model(x, t, y=ones(x)) + none * model(x, t, y=None)
+
+    report = judged(mix)
+    assert report.exit_status == 1
+    assert f"{said}, should be 1" in report.verdict
+    assert "of sum 1: (1 + w) out(x_t, t, label)" in report.diagnoses[0].fix
+    both = judged(mix, power=1.0)  # then it is no sum alone
+    assert both.exit_status == 1
+    assert "sum to" not in both.verdict
+
+
 def test_an_update_that_is_thrown_away_leaves_no_answer_to_mix() -> None:
     def sample(model: Any, shape: tuple[int, ...]) -> Tensor:
         model.eval()

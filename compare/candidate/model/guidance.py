@@ -18,6 +18,7 @@ from compare.candidate.model.call import Place
 from compare.candidate.spy import Asked
 from compare.oracle import F64
 
+GUIDED = "(1 + w) out(x_t, t, label) - w out(x_t, t), one w (Ho & Salimans 2022, eq. 6)"
 CLOSE = 1e-4  # of x: what is left of a step that is no sum of x_t and the answers
 ERRORS = 8  # standard errors: beyond them by rounding less often than 1e-14
 SMALLEST = 1e-6  # relative: weights may be float32 too

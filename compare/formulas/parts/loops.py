@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from compare.candidate.loop.look import look
+from compare.candidate.model.guidance import GUIDED, mixed
 from compare.candidate.replay import weighed
 from compare.candidate.scheduler import Scheduler
-from compare.formulas.accounts import fewest_wrong
+from compare.formulas.accounts import Account, fewest_wrong
 from compare.formulas.bases import readings
 from compare.formulas.curves import Reading, size_of_noise
 from compare.formulas.parts.eta import as_ddim
@@ -83,6 +84,27 @@ def _measured(scheduler: Scheduler, oracle: Oracle) -> tuple[Measured, Tensor] |
     setting = replace(scheduler.setting, sampler="ddpm")
     pair = Pair(x, out, off_x, off_out)
     return Measured(setting, oracle, level, pair, sigma=sigma, betas=scheduler.betas()), off_sigma
+
+
+def sum_of_answers(scheduler: Scheduler, found: list[Account]) -> tuple[str, str] | None:
+    """What to say, and to do, of a loop that mixes several answers with weights of another sum than
+    1: in one of its accounts the mix is so many times what it should be, and all else is right."""
+    mix = look(scheduler.subject, scheduler.alpha_bars(Oracle())).mix
+    if mix is None or not mix.readable or mix.varies or not bool(mix.on.all()):
+        return None
+    for account in found:
+        inner, (told, *more) = ~account.reading.atoms.end, account.told
+        if more or told.at_0_alone or not told.curve.name.startswith("model output"):
+            continue
+        for right in told.curve.right:
+            should, slack = right.value(account.reading.atoms)[inner], told.curve.slack[inner]
+            factors = told.curve.measured[inner] / should
+            times = float(factors.median())
+            if bool(((factors - times) * should).abs().le(slack + FACTOR * UNIT).all()):
+                weights = torch.tensor([float(f"{w:.4g}") for w in mix.main * times])
+                words = f"your guidance is {mixed(weights)}: the weights sum to {times:.4g}, "
+                return f"{words}should be 1", f"the answers weights of sum 1: {GUIDED}"
+    return None
 
 
 def other_table(scheduler: Scheduler, oracle: Oracle) -> tuple[str, str] | None:

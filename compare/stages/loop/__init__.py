@@ -8,7 +8,7 @@ from torch import Tensor
 
 from compare.candidate.loop.calls import SHAPE, sized
 from compare.candidate.loop.look import Run, look, look_again, look_apart
-from compare.candidate.model.guidance import Mix
+from compare.candidate.model.guidance import GUIDED, Mix
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, found, note, yes_no
 from compare.measure.loop_steps import OVERFLOWS, Steps, Visited, steps_of, visits
@@ -16,8 +16,6 @@ from compare.measure.noise import moments
 from compare.measure.tolerances import RATE, once_in
 from compare.oracle import Loop, Oracle, Setting
 from compare.stages.loop.transitions import transitions
-
-GUIDED = "(1 + w) out(x_t, t, label) - w out(x_t, t), one w (Ho & Salimans 2022, eq. 6)"
 
 
 def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
