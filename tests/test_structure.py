@@ -155,6 +155,7 @@ TESTED_WITH = {
     "limit": "own_words",
     "listed": "offered",
     "respaced": "own_words",
+    "unknown": "own_words",
     "spacing": "conventions",
     "chain_end": "sampling",
     "chains": "sampling",

@@ -22,19 +22,25 @@ from compare.oracle import Setting
 from compare.verdict import conventions
 from compare.verdict.beside import SPECS, add, columns_begun, imported, set_beside
 from compare.verdict.diffusers import gone
+from compare.verdict.door.means import of_means
 from compare.verdict.door.respaced import respaced
-from compare.verdict.door.rivals import (
-    counted_apart,
-    other_embedding,
-    rivals,
-    told,
-    without_table,
-)
+from compare.verdict.door.rivals import rivals, told
 from compare.verdict.door.two_kinds import two_kinds
+from compare.verdict.door.unknown import counted_apart, other_embedding, without_table
 from compare.verdict.elsewhere import Begin, later
 from compare.verdict.quiet import quiet
 from compare.verdict.report import Report, by_stage, versions
 from compare.verdict.staged import Progress, is_asked, judge_stages, kept, needed
+
+# What a verdict says otherwise than its checks do, one after the other.
+AMENDING: tuple[Callable[[Report, Subject], None], ...] = (
+    two_kinds,
+    of_means,
+    without_table,
+    respaced,
+    counted_apart,
+    other_embedding,
+)
 
 
 def judge(
@@ -162,11 +168,8 @@ def _judged_as_read(
         _judged(other, read, only, None)
     if others:
         told(report, subject, list(zip(others, reports, strict=True)))
-    two_kinds(report, subject)
-    without_table(report, subject)
-    respaced(report, subject)
-    counted_apart(report, subject)
-    other_embedding(report)
+    for amends in AMENDING:
+        amends(report, subject)
     for stage, checks in by_stage(report.checks if others else []).items():
         if progress is not None:
             progress(stage, checks)

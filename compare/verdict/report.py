@@ -106,6 +106,11 @@ class Report:
             return 1
         return 0 if self.passed else 2
 
+    def leave_open(self, checks: Iterable[Check], stage: str, why: str) -> None:
+        """Blames nothing in these checks of a stage, and says that it is not decided, and why."""
+        left = [c for c in self.checks if c not in [*checks]]
+        self.checks = [*left, Check("reading", stage, "error", why)]
+
     @property
     def judged(self) -> list[str]:
         """The stages in which something was judged."""
@@ -142,6 +147,11 @@ class Report:
             return f"{self.candidate} could not be run: {why}{right}"
         stage, what = first_fault(self)
         return f"{self.candidate} differs from the papers in {stage}: {what}"
+
+    @property
+    def said(self) -> str:
+        """The same without the name of the candidate."""
+        return self.verdict.removeprefix(f"{self.candidate} ")
 
     @property
     def _alone(self) -> str:

@@ -141,12 +141,15 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
 
 def _model(values: dict[str, ast.expr], functions: dict[str, Function]) -> str:
     """The name of a model at the top of a file that a function asks without being handed it."""
-    built = [name for name, value in values.items() if name in MODELS and isinstance(value, ast.Call)]
+    built = [
+        name for name, value in values.items() if name in MODELS and isinstance(value, ast.Call)
+    ]
     asked = {
         getattr(e.func, "id", "")
         for node in functions.values()
         for e in ast.walk(node)
-        if isinstance(e, ast.Call) and getattr(e.func, "id", "") not in {*named_keywords(signed(node, False))}
+        if isinstance(e, ast.Call)
+        and getattr(e.func, "id", "") not in {*named_keywords(signed(node, False))}
     }
     return next((name for name in built if name in asked), "")
 

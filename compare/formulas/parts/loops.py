@@ -8,6 +8,7 @@ each reading has the size of the noise.
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from compare.candidate.model.guidance import GUIDED, mixed
 from compare.candidate.replay import weighed
 from compare.candidate.scheduler import Scheduler
 from compare.formulas.accounts import Account, fewest_wrong
+from compare.formulas.atoms import atoms
 from compare.formulas.bases import readings
 from compare.formulas.curves import Reading, size_of_noise
 from compare.formulas.parts.eta import as_ddim
@@ -57,6 +59,20 @@ def _of_kind(step: Measured, slack: Tensor, kind: str) -> Iterator[Reading]:
         for reading in readings(one):
             unlikely = reading.unlikely + more
             yield replace(reading, curves=(*reading.curves, noise), unlikely=unlikely)
+
+
+def takes_means(scheduler: Scheduler, oracle: Oracle) -> bool:
+    """True if a loop takes what its model answers for the mean of x_prev, and adds noise of a right
+    size."""
+    seen = _measured(scheduler, oracle)
+    if seen is None:
+        return False
+    step, slack = seen
+    noise = size_of_noise(cast(Tensor, step.sigma), slack, step.setting, named=False)
+    is_mean = bool(
+        (step.step.x == 0).all() & ((step.step.out - 1).abs() <= step.step.out_error).all()
+    )
+    return is_mean and noise.is_right(atoms(step.level, step.betas))
 
 
 def _measured(scheduler: Scheduler, oracle: Oracle) -> tuple[Measured, Tensor] | None:
@@ -115,7 +131,7 @@ def other_table(scheduler: Scheduler, oracle: Oracle) -> tuple[str, str] | None:
     step begins where the one before has ended, at all of them.
     """
     seen, subject = _measured(scheduler, oracle), scheduler.subject
-    if seen is None or seen[0].kind != "epsilon":
+    if seen is None or seen[0].kind != "epsilon" or not bool(seen[0].step.x.all()):
         return None
     step, t, sigma = seen[0].step, seen[0].t, seen[0].sigma
     assert sigma is not None

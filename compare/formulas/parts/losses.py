@@ -10,14 +10,18 @@ from compare.candidate.loss.slopes import Known, Slopes, slopes
 from compare.candidate.scheduler import Scheduler
 from compare.formulas.accounts import accounts
 from compare.formulas.atoms import OF_TABLE, Atoms, atoms
-from compare.formulas.curves import EQ_4, NOISE, SIGNAL, Reading
-from compare.formulas.expressions import Expression, Monomial
+from compare.formulas.curves import EQ_4, EQ_7, NOISE, OF_X_0, OF_X_T, SIGNAL, Reading
+from compare.formulas.expressions import Expression, Monomial, Sum
 from compare.formulas.fit import Curve
 from compare.measure.tolerances import FACTOR, RATE, UNIT
 from compare.oracle import Oracle
 
 ONE, ZERO = Monomial(1.0), Monomial(0.0)
 ALIKE = 1e-4  # of the largest weight: far above what float32 makes of a constant
+OF_MEANS = (  # what x_0 and the noise weigh in the mean of x_prev, from x_0 and x_t
+    Sum((OF_X_0, OF_X_T.times(1.0, SIGNAL.powers))),
+    OF_X_T.times(1.0, NOISE.powers),
+)
 EQ_14 = "Ho et al. eq. 14"
 # {what is predicted: (the target, what x_0 and the noise weigh in it, the source)}
 TARGETS: dict[str, tuple[str, tuple[Monomial, Monomial], str]] = {
@@ -29,6 +33,20 @@ TARGETS: dict[str, tuple[str, tuple[Monomial, Monomial], str]] = {
         "Salimans & Ho, section 4",
     ),
 }
+
+
+def trains_means(scheduler: Scheduler, oracle: Oracle) -> bool:
+    """True if a loss compares the model with the mean of x_prev, of x_0 and x_t: Ho et al. eq. 7,
+    of x_0 and the noise."""
+    seen = slopes(scheduler.subject, scheduler.alpha_bars(Oracle()), RATE)
+    if seen is None or seen.target is None:
+        return False
+    made = _atoms(scheduler, oracle, seen)
+    curves = [
+        Curve("", part.value, _slack(part), (formula,), EQ_7, ends_at_0=formula is OF_MEANS[1])
+        for part, formula in zip(seen.target, OF_MEANS, strict=True)
+    ]
+    return all(curve.is_right(made) for curve in curves)
 
 
 def of_loss(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:

@@ -42,7 +42,7 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
         if shown is None:
             continue
         kind, silent = shown.setting.prediction_type, subject.scheduler().lacks_signal()
-        by_name = _named(subject)
+        by_name = kind_named(subject)
         if kind == said and not silent and stage is stages.SAMPLING and by_name not in (None, kind):
             subject.setting = replace(subject.setting, prediction_type=str(by_name))
             return Fact(by_name, "declared", "its loop calls the model's output so", (kind,))
@@ -58,7 +58,7 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
             return Fact(said, others=(kind,))
         subject.setting = shown.setting
         return Fact(kind, "behaviour", f"{who} is right so")
-    by_name = _named(subject)
+    by_name = kind_named(subject)
     if by_name is not None and by_name != said:
         return _declared(subject, by_name)
     if subject.has("sample") and subject.scheduler().lacks_signal():
@@ -88,7 +88,7 @@ def _declared(subject: Subject, kind: str) -> Fact:
     return Fact(kind, "declared", f"its {who} calls the model's output so")
 
 
-def _named(subject: Subject) -> str | None:
+def kind_named(subject: Subject) -> str | None:
     """What the model of a loop, or of a loss alone, predicts by the names of its output, if they
     agree."""
     roles = [role for role in ("sample", "loss") if subject.has(role)]

@@ -43,27 +43,25 @@ def respaced(report: Report, subject: Subject) -> None:
             family = _family(table, own.listed, _levels)
             levels = f"its levels are those of {family} steps at {own.words}"
             if family is None and told == own:
-                report.checks.append(_of_none(report, table, own))
+                _of_none(report, table, own)
             elif told == own:
                 report.checks.append(note(ID, levels))
             elif family is not None:
                 words = f"{levels}, and its model is told {told or 'other numbers'}"
-                report.checks.append(_undecided(words))
+                report.leave_open((), "sampling", f"{words}. {DECIDES}")
 
 
-def _of_none(report: Report, table: Tensor, own: Told) -> Check:
-    """What to say of levels that are those of no family at these numbers; its betas may be."""
+def _of_none(report: Report, table: Tensor, own: Told) -> None:
+    """What is said of levels that are those of no family at these numbers; its betas may be."""
     said = f"its model is told {own.words}, up to {own.listed[-1]:g}"
     family = _family(table, own.listed, _product_of_betas)
     if family is None:
-        return _undecided(f"{said}, and its levels are those of no family at these numbers")
+        words = f"{said}, and its levels are those of no family at these numbers"
+        report.leave_open((), "sampling", f"{words}. {DECIDES}")
+        return
     words = f"{said}, and its betas are those of {family} steps at these numbers"
     report.diagnoses.append(Diagnosis(None, "sampling", words, FIX))
-    return Check(ID, "sampling", "differs", words)
-
-
-def _undecided(words: str) -> Check:
-    return Check("reading", "sampling", "error", f"{words}. {DECIDES}")
+    report.checks.append(Check(ID, "sampling", "differs", words))
 
 
 def _levels(setting: Setting, numbers: Tensor) -> Tensor:

@@ -24,19 +24,15 @@ from compare.candidate.door.reading import (
 from compare.candidate.load import WHOLE, Broken
 from compare.candidate.subject import Subject
 from compare.formulas.naming import NOT_COMPUTABLE
-from compare.measure.check import Check, note
+from compare.measure.check import note
 from compare.oracle import Oracle
-from compare.stages.embedding import DIMS
-from compare.stages.loop import ends
-from compare.verdict.report import Diagnosis, Report
+from compare.verdict.report import Report
 
 UNSURE = {
     "prediction": "what its model predicts is not sure",
     "pictures": "in what range its pictures are is not sure",
     "t_base": "what its t counts from is not sure",
 }
-OF_STEPS = ("sampling/loop/steps", "sampling/loop/weight-of")  # beginnings of ids
-EARLY, THROWN = "2-early", "79-thrown"
 MOST = 7  # readings beside the contract's that are tried
 Again = Callable[[dict[str, Fact]], Subject]  # the candidate anew, some facts decided
 
@@ -111,11 +107,12 @@ def told(report: Report, first: Subject, others: list[tuple[Subject, Report]]) -
     fitting = [pair for pair in others if pair[1].passed]
     if fitting:
         doors = [subject.door for subject, _ in fitting]
-        undecided = _undecided(report, first.door, doors)
-        report.checks = [c for c in report.checks if c.passed] + [undecided]
+        stage = report.diagnoses[0].stage if report.diagnoses else "schedule"
+        why = _undecided(report, first.door, doors)
+        report.leave_open([c for c in report.checks if not c.passed], stage, why)
         report.diagnoses = []
         return
-    by_first = _words(report)
+    by_first = report.said
     _, best = min([(None, report), *others], key=lambda pair: _faults(pair[1]))
     if best is not report:
         for name in ("checks", "diagnoses", "findings", "conventions", "not_offered", "readings"):
@@ -124,92 +121,21 @@ def told(report: Report, first: Subject, others: list[tuple[Subject, Report]]) -
         report.checks.append(note(f"{report.checks[0].stage}/reading", text))
 
 
-def without_table(report: Report, subject: Subject) -> None:
-    """Blames nothing in what shows no table, and may be right by another than the usual one.
-
-    What has a name or a formula by the usual one is told: by another it would hardly have. Then of
-    a loop's steps nothing is blamed, if they have none.
-    """
-    if not subject.table_is_assumed or report.exit_status != 1:
-        return
-    wrong, named = [c for c in report.checks if not c.passed], []
-    stage = next(c.stage for c in wrong if c.status == "differs")
-    if stage == "embedding":  # which no table is needed for
-        return
-    unnamed = [d for d in report.diagnoses if d.bug is None and (d.formula is None or d.fitted)]
-    message = next(c.message for c in wrong if c.status == "differs")
-    fitted = f"differs from the papers in {stage}: {message}"
-    words = fitted if any(d.fitted for d in unnamed) else _words(report)
-    if len(unnamed) < len(report.diagnoses):
-        named = [d for d in report.diagnoses if d not in unnamed]
-        unnamed = [d for d in unnamed if d.stage == "sampling"]
-        wrong = [c for c in wrong if c.id.startswith(OF_STEPS)]
-        if not unnamed or not wrong:
-            return
-        words = f"differs from the papers in sampling: {unnamed[0].explanation}"
-    setting = subject.setting
-    betas = f"betas {setting.beta_start:g}..{setting.beta_end:g}"
-    text = "no table is shown under a name such as alphas_cumprod, alpha_bar or ab, and by the "
-    text += f"usual one, linear {betas} with T = {setting.num_train_timesteps}, it {words}. "
-    text += "If your code goes by another alpha-bar, say it in an Adapter (`ddpm adapt` prints "
-    text += "one): alpha_bar=lambda: YOURS, (T,) numbers for t = 0..T-1"
-    undecided = Check("reading", stage, "error", text)
-    report.checks = [c for c in report.checks if c not in wrong] + [undecided]
-    report.diagnoses = named
-
-
-def other_embedding(report: Report) -> None:
-    """Blames nothing in an embedding of another kind: no sinusoids by any convention or mistake."""
-    if any(d.bug for d in report.diagnoses if d.stage == "embedding"):
-        return
-    wrong = [c for c in report.checks if c.stage == "embedding" and not c.passed]
-    narrow = f"embedding/{min(DIMS)}/"  # for layers above sinusoids it may be too narrow
-    others = [c.id for c in wrong if not c.id.startswith(narrow)]
-    if not wrong or any(not id.endswith("/waves") for id in others or [c.id for c in wrong]):
-        return
-    text = "its embedding is no table of sinusoids of t, 10000^(-i / half), by any convention or "
-    text += f"mistake that is known: {wrong[0].message}. Fourier features and learned vectors are "
-    undecided = Check("reading", "embedding", "error", text + "not judged")
-    report.checks = [c for c in report.checks if c not in wrong] + [undecided]
-    report.diagnoses = [d for d in report.diagnoses if d.stage != "embedding"]
-
-
-def counted_apart(report: Report, subject: Subject) -> None:
-    """Says of a loop that reads entry t of a table behind a 1, and tells its model t = 0..T-1, that
-    the two counts do not agree; that its first step is none, and its last one lost, follows."""
-    bugs = [d.bug for d in report.diagnoses]
-    if subject.door.entry.value != 1 or EARLY not in bugs or not subject.has("sample"):
-        return
-    T = subject.setting.num_train_timesteps
-    told, should = ends([*range(T)][::-1]), ends([*range(1, T + 1)][::-1])
-    words = f"the model is asked at {told}, should be {should}: the loop counts t from 0, the "
-    words += "table from 1, where the noise begins"
-    right = "t from T down to 1, as in the table, the model told the same t; or entry t + 1"
-    left = [d for d in report.diagnoses if d.bug not in (EARLY, THROWN)]
-    report.diagnoses = [Diagnosis(None, "sampling", words, f"should be {right}"), *left]
-
-
 def _faults(report: Report) -> tuple[float, int]:
     """How many of its faults have no name, and how many it has; none at all is worst."""
     found = report.diagnoses
     return (sum(d.bug is None for d in found) if found else float("inf"), len(found))
 
 
-def _undecided(report: Report, first: Reading, doors: list[Reading]) -> Check:
-    """Both verdicts and the words that decide, as a check that could not be run."""
+def _undecided(report: Report, first: Reading, doors: list[Reading]) -> str:
+    """Both verdicts and the words that decide."""
     contract = {name: fact for door in doors for name, fact in _apart(first, door).items()}
-    ways = [(replace(doors[0], **contract), _words(report)), *((d, "is right") for d in doors)]
+    ways = [(replace(doors[0], **contract), report.said), *((d, "is right") for d in doors)]
     verdicts = "; ".join(f"{_way(door, [*contract])} it {verdict}" for door, verdict in ways)
     decides = " or ".join(_decides(door, [*contract]) for door, _ in ways)
     unsure = UNSURE.get(next(iter(contract), ""), "") if len(contract) == 1 else ""
     unsure = unsure or "neither its names nor its own calls say how it is called"
-    text = f"{unsure}: {verdicts}. Say {decides}"
-    stage = report.diagnoses[0].stage if report.diagnoses else "schedule"
-    return Check("reading", stage, "error", text)
-
-
-def _words(report: Report) -> str:
-    return report.verdict.removeprefix(f"{report.candidate} ")
+    return f"{unsure}: {verdicts}. Say {decides}"
 
 
 def _apart(first: Reading, door: Reading) -> dict[str, Fact]:

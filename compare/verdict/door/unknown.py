@@ -1,0 +1,74 @@
+"""What the verdict says where the report alone would blame, and cannot know: a table that nobody
+shows, an embedding of another kind, a loop and a table that count t apart."""
+
+from compare.candidate.subject import Subject
+from compare.stages.embedding import DIMS
+from compare.stages.loop import ends
+from compare.verdict.report import Diagnosis, Report
+
+OF_STEPS = ("sampling/loop/steps", "sampling/loop/weight-of")  # beginnings of ids
+EARLY, THROWN = "2-early", "79-thrown"
+
+
+def without_table(report: Report, subject: Subject) -> None:
+    """Blames nothing in what shows no table, and may be right by another than the usual one.
+
+    What has a name or a formula by the usual one is told: by another it would hardly have. Then of
+    a loop's steps nothing is blamed, if they have none.
+    """
+    if not subject.table_is_assumed or report.exit_status != 1:
+        return
+    wrong, named = [c for c in report.checks if not c.passed], []
+    stage = next(c.stage for c in wrong if c.status == "differs")
+    if stage == "embedding":  # which no table is needed for
+        return
+    unnamed = [d for d in report.diagnoses if d.bug is None and (d.formula is None or d.fitted)]
+    message = next(c.message for c in wrong if c.status == "differs")
+    fitted = f"differs from the papers in {stage}: {message}"
+    words = fitted if any(d.fitted for d in unnamed) else report.said
+    if len(unnamed) < len(report.diagnoses):
+        named = [d for d in report.diagnoses if d not in unnamed]
+        unnamed = [d for d in unnamed if d.stage == "sampling"]
+        wrong = [c for c in wrong if c.id.startswith(OF_STEPS)]
+        if not unnamed or not wrong:
+            return
+        words = f"differs from the papers in sampling: {unnamed[0].explanation}"
+    setting = subject.setting
+    betas = f"betas {setting.beta_start:g}..{setting.beta_end:g}"
+    text = "no table is shown under a name such as alphas_cumprod, alpha_bar or ab, and by the "
+    text += f"usual one, linear {betas} with T = {setting.num_train_timesteps}, it {words}. "
+    text += "If your code goes by another alpha-bar, say it in an Adapter (`ddpm adapt` prints "
+    text += "one): alpha_bar=lambda: YOURS, (T,) numbers for t = 0..T-1"
+    report.leave_open(wrong, stage, text)
+    report.diagnoses = named
+
+
+def other_embedding(report: Report, subject: Subject) -> None:
+    """Blames nothing in an embedding of another kind: no sinusoids by any convention or mistake."""
+    named = any(d.bug for d in report.diagnoses if d.stage == "embedding")
+    if named or not subject.has("embedding"):
+        return
+    wrong = [c for c in report.checks if c.stage == "embedding" and not c.passed]
+    narrow = f"embedding/{min(DIMS)}/"  # for layers above sinusoids it may be too narrow
+    others = [c.id for c in wrong if not c.id.startswith(narrow)]
+    if not wrong or any(not id.endswith("/waves") for id in others or [c.id for c in wrong]):
+        return
+    text = "its embedding is no table of sinusoids of t, 10000^(-i / half), by any convention or "
+    text += f"mistake that is known: {wrong[0].message}. Fourier features and learned vectors are "
+    report.leave_open(wrong, "embedding", text + "not judged")
+    report.diagnoses = [d for d in report.diagnoses if d.stage != "embedding"]
+
+
+def counted_apart(report: Report, subject: Subject) -> None:
+    """Says of a loop that reads entry t of a table behind a 1, and tells its model t = 0..T-1, that
+    the two counts do not agree; that its first step is none, and its last one lost, follows."""
+    bugs = [d.bug for d in report.diagnoses]
+    if subject.door.entry.value != 1 or EARLY not in bugs or not subject.has("sample"):
+        return
+    T = subject.setting.num_train_timesteps
+    told, should = ends([*range(T)][::-1]), ends([*range(1, T + 1)][::-1])
+    words = f"the model is asked at {told}, should be {should}: the loop counts t from 0, the "
+    words += "table from 1, where the noise begins"
+    right = "t from T down to 1, as in the table, the model told the same t; or entry t + 1"
+    left = [d for d in report.diagnoses if d.bug not in (EARLY, THROWN)]
+    report.diagnoses = [Diagnosis(None, "sampling", words, f"should be {right}"), *left]
