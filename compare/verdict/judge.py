@@ -26,7 +26,12 @@ from compare.verdict.door.means import of_means
 from compare.verdict.door.respaced import respaced
 from compare.verdict.door.rivals import rivals, told
 from compare.verdict.door.two_kinds import two_kinds
-from compare.verdict.door.unknown import counted_apart, other_embedding, without_table
+from compare.verdict.door.unknown import (
+    continuous,
+    counted_apart,
+    other_embedding,
+    without_table,
+)
 from compare.verdict.elsewhere import Begin, later
 from compare.verdict.quiet import quiet
 from compare.verdict.report import Report, by_stage, versions
@@ -36,6 +41,7 @@ from compare.verdict.staged import Progress, is_asked, judge_stages, kept, neede
 AMENDING: tuple[Callable[[Report, Subject], None], ...] = (
     two_kinds,
     of_means,
+    continuous,
     without_table,
     respaced,
     counted_apart,

@@ -450,3 +450,38 @@ def test_a_verdict_on_tables_alone_says_so(tmp_path: Any) -> None:
     file.write_text("class Tables:\n    alphas_cumprod = [0.9, 0.6, 0.2]\n")
     words = f"`ddpm adapt {file}:Tables` writes an adapter for what else is in it."
     assert judged(f"{file}:Tables").verdict.endswith(words)
+
+
+class Continuous:
+    """Its t is a time from 0 to 1, of which `log_ab` makes the logarithm of alpha-bar."""
+
+    def log_ab(self, t: Tensor) -> Tensor:
+        return -0.05 * t - 4.975 * t**2  # of the SDE with betas from 0.1 to 20, halved
+
+    def add_noise(self, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        return mix((2 * self.log_ab(t.double())).exp(), x_0, noise)
+
+
+class Cosine(Continuous):
+    def log_ab(self, t: Tensor) -> Tensor:
+        return (t.clamp(1e-3, 1 - 1e-3) * torch.pi / 2).cos().log()
+
+
+class OfSteps(Continuous):
+    """The same function of t / T: t counts steps, and what is wrong is told."""
+
+    def log_ab(self, t: Tensor) -> Tensor:
+        return 2 * super().log_ab(t / 1000)
+
+
+@pytest.mark.parametrize("candidate", [Continuous, Cosine])
+def test_a_time_from_0_to_1_is_left_open(candidate: type) -> None:
+    report = judged(candidate)
+    assert report.exit_status == 2
+    assert "a time from 0 to 1: alpha-bar is 1 at t=0" in report.verdict
+    assert not report.judged
+    assert not report.diagnoses
+
+
+def test_a_function_of_steps_is_none_of_time() -> None:
+    assert "a time from 0 to 1" not in judged(OfSteps).verdict

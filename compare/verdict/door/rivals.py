@@ -33,6 +33,8 @@ UNSURE = {
     "pictures": "in what range its pictures are is not sure",
     "t_base": "what its t counts from is not sure",
 }
+HOLDS_SO = "every check holds so, and not by the contract"
+NAMED_SO = "what is wrong has a name so, or less is wrong, than by the contract"
 MOST = 7  # readings beside the contract's that are tried
 Again = Callable[[dict[str, Fact]], Subject]  # the candidate anew, some facts decided
 
@@ -68,7 +70,7 @@ def _others(door: Reading) -> Iterator[dict[str, Fact]]:
         chosen = dict(zip(known, values, strict=True))
         changed = {n: v for n, v in chosen.items() if v != getattr(door, n).value}
         yield {
-            name: Fact(value, "behaviour", "every check holds so, and not by the contract")
+            name: Fact(value, "behaviour", HOLDS_SO)
             if name in changed
             else replace(getattr(door, name), others=())
             for name, value in chosen.items()
@@ -117,6 +119,10 @@ def told(report: Report, first: Subject, others: list[tuple[Subject, Report]]) -
     if best is not report:
         for name in ("checks", "diagnoses", "findings", "conventions", "not_offered", "readings"):
             setattr(report, name, getattr(best, name))
+        report.readings = {
+            name: fact | {"evidence": NAMED_SO} if fact["evidence"] == HOLDS_SO else fact
+            for name, fact in report.readings.items()
+        }
         text = f"by the contract's reading it is wrong too: {by_first}"
         report.checks.append(note(f"{report.checks[0].stage}/reading", text))
 

@@ -1,12 +1,18 @@
 """What the verdict says where the report alone would blame, and cannot know: a table that nobody
-shows, an embedding of another kind, a loop and a table that count t apart."""
+shows, a time that is none of steps, an embedding of another kind, t counted apart."""
 
+from contextlib import suppress
+
+import torch
+
+from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
 from compare.stages.embedding import DIMS
 from compare.stages.loop import ends
 from compare.verdict.report import Diagnosis, Report
 
 OF_STEPS = ("sampling/loop/steps", "sampling/loop/weight-of")  # beginnings of ids
+MOMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a time from 0 to 1
 EARLY, THROWN = "2-early", "79-thrown"
 
 
@@ -41,6 +47,27 @@ def without_table(report: Report, subject: Subject) -> None:
     text += "one): alpha_bar=lambda: YOURS, (T,) numbers for t = 0..T-1"
     report.leave_open(wrong, stage, text)
     report.diagnoses = named
+
+
+def continuous(report: Report, subject: Subject) -> None:
+    """Neither blames nor passes a program whose t is a time from 0 to 1, in which the image goes."""
+    if report.exit_status == 2 or not subject.has("add_noise"):
+        return
+    one = torch.ones(len(MOMENTS), 1, 2, 3)
+    with suppress(Broken):
+        own = subject.scheduler().table()
+        if own is not None and not bool((own[1:] < 0.1).all()):
+            return
+        at = torch.tensor(MOMENTS) - subject.t_base
+        kept = subject.scheduler().noised(one, 0 * one, at)[:, 0, 0, 0]
+        if kept[0] < 0.9 or kept[-1] > 0.1 or not bool((kept.diff() < 0).all()):
+            return
+        said = ", ".join(f"{ab:.3g} at t={t:g}" for ab, t in zip(kept**2, MOMENTS, strict=True))
+        text = f"its t is a time from 0 to 1: alpha-bar is {said}. Continuous time is not judged. "
+        text += "An Adapter may show its steps at the n times of its loop: alpha_bar=lambda: "
+        text += "YOURS, (n,) numbers, and sample=..."
+        report.leave_open(report.checks, "schedule", text)
+        report.diagnoses = []
 
 
 def other_embedding(report: Report, subject: Subject) -> None:
