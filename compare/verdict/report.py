@@ -132,7 +132,7 @@ class Report:
             expected = sum(c.status == "expected" for c in self.checks)
             but = f" but for {expected} expected failure{'s' * (expected > 1)}" * bool(expected)
             agree = judged - expected
-            right = f"{self.candidate} is right{but}{self._of_points}"
+            right = f"{self.candidate} is right{but}{self._of_data}"
             right += f": {agree} checks agree with the papers"
             if self.companion:
                 return f"{right}. {self.companion}"
@@ -160,14 +160,15 @@ class Report:
         return f" {said[0][0].upper()}{said[0][1:]}." if said else ""
 
     @property
-    def _of_points(self) -> str:
+    def _of_data(self) -> str:
         """What a right verdict says of a candidate that no picture could be handed to: a missing
         axis of `ab[t].view(-1, 1)` broadcasts over the rows of a picture, and is no error."""
         data = self.readings.get("data", {})
-        if not str(data.get("value", "")).startswith("points"):
+        value = str(data.get("value", ""))
+        if not value.startswith(("points", "sequences")):
             return ""
         not_pictures = ", and not for pictures (b, c, h, w)" * (data["rank"] == "structural")
-        return f" for points (b, d){not_pictures}"
+        return f" for {value}{not_pictures}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON: numbers that JSON lacks become null."""

@@ -195,13 +195,26 @@ class Mine:
 
 @pytest.mark.parametrize(
     ("axes", "says"),
-    [("1, 1, 1", "is right: "), ("1", "is right for points (b, d), and not for pictures (b, c, h")],
+    [
+        ("1, 1, 1", "is right: "),
+        ("1", "is right for points (b, d), and not for pictures (b, c, h, w)"),
+        ("1, 1", "add_noise returned shape (2000, 2000, 2, 3) for images of shape (2000, 1, 2, 3)"),
+    ],
 )
 def test_a_missing_axis_is_no_right_for_pictures(axes: str, says: str, tmp_path: Path) -> None:
     """It broadcasts over the rows of as many pictures as they have rows, and raises at others."""
     (tmp_path / "mine.py").write_text(MISSING_AXES.replace("AXES", axes))
     report = judge(f"{tmp_path / 'mine.py'}:Mine", "quick", 0, beside=False)
     assert says in report.verdict
+
+
+@pytest.mark.parametrize("axes", ["1", "1, 1"])
+def test_what_calls_them_images_is_not_read_as_of_something_else(axes: str, tmp_path: Path) -> None:
+    text = MISSING_AXES.replace("AXES", axes).replace("original_samples", "images")
+    (tmp_path / "mine.py").write_text(text)
+    report = judge(f"{tmp_path / 'mine.py'}:Mine", "quick", 0, beside=False)
+    assert not report.passed
+    assert "add_noise" in report.verdict
 
 
 def test_a_file_of_another_kind_is_told_as_that(tmp_path: Path) -> None:

@@ -641,10 +641,10 @@ def given_z(parent: type) -> dict:
     return {"step": step}
 
 
-def points(parent: type) -> dict:
+def of_axes(axes: int, parent: type) -> dict:
     def only(self, x):
-        if x.dim() != 2:
-            raise ValueError("points (b, d)")
+        if x.dim() != axes:
+            raise ValueError(f"{axes} axes")
 
     def run(self, out, t, x, **more):
         only(self, x)
@@ -656,6 +656,14 @@ def points(parent: type) -> dict:
 
     step = with_step(parent, ("model_output", "t", "sample"), run)
     return {"step": step, "add_noise": add_noise}
+
+
+def points(parent: type) -> dict:
+    return of_axes(2, parent)
+
+
+def sequences(parent: type) -> dict:
+    return of_axes(3, parent)
 
 
 def tensor_t(parent: type) -> dict:
@@ -676,7 +684,18 @@ def own_list(parent: type) -> dict:
     return {"__init__": init, "set_timesteps": None}
 
 
-DOORS = (told, not_told, from_one, one_more_entry, pair, given_z, points, tensor_t, own_list)
+DOORS = (
+    told,
+    not_told,
+    from_one,
+    one_more_entry,
+    pair,
+    given_z,
+    points,
+    sequences,
+    tensor_t,
+    own_list,
+)
 # What a door takes away with it: who is handed z draws none, a pair shows the noise it drew, and a
 # list of its own is as good as any.
 GONE = {own_list: ("timesteps",), given_z: ("draw",), pair: ("own_noise", "own_uniform_noise")}

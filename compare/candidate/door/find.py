@@ -6,6 +6,7 @@ fact (`Fact.others`), and `verdict/door` judges under the contract's reading fir
 
 import copy
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -31,6 +32,7 @@ from compare.candidate.door.reading import (
     POINTS,
     RGB,
     SAME,
+    SEQUENCES,
     TENSOR,
     Fact,
     Order,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from compare.candidate.subject import Subject
 
 Length = Callable[["Subject"], tuple[int, dict[str, Fact]]]
+OF_PICTURES = re.compile(r"(img|image|picture)s?(_|\d|$)")
 OPTIONS = ("generator", "return_dict", "eta", "use_clipped_model_output")  # of a step, in words
 
 
@@ -277,7 +280,7 @@ def _first_way(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[
     as many, gives that which was asked for.
     """
     answers: dict[str, Fact] | None = None
-    for ways in _ways(method, found, _says_int(subject, method)):
+    for ways in _ways(method, found, _says(subject, method)):
         taken = _taken(subject, method, CANONICAL.told(found | ways))
         wider = {RGB, DOUBLED} & {fact.value for fact in ways.values()}
         if taken is not None and taken[1] and (answers is None or wider):
@@ -287,25 +290,28 @@ def _first_way(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[
     return answers
 
 
-def _says_int(subject: "Subject", method: str) -> bool:
-    """True if a method's t is annotated as an int: many that say so take a tensor as well."""
+def _says(subject: "Subject", method: str) -> set[str]:
+    """What the parameters of a method say: that t is an int (many that say so take a tensor as
+    well), or that what is noised are pictures."""
     with suppress(TypeError, ValueError):
-        given = inspect.signature(subject.function(method)).parameters.values()
-        return any(p.annotation in (int, "int") for p in given)
-    return False
+        given = [*inspect.signature(subject.function(method)).parameters.values()]
+        said = {NUMBER for p in given if p.annotation in (int, "int")}
+        return said | {IMAGES for p in given if OF_PICTURES.match(p.name.lower())}
+    return set()
 
 
-def _ways(method: str, found: dict[str, Fact], says_int: bool) -> Iterator[dict[str, Fact]]:
+def _ways(method: str, found: dict[str, Fact], said: set[str]) -> Iterator[dict[str, Fact]]:
     """What may differ from the contract, the contract's way first.
 
     That images are noised one by one has to be said: so are mistakes that a batch alone shows.
     """
     t_name = "t_of_step" if method == "step" else "t_of_add_noise"
-    kinds = (NUMBER, BATCH, ONE) if method == "step" else (BATCH, NUMBER)[: 1 + says_int]
+    kinds = (NUMBER, BATCH, ONE) if method == "step" else (BATCH, NUMBER)[: 1 + (NUMBER in said)]
+    data = (IMAGES, RGB, POINTS, SEQUENCES)[: 2 if IMAGES in said else 4]
     outputs = [found["output"].value] if "output" in found else [SAME, DOUBLED]
     options = {
         t_name: [found[t_name].value] if t_name in found else kinds,
-        "data": [found["data"].value] if "data" in found else [IMAGES, RGB, POINTS],
+        "data": [found["data"].value] if "data" in found else data,
         "output": outputs if method == "step" else [SAME],
     }
     for output, data, kind in product(options["output"], options["data"], options[t_name]):

@@ -21,6 +21,7 @@ from compare.candidate.door.reading import (
     POINTS,
     RGB,
     SAME,
+    SEQUENCES,
     TENSOR,
     UNIT,
     Order,
@@ -29,6 +30,7 @@ from compare.candidate.door.reading import (
 from compare.candidate.door.signature import attribute
 from compare.oracle import LEARNED
 
+ROWS = {POINTS: 1, SEQUENCES: 2}  # {of what is no picture: from which axis it is one}
 PREV = ("prev_sample", "x_prev", "sample", "prev", "x", "x_t")  # names of what is wanted
 X_0 = ("pred_original_sample", "pred_xstart", "pred_x0", "x_0", "x0")
 LOUD = 2.0**40  # an image beside which noise is small
@@ -43,8 +45,8 @@ def call(function: Callable[..., Any], order: Order, given: dict[str, Any], **mo
 
 def shaped(reading: Reading, images: Tensor) -> Tensor:
     """Images (b, c, h, w) as the candidate takes them; a copy."""
-    if reading.data.value == POINTS:
-        images = images.flatten(1)
+    if reading.data.value in ROWS:
+        images = images.flatten(ROWS[reading.data.value])
     elif reading.data.value == RGB and images.shape[1] % 3:
         missing = torch.zeros_like(images[:, :1]).expand(-1, -images.shape[1] % 3, -1, -1)
         images = torch.cat([images, missing], dim=1)

@@ -65,6 +65,8 @@ OF_LOOPS = {  # {what a parameter of a loop says beside its model: names}
         inputchannels channel"""),
     "side": _of("imagesize imgsize imsize resolution samplesize inputsize sidelength"),
     "shape": _of("shape imageshape sampleshape imgshape inputshape size"),
+    "length": _of("length seqlen seqlength sequencelength horizon l"),
+    "features": _of("dim features nfeatures featuredim d"),
     "height": _of("h height imageheight imgheight"),
     "width": _of("w width imagewidth imgwidth"),
     "device": _of("device"),

@@ -22,6 +22,8 @@ COUNTS = OF_LOOPS["count"]
 PLACES: dict[str, Any] = {  # {what a loop is told: where it is in (b, c, h, w)}
     sizes.COUNT: 0,
     "channels": 1,
+    "length": -2,
+    "features": -1,
     "height": -2,
     "width": -1,
     sizes.SIDE: -1,
@@ -189,7 +191,10 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
             word = sizes.meant(name, default, source_of(function), usual)
         found[name] = word
     sized = bool({"height", sizes.SIDE} & {*found.values()})  # else w may be a weight, c labels
-    return {k: word for k, word in found.items() if sized or plain(k) not in ("c", "w")}
+    unsure = set() if sized else {"c", "w"}
+    if not {"length", "features"} <= {*found.values()}:
+        unsure |= OF_LOOPS["length"] | OF_LOOPS["features"]
+    return {k: word for k, word in found.items() if plain(k) not in unsure}
 
 
 def _word(name: str) -> str | None:

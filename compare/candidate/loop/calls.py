@@ -229,9 +229,9 @@ def stream(seed: int) -> torch.Generator:
 def sized(shape: tuple[int, ...]) -> str:
     """What a batch of this shape is.
 
-    >>> sized((32, 3, 8, 8)), sized((32, 2))
-    ('pictures of shape (3, 8, 8)', 'points of 2 numbers')
+    >>> sized((32, 3, 8, 8)), sized((32, 2)), sized((32, 24, 8))
+    ('pictures of shape (3, 8, 8)', 'points of 2 numbers', 'sequences of shape (24, 8)')
     """
     if len(shape) == 2:
         return f"points of {shape[1]} numbers"
-    return f"pictures of shape {shape[1:]}"
+    return f"{'sequences' if len(shape) == 3 else 'pictures'} of shape {shape[1:]}"

@@ -26,7 +26,8 @@ TIMES = 512  # images of a call that shows which t are drawn
 SAME = 1e-6  # of the signal of two images at one t, by rounding
 CALLS = 24  # by which x_t is taken apart
 TINY = (1, 2, 2)  # those images, if the loss takes any
-SHAPES = ((3, 8, 8), (1, 8, 8), (3, 32, 32), (1, 28, 28), (1, 32, 32), (3, 64, 64), (192,), (2,))
+PICTURES = ((3, 8, 8), (1, 8, 8), (3, 32, 32), (1, 28, 28), (1, 32, 32), (3, 64, 64))
+SHAPES = (*PICTURES, (192,), (2,), (24, 8))  # then points, and sequences
 NUMBERS = 32 * prod(SHAPES[0])  # of a batch
 
 

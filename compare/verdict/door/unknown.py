@@ -50,7 +50,7 @@ def without_table(report: Report, subject: Subject) -> None:
 
 
 def continuous(report: Report, subject: Subject) -> None:
-    """Neither blames nor passes a program whose t is a time from 0 to 1, in which the image goes."""
+    """Neither blames nor passes a program whose t is a time from 0 to 1."""
     if report.exit_status == 2 or not subject.has("add_noise"):
         return
     one = torch.ones(len(MOMENTS), 1, 2, 3)
