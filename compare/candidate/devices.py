@@ -49,18 +49,20 @@ class OnTheCpu(TorchFunctionMode):
         if func is torch.Tensor.cuda:
             self.taken.add("cuda")
             return self._near(args[0])
-        if kwargs.get("device") is not None:
+        if kwargs and kwargs.get("device") is not None:
             kwargs = {**kwargs, "device": self._here(kwargs["device"])}
         if func is torch.Tensor.to and len(args) > 1 and isinstance(args[1], _DEVICE):
             args = (args[0], self._here(args[1]), *args[2:])
-        kwargs = {name: self._near(value) for name, value in kwargs.items()}
+        if kwargs:
+            kwargs = {name: self._near(value) for name, value in kwargs.items()}
         return func(*map(self._near, args), **kwargs)
 
     def _near(self, value: Any) -> Any:
         """The same, tensors on another device as their copies: one each, for what is written."""
-        if type(value) in (list, tuple):
-            return type(value)(map(self._near, value))
         if not isinstance(value, torch.Tensor):
+            is_row = type(value) in (list, tuple)
+            return type(value)(map(self._near, value)) if is_row else value
+        if value.is_cpu:  # nearly all of them
             return value
         kind = value.device.type
         if _HERE.fullmatch(kind):

@@ -73,7 +73,7 @@ class Recorded(TorchFunctionMode):
     [True, True]
     """
 
-    DRAWS = (torch.randn, torch.randn_like)
+    DRAWS = frozenset({torch.randn, torch.randn_like, torch.Tensor.normal_})
 
     def __init__(self, count: int):
         super().__init__()
@@ -82,10 +82,10 @@ class Recorded(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """The call; what it draws is kept."""
         result = func(*args, **(kwargs or {}))
-        alone = len(args) == 1 and {*(kwargs or {})} <= {"generator"}
-        plain = func is torch.Tensor.normal_ and alone
-        if (plain or func in self.DRAWS) and result.numel() == self.count:
-            self.found.append(result.detach().clone())
+        if func in self.DRAWS and result.numel() == self.count:
+            alone = len(args) == 1 and {*(kwargs or {})} <= {"generator"}
+            if func is not torch.Tensor.normal_ or alone:
+                self.found.append(result.detach().clone())
         return result
 
 

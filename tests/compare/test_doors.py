@@ -714,9 +714,10 @@ def has_it(door: Callable, mistake: Mistake) -> bool:
 
 
 def is_fault(door: Callable, mistake: Mistake) -> bool:
-    """False for 22, which is told in a note, for what cannot be run on points (b, d), and for what
+    """False for 22, which is told in a note, for what cannot be run on other axes, and for what
     a list of every second step does not show: t = 1, and another way to its next entry."""
-    unseen = {points: ("21", "62-channel"), own_list: ("57", "57-mask", "72")}
+    flat = ("21", "62-channel")
+    unseen = {points: flat, sequences: flat, own_list: ("57", "57-mask", "72")}
     return mistake.id not in ("22", *unseen.get(door, ()))
 
 

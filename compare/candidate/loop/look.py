@@ -196,8 +196,10 @@ def _learned(loop: Loop, model: Model) -> learned.Learned | None:
     noise = torch.cat([1 - table[t.clamp(0, len(table) - 1)], table.new_zeros(1)])
 
     def drawn_at(v: float) -> Drawn | None:
-        other = replace(loop, manner=replace(loop.manner, learned=v))
-        asked = rounds(other.run_restless()[0].seen)
+        asked = seen
+        if v != loop.manner.learned:
+            other = replace(loop, manner=replace(loop.manner, learned=v))
+            asked = rounds(other.run_restless()[0].seen)
         return drawn(*_mixed(asked, None), seed_of(loop.subject))
 
     half = learned.look(drawn_at, noise)

@@ -14,7 +14,7 @@ from compare.candidate.load import Broken
 from compare.candidate.replay import Drawn
 
 SMALLEST = -1.0  # the v that stands for beta-tilde where (v + 1) / 2 is what counts
-VALUES = (-1.0, -0.5, 0.0, 0.5, 1.0)
+VALUES = (-1.0, 0.0, 0.5, 1.0)  # three of each of the ranges that it may have
 SAME = 1e-3  # of a ratio of two sizes: far above rounding, far below that of another reading
 NOISY = 0.01  # 1 - alpha-bar: below it float32 tables move such a ratio
 
