@@ -4,6 +4,7 @@ A candidate is a class or factory, `FILE.py:NAME`, `package.module:NAME`, or an 
 of it is called is called within `apart`, which says what it may not change and what it may throw.
 """
 
+import ast
 import importlib
 import importlib.util
 import inspect
@@ -13,7 +14,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 _NO_GPU = re.compile("CUDA|NVIDIA driver|same device")
 REFUSALS = (ValueError, TypeError, NotImplementedError)
+OF_PROJECTS = (".git", "pyproject.toml", "setup.py", "requirements.txt")
+DEEP = 4  # folders above a file in which its package is looked for
 FOLDERS: set[Path] = set()  # of the candidates so far
 
 
@@ -159,6 +162,48 @@ def _is_in(folder: Path, name: str) -> bool:
     return (folder / f"{name}.py").exists() or (folder / name / "__init__.py").exists()
 
 
+def folders_of(file: Path) -> dict[Path, tuple[str, ...]]:
+    """{where the modules that a file imports are: those of our names among them}: its own folder
+    last, after those above it that hold the package in which it lies, or others of its project."""
+    found: dict[Path, tuple[str, ...]] = {}
+    for module in _imported(file):
+        name = module.split(".")[0]
+        if _is_in(file.parent, name) or (name not in OURS and importlib.util.find_spec(name)):
+            continue
+        above = next((each for each in _above(file, name) if _has(each, module)), None)
+        if above is not None:
+            found[above] = (*found.get(above, ()), *((name,) if name in OURS else ()))
+    return {**found, file.parent: _namesakes(file.parent)}
+
+
+def _above(file: Path, name: str) -> Iterator[Path]:
+    """The folders above a file's own in which a package of this name may be its project's."""
+    for above in file.parents[1 : DEEP + 1]:
+        lies_in = file.relative_to(above).parts[0] == name
+        if above != ROOT and (lies_in or any((above / mark).exists() for mark in OF_PROJECTS)):
+            yield above
+
+
+def _has(folder: Path, module: str) -> bool:
+    """True if a folder has this module; one of our names in a package that is no bare folder, as
+    Python would take ours."""
+    name, path = module.split(".")[0], folder.joinpath(*module.split("."))
+    if name in OURS:
+        return _is_in(folder, name) and _is_in(path.parent, path.name)
+    return path.is_dir() or _is_in(path.parent, path.name)
+
+
+def _imported(file: Path) -> list[str]:
+    """The modules of which a file imports something, by their full names; none where it cannot be
+    read: loading it says why."""
+    with suppress(SyntaxError, UnicodeDecodeError, ValueError):
+        nodes = [*ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+        named = [e.module for e in nodes if isinstance(e, ast.ImportFrom) and not e.level]
+        named += [each.name for e in nodes if isinstance(e, ast.Import) for each in e.names]
+        return list(dict.fromkeys(filter(None, named)))
+    return []
+
+
 def _begin_in(folder: Path) -> None:
     """Puts a folder first for what its modules import, now and when a method does; of an earlier
     candidate's neighbours, those of which it has its own are forgotten."""
@@ -213,17 +258,17 @@ def _load_module(name: str, own: Surroundings) -> ModuleType:
 def _load_file(file: Path, own: Surroundings) -> ModuleType:
     if not file.is_file():
         raise Unloadable(f"no such file: {file}")
-    folder = file.resolve().parent
     spec = importlib.util.spec_from_file_location(f"_candidate_{file.stem}", file.resolve())
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look the module up
-    own.namesakes = _namesakes(folder)
-    own.folder = str(folder) if own.namesakes else None
-    if own.folder is None:
-        _begin_in(folder)
-    with apart(own), modules_kept():
+    for folder, namesakes in folders_of(file.resolve()).items():
+        if namesakes:
+            own.namesakes, own.folder = namesakes, str(folder)
+        else:
+            _begin_in(folder)
+    with apart(own), modules_kept(), _nothing_written():
         try:
             spec.loader.exec_module(module)
         except ImportError as error:
@@ -232,6 +277,16 @@ def _load_file(file: Path, own: Surroundings) -> ModuleType:
                 raise Unloadable(f"{file} is part of a package: {cure}") from None
             raise
     return module
+
+
+@contextmanager
+def _nothing_written() -> Iterator[None]:
+    """Leaves no `__pycache__` beside somebody's files."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 @contextmanager

@@ -287,3 +287,70 @@ def test_what_a_step_s_parameter_says_of_its_output_stays_said(name: str, said: 
     step = f"def p_sample(x, t, {name}): return diffusion_step(x, t, {name})\n"
     text = adapter(Path("mine.py"), "", step)
     assert ('prediction_type="epsilon"' in text) == said
+
+
+HANDED = """
+import torch
+
+def q_sample(x_0, t, alphas_bar_sqrt, one_minus_alphas_bar_sqrt, noise):
+    a, b = (v[t].view(-1, 1, 1, 1) for v in (alphas_bar_sqrt, one_minus_alphas_bar_sqrt))
+    return a * x_0 + b * noise
+
+def p_sample(model, x, t, alphas, posterior_mean_coef1, posterior_mean_coef2, posterior_variance,
+             sqrt_recip_alphas_cumprod, sqrt_recipm1_alphas_cumprod):
+    x_0 = sqrt_recip_alphas_cumprod[t] * x - sqrt_recipm1_alphas_cumprod[t] * model(x, t)
+    mean = posterior_mean_coef1[t] * x_0 + posterior_mean_coef2[t] * x
+    return mean + posterior_variance[t].sqrt() * torch.randn_like(x)
+
+def p_sample_loop(model, shape, n_steps, betas, alphas_hat, alphas_hat_prev, sqrt_alphas):
+    x = torch.randn(shape)
+    for t in reversed(range(n_steps)):
+        eps = model(x, torch.full((shape[0],), t))
+        x = (x - betas[t] / (1 - alphas_hat[t]).sqrt() * eps) / sqrt_alphas[t]
+        if t > 0:
+            var = betas[t] * (1 - alphas_hat_prev[t]) / (1 - alphas_hat[t])
+            x = x + var.sqrt() * torch.randn_like(x)
+    return x
+"""
+
+
+@pytest.mark.parametrize("name", ["q_sample", "p_sample", "p_sample_loop"])
+def test_tables_that_a_function_is_handed_are_made_of_betas(name: str, tmp_path: Path) -> None:
+    file = tmp_path / f"handed_{name}.py"
+    file.write_text(HANDED)
+    text = adapter(file, name, HANDED)
+    assert UNKNOWN not in text
+    assert "BETAS = torch.linspace(1e-4, 0.02, T)" in text
+    assert ("PREV = " in text) == (name != "q_sample")
+    report = judge(f"{file}:{name}", "quick", 0, beside=False)
+    assert report.passed, report.verdict
+    wrong = file.with_name(f"wrong_{name}.py")
+    slips = {  # {function: (what is written, what is wrong)}
+        "q_sample": ("a * x_0 + b", "b * x_0 + a"),
+        "p_sample": ("posterior_variance[t].sqrt()", "posterior_variance[t]"),
+        "p_sample_loop": ("(1 - alphas_hat[t]).sqrt() * eps", "(1 - alphas_hat[t]) * eps"),
+    }
+    assert slips[name][0] in HANDED
+    wrong.write_text(HANDED.replace(*slips[name]))
+    assert judge(f"{wrong}:{name}", "quick", 0, beside=False).diagnoses
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [("total_steps=200", "T = 200"), ("network, criterion", "criterion=torch.nn.functional.mse")],
+)
+def test_a_class_is_built_with_what_its_parameters_are_called(asked: str, given: str) -> None:
+    text = f"""
+class Diffusion:
+    def __init__(self, {asked}):
+        self.alphas_hat = make()
+
+    def q_sample(self, x_0, t, noise):
+        return mix(self.alphas_hat[t], x_0, noise)
+
+    def loss(self, model, x_0, t):
+        return (model(self.q_sample(x_0, t, torch.randn_like(x_0)), t) - x_0).mean()
+"""
+    found = adapter(Path("mine.py"), "Diffusion", text)
+    assert given in found
+    assert ".alphas_hat," in found

@@ -221,3 +221,49 @@ def test_a_file_of_another_kind_is_told_as_that(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("# mine")
     report = judge(f"{tmp_path / 'README.md'}:X", "quick", 0, beside=False)
     assert "README.md is no .py file; expected FILE.py:NAME" in report.verdict
+
+
+TABLE = "import torch\n\nAB = (1 - torch.linspace(1e-4, 0.02, 1000)).cumprod(0)\n"
+FORWARD = """
+class Mine:
+    alphas_cumprod = AB
+
+    def add_noise(self, original_samples, noise, timesteps):
+        a = self.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+        return a.sqrt() * original_samples + (1 - a).sqrt() * noise
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "mark", "works"),
+    [
+        ("src/ddpm/tables.py", "", True),  # the package in which it lies, called as ours is
+        ("src/noising/tables.py", "", True),
+        ("tables_of/mine.py", "pyproject.toml", True),  # beside it, in one project
+        ("levels_of/mine.py", "", False),
+    ],
+)
+def test_a_file_finds_the_modules_of_its_project(
+    tmp_path: Path, table: str, mark: str, works: bool
+) -> None:
+    package, module = Path(table).parts[-2], Path(table).stem
+    lies_in = Path(table).parent if table.startswith("src") else Path("models")
+    file = tmp_path / lies_in / "schedulers" / "mine.py"
+    for made, text in (
+        (tmp_path / table, TABLE),
+        (file, f"from {package}.{module} import AB\n{FORWARD}"),
+    ):
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.write_text(text)
+    if mark:
+        (tmp_path / mark).touch()
+    if package == "ddpm":  # else Python takes ours: a bare folder comes after all packages
+        (tmp_path / table).with_name("__init__.py").touch()
+    report = judge(f"{file}:Mine", "quick", 0, beside=False)
+    assert report.passed == works, report.verdict
+    if not works:
+        assert f"No module named '{package}'" in report.verdict
+    assert not [*tmp_path.rglob("__pycache__")]
+    import ddpm
+
+    assert str(tmp_path) not in str(ddpm.__file__)

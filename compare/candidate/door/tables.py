@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from compare.candidate.scheduler import Scheduler
 
 LETTERS = (
-    ("(?:alphas?(?:cum)?prods?|alphas?t?bars?|baralphas?|alphahats?|abars?|ab)(?!qrt)t?", "P"),
+    (
+        "(?:alphas?(?:cum(?:ulative)?)?prod(?:uct)?s?|alphas?cum(?:ulative)?|alphas?t?bars?"
+        "|baralphas?|alphas?hats?|abars?|ab)(?!qrt)t?",
+        "P",
+    ),
     ("alphas?(?!qrt)t?", "A"),
     ("betas?(?!qrt)t?(?!ilde)", "B"),
 )

@@ -34,6 +34,7 @@ ASSUMED = {  # tables that functions are handed, where their file has none
     "BETAS": "BETAS = torch.linspace(1e-4, 0.02, T)",
     "ALPHAS": "ALPHAS = 1 - BETAS",
     "ALPHA_BAR": "ALPHA_BAR = (1 - BETAS).cumprod(0)",
+    "PREV": "PREV = torch.cat([torch.ones(1), ALPHA_BAR[:-1]])",
 }
 
 
@@ -108,9 +109,10 @@ def _of_only_class(
 
 def _module(file: Path, found: Source, body: str) -> str:
     """The whole text, below what it imports and assumes."""
-    assumed = [line for name, line in ASSUMED.items() if _is_handed(name, body)]
-    if assumed and ASSUMED["BETAS"] not in assumed:
-        assumed.insert(0, ASSUMED["BETAS"])
+    assumed: list[str] = []
+    for name, line in reversed(ASSUMED.items()):  # each is made of those before it
+        if _is_handed(name, "\n".join([body, *assumed])):
+            assumed.insert(0, line)
     needs_T = bool(re.search(r"\bT\b", body)) or bool(assumed)
     head = [f'"""{file.name} for `ddpm compare`: which of its parts is which."""\n']
     head += ["import torch"] * ("torch." in body or bool(assumed))

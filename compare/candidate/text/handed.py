@@ -45,15 +45,36 @@ TABLES = {  # {a table that a function is handed: what stands at the top of the 
     "betas": "BETAS",
     "alphas": "ALPHAS",
     "alphas_cumprod": "ALPHA_BAR",
+    "alphas_cumprod_prev": "PREV",
+    "one_minus_alphas_cumprod": "1 - ALPHA_BAR",
+    "sqrt_alphas": "ALPHAS.sqrt()",
+    "sqrt_betas": "BETAS.sqrt()",
+    "sqrt_alphas_cumprod": "ALPHA_BAR.sqrt()",
+    "sqrt_one_minus_alphas_cumprod": "(1 - ALPHA_BAR).sqrt()",
+    "sqrt_recip_alphas": "ALPHAS.rsqrt()",
+    "sqrt_recip_alphas_cumprod": "ALPHA_BAR.rsqrt()",
+    "sqrt_recipm1_alphas_cumprod": "(1 / ALPHA_BAR - 1).sqrt()",
+    "posterior_variance": "BETAS * (1 - PREV) / (1 - ALPHA_BAR)",
+    "posterior_mean_coef1": "BETAS * PREV.sqrt() / (1 - ALPHA_BAR)",
+    "posterior_mean_coef2": "ALPHAS.sqrt() * (1 - PREV) / (1 - ALPHA_BAR)",
 }
 STEPS = {"t", "timesteps", "nsteps", "numtimesteps", "noisesteps", "steps", "numtraintimesteps"}
-STEPS |= {"nt", "numsteps", "diffusionsteps", "ntimesteps"}
+STEPS |= {
+    "nt",
+    "numsteps",
+    "diffusionsteps",
+    "ntimesteps",
+    "totalsteps",
+    "totaltimesteps",
+    "maxsteps",
+}
 CHANNELS = OF_LOOPS["channels"]
 AGAIN = {"tindex", "i", "index", "idx", "step"}  # t once more, as one number
 BUILT = {"device": '"cpu"', "betas": "torch.linspace(1e-4, 0.02, T)"}  # what a class is built with
 BUILT |= {"betastart": "1e-4", "beta1": "1e-4", "betaend": "0.02", "beta2": "0.02"}
 BUILT |= {"betamin": "1e-4", "minbeta": "1e-4", "betamax": "0.02", "maxbeta": "0.02"}
 BUILT |= {"betat": "0.02"}
+BUILT |= dict.fromkeys(("loss", "lossfn", "criterion"), "torch.nn.functional.mse_loss")
 BUILT |= dict.fromkeys(STEPS, "T") | dict.fromkeys(CHANNELS, "2")
 BUILT |= dict.fromkeys({*SIDES, "size"}, str(SIDE))
 NETWORK = dict.fromkeys({*CHANNELS, "outchannels", "cin", "cout", "imgchannels"}, "3")
