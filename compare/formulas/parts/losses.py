@@ -18,9 +18,8 @@ from compare.oracle import Oracle
 
 ONE, ZERO = Monomial(1.0), Monomial(0.0)
 ALIKE = 1e-4  # of the largest weight: far above what float32 makes of a constant
-OF_MEANS: tuple[
-    Expression, Expression
-] = (  # what x_0 and the noise weigh in the mean of x_prev, from x_0 and x_t
+# What x_0 and the noise weigh in the mean of x_prev, which is made of x_0 and x_t.
+OF_MEANS: tuple[Expression, Expression] = (
     Sum((OF_X_0, OF_X_T.times(1.0, SIGNAL.powers))),
     OF_X_T.times(1.0, NOISE.powers),
 )

@@ -48,11 +48,11 @@ def of_means(report: Report, subject: Subject) -> None:
 
 
 def _leave_open(report: Report, there: list[Stage]) -> None:
-    for stage in there:
-        begins = KINDS[stage][2]
-        report.checks = [c for c in report.checks if c.passed or not c.id.startswith(begins)]
-    left = {c.stage for c in report.checks if not c.passed}
-    report.diagnoses = [d for d in report.diagnoses if d.stage in left]
+    begins = tuple(id for stage in there for id in KINDS[stage][2])
+    failing = [c for c in report.checks if not c.passed]
+    left = {c.stage for c in failing if not c.id.startswith(begins)}
     words = ", and ".join(KINDS[stage][1] for stage in there)
     alone = "" if stages.LOSS in there else f"; {SAY}"
-    report.leave_open([], there[0].name, f"{words} {NOT_JUDGED}{alone}")
+    open_ = [c for c in failing if c.id.startswith(begins)]
+    report.leave_open(open_, there[0].name, f"{words} {NOT_JUDGED}{alone}")
+    report.diagnoses = [d for d in report.diagnoses if d.stage in left]
