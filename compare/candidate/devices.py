@@ -49,7 +49,7 @@ class OnTheCpu(TorchFunctionMode):
         if func is torch.Tensor.cuda:
             self.taken.add("cuda")
             return self._near(args[0])
-        if kwargs and kwargs.get("device") is not None:
+        if kwargs.get("device") is not None:
             kwargs = {**kwargs, "device": self._here(kwargs["device"])}
         if func is torch.Tensor.to and len(args) > 1 and isinstance(args[1], _DEVICE):
             args = (args[0], self._here(args[1]), *args[2:])

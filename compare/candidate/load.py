@@ -168,12 +168,20 @@ def folders_of(file: Path) -> dict[Path, tuple[str, ...]]:
     found: dict[Path, tuple[str, ...]] = {}
     for module in _imported(file):
         name = module.split(".")[0]
-        if _is_in(file.parent, name) or (name not in OURS and importlib.util.find_spec(name)):
+        if _is_in(file.parent, name) or (name not in OURS and _is_installed(name)):
             continue
         above = next((each for each in _above(file, name) if _has(each, module)), None)
         if above is not None:
             found[above] = (*found.get(above, ()), *((name,) if name in OURS else ()))
     return {**found, file.parent: _namesakes(file.parent)}
+
+
+def _is_installed(name: str) -> bool:
+    """True for a module that Python finds; one that was made while a program runs has no spec."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:
+        return True
 
 
 def _above(file: Path, name: str) -> Iterator[Path]:
