@@ -1,11 +1,13 @@
 """The stages of one subject, read in order: what they say, what is known, and what is wrong."""
 
 import contextlib
+import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
 from compare import stages
+from compare.candidate.door.names import CALLED, plain
 from compare.candidate.door.reading import CANONICAL
 from compare.candidate.interrupts import Interrupted
 from compare.candidate.load import Broken, Unloadable, is_ours, our_line, raised
@@ -21,6 +23,7 @@ from compare.verdict.diffusers import Finding
 from compare.verdict.report import ALONE, Diagnosis, Report
 
 Progress = Callable[[str, list[Check]], None]
+OF_CHAINS = {word for role in ("step", "sample", "loss") for word in CALLED[role].split()}
 NO_SIGNAL = "alpha-bar is 0 at some t"
 WITHOUT_SIGNAL = (stages.LOSS,)  # which divides by none of it
 NEEDS_SIGNAL = "end above 0 (beta at most 0.999), or predict v (Lin et al. 2024, section 3.3)"
@@ -83,7 +86,7 @@ def judge_stages(
         report.diagnoses.append(Diagnosis(None, c.stage, c.message, fix))
     of_tables = (stages.SCHEDULE, stages.OF_TABLES)
     if not any(s.is_met(subject) for s in stages.ALL if s not in of_tables):
-        ended.append(note(ALONE, _of_tables(subject)))
+        ended.append(_of_tables(subject))
     report.checks = [replace(check, compared=None) for check in (*report.checks, *ended)]
     report.findings = [f.plain() for f in shared.values()]
     report.readings = subject.door.plain()
@@ -130,12 +133,19 @@ def _begins_at_nothing(subject: Subject) -> bool:
     return True
 
 
-def _of_tables(subject: Subject) -> str:
-    """That tables alone were judged, and what to do about a class that has more."""
-    text = "tables alone were judged"
-    if subject.adapter is not None or not re.fullmatch(r".+\.py:\w+", subject.name):
-        return text
-    return f"{text}: `ddpm adapt {subject.name}` writes an adapter for what else is in it"
+def _of_tables(subject: Subject) -> Check:
+    """That tables alone were judged; of a class that is more than they, neither right nor wrong."""
+    text, how = "tables alone were judged", ""
+    if subject.adapter is not None:
+        return note(ALONE, text)
+    if re.fullmatch(r".+\.py:\w+", subject.name):
+        how = f": `ddpm adapt {subject.name}` writes an adapter for what else is in it"
+    methods = inspect.getmembers(type(subject.first), inspect.isroutine)
+    more = [n for n, _ in methods if plain(n) in OF_CHAINS and not n.startswith("_")]
+    if not more:
+        return note(ALONE, text + how)
+    words = f"{text}, and right, and not its {' and '.join(more)}{how or ': an Adapter says how'}"
+    return Check("reading", "schedule", "error", words)
 
 
 def named_by_themselves(failing: list[Check], stages: dict[str, Stage]) -> list[Diagnosis]:

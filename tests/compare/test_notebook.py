@@ -120,6 +120,6 @@ def test_the_adapter_puts_a_model_into_the_file() -> None:
 
 def test_a_model_that_cannot_be_exchanged_makes_no_step() -> None:
     """Its output would be another than ours: the step would be blamed for it."""
-    text = program(True).replace("model(", "backbone(").replace("model =", "backbone =")
+    text = program(True).replace("model(", "heart(").replace("model =", "heart =")
     with pytest.raises(ValueError, match="nothing called as a part of a DDPM"):
         adapter(Path("notebook.py"), "sample_timestep", text)

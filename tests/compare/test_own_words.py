@@ -441,6 +441,20 @@ class WithMore:
         return self.alphas_cumprod / (1 - self.alphas_cumprod)
 
 
+class WithAStep(WithMore):
+    """A step by a name that is known, called as nobody can tell."""
+
+    def denoise(self, *parts: Tensor) -> Tensor:
+        return parts[0]
+
+
+def test_right_tables_say_nothing_of_a_step_that_was_not_judged() -> None:
+    report = judged(WithAStep)
+    assert report.exit_status == 2
+    assert "tables alone were judged, and right, and not its denoise" in report.verdict
+    assert not report.diagnoses
+
+
 def test_a_verdict_on_tables_alone_says_so(tmp_path: Any) -> None:
     assert judged(WithMore).verdict.endswith("Tables alone were judged.")
     named = judge(WithMore, "quick", 0, beside=False)

@@ -5,7 +5,7 @@ Names are what people write; a name that could be two things is what is left of 
 
 from collections.abc import Sequence
 
-T = "t ts timestep timesteps step steps time times timestepts i idx index tt"
+T = "t ts timestep timesteps step steps time times timestepts i k idx index tt"
 X = """x xt xs sample samples image images img imgs picture pictures latent latents xnoisy noisy
     noisyimage noisyimages noisysample noisysamples noisyx xnoise zt current currentsample"""
 PREDICTED = """pred prediction noisepred prednoise predictednoise noiseprediction
@@ -32,7 +32,8 @@ LABELS = {  # may be numbers for each image too, and are never t
 MODELS = {"model", "net", "network", "unet", "nn_model", "denoiser", "eps_model", "eps_theta"}
 MODELS |= {"denoise_model", "denoise_fn", "eps_net", "eps_fn", "score_model", "model_fn"}
 MODELS |= {"noise_model", "noise_predictor", "noise_net", "eps_network", "score_net", "unet_model"}
-MODELS |= {"denoising_model", "denoiser_model"}
+MODELS |= {"denoising_model", "denoiser_model", "mlp", "noise_mlp", "eps_mlp", "backbone"}
+MODELS |= {"predictor", "noise_estimator", "estimator", "net_model", "diffusion_model", "eps_unet"}
 
 
 def _of(text: str) -> frozenset[str]:

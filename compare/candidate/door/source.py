@@ -113,8 +113,18 @@ def own_calls(method: str, thing: Any, names: list[str]) -> list[Call]:
 
 def outputs(function: Any) -> list[str]:
     """The names that a function gives what a model returns, as in `eps = model(x, t)`."""
-    tree, found = parsed(function), []
-    for name, value in assigned(tree) if tree is not None else ():
+    tree = parsed(function)
+    return [] if tree is None else outputs_in(tree)
+
+
+def outputs_in(tree: ast.AST) -> list[str]:
+    """The same of its source.
+
+    >>> outputs_in(ast.parse("x_start = model(x, t).clamp(-1, 1)"))
+    ['x_start']
+    """
+    found = []
+    for name, value in assigned(tree):
         while (inner := _worked_on(value)) is not None:
             value = inner
         if isinstance(value, ast.Call) and is_model(value):

@@ -13,10 +13,11 @@ from typing import Any
 from compare.candidate.door import embedding
 from compare.candidate.door.names import predicted, role
 from compare.candidate.door.roles import betas_of
-from compare.candidate.door.source import assigned, may_be_nothing
+from compare.candidate.door.source import assigned, may_be_nothing, outputs_in
 from compare.candidate.door.tables import meant
 from compare.candidate.text import handed
 from compare.candidate.text.chosen import CALLS, chosen
+from compare.candidate.text.does import counts_from_one
 from compare.candidate.text.found import Source, holds_tables, length, source_of
 from compare.candidate.text.later import asked_by
 from compare.candidate.text.offered import Function, embeds_by, methods_of, offered, signed
@@ -155,8 +156,10 @@ def _roles(found: Source) -> dict[str, str]:
     elif found.class_name is None:
         texts = _of_functions_tables(found)
     if fill and found.betas and not texts:
-        texts = {"alpha_bar": f"lambda: (1 - torch.as_tensor(mine.{found.betas})).cumprod(0)"}
+        betas = f"torch.as_tensor({found.owner}.{found.betas})"
+        texts = {"alpha_bar": f"lambda: (1 - {betas}).cumprod(0)"}
     own: dict[str, str] = {}
+    words: list[str] = []
     for what, name in fill.items():
         function = found.signed(name)
         if found.class_name is None:
@@ -166,11 +169,17 @@ def _roles(found: Source) -> dict[str, str]:
         taken = _taken(what, found.functions[name])
         made = f"{_owner(found, what, function)}.{name}({call}){taken}"
         texts[what] = f"lambda {handed.given(what, known)}: {made}"
-        kinds = [predicted(name) for name, role in known.items() if role == "out"]
-        if what == "step" and any(kinds):
-            texts["prediction_type"] = f'"{kinds[0]}"'
-        words = _reading(found, what, name, known)
-        texts |= {"reading": f'"{words}"'} if words else {}
+        kinds = {predicted(name) for name, role in known.items() if role == "out"}
+        kinds |= {predicted(name) for name in outputs_in(found.functions[name])}
+        if what == "step" and len(kinds) == 1 and None not in kinds:
+            texts["prediction_type"] = f'"{kinds.pop()}"'
+        words += _reading(found, what, name, known)
+    if {"step", "add_noise"} & {*fill} and any(map(counts_from_one, found.around.values())):
+        words.append("t=1")
+    if words:
+        texts["reading"] = (
+            f'"{words[0]}"' if len(words) == 1 else str(tuple(words)).replace("'", '"')
+        )
     handed_over = {each for text in texts.values() for each in ASSUMED if _is_handed(each, text)}
     if handed_over and "alpha_bar" not in texts:
         texts = {"alpha_bar": "lambda: ALPHA_BAR"} | texts
@@ -196,20 +205,20 @@ def _taken(what: str, node: Function) -> str:
     return first + ('["loss"]' if named else "")
 
 
-def _reading(found: Source, what: str, name: str, known: dict[str, str | None]) -> str:
-    """The word that says how a method is called, where the code says it; "" if it does not."""
+def _reading(found: Source, what: str, name: str, known: dict[str, str | None]) -> list[str]:
+    """The word that says how a method is called, where the code says it."""
     if what == "step" and "z" in known.values() and _is_quiet_at_the_end(found, name):
-        return "z=0"
+        return ["z=0"]
     t = next((name for name, role in known.items() if role == "t"), "")
     node = found.functions[name]
     said = {each.arg: ast.unparse(each.annotation or ast.Constant("")) for each in node.args.args}
     is_one = said.get(t) == "int" and not OF_BATCHES.search(ast.unparse(node))
-    return "t_of_add_noise=int" if what == "add_noise" and is_one else ""
+    return ["t_of_add_noise=int"] if what == "add_noise" and is_one else []
 
 
 def _is_quiet_at_the_end(found: Source, step: str) -> bool:
     """True if what calls its step hands it no noise at the last one: `z = ... if t > 1 else 0`."""
-    others = [node for name, node in found.functions.items() if name != step]
+    others = [node for name, node in found.around.items() if name != step]
     given = [each for node in others for each in assigned(node)]
     drawn = [value for name, value in given if role("step", name) in ("z", "out")]
     return any(isinstance(value, ast.IfExp) and may_be_nothing([value]) for value in drawn)

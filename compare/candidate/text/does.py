@@ -3,7 +3,7 @@ makes a loss of what it answers."""
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from compare.candidate.door.source import assigned, is_model
 
@@ -66,6 +66,47 @@ def asks_alone(function: ast.AST) -> bool:
 def yields(function: ast.AST) -> bool:
     """True for a generator."""
     return any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function))
+
+
+def counts_from_one(function: ast.AST) -> bool:
+    """True if a function goes through t = T..1, and hands its t on as it is.
+
+    >>> loops = ["range(T, 0, -1)", "tqdm(reversed(range(1, T + 1)))", "reversed(range(1, T))"]
+    >>> [counts_from_one(ast.parse(f"for t in {each}: x = step(x, t)")) for each in loops]
+    [True, True, False]
+    >>> counts_from_one(ast.parse("for i in range(T, 0, -1): x = step(x, i - 1)"))
+    False
+    """
+    found = [loop for loop in ast.walk(function) if isinstance(loop, ast.For)]
+    return any(_from_one(loop.iter) and _hands_on(loop) for loop in found)
+
+
+def _from_one(steps: ast.expr) -> bool:
+    """True for `range(T, 0, -1)` and `reversed(range(1, T + 1))`, whatever shows its progress."""
+    while _callee(steps) != "range":
+        inner = [steps.value] if isinstance(steps, ast.Subscript) else getattr(steps, "args", [])
+        if not inner:
+            return False
+        steps = inner[0]
+    given = [ast.unparse(each) for each in getattr(steps, "args", [])]
+    down = given[1:] == ["0", "-1"] and not given[0].replace(" ", "").endswith("-1")
+    return down or (len(given) == 2 and given[0] == "1" and given[1].endswith("+ 1"))
+
+
+def _hands_on(loop: ast.For) -> bool:
+    """True if a loop goes on with its number, and nowhere but in an index with that less 1."""
+    name = getattr(loop.target, "id", "")
+    parts = [each for line in loop.body for each in _but_indices(line)]
+    less = any(isinstance(e, ast.BinOp) and ast.unparse(e) == f"{name} - 1" for e in parts)
+    return not less and any(isinstance(e, ast.Name) and e.id == name for e in parts)
+
+
+def _but_indices(node: ast.AST) -> Iterator[ast.AST]:
+    """All parts of it, but for what stands in brackets behind something."""
+    yield node
+    inside = [node.value] if isinstance(node, ast.Subscript) else ast.iter_child_nodes(node)
+    for each in inside:
+        yield from _but_indices(each)
 
 
 def trains(function: ast.AST) -> bool:

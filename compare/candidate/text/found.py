@@ -28,7 +28,8 @@ class Source:
         classes: {name: its source}, all of the file.
         dicts: names of dicts at its top that hold tables.
         text: of the file.
-        betas: the name of what is called so at its top, and is no number; "" if there is none.
+        betas: the name of what is called so, at its top or of the class, and is no number; "" if
+            there is none, or several.
         model: the name of a network at its top, which a function of it asks; "" if there is none.
     """
 
@@ -123,9 +124,11 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     T, text = next(iter(lengths), ""), ast.unparse(tree)
     if name in classes:
         node = classes[name]
-        tables, derived = _tables_of_class(node, tree)
-        methods = _written_out(methods_of(node, classes))
-        return Source(methods, methods, name, tables, derived, T, classes, [], text)
+        names = _attributes(node, tree)
+        tables = [known for known in names if _is_alpha_bar(known)]
+        methods, derived = _written_out(methods_of(node, classes)), _derived(names)
+        only = _only_betas(names)
+        return Source(methods, methods, name, tables, derived, T, classes, [], text, only)
     if name and name not in functions:
         near = get_close_matches(name, [*classes, *functions], 1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -133,10 +136,15 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     tables = [known for known in values if _is_alpha_bar(known)]
     dicts = [known for known, value in values.items() if holds_tables(value)]
     chosen = {name: functions[name]} if name else functions
-    betas = [k for k, v in values.items() if meant(k) == "betas" and not _is_number(v)]
     given = (tables, _derived(list(values)), T, classes, dicts, text)
-    only = betas[0] if len(betas) == 1 else ""
+    only = _only_betas([k for k, v in values.items() if not _is_number(v)])
     return Source(chosen, functions, None, *given, only, _model(values, functions))
+
+
+def _only_betas(names: list[str]) -> str:
+    """The one of these names that betas are called by; "" if there is none, or several."""
+    betas = [name for name in names if meant(name) == "betas"]
+    return betas[0] if len(betas) == 1 else ""
 
 
 def _model(values: dict[str, ast.expr], functions: dict[str, Function]) -> str:
@@ -187,9 +195,9 @@ def _is_number(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant | ast.Tuple)
 
 
-def _tables_of_class(node: ast.ClassDef, tree: ast.Module) -> tuple[list[str], list[str]]:
-    """Attributes and buffers called alpha-bar, then those that are made of it; buffers may be named
-    in what a function that it calls returns."""
+def _attributes(node: ast.ClassDef, tree: ast.Module) -> list[str]:
+    """Names of attributes and buffers of a class; buffers may be named in what a function that it
+    calls returns."""
     called = {getattr(e.func, "id", "") for e in ast.walk(node) if isinstance(e, ast.Call)}
     makers = [e for e in tree.body if isinstance(e, Function) and e.name in called]
     found = []
@@ -200,8 +208,7 @@ def _tables_of_class(node: ast.ClassDef, tree: ast.Module) -> tuple[list[str], l
             found.append(each.value)  # register_buffer("alphas_cumprod", ...)
         if isinstance(each, ast.Call) and getattr(each.func, "id", "") == "dict":
             found += [keyword.arg for keyword in each.keywords if keyword.arg]
-    names = list(dict.fromkeys(found))
-    return [name for name in names if _is_alpha_bar(name)], _derived(names)
+    return list(dict.fromkeys(found))
 
 
 def _is_alpha_bar(name: str) -> bool:

@@ -47,7 +47,8 @@ def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
     if not is_class and not inspect.isfunction(thing):
         return None
     asks = not {*asked_for(thing)} <= {*known}
-    if (embedding_of(thing) or is_network(thing)) if is_class else role_of(thing):
+    roles = {} if is_class else role_of(thing)
+    if (embedding_of(thing) or is_network(thing)) if is_class else {*roles} - {"step", "alpha_bar"}:
         return None
     name = thing.__name__
     try:
@@ -57,6 +58,8 @@ def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
         judged = {method for method in METHODS if callable(getattr(thing, method, None))}
         judged |= {role for each in offered(source) if each.name == name for role in each.judged}
     except (OSError, TypeError, ValueError, SyntaxError):
+        return None
+    if roles and '"z=0"' not in found.text:  # else its file hands it z, quiet at the end
         return None
     has_more = found.is_whole and judged < {*found.roles} & {*CALLED}
     if found.needs_edit or (is_class and not asks and not has_more):
