@@ -128,6 +128,7 @@ class DiffusionConfig:
         return asdict(self)
 
 
+LARGEST = 4096  # pixels a side
 UNITS = {"s": 1, "min": 60, "h": 3600}
 
 
@@ -295,6 +296,7 @@ class RunConfig:
         "side in pixels to bring the middle square of a folder's pictures to; none if all have one "
         "size",
         least=1,
+        most=LARGEST,
     )
     skip_broken: bool = option(False, "leave out pictures that cannot be read, and say which")
     seed: int = option(0, "of the first weights and every random number of the run", least=0)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from workbench import arrays, hub, pictures, processes, progress_bar, readers, stream
+from workbench.config import LARGEST
 from workbench.digits import LEVELS, read_digits
 from workbench.draws import to_device
 from workbench.pixels import channels_first, from_levels
@@ -262,9 +263,10 @@ def load(
     >>> load(np.zeros((5, 16, 16, 3), np.uint8), labels=[0, 1, 2, 0, 1]).num_classes
     3
     """
-    for what, number in (("count", count), ("size", size)):
-        if number is not None and number < 1:
-            raise ValueError(f"{what} is {number}; expected at least 1")
+    if count is not None and count < 1:
+        raise ValueError(f"count is {count}; expected at least 1")
+    if size is not None and not 1 <= size <= LARGEST:
+        raise ValueError(f"size is {size}; expected 1 to {LARGEST} pixels")
     if isinstance(source, str | Path):
         name = repr(str(source))
         most = count if labels is None else None  # else there is a label for each
@@ -316,7 +318,7 @@ def _named(
             progress=progress,
         )
         return _dataset(found, None if labels is None else labels[chosen], names)
-    if size is not None:
+    if size is not None and (name in NAMES or path.exists()):
         raise ValueError(f"size is for a folder of pictures, which {name!r} is not; leave it out")
     if name == "sprites":
         return _dataset(*draw_sprites(count or SPRITES), KINDS)

@@ -3,6 +3,7 @@
 `ddpm train --dry-run` prints that alone.
 """
 
+import contextlib
 import math
 import os
 import time
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 LEFT = 0.1  # of the picture at the last noise level: more of it shows in what is drawn from noise
 WIDEST = 1e-2  # rates of Adam above it are rare, and diverge
 LOOKED_AT = 1000  # pictures, for their range
+MEASURED = 128  # pixels a side of the largest picture of which the activations are counted
 WAY_BACK = 1.25  # times the activations: on the way back there are gradients of some of them too
 DARK = 0.2  # of the range from -1 to 1, 2 wide: narrower pictures were scaled twice, or are empty
 
@@ -147,7 +149,25 @@ def memory_of_program(dataset: "Dataset", unet: Any) -> int:
 
 
 def kept_for_the_way_back(unet: Any, image_shape: tuple[int, ...], labelled: bool = False) -> int:
-    """How many bytes of activations one picture (c, h, w) leaves for the gradient."""
+    """About how many bytes of activations one picture (c, h, w) leaves for the gradient.
+
+    Of one of more than `MEASURED` pixels a side it is told from two smaller ones: some grows with
+    the number of pixels, and what attention keeps with the square of that.
+    """
+    channels, *sides = image_shape
+    if max(sides) > MEASURED:
+        with contextlib.suppress(ValueError, RuntimeError):  # a network of one size alone
+            seen = {
+                n * n: _kept(unet, (channels, n, n), labelled) for n in (MEASURED // 2, MEASURED)
+            }
+            (few, some), (many, more) = seen.items()
+            grows = max(more / many - some / few, 0) / (many - few)
+            pixels = math.prod(sides)
+            return int(pixels * (some / few + grows * (pixels - few)))
+    return _kept(unet, image_shape, labelled)
+
+
+def _kept(unet: Any, image_shape: tuple[int, ...], labelled: bool) -> int:
     kept: dict[int, int] = {}
     weights = {p.untyped_storage().data_ptr() for p in unet.parameters()}
 

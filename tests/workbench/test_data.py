@@ -96,7 +96,8 @@ def test_count_takes_the_first(save, refusal):
 
 @pytest.mark.parametrize("option", ["count", "size"])
 def test_options_below_one(tmp_path, option, refusal):
-    assert refusal(tmp_path, **{option: 0}) == f"{option} is 0; expected at least 1"
+    expected = {"count": "at least 1", "size": "1 to 4096 pixels"}[option]
+    assert refusal(tmp_path, **{option: 0}) == f"{option} is 0; expected {expected}"
 
 
 def test_more_sprites_than_a_machine_holds_are_refused() -> None:
@@ -107,6 +108,13 @@ def test_more_sprites_than_a_machine_holds_are_refused() -> None:
 @pytest.mark.parametrize("name", ["sprites", "digits"])
 def test_size_is_for_folders(name, refusal):
     assert "size is for a folder of pictures" in refusal(name, size=8)
+
+
+def test_a_size_does_not_hide_that_there_is_no_folder(tmp_path, refusal):
+    nowhere = str(tmp_path / "pictures")
+    assert refusal(nowhere, size=8) == refusal(nowhere)
+    assert "no data set, file or folder" in refusal(nowhere, size=8)
+    assert refusal(tmp_path, size=5000) == "size is 5000; expected 1 to 4096 pixels"
 
 
 def test_a_data_set_is_shown_in_one_line():

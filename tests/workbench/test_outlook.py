@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+import scratch
 from tests.often import each
 from workbench import outlook, precision, trainer
 from workbench.config import PRESETS, RunConfig, TrainConfig
@@ -132,6 +133,24 @@ def test_memory_grows_with_the_batch_and_with_what_is_kept(tiny: Make, dataset: 
     assert one - outlook.memory_of(tiny(batch_size=1, ema_decay=None), dataset, unet) == weights
     skips = outlook.memory_of(tiny(batch_size=1, skip_nonfinite=True), dataset, unet)
     assert skips - one == 4 * weights
+
+
+@pytest.mark.parametrize("attention", [(False, False), (False, True)])
+def test_what_a_large_picture_keeps_is_told_from_smaller_ones(attention: tuple[bool, bool]) -> None:
+    """To count it takes minutes where attention is among many places."""
+    unet = scratch.UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        block_out_channels=(4, 4),
+        down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attention),
+        up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in attention[::-1]),
+        norm_num_groups=2,
+        attention_head_dim=4,
+    )
+    told = outlook.kept_for_the_way_back(unet, (1, 160, 144))
+    assert told == pytest.approx(outlook._kept(unet, (1, 160, 144), False), rel=0.02)
 
 
 @pytest.mark.parametrize(
