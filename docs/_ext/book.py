@@ -233,7 +233,8 @@ def copy_notebooks(app: Any, exception: Exception | None) -> None:
 
 
 def to_take_away(notebook: Any) -> Any:
-    """A notebook that runs without the book: no cells for the build, numbers in place of roles."""
+    """A notebook that runs without the book: no cells for the build, numbers in place of roles,
+    runs of the reader's own."""
     glued = {}
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
@@ -241,6 +242,8 @@ def to_take_away(notebook: Any) -> Any:
                 glued[name] = ast.literal_eval(output["data"][GLUED_AS])
     kept = [c for c in notebook["cells"] if "remove-cell" not in c["metadata"].get("tags", [])]
     for cell in kept:
+        if cell["cell_type"] == "code":
+            cell["source"] = cell["source"].replace("../_gen/runs/", "runs/")
         if cell["cell_type"] == "markdown":
             said = GLUED.sub(lambda m: format(glued[m["name"]], m["form"] or ""), cell["source"])
             cell["source"] = PAGE_LINK.sub(r"\g<text>", said)

@@ -344,6 +344,13 @@ def test_a_borrowed_cell_is_the_other_pages_with_another_alternative_text():
         book.borrow_cells(App, "x", ["```{cell} notebooks/tutorial-diffusers gone\n```"])
 
 
+def test_a_notebook_to_take_away_goes_by_a_run_of_the_readers():
+    line = 'RUN = "../_gen/runs/digits"  # by ddpm train --output runs/digits'
+    code = {"cell_type": "code", "metadata": {}, "source": line}
+    (cell,) = book.to_take_away({"cells": [code]})["cells"]
+    assert cell["source"] == line.replace("../_gen/", "")
+
+
 def test_a_notebook_to_take_away_needs_no_book():
     said = "Some {glue:text}`x:.1f` of {glue:text}`n`, see [the page](../page.md#there)."
     text = {"cell_type": "markdown", "metadata": {}, "source": said}
