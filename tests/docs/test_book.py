@@ -359,7 +359,7 @@ def test_a_notebook_to_take_away_needs_no_book():
         for name, value in (("x", "0.25"), ("n", "7"))
     ]
     build = {"cell_type": "code", "metadata": {"tags": ["remove-cell"]}, "outputs": outputs}
-    code = {"cell_type": "code", "metadata": {}, "outputs": []}
+    code = {"cell_type": "code", "metadata": {}, "outputs": [], "source": "1"}
     cells = book.to_take_away({"cells": [text, build, code]})["cells"]
     assert cells == [{**text, "source": "Some 0.2 of 7, see the page."}, code]
 
