@@ -84,7 +84,7 @@ class X0Diffusion:
 """
 HIDDEN = """
 class DDPM(torch.nn.Module):
-    def __init__(self, net, T=80):
+    def __init__(self, net, T=70):
         super().__init__()
         self.net, self.T = net, T
         self.b = torch.cat([torch.zeros(1), torch.linspace(1e-4, 0.02, T)])

@@ -133,6 +133,8 @@ def other_table(scheduler: Scheduler, oracle: Oracle) -> tuple[str, str] | None:
     seen, subject = _measured(scheduler, oracle), scheduler.subject
     if seen is None or seen[0].kind != "epsilon" or not bool(seen[0].step.x.all()):
         return None
+    if not fewest_wrong(list(_of_kind(*seen, "epsilon"))):  # by the one that is shown
+        return None
     step, t, sigma = seen[0].step, seen[0].t, seen[0].sigma
     assert sigma is not None
     table = seen[0].level.table.flatten()

@@ -198,9 +198,11 @@ def _visited(subject: Subject) -> int:
         return _trained(subject) if subject.has("loss") else 0
     with contextlib.suppress(Broken):
         told = loop_told(subject, Oracle().alpha_bar(subject.setting))
-        by, every = read_told(told, len(told)), torch.arange(len(told)).flip(0)
-        if by is not None and torch.equal(by.steps(told).long() - by.base, every):
-            return len(told)
+        n, usual = len(told), read_told(told, subject.setting.num_train_timesteps)
+        by = read_told(told, n)
+        if by is None or (by.unit != 1 and usual is not None):  # may be t / T of some steps
+            return 0
+        return n if torch.equal(by.steps(told).long() - by.base, torch.arange(n).flip(0)) else 0
     return 0
 
 
