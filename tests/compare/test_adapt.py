@@ -354,3 +354,11 @@ class Diffusion:
     found = adapter(Path("mine.py"), "Diffusion", text)
     assert given in found
     assert ".alphas_hat," in found
+
+
+def test_a_step_of_a_training_is_led_to_a_loss_of_its_own() -> None:
+    text = "def train_step(model, opt, x):\n    loss = f(model(x))\n    loss.backward()\n"
+    with pytest.raises(ValueError, match="train_step goes on to change weights: give its loss"):
+        adapter(Path("mine.py"), "", text)
+    with pytest.raises(ValueError, match=r"is: helper$"):
+        adapter(Path("mine.py"), "", "def helper(x):\n    return x\n")

@@ -17,7 +17,7 @@ from compare.candidate.door.source import assigned, may_be_nothing, outputs_in
 from compare.candidate.door.tables import meant
 from compare.candidate.text import handed
 from compare.candidate.text.chosen import CALLS, chosen
-from compare.candidate.text.does import counts_from_one
+from compare.candidate.text.does import counts_from_one, trains
 from compare.candidate.text.found import Source, holds_tables, length, source_of
 from compare.candidate.text.later import asked_by
 from compare.candidate.text.offered import Function, embeds_by, methods_of, offered, signed
@@ -87,7 +87,7 @@ def written(file: Path, name: str, source: str) -> Written:
         what = f"{file}:{name}" if name else str(file)
         later = asked_by(*filter(None, (name, *found.functions, *found.classes)))
         said = f"{what} has nothing called as a part of a DDPM is: {_names(found)}{later}"
-        raise ValueError(said)
+        raise ValueError(said + _that_trains(found))
     text = _module(file, found, "\n".join(_adapted(found, roles)))
     return Written(text, tuple(role for role in roles if role != "reading"))
 
@@ -140,6 +140,13 @@ def _imported(stem: str, class_name: str | None) -> list[str]:
 def _is_handed(table: str, text: str) -> bool:
     """True if a table of `ASSUMED` stands in a text, not one of the file's that is called so."""
     return bool(re.search(rf"(?<!\.)\b{table}\b", text))
+
+
+def _that_trains(found: Source) -> str:
+    """What to do about a function that is a loss and an optimizer's step in one."""
+    trained = next((name for name, node in found.functions.items() if trains(node)), "")
+    cure = "give its loss a function of its own, which returns it"
+    return f"; {trained} goes on to change weights: {cure}" if trained else ""
 
 
 def _names(found: Source) -> str:
