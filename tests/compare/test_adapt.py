@@ -7,6 +7,7 @@ import pytest
 
 from compare.candidate.text.adapt import UNKNOWN, adapter
 from compare.verdict.judge import judge
+from tests.often import each
 
 MODULE = '''
 import torch
@@ -314,7 +315,7 @@ def p_sample_loop(model, shape, n_steps, betas, alphas_hat, alphas_hat_prev, sqr
 """
 
 
-@pytest.mark.parametrize("name", ["q_sample", "p_sample", "p_sample_loop"])
+@pytest.mark.parametrize("name", each(3, ["q_sample", "p_sample_loop", "p_sample"]))
 def test_tables_that_a_function_is_handed_are_made_of_betas(name: str, tmp_path: Path) -> None:
     file = tmp_path / f"handed_{name}.py"
     file.write_text(HANDED)

@@ -156,7 +156,7 @@ def test_any_other_mix_is_never_right(mix: Mix) -> None:
 
 @pytest.mark.parametrize(
     ("some", "none", "said"),
-    [(3.0, -1.0, "3 out_1 - 1 out_2: the weights sum to 2"), (1.0, 2.5, "sum to 3.5")],
+    each(2, [(3.0, -1.0, "3 out_1 - 1 out_2: the weights sum to 2"), (1.0, 2.5, "sum to 3.5")]),
 )
 def test_weights_of_another_sum_are_told_as_such(some: float, none: float, said: str) -> None:
     def mix(model: Any, x: Tensor, t: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from compare import Report, run
+from tests.often import each
 
 HEAD = """
 import torch
@@ -170,7 +171,7 @@ def test_it_is_right(tmp_path: Path, what: str) -> None:
     assert "Tables alone" not in report.verdict
 
 
-@pytest.mark.parametrize("what", PROGRAMS)
+@pytest.mark.parametrize("what", each(2, PROGRAMS))
 def test_its_slip_is_named(tmp_path: Path, what: str) -> None:
     name, text, right, wrong, bug = PROGRAMS[what]
     assert right in text

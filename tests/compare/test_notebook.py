@@ -7,6 +7,7 @@ import pytest
 
 from compare import Report, run
 from compare.candidate.text.adapt import adapter
+from tests.often import each
 
 MODEL = """
 class Net(torch.nn.Module):
@@ -88,11 +89,10 @@ def test_each_function_is_judged_alone(tmp_path: Path, part: str, at_the_top: bo
     ] in report.judged
 
 
-@pytest.mark.parametrize("at_the_top", [True, False], ids=["at the top", "handed over"])
-@pytest.mark.parametrize(("right", "wrong", "parts"), SLIPS.values(), ids=SLIPS)
-def test_each_slip_is_named(
-    tmp_path: Path, right: str, wrong: str, parts: tuple[str, ...], at_the_top: bool
-) -> None:
+@pytest.mark.parametrize("at_the_top", each(2, [True, False]))
+@pytest.mark.parametrize("slip", SLIPS)
+def test_each_slip_is_named(tmp_path: Path, slip: str, at_the_top: bool) -> None:
+    right, wrong, parts = SLIPS[slip]
     for part in parts:
         report = judged(tmp_path, program(at_the_top, right, wrong), part)
         assert report.exit_status == 1, report.verdict
