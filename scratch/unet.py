@@ -520,7 +520,8 @@ class UNet2DModel(nn.Module):
         Args:
             sample: x_t, (b, c, h, w) in the dtype of the weights.
             timestep: t in 0..T-1, one for all (a number, () or (1,)) or one per image (b,).
-            class_labels: classes in 0..num_class_embeds-1, shaped like `timestep`; int64.
+            class_labels: classes in 0..num_class_embeds-1, one for all (a number or ()) or one per
+                image (b,); int64.
             return_dict: False for a plain tuple.
 
         Returns:

@@ -211,7 +211,7 @@ def one_per_image(
 
     Args:
         name: what to call it in an error.
-        value: a number, or a tensor of shape (), (1,) or (b,).
+        value: a number, or a tensor of shape () or (b,); of a timestep (1,) too.
         sample: (b, c, h, w).
         limit: of labels, which are integers; those on the CPU must lie in 0..limit-1.
 
@@ -232,9 +232,11 @@ def one_per_image(
             f"got {value!r}",
         )
         value = torch.tensor(value, device="cpu")
+    one_for_all = "one entry" if limit is None else "no axis"  # a list of one label is too short
     require(
-        value.shape in ((), (1,), (batch,)),
-        f"{name} must have one entry, or one for each of {batch} images, got {tuple(value.shape)}",
+        value.shape in ((), (batch,)) or (limit is None and value.shape == (1,)),
+        f"{name} must have {one_for_all}, or one for each of {batch} images, got "
+        f"{tuple(value.shape)}",
     )
     if value.is_floating_point() and value.device.type == "cpu":
         require(bool(value.isfinite().all()), f"{name} must be finite, got {value.tolist()}")

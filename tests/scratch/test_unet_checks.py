@@ -155,6 +155,7 @@ def test_a_head_is_no_wider_than_any_level_with_attention(kinds, narrowest):
         ({"class_labels": torch.zeros(2)}, "class_labels must be int64, got torch.float32"),
         ({"class_labels": 1.0}, "class_labels must be int64, got torch.float32"),
         ({"class_labels": torch.zeros(3).long()}, r"class_labels .*each of 2 images, got \(3,\)"),
+        ({"class_labels": torch.tensor([1])}, r"must have no axis, or one for each .* got \(1,\)"),
         ({"class_labels": torch.tensor([0, 5])}, r"class_labels must be in 0\.\.4, got 0\.\.5"),
         ({"class_labels": torch.tensor([-1, 0])}, r"class_labels must be in 0\.\.4, got -1\.\.0"),
         ({"class_labels": 5}, r"class_labels must be in 0\.\.4, got 5\.\.5"),
@@ -168,11 +169,14 @@ def test_call_refuses(changes, message):
         unet(**right | changes)
 
 
-@pytest.mark.parametrize("label", [3, torch.tensor(3), torch.tensor([3])])
-def test_one_value_from_the_cpu_serves_images_elsewhere(label):
+@pytest.mark.parametrize("value", [3, torch.tensor(3), torch.tensor([3])])
+def test_one_value_from_the_cpu_serves_images_elsewhere(value):
     images = torch.empty(2, 3, 8, 8, device="meta")
-    labels = one_per_image("class_labels", label, images, limit=5)
-    assert (labels.shape, labels.device.type) == ((2,), "meta")
+    each = one_per_image("timestep", value, images)
+    assert (each.shape, each.device.type) == ((2,), "meta")
+    if getattr(value, "shape", ()) == ():
+        each = one_per_image("class_labels", value, images, limit=5)
+        assert (each.shape, each.device.type) == ((2,), "meta")
 
 
 def test_autocast_takes_images_of_another_dtype():
