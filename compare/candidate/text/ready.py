@@ -35,8 +35,9 @@ class Ready:
 
 def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
     """The adapter for a class that asks for more than we know, such as its model, or of which an
-    adapter fills more roles than are judged as they are, and for a function of no role; None for
-    anything else, where its file cannot be read, or the adapter needs an edit.
+    adapter fills more roles than are judged as they are; for a function of no role, and for a step
+    that its file hands the noise, none at the end; None for anything else, where its file cannot be
+    read, or the adapter needs an edit.
 
     Args:
         thing: what was loaded.
@@ -59,7 +60,7 @@ def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
         judged |= {role for each in offered(source) if each.name == name for role in each.judged}
     except (OSError, TypeError, ValueError, SyntaxError):
         return None
-    if roles and '"z=0"' not in found.text:  # else its file hands it z, quiet at the end
+    if roles and '"z=0"' not in found.text:
         return None
     has_more = found.is_whole and judged < {*found.roles} & {*CALLED}
     if found.needs_edit or (is_class and not asks and not has_more):

@@ -13,6 +13,7 @@ from compare.verdict.report import Diagnosis, Report
 
 OF_STEPS = ("sampling/loop/steps", "sampling/loop/weight-of")  # beginnings of ids
 MOMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a time from 0 to 1
+WHOLE, GONE = 0.9, 0.1  # of the image: at least, at t = 0; at most, at the end of such a time
 EARLY, THROWN = "2-early", "79-thrown"
 
 
@@ -56,11 +57,11 @@ def continuous(report: Report, subject: Subject) -> None:
     one = torch.ones(len(MOMENTS), 1, 2, 3)
     with suppress(Broken):
         own = subject.scheduler().table()
-        if own is not None and not bool((own[1:] < 0.1).all()):
+        if own is not None and not bool((own[1:] < GONE).all()):
             return
         at = torch.tensor(MOMENTS) - subject.t_base
         kept = subject.scheduler().noised(one, 0 * one, at)[:, 0, 0, 0]
-        if kept[0] < 0.9 or kept[-1] > 0.1 or not bool((kept.diff() < 0).all()):
+        if kept[0] < WHOLE or kept[-1] > GONE or not bool((kept.diff() < 0).all()):
             return
         said = ", ".join(f"{ab:.3g} at t={t:g}" for ab, t in zip(kept**2, MOMENTS, strict=True))
         text = f"its t is a time from 0 to 1: alpha-bar is {said}. Continuous time is not judged. "
