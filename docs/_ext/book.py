@@ -48,9 +48,9 @@ def setup(app: Any) -> dict[str, Any]:
     """Connect each step to the moment at which Sphinx is to do it."""
     app.connect("builder-inited", begin_judging)
     app.connect("builder-inited", lambda app: [train(name) for name in RUNS])
-    app.connect("builder-inited", lambda app: app.finish_verdicts())
-    app.connect("source-read", finish_kill_table)
+    app.connect("builder-inited", lambda app: app.finish_judging())
     app.connect("source-read", borrow_cells)
+    app.connect("env-updated", write_in_one_process)
     app.connect("autodoc-process-docstring", escape_formulas, priority=100)  # before napoleon
     app.connect("autodoc-process-docstring", say_options)
     app.connect("html-page-context", fill_alternative_texts)
@@ -60,7 +60,10 @@ def setup(app: Any) -> dict[str, Any]:
 
 
 def begin_judging(app: Any) -> None:
-    """What is judged goes on beside the rest, each on one core: first the verdicts, then kills."""
+    """What is judged goes on beside the training, each on one core: first the verdicts, then kills.
+
+    All of it ends before a page is read: pages are read in forks, where no pool is waited for.
+    """
     import kills
     import torch
     import verdicts
@@ -68,15 +71,20 @@ def begin_judging(app: Any) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes to come
     torch.set_num_threads(1)
     GENERATED.mkdir(exist_ok=True)
-    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-    app.finish_verdicts = pool.submit(verdicts.write).result
-    app.finish_kill_table = kills.begin(pool)
+    pool = ProcessPoolExecutor(2, mp_context=get_context("spawn"))
+    written, finish_kill_table = pool.submit(verdicts.write), kills.begin(pool)
+
+    def finish_judging() -> None:
+        (GENERATED / "kill-table.md").write_text(finish_kill_table())
+        written.result()
+        pool.shutdown()
+
+    app.finish_judging = finish_judging
 
 
-def finish_kill_table(app: Any, docname: str, source: list[str]) -> None:
-    """Before the page that shows it is read."""
-    if docname == "mistakes":
-        (GENERATED / "kill-table.md").write_text(app.finish_kill_table())
+def write_in_one_process(app: Any, env: Any) -> None:
+    """Pages are read two at a time; one server draws the formulas of all, as they are written."""
+    app.parallel = 1
 
 
 def train(name: str) -> None:

@@ -29,7 +29,8 @@ def page(folder: Path = FIELD) -> str:
     rows = [_row(name, programs[name], results.get(name), right.get(name)) for name in programs]
     head = ("", "program", "kind", "verdict", "right?", "statements", "seconds")
     told = [_told(name, programs[name], results.get(name)) for name in programs]
-    return "\n".join([count, verdicts.table(head, rows), *told])
+    table = f"::::{{container}} programs\n\n{verdicts.table(head, rows)}\n::::\n"
+    return "\n".join([count, table, *told])
 
 
 def _row(
@@ -38,7 +39,7 @@ def _row(
     where = f"https://github.com/{program['repository']}/blob/{program['commit']}"
     link = f"[{cell(program['repository'])}]({where}/{program['file']})"
     if result is None:
-        return f"`{name}`", link, program["kind"], cell(program["left_out"]), "–", "–", "–"
+        return f"`{name}`", link, program["kind"], "left out", "–", "–", "–"
     blamed = ", ".join(f"`{word}`" for word in run["named"](result))
     said = blamed or ("right" if result["exit_status"] == 0 else "undecided")
     figures = str(result["statements"]), f"{result['seconds']:.0f}"
@@ -52,7 +53,9 @@ def _told(name: str, program: dict[str, Any], result: dict[str, Any] | None) -> 
         f"Commit `{program['commit']}`; from: {cell(program['source'])}.\n",
         f"*Read and computed beforehand.* {cell(program['truth'])}\n",
     ]
-    if result is not None:
+    if result is None:
+        parts.append(f"*Left out.* {cell(program['left_out'])}\n")
+    else:
         parts.append(f"*Said by `compare`.* {cell(result['verdict'])}\n")
         parts += [f"- {cell(d['explanation'])}" for d in result["diagnoses"][1:]]
     parts.append(f"\n*For who copies it.* {cell(program['means'])}\n")

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -111,16 +110,14 @@ def keep(found: dict[str, Any]) -> None:
     part.replace(path)
 
 
-def begin(pool: ProcessPoolExecutor | None = None) -> Callable[[], str]:
-    """Begins what is missing on a core of its own; what is returned waits for it and writes it out.
-
-    That is a process of the pool, which may have other work to do first, or a new one.
+def begin(pool: ProcessPoolExecutor) -> Callable[[], str]:
+    """Begins what is missing in the processes of a pool; what is returned waits for it and writes
+    it out.
 
     Averages take no time, and are made by `workbench` too: they are never kept.
     """
     kept = {path.stem: json.loads(path.read_text()) for path in place().glob("*.json")}
     left = [m for m in ALL if m.id not in kept or m in AVERAGES]
-    pool = pool or ProcessPoolExecutor(1, mp_context=get_context("spawn"))
     found = [pool.submit(kill, mistake.id) for mistake in left]
 
     def finish() -> str:
@@ -128,7 +125,6 @@ def begin(pool: ProcessPoolExecutor | None = None) -> Callable[[], str]:
             made = each.result()
             kept[made["mistake"]] = made
             keep(made)
-        pool.shutdown()
         return page([kept[mistake.id] for mistake in ALL])
 
     return finish
