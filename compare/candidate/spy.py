@@ -108,17 +108,20 @@ class Model(nn.Module):
     def forward(self, *given: Any, **named: Any) -> Any:
         """The answer, also as its own `.sample`; a tuple if that is asked for."""
         whole = named.pop("return_dict", True)
-        call = read(given, named, self.manner)
         self.owner.called(self)
-        for place, value in call.maybe.items():
-            self.maybe.setdefault(place, []).append(value.detach().flatten().clone())
-        self.dtype = call.x.dtype
         with torch._C.DisableTorchFunction():  # what it computes is none of the candidate's
+            call = read(given, named, self.manner)
+            for place, value in call.maybe.items():
+                self.maybe.setdefault(place, []).append(value.detach().flatten().clone())
+            if self.dtype != call.x.dtype:
+                self.dtype = call.x.dtype
             out = self._answered(call.x.detach(), call.t.detach(), call.more)
-        v = None if self.manner.learned is None else torch.full_like(call.x, self.manner.learned)
-        if v is not None and not self.manner.pair:
-            out = torch.cat([out, v.to(out)], dim=1)
-        made = output(out.to(call.x.dtype) * (1 + self.weight))  # so that a gradient reaches it
+            learned = self.manner.learned
+            v = None if learned is None else torch.full_like(call.x, learned)
+            if v is not None and not self.manner.pair:
+                out = torch.cat([out, v.to(out)], dim=1)
+            out = out.to(call.x.dtype) * (1 + self.weight)  # so that a gradient reaches it
+        made = output(out)
         self.uses.append(made.use)
         if self.manner.pair:
             return made.sample, v
@@ -148,7 +151,7 @@ class Model(nn.Module):
         told = self.told or Told()
         steps = told.steps(t)
         at = (steps.long() - told.base).clamp(0, len(self.table) - 1)
-        wide = x.reshape(*x.shape, *[1] * (4 - x.dim())).to(F64)
+        wide = x.reshape(*x.shape, *[1] * (4 - x.dim())).to(F64, copy=True)  # it may be changed
         out = self.answer(wide, at).to(x.dtype).to(F64)  # as the caller gets it
         self.seen.append(Asked(wide, t.clone(), steps.clone(), out, self.training, labels))
         return out
@@ -167,10 +170,14 @@ def per_image(values: Tensor, like: Tensor) -> Tensor:
 
 def exact_output(kind: str, table: Tensor, x_t: Tensor, t: Tensor, x_0: Tensor) -> Tensor:
     """What a model that knows x_0 returns."""
+    alpha_bar = per_image(table[t], x_t)
+    return output_of(kind, x_t, x_0, alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
+
+
+def output_of(kind: str, x_t: Tensor, x_0: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
+    """The same by sqrt(alpha-bar) and sqrt(1 - alpha-bar) of each image, (b, 1, 1, 1)."""
     if kind == "sample":
         return x_0
-    signal = per_image(table[t].sqrt(), x_t)
-    noise = per_image((1 - table[t]).sqrt(), x_t)
     eps = (x_t - signal * x_0) / noise
     return eps if kind == "epsilon" else signal * eps - noise * x_0
 
@@ -210,3 +217,10 @@ def exact_denoiser(
         return exact_output(kind, table, x_t, t, x_0)
 
     return answer
+
+
+def affine_denoiser(kind: str, table: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """(k,) slope and height at 0 of the exact output for data N(CENTRE, SPREAD^2) at each t."""
+    answer = exact_denoiser(kind, table)
+    at_0, at_1 = (answer(torch.full((len(t), 1, 1, 1), v, dtype=F64), t).flatten() for v in (0, 1))
+    return at_1 - at_0, at_0

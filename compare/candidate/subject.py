@@ -253,7 +253,7 @@ class Subject:
 
     @property
     def asked_as(self) -> tuple[str, str]:
-        """What the answers of its loss and its loop hang on, beside itself."""
+        """What the answers of its loss hang on, beside itself."""
         return self.setting.prediction_type, self.door.pictures.value
 
     def function(self, method: str) -> Any:

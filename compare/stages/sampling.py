@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compare.candidate.scheduler import Scheduler
-from compare.candidate.spy import CENTRE, SPREAD, exact_denoiser
+from compare.candidate.spy import CENTRE, SPREAD, affine_denoiser
 from compare.candidate.subject import Subject
 from compare.measure import chains, noise
 from compare.measure.check import Check, found, guarded, note, owing, within, yes_no
@@ -163,13 +163,6 @@ def marginals(gain: Tensor, shift: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
         centres.append(centre)
         variances.append(variance)
     return torch.tensor(centres, dtype=F64), torch.tensor(variances, dtype=F64)
-
-
-def affine_denoiser(kind: str, table: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """(k,) slope and height at 0 of the exact output for data N(CENTRE, SPREAD^2) at each t."""
-    answer = exact_denoiser(kind, table)
-    at_0, at_1 = (answer(torch.full((len(t), 1, 1, 1), v, dtype=F64), t).flatten() for v in (0, 1))
-    return at_1 - at_0, at_0
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from compare.candidate.from_oracle import scheduler
-from compare.candidate.spy import CENTRE, SPREAD, exact_denoiser
+from compare.candidate.spy import CENTRE, SPREAD, affine_denoiser, exact_denoiser
 from compare.candidate.subject import Subject
 from compare.measure.chain_end import at_the_end
 from compare.measure.chains import IMAGES
 from compare.measure.noise import RIGHT
 from compare.oracle import Oracle, Setting
-from compare.stages.sampling import affine_denoiser, checks, marginals
+from compare.stages.sampling import checks, marginals
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
 from tests.often import each

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
+from sys import float_info
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from compare.candidate.model.output import is_of_a_pair, may_be_halved
 from compare.candidate.model.told import Told, told_by
 from compare.candidate.replay import EXPLODED, Recorded, global_seed
 from compare.candidate.scheduler import numbers, seed_everything
-from compare.candidate.spy import Answer, Model, exact_denoiser, exact_output
+from compare.candidate.spy import Answer, Model, affine_denoiser, output_of
 from compare.candidate.subject import Subject
 from compare.oracle import F64
 
@@ -23,6 +24,7 @@ SHAPE = (32, 2, 8, 8)
 TRIED = 4  # manners in which a loop is called, one after the other
 SLIGHTLY = 0.005  # what answers at one (x_t, t) differ by, in x_0: no weight up to 10 makes a clip
 INSIDE = 0.95  # of x_0: what is beyond is folded back, as at a limit it would be no more restless
+MANNER = ("manner of sample",)  # of the answers of a subject
 COURSE = "the pictures after each of its steps"
 
 
@@ -55,14 +57,16 @@ class Loop:
 def settled(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
     """How the loop is to be called, and what came of it.
 
-    It is asked for pictures of one shape. If it makes or shows others, it is asked for those.
+    It is asked for pictures of one shape. If it makes or shows others, it is asked for those. How
+    it was called before, under another reading, it is called first.
     """
-    key = ("settled", *subject.asked_as, tuple(table.tolist()))
+    key = ("settled", subject.setting.prediction_type, tuple(table.tolist()))
     return subject.remember(key, lambda: _settled(subject, table))
 
 
 def _settled(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
-    kind, seed, manner = subject.setting.prediction_type, seed_of(subject), Manner(SHAPE)
+    kind, seed = subject.setting.prediction_type, seed_of(subject)
+    manner: Manner = subject.answers.get(MANNER, Manner(SHAPE))
     plain: Broken | None = None
     for _ in range(TRIED):
         model = Model(restless(kind, table), table, manner=manner)
@@ -82,10 +86,11 @@ def _settled(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
     _check(result, model, manner.shape)
     told = told_by(subject.first, said_by(model), table)
     loop = Loop(subject, table, manner)
-    if told in (None, model.told):
-        return loop, model, result
-    loop = replace(loop, manner=replace(manner, told=told))
-    return loop, *loop.run_restless()
+    if told not in (None, model.told):
+        loop = replace(loop, manner=replace(manner, told=told))
+        model, result = loop.run_restless()
+    subject.answers[MANNER] = loop.manner
+    return loop, model, result
 
 
 def loop_told(subject: Subject, table: Tensor) -> Tensor:
@@ -199,19 +204,26 @@ def restless(kind: str, table: Tensor, seed: int = 3, reach: float = 1.0) -> Ans
     So the output is no function of x_t, and each has a coefficient of its own in x_{t-1}. Asked
     again at one (x_t, t) it answers slightly otherwise. Every second picture is `reach` times that.
     """
-    exact, stream = exact_denoiser("sample", table), torch.Generator().manual_seed(seed)
-    last: list[Tensor] = []
+    stream, last = torch.Generator().manual_seed(seed), list[Tensor]()
+    every = torch.arange(len(table))
+    curves = torch.stack(
+        [*affine_denoiser("sample", table, every), table.sqrt(), (1 - table).sqrt()], dim=1
+    )
 
     def answer(x: Tensor, t: Tensor) -> Tensor:
-        off = 2 * torch.rand(x.shape, generator=stream, dtype=F64) - 1
+        off = torch.empty_like(x).uniform_(-1, 1, generator=stream)
+        slope, height, *levels = curves[t].T.reshape(4, -1, 1, 1, 1)
         if last and torch.equal(last[0], x) and torch.equal(last[1], t):
-            return exact_output(kind, table, x, t, last[2] + SLIGHTLY * off)
-        x_0 = exact(x, t).clamp(-1, 1) + 0.3 * off
-        x_0 = torch.where(x_0.abs() > INSIDE, x_0.sign() * (2 * INSIDE - x_0.abs()), x_0)
-        x_0[1::2] *= reach
-        x_0 *= max(1.0, float(x.abs().amax().nan_to_num()) / EXPLODED)  # else x_t would hide it
+            return output_of(kind, x, last[2] + SLIGHTLY * off, *levels)
+        x_0 = torch.addcmul(height, slope, x).clamp(-1, 1) + 0.3 * off
+        x_0 = 2 * x_0.clamp(-INSIDE, INSIDE) - x_0  # folded back
+        if reach != 1:
+            x_0[1::2] *= reach
+        size = float(x.abs().amax())
+        if size > EXPLODED:  # else x_t would hide it
+            x_0 *= min(size, float_info.max) / EXPLODED
         last[:] = [x, t, x_0]
-        return exact_output(kind, table, x, t, x_0)
+        return output_of(kind, x, x_0, *levels)
 
     return answer
 

@@ -37,8 +37,6 @@ class Run:
         left_training: and after the last.
         kept: whether an object that is no module keeps the model.
         result: (b, c, h, w) the pictures.
-        far: bytes from a model that is sure of a left half at FAR_OUTSIDE and a right half at less
-            that, if the loop returns bytes.
         told: how the model is told t; `t` is that in steps.
         drawn: what the loop drew, where it can be replayed.
         noise: (calls, b, c, h, w) that alone, where the steps are no sums with it, or not at all
@@ -57,7 +55,6 @@ class Run:
     left_training: bool
     kept: bool
     result: Tensor
-    far: Tensor | None
     told: Told
     drawn: Drawn | None
     noise: Tensor | None
@@ -84,12 +81,17 @@ class Run:
 
 def look(subject: Subject, table: Tensor) -> Run:
     """Calls the loop, once, with models of known answers; `table` (T,) is its alpha-bar."""
-    run: Run = subject.remember(("sample", *subject.asked_as), lambda: _look(subject, table))
+    run: Run = subject.remember(_key("sample", subject), lambda: _look(subject, table))
     return run
 
 
+def _key(what: str, subject: Subject) -> tuple[str, str]:
+    """An answer of a loop hangs on what its model predicts, and on no other reading."""
+    return what, subject.setting.prediction_type
+
+
 def _look(subject: Subject, table: Tensor) -> Run:
-    kind, seed = subject.setting.prediction_type, seed_of(subject)
+    seed = seed_of(subject)
     loop, model, result = settled(subject, table)
     half = _learned(loop, model)
     if half is not None and half.lower != loop.manner.learned:
@@ -107,9 +109,6 @@ def _look(subject: Subject, table: Tensor) -> Run:
         fixed = fixed_noise(x, out, *_mixed(rounds(stranger.seen), mixture))
         replayed = drawn_as_seen(x, out, model.drawn)
     noise = noise_within(x, out, seed, model.drawn) if replayed is None else replayed.z
-    far = None
-    if result.dtype == torch.uint8:
-        _, far = loop.run(_far_outside(kind, table), stream(1), seed)
     return Run(
         x=x,
         t=torch.stack([each.asked[0].t[0] for each in seen]),
@@ -119,7 +118,6 @@ def _look(subject: Subject, table: Tensor) -> Run:
         left_training=model.training,
         kept=model.kept,
         result=_wide(result),
-        far=far,
         told=model.told or Told(),
         drawn=replayed,
         noise=noise if replayed is None or replayed.cut else None,
@@ -130,11 +128,23 @@ def _look(subject: Subject, table: Tensor) -> Run:
     )
 
 
-def look_again(run: Run) -> Tensor:
-    """(b, c, h, w) the pictures of a second run with the same seed."""
+def look_far_outside(run: Run) -> Tensor:
+    """(b, c, h, w) the pictures from a model that is sure of a left half at FAR_OUTSIDE and a right
+    half at less that."""
+    loop, subject = run.loop, run.loop.subject
+    answer = _far_outside(subject.setting.prediction_type, loop.table)
+    return subject.remember(
+        _key("sample far outside", subject),
+        lambda: loop.run(answer, stream(1), seed_of(subject))[1],
+    )
+
+
+def replays(run: Run) -> bool:
+    """Whether the same seed gives the same pictures; NaN, which another check is about, is one."""
     subject = run.loop.subject
-    key = ("sample again", *subject.asked_as)
-    return subject.remember(key, lambda: _wide(run.loop.run_restless()[1]))
+    return subject.remember(
+        ("sample replays",), lambda: _same(run.result, _wide(run.loop.run_restless()[1]))
+    )
 
 
 def look_outside(run: Run) -> Run | None:
@@ -148,33 +158,37 @@ def look_outside(run: Run) -> Run | None:
         same = x.shape == run.x.shape
         return replace(run, x=x, out=out, result=_wide(result)) if same else None
 
-    return subject.remember(("sample outside", *subject.asked_as), ask)
+    return subject.remember(_key("sample outside", subject), ask)
 
 
-def look_apart(run: Run) -> tuple[Tensor, Tensor] | None:
-    """Three pictures from a list of generators, together and one by one.
+def apart(run: Run) -> bool | None:
+    """Whether three pictures from a list of generators are the same together and one by one.
 
     None if they are refused, or passed over: such a loop draws from the global state.
     """
-    subject = run.loop.subject
-    key = ("sample apart", *subject.asked_as)
-    return subject.remember(key, lambda: _apart(run.loop, seed_of(subject)))
+    return run.loop.subject.remember(("sample apart",), lambda: _apart(run.loop))
 
 
-def _apart(loop: Loop, seed: int) -> tuple[Tensor, Tensor] | None:
+def _apart(loop: Loop) -> bool | None:
     size = FEW[1:] if loop.manner.shape == SHAPE else loop.manner.shape[1:]
     exact = exact_denoiser(loop.subject.setting.prediction_type, loop.table)
+    seed = seed_of(loop.subject)
 
     def run(*seeds: int) -> Tensor:
         return loop.run(exact, [stream(s) for s in seeds], seed, (len(seeds), *size))[1]
 
     try:
         many = run(1, 2, 3)
-        if torch.equal(many.nan_to_num(), run(4, 5, 6).nan_to_num()):
+        if _same(many, run(4, 5, 6)):
             return None
-        return many, torch.cat([run(s) for s in (1, 2, 3)])
+        return _same(many, torch.cat([run(s) for s in (1, 2, 3)]))
     except Broken:
         return None
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """True if all numbers are the same; NaN is."""
+    return bool(torch.isclose(one, other, rtol=0, atol=0, equal_nan=True).all())
 
 
 def _mixture(loop: Loop, one: list[Round], result: Tensor) -> Mix:

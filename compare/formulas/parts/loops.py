@@ -24,7 +24,7 @@ from compare.formulas.curves import Reading, size_of_noise
 from compare.formulas.parts.eta import as_ddim
 from compare.formulas.parts.measured import Measured, Pair, other_kinds
 from compare.measure.law import normal_bound
-from compare.measure.loop_steps import clear, steps_of, visits
+from compare.measure.loop_steps import Steps, clear, steps_of, visits
 from compare.measure.tolerances import FACTOR, RATE, UNIT, table_bound
 from compare.measure.values import apart_in_print
 from compare.oracle import Oracle
@@ -64,7 +64,11 @@ def _of_kind(step: Measured, slack: Tensor, kind: str) -> Iterator[Reading]:
 def takes_means(scheduler: Scheduler, oracle: Oracle) -> bool:
     """True if a loop takes what its model answers for the mean of x_prev, and adds noise of a right
     size."""
-    seen = _measured(scheduler, oracle)
+    own = _measured(scheduler, oracle)
+    if _steps(scheduler, oracle) is None or (own is not None and bool(own[0].step.x.any())):
+        return False
+    # Where x_prev is taken for the answer, a model that answers x_0 keeps it small.
+    seen = _measured(scheduler.subject.reading(prediction_type="sample").scheduler(), oracle)
     if seen is None:
         return False
     step, slack = seen
@@ -75,20 +79,26 @@ def takes_means(scheduler: Scheduler, oracle: Oracle) -> bool:
     return is_mean and noise.is_right(atoms(step.level, step.betas))
 
 
+def _steps(scheduler: Scheduler, oracle: Oracle) -> Steps | None:
+    """The steps of the loop; None if none can be judged."""
+    table = scheduler.alpha_bars(Oracle())
+    run = look(scheduler.subject, table)
+    visited = visits(run, oracle, scheduler.setting, table)
+    return steps_of(run, oracle, scheduler.setting, table, visited)
+
+
 def _measured(scheduler: Scheduler, oracle: Oracle) -> tuple[Measured, Tensor] | None:
     """The steps as DDPM's, and how far off each sigma may be."""
-    subject, table = scheduler.subject, scheduler.alpha_bars(Oracle())
-    run = look(subject, table)
-    visited = visits(run, oracle, scheduler.setting, table)
-    steps = steps_of(run, oracle, scheduler.setting, table, visited)
-    if run.drawn is None or steps is None:
+    steps = _steps(scheduler, oracle)
+    if steps is None or steps.run.drawn is None:
         return None
+    run, drawn = steps.run, steps.run.drawn
     calls = clear(steps).calls
     if len(calls) < FEWEST:  # of what grows beyond all bounds x_t and the output are read still
         calls = steps.calls
     if len(calls) < 2:
         return None
-    found = weighed(run.x, run.out, run.drawn.z, calls)
+    found = weighed(run.x, run.out, drawn.z, calls)
     if not bool(found.whole.all()):
         return None
     # With the margin that float32 is given elsewhere; what is not told from 0 is 0.

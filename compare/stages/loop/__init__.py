@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from compare.candidate.loop.calls import SHAPE, sized
-from compare.candidate.loop.look import Run, look, look_again, look_apart
+from compare.candidate.loop.look import Run, apart, look, replays
 from compare.candidate.model.guidance import GUIDED, Mix
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, found, note, yes_no
@@ -42,13 +42,12 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         yield found("sampling/loop/steps", "error", words)
     yield yes_no(
         "sampling/loop/replay",
-        _same(run.result, look_again(run)),
+        replays(run),
         "the same seed gives the same pictures",
         "the same seed gives other pictures",
     )
-    apart = look_apart(run)
-    if apart is not None:
-        own = _same(*apart)
+    own = apart(run)
+    if own is not None:
         yield yes_no(
             "sampling/loop/generators",
             own == loop.own_streams,
@@ -69,11 +68,6 @@ def _overflown(steps: Steps, setting: Setting) -> Iterator[Check]:
             what = f"numbers of size {size:.3g}" if isfinite(size) else "NaN or infinity"
             words = f"the step from t={int(at.t)} gives {what}"
             yield yes_no("sampling/loop/finite", False, "", words)
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    """True if all numbers are the same; NaN, which another check is about, is."""
-    return bool(torch.isclose(one, other, rtol=0, atol=0, equal_nan=True).all())
 
 
 def _manners(subject: Subject, run: Run) -> Iterator[Check]:

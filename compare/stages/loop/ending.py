@@ -6,8 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from compare.candidate.door.reading import UNMAPPED
-from compare.candidate.loop.look import FAR_OUTSIDE, Run
+from compare.candidate.loop.look import FAR_OUTSIDE, Run, look_far_outside
 from compare.measure.check import Check, within, yes_no
 from compare.measure.loop_steps import Steps, of_mix
 from compare.measure.noise import moments
@@ -37,8 +36,11 @@ WRONG_FORMS: Forms = {
 ONE_LEVEL = 1  # a clip of x0-hat to [-1, 1], rounded by float32, may end just below a grey level
 
 
-def pictures(steps: Steps, chosen: Setting) -> Iterator[Check]:
-    """The result against the last step: as it is, clamped, in [0, 1], or as bytes."""
+def pictures(steps: Steps, chosen: Setting, unmapped: bool) -> Iterator[Check]:
+    """The result against the last step: as it is, clamped, in [0, 1], or as bytes.
+
+    With `unmapped` the data are in [0, 1], and never mapped to [-1, 1].
+    """
     run, oracle = steps.run, steps.oracle
     last, bound = _last(steps, chosen)
     sigma = float(oracle.sigma(_end(steps), chosen)) if oracle.loop.keeps_last else 0.0
@@ -51,8 +53,8 @@ def pictures(steps: Steps, chosen: Setting) -> Iterator[Check]:
     elif run.result.dtype == torch.uint8:
         yield from _bytes(run, last, bound, oracle)
     else:
-        inside = run.loop.subject.door.pictures.value == UNMAPPED
-        yield _floats(run.result.to(F64), last, bound, UNMAPPED_FORMS if inside else FORMS)
+        forms = UNMAPPED_FORMS if unmapped else FORMS
+        yield _floats(run.result.to(F64), last, bound, forms)
 
 
 def _end(steps: Steps) -> Level:
@@ -73,7 +75,7 @@ def _last(steps: Steps, chosen: Setting) -> tuple[Tensor, Tensor]:
     return last, bound + rounding(1 + last.abs())  # bytes, and [0, 1], are made of 1 + x
 
 
-def early_pictures(steps: Steps, chosen: Setting) -> Iterator[Check]:
+def early_pictures(steps: Steps, chosen: Setting, unmapped: bool) -> Iterator[Check]:
     """The same of a loop that stops before t = 0 and adds no noise at its last step.
 
     It may add some: so this is judged only where what is returned is surely made of that step's
@@ -82,7 +84,7 @@ def early_pictures(steps: Steps, chosen: Setting) -> Iterator[Check]:
     silent = replace(steps, oracle=replace(steps.oracle, noisy=_never))
     loop = replace(silent.oracle.loop, keeps_last=True)
     if _is_of_the_mean(replace(silent, oracle=replace(silent.oracle, loop=loop)), chosen):
-        yield from pictures(silent, chosen)
+        yield from pictures(silent, chosen, unmapped)
 
 
 def _never(level: Level) -> Tensor:
@@ -120,16 +122,16 @@ def _bytes(run: Run, last: Tensor, bound: Tensor, oracle: Oracle) -> Iterator[Ch
     """
     codec = oracle.loop.codec
     wanted = codec(torch.tensor([FAR_OUTSIDE, -FAR_OUTSIDE]))
-    if run.far is not None:
-        half = run.far.shape[-1] // 2
-        white, black = (v.float() for v in (run.far[..., :half], run.far[..., half:]))
-        off = torch.cat([white - wanted[0], black - wanted[1]], dim=-1).abs()
-        yield yes_no(
-            "sampling/loop/clamp",
-            bool((off <= ONE_LEVEL).all()),
-            "values outside [-1, 1] become white and black",
-            f"brighter than white becomes {white.mean():.0f}, darker than black {black.mean():.0f}",
-        )
+    far = look_far_outside(run)
+    half = far.shape[-1] // 2
+    white, black = (v.float() for v in (far[..., :half], far[..., half:]))
+    off = torch.cat([white - wanted[0], black - wanted[1]], dim=-1).abs()
+    yield yes_no(
+        "sampling/loop/clamp",
+        bool((off <= ONE_LEVEL).all()),
+        "values outside [-1, 1] become white and black",
+        f"brighter than white becomes {white.mean():.0f}, darker than black {black.mean():.0f}",
+    )
     made = [codec(x) for x in (last - bound, last, last + bound)]
     wrong = int((torch.stack(made) != run.result.to(F64)).all(dim=0).sum())
     yield yes_no(

@@ -7,6 +7,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from compare.candidate.door.reading import UNMAPPED
 from compare.candidate.door.signature import named_keywords, written
 from compare.candidate.model.learned import Learned
 from compare.candidate.replay import MOST, Drawn
@@ -37,13 +38,17 @@ def transitions(subject: Subject, exact: Steps) -> Iterator[Check]:
     """
     setting, oracle, following = subject.setting, exact.oracle, exact.following
     at = exact.level.t.flatten().tolist()
-    key = (oracle, setting, tuple(at), tuple(following.tolist()))
+    unmapped = subject.door.pictures.value == UNMAPPED
+    key = (oracle, setting, tuple(at), tuple(following.tolist()), unmapped)
     steps = clear(exact)
 
     def last(chosen: Setting) -> Iterator[Check]:
         if oracle.loop.falls and bool(exact.run.x[-1].abs().max() < OVERFLOWS):
             look = pictures if int(following[-1]) < 0 else early_pictures
-            yield from look(steps, chosen)
+            yield from look(steps, chosen, unmapped)
+
+    def outside(steps: Steps, chosen: Setting) -> Iterator[Check]:
+        return iter(()) if unmapped else limit(steps, chosen)
 
     def judge() -> list[Check]:
         chosen = kind_of_step(steps, setting)
@@ -54,7 +59,7 @@ def transitions(subject: Subject, exact: Steps) -> Iterator[Check]:
         if made is not None:
             return [made, *last(chosen)]
         if passed:
-            found += [*limit(steps, chosen), *_eta(subject, steps, chosen)]
+            found += [*outside(steps, chosen), *_eta(subject, steps, chosen)]
         return [*found, *last(chosen)]
 
     def whole() -> list[Check]:
@@ -63,7 +68,7 @@ def transitions(subject: Subject, exact: Steps) -> Iterator[Check]:
     def first() -> Check | None:
         few = steps.few(FEW)
         some = kind_of_step(few, setting)
-        seen = chain(_steps(exact.few(FEW), few, some), limit(steps, some), last(some))
+        seen = chain(_steps(exact.few(FEW), few, some), outside(steps, some), last(some))
         return next((check for check in seen if not check.passed), None)
 
     wrong = subject.remember(("some of loop", *key), first)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from compare.candidate.load import Broken
-from compare.candidate.loop.calls import loop_tells
+from compare.candidate.loop.calls import loop_tells, loop_told
 from compare.candidate.loop.look import look
 from compare.candidate.loss.look import Seen
 from compare.candidate.loss.slopes import slopes
@@ -69,11 +69,11 @@ def _is_sure(subject: Subject, table: Tensor, loop: Told, loss: Told) -> bool:
     """True if a loop tells its model another number than the loss, whatever its list is: it visits
     all, or begins at T; or the two differ by more than where t counts from, or its steps are those
     of the levels of what it tells."""
-    visited = look(subject, table)
-    if len(visited.t) >= len(table) - 1 or loop.base == 1 or loop.unit != loss.unit:
+    visits_all = len({*loop_told(subject, table).tolist()}) >= len(table) - 1
+    if visits_all or loop.base == 1 or loop.unit != loss.unit:
         return True
     if subject.t_base == loss.base:  # by which its list is read
         return False
-    setting = subject.setting
+    visited, setting = look(subject, table), subject.setting
     steps = steps_of(visited, Oracle(), setting, table, visits(visited, Oracle(), setting, table))
     return steps is not None and end_right(steps, setting)

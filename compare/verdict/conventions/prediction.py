@@ -113,8 +113,8 @@ def kind_shown(subject: Subject, stage: Stage) -> Subject | None:
 
 
 def _excluded(subject: Subject, kind: str) -> bool:
-    """True if the steps that a loop was seen to take are sums, but not those of this kind; or if
-    there can be none of this kind, where alpha-bar is 0.
+    """True if the steps that a loop was seen to take are sums, but not those of this kind, or are
+    none that could be judged by any; or if there can be none of this kind, where alpha-bar is 0.
 
     A step that limits x_0 is no sum, whatever it takes the answers for: then another run tells.
     """
@@ -126,7 +126,7 @@ def _excluded(subject: Subject, kind: str) -> bool:
     table, setting = subject.scheduler().alpha_bars(Oracle()), subject.setting.unlimited
     run, setting = look(subject, table), replace(setting, prediction_type=kind)
     steps = steps_of(run, Oracle(), setting, table, visits(run, Oracle(), setting, table))
-    return run.drawn is not None and steps is not None and not end_right(steps, setting)
+    return steps is None or (run.drawn is not None and not end_right(steps, setting))
 
 
 def _holds(subject: Subject, stage: Stage) -> bool:

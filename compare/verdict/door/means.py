@@ -41,8 +41,7 @@ def of_means(report: Report, subject: Subject) -> None:
         return
     there = [stage for stage in KINDS if stage.is_met(subject)]
     with suppress(Broken, *NOT_COMPUTABLE):
-        # Where x_prev is taken for the answer, a model that answers x_0 keeps it small.
-        scheduler = subject.reading(prediction_type="sample").scheduler()
+        scheduler = subject.scheduler()
         if there and all(KINDS[stage][0](scheduler, Oracle()) for stage in there):
             _leave_open(report, there)
 
