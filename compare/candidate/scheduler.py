@@ -108,7 +108,7 @@ class Scheduler:
                 if bool(((c0**2 + c1**2 - 1).abs() < 1e-5).all()):
                     return torch.where(c1**2 < 0.5, 1 - c1**2, c0**2)
             betas = self.betas()
-            return None if betas is None else (1 - betas).cumprod(0)
+            return None if betas is None else self._of_steps((1 - betas).cumprod(0))
 
         return self.subject.remember((self.key, "table"), ask)
 

@@ -395,10 +395,9 @@ class Module(nn.Module):
 
 
 class Keeper:
-    """An object that keeps the model, and runs a loop with it."""
+    """An object that keeps a model, and runs a loop with it."""
 
-    def __init__(self, model: nn.Module):
-        self.model = model
+    model: nn.Module
 
     def sample(self, shape: tuple[int, ...]) -> Tensor:
         inside = loop(plain, evaluates=False).sample
@@ -414,6 +413,18 @@ class KeepingModule(nn.Module):
     sample = Keeper.sample
 
 
+class Handed(Keeper):
+    def __init__(self, model: nn.Module):
+        self.model = model
+
+
+def keeping(model: nn.Module) -> Keeper:
+    """One that is built without a model."""
+    keeper = Keeper()
+    keeper.model = model
+    return keeper
+
+
 def within(keeper: Callable[[nn.Module], Any]) -> Adapter:
     return replace(loop(plain), sample=lambda model, shape: keeper(model).sample(shape))
 
@@ -425,9 +436,10 @@ def within(keeper: Callable[[nn.Module], Any]) -> Adapter:
         (loop(lambda model, x, t: Module(model).predict(x, t), evaluates=False), []),
         (loop(lambda model, x, t: Plain(model).predict(x, t), evaluates=False), []),
         (within(KeepingModule), []),
-        (within(Keeper), ["95"]),
+        (within(Handed), []),
+        (within(keeping), ["95"]),
     ],
-    ids=["handed", "wrapped in a module", "wrapped", "kept by a module", "kept"],
+    ids=["handed", "wrapped in a module", "wrapped", "kept by a module", "built with it", "kept"],
 )
 def test_who_keeps_a_model_must_switch_it(candidate: Adapter, bugs: list[str]) -> None:
     """An object that is made for a call, as DiT's respaced sampling does, keeps nothing."""

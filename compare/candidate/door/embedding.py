@@ -23,6 +23,7 @@ WIDTHS = {
     *("embeddingsize", "embsize", "embedsize", "hiddensize", "features", "nfeatures", "nembd"),
     "dmodel",
 }
+AXES = {"ndim", "ndims", "dims", "numdims", "xdim"}  # how many axes something has
 LENGTHS = {
     *("n", "num", "t", "steps", "timesteps", "nsteps", "numsteps", "noisesteps", "ntimesteps"),
     *("numtimesteps", "totaltimesteps", "totalsteps", "numtraintimesteps", "numembeddings"),
@@ -133,7 +134,7 @@ def of_class(name: str, methods: Mapping[str, Any], forward: ast.AST | None = No
 def _stands(name: str, of_class: bool = False) -> str:
     """What a parameter is given by its name; `OPEN` if that does not say it."""
     word = plain(name)
-    if word in WIDTHS or "dim" in word:
+    if word in WIDTHS or ("dim" in word and word not in AXES):
         return "dim"
     if of_class:
         return "T" if word in LENGTHS else GIVEN.get(word, OPEN)

@@ -60,7 +60,7 @@ CALLED = {  # {role: what people call the method, surest first}
         simpleloss trainingstep""",
 }
 OF_LOOPS = {  # {what a parameter of a loop says beside its model: names}
-    "count": _of("""n b bs num count batchsize nsample nsamples numsample numsamples nimage
+    "count": _of("""n b bs num count batch batchsize nsample nsamples numsample numsamples nimage
         nimages numimages nimg nimgs numimgs nbatch howmany"""),
     "channels": _of("""c channels inchannels nchannels numchannels imagechannels imgchannels
         inputchannels channel"""),

@@ -136,10 +136,15 @@ def _better(manner: Manner, model: Model, raised: bool) -> Manner:
 
 
 def _by_change(told: dict[Place, list[Tensor]]) -> Place | None:
-    """The place of t: of several that may be it, the only one that changes from call to call."""
+    """The place of t: of several that may be it, the only one that changes from call to call, but
+    for what is switched on and off."""
     values = {k: v for k, v in told.items() if len(v) > 1}
-    changing = [k for k, v in values.items() if len({float(each[0]) for each in v}) > 1]
-    return changing[0] if len(values) > 1 and len(changing) == 1 else None
+    counts = {k: len({float(each[0]) for each in v}) for k, v in values.items()}
+    for most in (1, 2):
+        changing = [k for k, count in counts.items() if count > most]
+        if len(changing) == 1:
+            return changing[0] if len(values) > 1 else None
+    return None
 
 
 def _check(result: Tensor, model: Model, shape: tuple[int, ...]) -> None:

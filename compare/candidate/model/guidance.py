@@ -228,7 +228,8 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _with_label(a: Any, b: Any, place: Place, alone: bool) -> int | None:
-    """0 or 1: nothing is told by None, by zeros, by -1, or by the class after all others.
+    """0 or 1: nothing is told by None, by zeros, by -1, by one number for images whose labels
+    differ, or by the class after all others.
 
     A mask of zeros and ones beside labels may mean either, and other numbers than whole ones
     anything.
@@ -245,4 +246,7 @@ def _with_label(a: Any, b: Any, place: Place, alone: bool) -> int | None:
             return int(told[1])
     if not all(bool((v == v.round()).all()) for v in values):
         return None
+    several = [len(v.unique()) > 1 for v in values]
+    if several[0] != several[1]:
+        return int(several[1])
     return int(float(values[0].max()) > float(values[1].max()))

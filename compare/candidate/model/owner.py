@@ -1,9 +1,9 @@
 """Whether a program keeps the model, or is handed it by whoever calls its loop.
 
-Who is handed a model may leave its mode to the caller: `model.eval()` reaches it. So may a
-`nn.Module` that keeps one, as its own `eval()` reaches what is inside. Any other object that keeps
-a model and runs the loop must switch it itself: nobody else can. What a loop wraps a model in, for
-its calls alone, keeps nothing.
+Who is handed a model, by a call or when it is built, may leave its mode to the caller:
+`model.eval()` reaches it. So may a `nn.Module` that keeps one, as its own `eval()` reaches what is
+inside. Any other object that keeps a model and runs the loop must switch it itself: nobody else
+can. What a loop wraps a model in, for its calls alone, keeps nothing.
 """
 
 import sys
@@ -12,6 +12,8 @@ from types import FrameType
 
 from torch import nn
 
+from compare.candidate.door.names import MODELS
+from compare.candidate.door.signature import named_keywords
 from compare.candidate.load import roles_apart
 
 
@@ -37,7 +39,8 @@ class Owner:
         self._first = []
 
     def keeps(self, model: nn.Module) -> bool:
-        """True if an object that is no module runs the loop and has the model in itself."""
+        """True if an object that is no module, and was not built with the model, runs the loop and
+        has it in itself."""
         return _keeps(self._first, model) if self._known is None else self._known
 
 
@@ -51,7 +54,7 @@ def _way() -> Iterator[FrameType]:
 
 
 def _keeps(way: list[FrameType], model: nn.Module) -> bool:
-    """True if one of these was called with an object that has the model.
+    """True if one of these was called with an object that has the model of its own.
 
     The last was called with the model itself, whatever it has made of it.
     """
@@ -67,5 +70,7 @@ def _keeps(way: list[FrameType], model: nn.Module) -> bool:
 
 
 def _has(value: object, model: nn.Module) -> bool:
+    """True if an object has the model, and was not handed it when it was built."""
     inside = getattr(value, "__dict__", None)
-    return isinstance(inside, dict) and any(each is model for each in inside.values())
+    names = {k for k, each in inside.items() if each is model} if isinstance(inside, dict) else ()
+    return bool(names) and not {*names, *MODELS} & {*named_keywords(type(value).__init__)}

@@ -310,8 +310,11 @@ def _adapted(found: Source, roles: dict[str, str]) -> list[str]:
         if found.kept_model:
             it = "it" if found.class_name else "mine"
             head = f"    it = {made}\n\n" if found.class_name else ""
+            own = f"{it}.{found.kept_model}"
+            if found.class_name and found.model:  # a method, which an `nn.Module` keeps otherwise
+                own = f'vars({it})["{found.model}"]'
             head += "    def made(model=as_network()):\n"
-            head += f"        {it}.{found.kept_model} = model\n        return {it}\n"
+            head += f"        {own} = model\n        return {it}\n"
         lines = [head, *lines]
     if "shown(" in body:
         names = "".join(f"            {name!r},\n" for name in found.derived).replace("'", '"')

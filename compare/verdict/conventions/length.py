@@ -31,6 +31,8 @@ def length(subject: Subject) -> tuple[int, dict[str, Fact]]:
     raw = betas = None
     with contextlib.suppress(Broken):
         raw, betas = subject.scheduler().raw_table(), subject.scheduler().betas()
+    if raw is None and betas is not None and not (named or subject.has("add_noise")):
+        raw = (1 - betas).cumprod(0)
     if raw is not None and not len(raw):
         raise Broken("its table of alpha-bar is empty", raised=False)
     if raw is not None:
