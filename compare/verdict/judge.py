@@ -16,13 +16,14 @@ from compare.candidate.load import Adapter, Unloadable, load
 from compare.candidate.scheduler import seed_everything
 from compare.candidate.subject import NAMES, Subject
 from compare.candidate.surroundings import Surroundings
-from compare.candidate.text.ready import Ready, ready
+from compare.candidate.text.ready import Ready, ready, unread
 from compare.measure.check import Check
 from compare.oracle import Setting
 from compare.verdict import conventions
 from compare.verdict.beside import SPECS, add, columns_begun, imported, set_beside
 from compare.verdict.diffusers import gone
 from compare.verdict.door.means import of_means
+from compare.verdict.door.not_called import not_called
 from compare.verdict.door.respaced import respaced
 from compare.verdict.door.rivals import rivals, told
 from compare.verdict.door.two_kinds import two_kinds
@@ -72,12 +73,13 @@ def judge(
     report = Report(name, [], level=level, seed=seed, versions=versions())
     own, before = Surroundings(settings=shared.Settings.now()), shared.shared_functions()
     adapter: Ready | None = None
+    left: dict[str, list[str]] = {}
     with quiet():
         seed_everything(seed)
         with kept(report.checks, "load", "schedule"):
             if isinstance(candidate, str):
                 candidate, own = load(candidate, own.settings)
-            adapter = ready(candidate, name, NAMES)
+            adapter, left = ready(candidate, name, NAMES), unread(candidate)
             candidate = candidate if adapter is None else adapter.make
             make = partial(Subject, candidate, name, level, seed, own, base)
             subject, others = _read(make, reading or {})
@@ -87,6 +89,7 @@ def judge(
             if beside:
                 columns, models = columns_begun(begin, subject, itself, only, both)
             _judged_as_read(report, subject, others, only, progress)
+            not_called(report, subject, left)
             report.gone = list(gone()) if itself == "diffusers" else []
             if beside:
                 add(report, models, progress)

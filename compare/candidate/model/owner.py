@@ -3,18 +3,24 @@
 Who is handed a model, by a call or when it is built, may leave its mode to the caller:
 `model.eval()` reaches it. So may a `nn.Module` that keeps one, as its own `eval()` reaches what is
 inside. Any other object that keeps a model and runs the loop must switch it itself: nobody else
-can. What a loop wraps a model in, for its calls alone, keeps nothing.
+can. What a loop wraps a model in, for its calls alone, keeps nothing; and a network in whose file
+there is no dropout and no batch norm has no mode.
 """
 
+import inspect
+import re
 import sys
 from collections.abc import Iterator
-from types import FrameType
+from types import FrameType, ModuleType
 
 from torch import nn
 
 from compare.candidate.door.names import MODELS
 from compare.candidate.door.signature import named_keywords
 from compare.candidate.load import roles_apart
+
+LAYERS = re.compile(r"\bnn\.(Linear|Conv)")
+WITH_MODES = re.compile("dropout|batch_?norm", re.IGNORECASE)
 
 
 class Owner:
@@ -70,7 +76,19 @@ def _keeps(way: list[FrameType], model: nn.Module) -> bool:
 
 
 def _has(value: object, model: nn.Module) -> bool:
-    """True if an object has the model, and was not handed it when it was built."""
+    """True if an object has the model, and was not handed it when it was built, nor built it of
+    what has no mode."""
     inside = getattr(value, "__dict__", None)
     names = {k for k, each in inside.items() if each is model} if isinstance(inside, dict) else ()
-    return bool(names) and not {*names, *MODELS} & {*named_keywords(type(value).__init__)}
+    if not names or {*names, *MODELS} & {*named_keywords(type(value).__init__)}:
+        return False
+    return not _has_no_mode(inspect.getmodule(type(value)))
+
+
+def _has_no_mode(module: ModuleType | None) -> bool:
+    """True if a network stands in a file, and nothing that knows training from sampling."""
+    try:
+        text = inspect.getsource(module) if module is not None else ""
+    except (OSError, TypeError):
+        return False
+    return bool(LAYERS.search(text)) and not WITH_MODES.search(text)

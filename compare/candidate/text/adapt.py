@@ -311,7 +311,7 @@ def _adapted(found: Source, roles: dict[str, str]) -> list[str]:
             it = "it" if found.class_name else "mine"
             head = f"    it = {made}\n\n" if found.class_name else ""
             own = f"{it}.{found.kept_model}"
-            if found.class_name and found.model:  # a method, which an `nn.Module` keeps otherwise
+            if found.class_name and found.model in found.functions:  # for an `nn.Module` too
                 own = f'vars({it})["{found.model}"]'
             head += "    def made(model=as_network()):\n"
             head += f"        {own} = model\n        return {it}\n"

@@ -1,6 +1,7 @@
 """Which of somebody's functions fills which role: by what people call it, what it takes, and what
 it does with a model."""
 
+import ast
 import re
 from typing import Any
 
@@ -14,6 +15,7 @@ from compare.candidate.text.does import (
     asks,
     asks_alone,
     asks_itself,
+    callee,
     draws,
     loops,
     returns_a_loss,
@@ -52,6 +54,27 @@ def chosen(found: Source) -> dict[str, str]:
     if _is_a_mean(found, both):
         del both["step"]
     return {what: both[what] for what in CALLED if what in both}
+
+
+def left_out(found: Source) -> dict[str, list[str]]:
+    """{role: methods that do what it is for, and that nothing calls which is chosen}: the loops
+    that ask a model step after step, and the losses that are made of what it answers."""
+    fill = chosen(found)
+    reached = _reached({*fill.values()}, found)
+    rest = [n for n in found.functions if n not in reached and not n.startswith("_")]
+    rest = [n for n in rest if not trains(found.functions[n])]
+    loop = [n for n in rest if loops(n, found.around)]
+    loop = [n for n in loop if fill.get("loss") not in _reached({n}, found)]  # else it trains
+    made = [n for n in rest if n not in loop and asks(n, found.around)]
+    losses = [n for n in made if returns_a_loss(n, found.around)]
+    return {role: names for role, names in (("sample", loop), ("loss", losses)) if names}
+
+
+def _reached(names: set[str], found: Source) -> set[str]:
+    """These functions, and all that they call of the others."""
+    nodes = [node for name in names for node in ast.walk(found.functions[name])]
+    called = {callee(node) for node in nodes} & {*found.functions}
+    return names if called <= names else _reached(names | called, found)
 
 
 def _is_a_mean(found: Source, both: dict[str, str]) -> bool:

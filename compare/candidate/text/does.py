@@ -32,7 +32,7 @@ def loops(name: str, functions: Mapping[str, ast.AST]) -> bool:
     inside = [e for e in ast.walk(functions[name]) if isinstance(e, ast.For | ast.While)]
     if any(_asks(node, functions, {name}) for loop in inside for node in ast.walk(loop)):
         return True
-    again = any(_callee(node) == name for node in ast.walk(functions[name]))
+    again = any(callee(node) == name for node in ast.walk(functions[name]))
     return again and asks(name, functions)
 
 
@@ -45,7 +45,7 @@ def returns_a_loss(name: str, functions: Mapping[str, ast.AST]) -> bool:
     [True, False]
     """
     nodes = [*ast.walk(functions[name])]
-    if trains(functions[name]) or any(_callee(node) == "item" for node in nodes):
+    if trains(functions[name]) or any(callee(node) == "item" for node in nodes):
         return False
     returned = [e.value for e in nodes if isinstance(e, ast.Return) and e.value is not None]
     names = {e.id for value in returned for e in ast.walk(value) if isinstance(e, ast.Name)}
@@ -83,7 +83,7 @@ def counts_from_one(function: ast.AST) -> bool:
 
 def _from_one(steps: ast.expr) -> bool:
     """True for `range(T, 0, -1)` and `reversed(range(1, T + 1))`, whatever shows its progress."""
-    while _callee(steps) != "range":
+    while callee(steps) != "range":
         inner = [steps.value] if isinstance(steps, ast.Subscript) else getattr(steps, "args", [])
         if not inner:
             return False
@@ -111,7 +111,7 @@ def _but_indices(node: ast.AST) -> Iterator[ast.AST]:
 
 def trains(function: ast.AST) -> bool:
     """True if a function goes on to change weights."""
-    return any(_callee(node) == "backward" for node in ast.walk(function))
+    return any(callee(node) == "backward" for node in ast.walk(function))
 
 
 def draws(name: str, functions: Mapping[str, ast.AST]) -> bool:
@@ -131,7 +131,7 @@ def adds_noise(name: str, functions: Mapping[str, ast.AST]) -> bool:
 
 
 def _draws(node: ast.AST, functions: Mapping[str, ast.AST], seen: set[str]) -> bool:
-    called = {_callee(each) for each in ast.walk(node)}
+    called = {callee(each) for each in ast.walk(node)}
     if any("rand" in name or name in ("normal", "normal_") for name in called):
         return True
     others = (called & {*functions}) - seen
@@ -141,13 +141,14 @@ def _draws(node: ast.AST, functions: Mapping[str, ast.AST], seen: set[str]) -> b
 def _asks(node: ast.AST, functions: Mapping[str, ast.AST], seen: set[str]) -> bool:
     if not isinstance(node, ast.Call):
         return False
-    name = _callee(node)
+    name = callee(node)
     if is_model(node) or name not in functions or name in seen:
         return is_model(node)
     inside = ast.walk(functions[name])
     return any(_asks(each, functions, seen | {name}) for each in inside)
 
 
-def _callee(node: ast.AST) -> str:
+def callee(node: ast.AST) -> str:
+    """The name of what a call calls; "" for anything else."""
     function = node.func if isinstance(node, ast.Call) else None
     return getattr(function, "attr", getattr(function, "id", ""))

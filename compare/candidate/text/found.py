@@ -1,19 +1,17 @@
 """Somebody's class, or the functions of a file, as their text shows them."""
 
 import ast
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from compare.candidate.door.names import plain, role
+from compare.candidate.door.names import plain
 from compare.candidate.door.signature import MODELS, TABLES, asked_for, named_keywords
 from compare.candidate.door.tables import meant
 from compare.candidate.text.handed import OPEN, STEPS
+from compare.candidate.text.network import as_asking, each_assigned, of_self, own_network
 from compare.candidate.text.offered import Function, is_network, methods_of, signed
-
-MOST_TOLD = 4  # arguments of a network: a picture, a time, labels and a mask
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,8 @@ class Source:
         text: of the file.
         betas: the name of what is called so, at its top or of the class, and is no number; "" if
             there is none, or several.
-        model: the name of a network at its top, which a function of it asks, or of a method that is
-            the network of its class; "" if there is none.
+        model: the name of a network at its top, which a function of it asks, or the attribute or
+            method that is the network of a class (`own_network`); "" if there is none.
     """
 
     functions: dict[str, Function]
@@ -72,10 +70,10 @@ class Source:
             return self.model
         if self.built is None or self._is_given_model or self.is_network:
             return ""
-        made = [t for t, value in _each_assigned(self.built) if isinstance(value, ast.Call)]
+        made = [t for t, value in each_assigned(self.built) if isinstance(value, ast.Call)]
         others = [node for name, node in self.functions.items() if name != "__init__"]
-        called = {_of_self(e.func) for f in others for e in ast.walk(f) if isinstance(e, ast.Call)}
-        return next((a for t in made if (a := _of_self(t)) in MODELS and a in called), "")
+        called = {of_self(e.func) for f in others for e in ast.walk(f) if isinstance(e, ast.Call)}
+        return next((a for t in made if (a := of_self(t)) in MODELS and a in called), "")
 
     @property
     def is_network(self) -> bool:
@@ -95,24 +93,6 @@ class Source:
         return signed(self.functions[name], self.class_name is not None)
 
 
-def _of_self(node: ast.expr) -> str:
-    """The name of an attribute of `self`; "" for anything else."""
-    is_own = isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "self"
-    return getattr(node, "attr", "") if is_own else ""
-
-
-def _each_assigned(inside: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """(target, value) of every assignment, of `a, b = c, d` each."""
-    for node in ast.walk(inside):
-        if not isinstance(node, ast.Assign):
-            continue
-        for target in node.targets:
-            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
-                yield from zip(target.elts, node.value.elts, strict=False)
-            else:
-                yield target, node.value
-
-
 def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     """A class or a function of a file; with no name, all its functions.
 
@@ -130,11 +110,11 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
         names = _attributes(node, tree)
         tables = [known for known in names if _is_alpha_bar(known)]
         methods, derived = _written_out(methods_of(node, classes)), _derived(names)
-        own = method_that_is_a_network(methods, names)
-        if own:
-            methods[own] = _asking(methods[own])
-        given = (tables, derived, T, classes, [], text, _only_betas(names), own)
-        return Source(methods, methods, name, *given)
+        tables_of_it = {known for known in names if _is_alpha_bar(known) or meant(known)}
+        own = own_network(methods, {*names} - tables_of_it, tables_of_it, classes)
+        methods = as_asking(methods, own) if own else methods
+        beside = (T, classes, list[str](), text, _only_betas(names), own)
+        return Source(methods, methods, name, tables, derived, *beside)
     if name and name not in functions:
         near = get_close_matches(name, [*classes, *functions], 1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -145,46 +125,6 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     given = (tables, _derived(list(values)), T, classes, dicts, text)
     only = _only_betas([k for k, v in values.items() if not _is_number(v)])
     return Source(chosen, functions, None, *given, only, _model(values, functions))
-
-
-def method_that_is_a_network(methods: dict[str, Function], attributes: list[str]) -> str:
-    """The method of a class that is called with a picture and a time and is made of its layers, as
-    `eps(x, t)` of one that is a network and a diffusion in one; "" if there is none, or the class
-    has a model that is called so.
-
-    Args:
-        methods: {name: its source}.
-        attributes: names of what it has, of which tables are no layers.
-    """
-    called = [e for f in methods.values() for e in ast.walk(f) if isinstance(e, ast.Call)]
-    whole = [_of_self(call.func) for call in called if len(call.args) + len(call.keywords) > 1]
-    if {*whole} & MODELS:
-        return ""
-    tables = {name for name in attributes if _is_alpha_bar(name) or meant(name) is not None}
-    layers = {*attributes} - tables - {*methods}
-    return next((n for n in whole if n in methods and _is_made_of(methods[n], layers, tables)), "")
-
-
-def _is_made_of(method: Function, layers: set[str], tables: set[str]) -> bool:
-    """True if a method (x, t) calls some of these layers and reads none of these tables."""
-    asked = [each.arg for each in method.args.args[1:]]
-    roles = {role("step", name) for name in asked}
-    used = {_of_self(e) for e in ast.walk(method) if isinstance(e, ast.Attribute)}
-    calls = {_of_self(e.func) for e in ast.walk(method) if isinstance(e, ast.Call)}
-    return (
-        {"x", "t"} <= roles
-        and len(asked) <= MOST_TOLD
-        and bool(calls & layers)
-        and not (used & tables)
-    )
-
-
-def _asking(method: Function) -> Function:
-    """A method that only asks a model, with the same arguments."""
-    asks = ast.parse("def asks(self): return self.network(x, t)").body[0]
-    assert isinstance(asks, ast.FunctionDef)
-    asks.name, asks.args = method.name, method.args
-    return asks
 
 
 def _only_betas(names: list[str]) -> str:

@@ -4,9 +4,11 @@ The only module here that runs something: the text of the adapter, once the file
 been loaded.
 """
 
+import ast
 import inspect
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from compare.candidate.door.names import CALLED
 from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import asked_for
 from compare.candidate.text.adapt import written
+from compare.candidate.text.chosen import left_out
+from compare.candidate.text.found import source_of
 from compare.candidate.text.offered import METHODS, offered
 
 
@@ -68,6 +72,17 @@ def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
     make = _made(thing, file.stem, found.text)
     known_as = spec if spec.endswith(f"{file.name}:{name}") else f"{file}:{name}"
     return None if make is None else Ready(make, f"ddpm adapt {known_as}")
+
+
+def unread(thing: Any) -> dict[str, list[str]]:
+    """`left_out` of a class; nothing where its file cannot be read."""
+    if not inspect.isclass(thing):
+        return {}
+    with suppress(OSError, TypeError, ValueError, SyntaxError):
+        file = Path(inspect.getsourcefile(thing) or "")
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        return left_out(source_of(file, thing.__name__, tree))
+    return {}
 
 
 def _made(thing: Any, stem: str, text: str) -> Callable[[], Any] | None:

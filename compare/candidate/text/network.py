@@ -1,0 +1,106 @@
+"""The network of a class that is a network and a diffusion in one, or builds one under any name."""
+
+import ast
+import copy
+import re
+from collections.abc import Collection, Iterator, Mapping
+
+from compare.candidate.door.names import MODELS, role
+from compare.candidate.text.offered import Function, is_network, methods_of
+
+MOST_TOLD = 4  # arguments of a network: a picture, a time, labels and a mask
+NETWORKS = re.compile(r"net|mlp|denois|model|transformer|predictor", re.IGNORECASE)
+
+
+def own_network(
+    methods: Mapping[str, Function],
+    attributes: Collection[str],
+    tables: Collection[str],
+    classes: Mapping[str, ast.ClassDef],
+) -> str:
+    """What is called with a picture and a time: an attribute that is built as a network, or a
+    method `eps(x, t)` made of layers; "" if there is none, or what a model is called is called so.
+
+    Args:
+        methods: {name: its source}.
+        attributes: names of what the class has, but for its tables.
+        tables: names of those.
+        classes: {name: its source}, all of the file.
+    """
+    calls = [e for f in methods.values() for e in ast.walk(f) if isinstance(e, ast.Call)]
+    whole = [of_self(call.func) for call in calls if len(call.args) + len(call.keywords) > 1]
+    if {*whole} & MODELS:
+        return ""
+    built = {of_self(t) for t, value in _built(methods) if _builds_network(value, classes)}
+    layers = {*attributes} - {*methods}
+    of_layers = {n for n in methods if _is_made_of(methods[n], layers, tables)}
+    return next((name for name in whole if name in built | of_layers), "")
+
+
+def as_asking(methods: Mapping[str, Function], own: str) -> dict[str, Function]:
+    """The methods as they read if their network `own` had a usual name."""
+    if own in methods:
+        return {**methods, own: _that_asks(methods[own])}
+    return {name: _Renamed(own).visit(copy.deepcopy(node)) for name, node in methods.items()}
+
+
+def of_self(node: ast.expr) -> str:
+    """The name of an attribute of `self`; "" for anything else."""
+    is_own = isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "self"
+    return getattr(node, "attr", "") if is_own else ""
+
+
+def each_assigned(inside: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """(target, value) of every assignment, of `a, b = c, d` each."""
+    for node in ast.walk(inside):
+        if not isinstance(node, ast.Assign):
+            continue
+        for target in node.targets:
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                yield from zip(target.elts, node.value.elts, strict=False)
+            else:
+                yield target, node.value
+
+
+def _built(methods: Mapping[str, Function]) -> list[tuple[ast.expr, ast.expr]]:
+    return [*each_assigned(methods["__init__"])] if "__init__" in methods else []
+
+
+def _builds_network(value: ast.expr, classes: Mapping[str, ast.ClassDef]) -> bool:
+    """True for a call of a network of the file, or of what is called as one is."""
+    function = value.func if isinstance(value, ast.Call) else None
+    name = getattr(function, "attr", getattr(function, "id", ""))
+    if name in classes:
+        known = dict(classes)
+        return is_network(classes[name], methods_of(classes[name], known), known)
+    return bool(NETWORKS.search(name))
+
+
+def _is_made_of(method: Function, layers: Collection[str], tables: Collection[str]) -> bool:
+    """True if a method (x, t) calls some of these layers and reads none of these tables."""
+    asked = [each.arg for each in method.args.args[1:]]
+    used = {of_self(e) for e in ast.walk(method) if isinstance(e, ast.Attribute)}
+    calls = {of_self(e.func) for e in ast.walk(method) if isinstance(e, ast.Call)}
+    told = {"x", "t"} <= {role("step", name) for name in asked} and len(asked) <= MOST_TOLD
+    return told and bool(calls & {*layers}) and not used & {*tables}
+
+
+def _that_asks(method: Function) -> Function:
+    """A method that only asks a model, with the same arguments."""
+    asks = ast.parse("def asks(self): return self.network(x, t)").body[0]
+    assert isinstance(asks, ast.FunctionDef)
+    asks.name, asks.args = method.name, method.args
+    return asks
+
+
+class _Renamed(ast.NodeTransformer):
+    """Writes `self.network(...)` where an attribute of another name is called."""
+
+    def __init__(self, own: str):
+        self.own = own
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        self.generic_visit(node)
+        if of_self(node.func) == self.own and isinstance(node.func, ast.Attribute):
+            node.func.attr = "network"
+        return node

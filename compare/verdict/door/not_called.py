@@ -1,0 +1,34 @@
+"""Methods of a class that do what is judged, by their text, and that nobody could call."""
+
+from collections.abc import Mapping, Sequence
+
+from compare.candidate.subject import Subject
+from compare.measure.check import note
+from compare.verdict.report import Report
+
+DO = {  # {role: what its methods do}
+    "sample": "asks a model step after step",
+    "loss": "makes a loss of what a model answers",
+}
+JUDGED_BY = {"sample": ("step", "sample"), "loss": ("loss",)}
+SAY = {"sample": "sample=lambda model, shape: ...", "loss": "loss=lambda model, x_0: ..."}
+
+
+def not_called(report: Report, subject: Subject, left: Mapping[str, Sequence[str]]) -> None:
+    """Passes no class of which no loop, or no loss, was judged where it has one; of another beside
+    that which was judged it is said.
+
+    Args:
+        report: that is to be told so.
+        subject: the class, as it was judged.
+        left: {role: its methods that do so and were not called}.
+    """
+    for role, names in left.items():
+        told = " and ".join(names[:3])
+        if any(subject.has(each) for each in JUDGED_BY[role]):
+            report.checks.append(
+                note(f"{report.checks[0].stage}/left-out", f"{told} was not judged")
+            )
+        elif report.exit_status == 0:
+            words = f"its {told}, which {DO[role]}, was not judged: say how it is called, in an "
+            report.leave_open([], first, f"{words}Adapter({SAY[role]})")
