@@ -15,6 +15,7 @@ from compare.candidate.door import handing
 from compare.candidate.door.count import own_list
 from compare.candidate.door.reading import CONTRACT, LISTED, NOT_LAST, NUMBER, Reading
 from compare.candidate.load import Broken, raised
+from compare.candidate.replay import Recorded
 from compare.candidate.surroundings import apart
 from compare.oracle import F64, Oracle, Setting
 from compare.oracle.samplers import BY_NAME, Sampler
@@ -173,20 +174,26 @@ class Scheduler:
             raise Broken(f"{self.door.call(method)} cannot be judged: {error}") from None
 
     def noise_of_its_own(self, x_0: Tensor, t: Tensor) -> Tensor:
-        """The noise that an `add_noise` which takes none draws and returns, float64."""
-        return self._noised("add_noise", x_0, None, t)[1].to(F64)
+        """The noise that an `add_noise` which takes none draws, float64."""
+        drawn = self._noised("add_noise", x_0, None, t)[1]
+        if drawn is None:
+            raise Broken(f"{self.door.call('add_noise')} does not show its noise", raised=False)
+        return drawn.to(F64)
 
     def _noised(
         self, method: str, x_0: Tensor, noise: Tensor | None, t: Tensor
     ) -> tuple[Tensor, Any]:
-        """x_t of images, and the noise beside it where it is returned."""
+        """x_t of images, and the noise beside it where it is returned, or seen to be drawn."""
         if self.door.t_of_add_noise.value == NUMBER and t.numel() > 1:
             return self._one_by_one(method, x_0, noise, t)
         given = {"x_0": handing.shaped(self.door, x_0)}
         given |= {} if noise is None else {"noise": handing.shaped(self.door, noise)}
         at = handing.t_of_images(self.door, t + self.subject.t_base)
-        result = self._asked(method, given | {"t": at})
+        with Recorded(given["x_0"].numel()) as recorded:
+            result = self._asked(method, given | {"t": at})
         noised, drawn = handing.noised_of(result, given.get("noise"))
+        if noise is None and drawn is None and len(recorded.found) == 1:
+            drawn = recorded.found[0].reshape(given["x_0"].shape)
         noised = self._like(method, noised, x_0, "images")
         return noised, handing.back(self.door, drawn, x_0)
 

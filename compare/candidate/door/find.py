@@ -277,12 +277,13 @@ def _first_way(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[
     """The first way that gives what was asked for, else the contract's if that answers at all.
 
     An answer of another shape is for the stages to blame, unless one of three channels, or of twice
-    as many, gives that which was asked for.
+    as many, gives that which was asked for, or one of sequences where its file has such.
     """
     answers: dict[str, Fact] | None = None
-    for ways in _ways(method, found, _says(subject, method)):
+    said = _says(subject, method)
+    for ways in _ways(method, found, said):
         taken = _taken(subject, method, CANONICAL.told(found | ways))
-        wider = {RGB, DOUBLED} & {fact.value for fact in ways.values()}
+        wider = {RGB, DOUBLED, *said & {SEQUENCES}} & {fact.value for fact in ways.values()}
         if taken is not None and taken[1] and (answers is None or wider):
             return ways | _returned(method, taken[0])
         if taken is not None and not ways:
@@ -292,12 +293,16 @@ def _first_way(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[
 
 def _says(subject: "Subject", method: str) -> set[str]:
     """What the parameters of a method say: that t is an int (many that say so take a tensor as
-    well), or that what is noised are pictures."""
+    well), or that what is noised are pictures; and its file, that they are sequences."""
+    function, said = subject.function(method), set[str]()
     with suppress(TypeError, ValueError):
-        given = [*inspect.signature(subject.function(method)).parameters.values()]
-        said = {NUMBER for p in given if p.annotation in (int, "int")}
-        return said | {IMAGES for p in given if OF_PICTURES.match(p.name.lower())}
-    return set()
+        given = [*inspect.signature(function).parameters.values()]
+        said |= {NUMBER for p in given if p.annotation in (int, "int")}
+        said |= {IMAGES for p in given if OF_PICTURES.match(p.name.lower())}
+    with suppress(TypeError, OSError):
+        text = inspect.getsource(inspect.getmodule(function) or function)
+        said |= {SEQUENCES} if "Conv1d" in text and "Conv2d" not in text else set()
+    return said
 
 
 def _ways(method: str, found: dict[str, Fact], said: set[str]) -> Iterator[dict[str, Fact]]:

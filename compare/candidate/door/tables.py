@@ -166,11 +166,19 @@ def asked(role: Any) -> Any:
 
 
 def schedule(found: Any) -> tuple[Any, Any]:
-    """The tables of alpha-bar and of betas among those that `tables` returned; None for none."""
+    """The tables of alpha-bar and of betas among those that `tables` returned; None for none.
+
+    Where neither is there, alpha-bar is that of its root and the root of the rest.
+    """
     known: dict[str | None, Any] = {}
     for name, value in found.items() if isinstance(found, Mapping) else ():
         known.setdefault(meant(str(name)), value)
-    return known.get("alphas_cumprod"), known.get("betas")
+    alpha_bar, betas = known.get("alphas_cumprod"), known.get("betas")
+    roots = [known.get("sqrt_alphas_cumprod"), known.get("sqrt_one_minus_alphas_cumprod")]
+    if alpha_bar is None and betas is None and all(_is_table(root) for root in roots):
+        signal, rest = (torch.as_tensor(root).to(torch.float64) ** 2 for root in roots)
+        alpha_bar = torch.where(rest < 0.5, 1 - rest, signal)  # each where it is sharp
+    return alpha_bar, betas
 
 
 def _given(thing: Any) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class Slopes:
         weight: of an image of this t: 1 in a mean of squares, and in a mean of absolute errors.
         of_others: which of `"x_0"` and `"noise"` is multiplied in x_t by what the t of another
             image of the batch asks for, and `"weight"` if that goes by another image's t.
+        of_one: the image whose t all of its batch have in x_t.
     """
 
     t: Tensor
@@ -61,6 +62,7 @@ class Slopes:
     target: Parts | None
     weight: Known | None
     of_others: tuple[str, ...] = ()
+    of_one: int | None = None
 
 
 class _Draws(TorchFunctionMode):
@@ -142,7 +144,7 @@ def _read(loss: Loss, x_0: Tensor) -> Slopes | None:
     if target is not None and target.draws in ([], given.draws):
         of_target = _parts(target, given.draws[0], calls.t, at)
     of_others += _of_others(given, calls.t, at, loss)
-    return Slopes(at, x_t, of_target, weight, of_others)
+    return Slopes(at, x_t, of_target, weight, of_others, _of_one(given, calls.t, loss))
 
 
 def _called(loss: Loss, x_0: Tensor, seed: int, answer: Tensor) -> _Calls:
@@ -241,6 +243,20 @@ def _of_others(given: _Sum, t: Tensor, at: Tensor, loss: Loss) -> tuple[str, ...
         if alike and _by_t(values, given.error, t, at) is None:
             found.append(name)
     return tuple(found)
+
+
+def _of_one(given: _Sum, t: Tensor, loss: Loss) -> int | None:
+    """The image whose t all of its batch have in x_t, where they are told others."""
+    if any(len(row.unique()) == 1 for row in t.reshape(len(SEEDS), -1)):
+        return None
+    signal, level = loss.table[t].sqrt(), (1 - loss.table[t]).sqrt()
+    pairs = ((given.image, signal), (given.drawn[:, given.draws[0]], level))
+    rows = [[v.reshape(len(SEEDS), -1) for v in pair] for pair in pairs]
+    for j in range(rows[0][1].shape[1]):
+        off = [(is_ - right[:, j : j + 1]).abs().amax() for is_, right in rows]
+        if bool(max(off) <= NOTHING):
+            return j
+    return None
 
 
 def _by_t(values: Tensor, error: Tensor, t: Tensor, at: Tensor) -> Known | None:

@@ -236,10 +236,10 @@ def _of_tables(found: Source) -> dict[str, str]:
     texts = {}
     if found.tables:
         texts["alpha_bar"] = f"lambda: {found.owner}.{found.tables[0]}"
-    if found.derived:
+    if found.dicts and (found.class_name or not found.derived):
+        texts["tables"] = f"lambda: {found.owner}.{found.dicts[0]}"
+    elif found.derived:
         texts["tables"] = f"lambda: shown({found.owner})"
-    elif found.dicts:
-        texts["tables"] = f"lambda: mine.{found.dicts[0]}"
     return texts
 
 

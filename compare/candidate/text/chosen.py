@@ -7,7 +7,7 @@ from typing import Any
 
 from compare.candidate.door.embedding import OPEN
 from compare.candidate.door.names import CALLED, plain
-from compare.candidate.door.roles import role_of
+from compare.candidate.door.roles import ONE_WAY, role_of
 from compare.candidate.door.signature import OF_SAMPLING, of_loop
 from compare.candidate.text import handed, sizes
 from compare.candidate.text.does import (
@@ -47,7 +47,7 @@ def chosen(found: Source) -> dict[str, str]:
             by_name[what] = min(fitting, key=lambda name: called.index(plain(name)))
     others = _by_what_they_take(found, by_name)
     if found.class_name:
-        others = _step_that_draws(found, others)
+        others = _called_as_noising(others) | _step_that_draws(found, others)
     others = _by_what_they_do(found) | others
     both = others | by_name if OF_DIFFUSION.search(found.text) else {}
     both = {what: name for what, name in both.items() if not asked_by(name)}
@@ -124,6 +124,12 @@ def _by_what_they_take(found: Source, by_name: dict[str, str]) -> dict[str, str]
     roles = [(name, role_of(found.signed(name))) for name in rest]
     fitting = [(what, name) for name, role in roles for what in CALLED if what in role]
     return dict(reversed(fitting))
+
+
+def _called_as_noising(by_take: dict[str, str]) -> dict[str, str]:
+    """Its `add_noise` by what it takes and what it is called; what else takes the same is v."""
+    name = by_take.get("add_noise", "")
+    return {"add_noise": name} if ONE_WAY["add_noise"].search(plain(name)) else {}
 
 
 def _step_that_draws(found: Source, by_take: dict[str, str]) -> dict[str, str]:

@@ -26,7 +26,7 @@ class Source:
         derived: names of the tables that are made of it, and of betas beside such.
         T: a constant of the file that is called as the number of steps is; "" if there is none.
         classes: {name: its source}, all of the file.
-        dicts: names of dicts at its top that hold tables.
+        dicts: names of dicts at its top, or of the class, that hold tables.
         text: of the file.
         betas: the name of what is called so, at its top or of the class, and is no number; "" if
             there is none, or several.
@@ -113,7 +113,7 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
         tables_of_it = {known for known in names if _is_alpha_bar(known) or meant(known)}
         own = own_network(methods, {*names} - tables_of_it, tables_of_it, classes)
         methods = as_asking(methods, own) if own else methods
-        beside = (T, classes, list[str](), text, _only_betas(names), own)
+        beside = (T, classes, _dicts_of(node), text, _only_betas(names), own)
         return Source(methods, methods, name, tables, derived, *beside)
     if name and name not in functions:
         near = get_close_matches(name, [*classes, *functions], 1)
@@ -171,6 +171,19 @@ def holds_tables(value: ast.expr | None) -> bool:
     if isinstance(value, ast.Call) and getattr(value.func, "id", "") == "dict":
         names = [keyword.arg for keyword in value.keywords]
     return bool(_derived([name for name in names if isinstance(name, str)]))
+
+
+def _dicts_of(node: ast.ClassDef) -> list[str]:
+    """The attributes of a class of which parts are asked for by name: `self.tab["sqrt_ab"]`, or
+    `self.tab[name]` in a method that is told the name."""
+    found = []
+    for method in (each for each in node.body if isinstance(each, Function)):
+        told = {each.arg for each in method.args.args} & {"name", "key", "which", "table"}
+        for part in (each for each in ast.walk(method) if isinstance(each, ast.Subscript)):
+            by_word = isinstance(part.slice, ast.Constant) and isinstance(part.slice.value, str)
+            if by_word or getattr(part.slice, "id", "") in told:
+                found.append(of_self(part.value))
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def _is_count(value: ast.expr) -> bool:

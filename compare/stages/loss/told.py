@@ -30,6 +30,11 @@ def of_its_own(subject: Subject, table: Tensor, oracle: Oracle) -> Check:
     if not whole:
         what = "".join(others)
         words = f"in x_t {what} is multiplied by {COEFFICIENTS.get(what)} of another image's t"
+    if seen is not None and seen.of_one is not None:
+        words = (
+            f"in x_t every image of a batch has the coefficients of the t of image {seen.of_one}"
+        )
+        others = [words]
     as_looked_for = whole if oracle.loss.others else not others
     right = "x_t = sqrt(ab_t) x_0 + sqrt(1 - ab_t) noise, the model told this t (Ho et al. eq. 14)"
     said = "x_t is made with the t told of it"

@@ -21,17 +21,19 @@ def read_pictures(subject: Subject) -> Fact:
     """[0, 1] if a loss is right with such pictures alone, and a loop returns such; else [-1, 1].
 
     Pictures that one of the two maps alone are a mistake (34 to 36). A loop that clamps to [0, 1]
-    without mapping may be made for data that are never mapped: that is left open. So it is if the
-    loop returns bytes, which say nothing of what its loss is given.
+    without mapping may be made for data that are never mapped: that is left open, unless its loss
+    maps them. So it is if the loop returns bytes, which say nothing of what its loss is given.
     """
-    if subject.has("sample") and _cuts(subject):
-        return Fact(SIGNED, others=(UNMAPPED,))
+    cuts = subject.has("sample") and _cuts(subject)
+    plain = Fact(SIGNED, others=(UNMAPPED,)) if cuts else Fact(SIGNED)
     if not (subject.has("loss") and subject.has("sample")) or _holds(subject, stages.LOSS):
-        return Fact(SIGNED)
+        return plain
     read = subject.reading()
     read.door = subject.door.told({"pictures": Fact(UNIT)})
     if not _holds(read, stages.LOSS):
-        return Fact(SIGNED)
+        return plain
+    if cuts:
+        return Fact(UNIT, "behaviour", "its loss is right with such")
     with suppress(Broken):
         run = look(subject, subject.scheduler().alpha_bars(Oracle()))
         if run.result.dtype == torch.uint8:

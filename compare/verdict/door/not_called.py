@@ -23,12 +23,11 @@ def not_called(report: Report, subject: Subject, left: Mapping[str, Sequence[str
         subject: the class, as it was judged.
         left: {role: its methods that do so and were not called}.
     """
+    first = report.checks[0].stage if report.checks else ""
     for role, names in left.items():
         told = " and ".join(names[:3])
         if any(subject.has(each) for each in JUDGED_BY[role]):
-            report.checks.append(
-                note(f"{report.checks[0].stage}/left-out", f"{told} was not judged")
-            )
+            report.checks.append(note(f"{first}/left-out", f"{told} was not judged"))
         elif report.exit_status == 0:
             words = f"its {told}, which {DO[role]}, was not judged: say how it is called, in an "
             report.leave_open([], first, f"{words}Adapter({SAY[role]})")
