@@ -128,13 +128,18 @@ def moved_products(curve: Curve, atoms: Atoms) -> list[Fit]:
 
 
 def wider_products(curve: Curve, atoms: Atoms) -> list[Fit]:
-    """The products that fit with one factor that is a sum."""
+    """The products that fit with one factor that is a sum, and a constant that people write: what
+    cancels in a sum leaves room for any other."""
     found: list[Fit] = []
     here = atoms.varied(curve.names)
     for name in atoms.sums_of([*curve.names, "alpha_t"]):
         fits = _fitted(curve, atoms, _starts(curve), [*here, name], 3)
-        found += [fit for fit in fits if _is_written(fit.formula, name)]
+        found += [fit for fit in fits if _is_written(fit.formula, name) and _is_plain(fit.formula)]
     return found
+
+
+def _is_plain(formula: Expression) -> bool:
+    return isinstance(formula, Monomial) and abs(formula.constant) in PLAIN
 
 
 def _is_written(formula: Expression, name: str) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -398,6 +399,17 @@ class OnlyTheNoised(Base):
         return self.noised(x_0, torch.randn_like(x_0), t)
 
 
+class TooLoud(Base):
+    def add_noise(self, x_0, t):
+        return self.noised(x_0, 1.1 * torch.randn_like(x_0), t)
+
+
+class OwnStream(Base):
+    def add_noise(self, x_0, t):
+        noise = np.random.default_rng(0).standard_normal(x_0.shape)
+        return self.noised(x_0, torch.from_numpy(noise), t)
+
+
 class OneImageSwapped(OneImage):
     def add_noise(self, x_0, noise, t: int):
         return super().add_noise(noise, x_0, t)
@@ -505,8 +517,16 @@ def test_a_nameless_program_that_is_wrong_either_way_is_named() -> None:
     assert "every check holds so" not in str(report)
 
 
-def test_what_cannot_be_called_is_said_with_the_call() -> None:
+def test_noise_that_is_drawn_and_not_shown_is_seen() -> None:
     report = judged(OnlyTheNoised)
+    assert report.passed, str(report)
+    assert "forward/noise/std" in {c.id for c in report.checks}
+    report = judged(TooLoud)
+    assert [d.stage for d in report.diagnoses] == ["forward"]
+
+
+def test_what_cannot_be_called_is_said_with_the_call() -> None:
+    report = judged(OwnStream)
     assert report.exit_status == 2
     assert "add_noise(x_0, t) cannot be judged: it takes no noise" in str(report)
     report = judged(NotReshaped)

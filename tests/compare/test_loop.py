@@ -1,6 +1,7 @@
 """The role `sample`: a loop is judged by what its model sees, down to coefficients a little off."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -37,8 +38,7 @@ def loop(
     class Keeper:
         """Nobody else can switch the mode of its model."""
 
-        def __init__(self, model):
-            self.model = model
+        model: Any
 
         def sample(self, shape, generator):
             if evaluates:
@@ -58,7 +58,9 @@ def loop(
             return x
 
     def sample(model, shape, generator):
-        return Keeper(model).sample(shape, generator)
+        keeper = Keeper()
+        keeper.model = model
+        return keeper.sample(shape, generator)
 
     shown = None if alpha is ALPHA else lambda: alpha_bar
     return Adapter(sample=sample, alpha_bar=shown, name="loop")

@@ -103,6 +103,11 @@ def loop_tells(subject: Subject, table: Tensor) -> Told | None:
     return told_by(subject.first, loop_told(subject, table), table)
 
 
+def shape_of_loop(subject: Subject, table: Tensor) -> tuple[int, ...]:
+    """Of the pictures that a loop makes, without the batch."""
+    return _first(subject, table)[0].manner.shape[1:]
+
+
 def place_of_time(subject: Subject, table: Tensor) -> Place | None:
     """The place of t in a loop's calls of its model, where names do not say it."""
     return _first(subject, table)[0].manner.time
@@ -250,5 +255,5 @@ def sized(shape: tuple[int, ...]) -> str:
     ('pictures of shape (3, 8, 8)', 'points of 2 numbers', 'sequences of shape (24, 8)')
     """
     if len(shape) == 2:
-        return f"points of {shape[1]} numbers"
+        return f"points of {shape[1]} {'number' if shape[1] == 1 else 'numbers'}"
     return f"{'sequences' if len(shape) == 3 else 'pictures'} of shape {shape[1:]}"

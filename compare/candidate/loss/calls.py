@@ -9,7 +9,7 @@ from torch import Tensor
 
 from compare.candidate.door import handing
 from compare.candidate.load import Broken, raised
-from compare.candidate.loop.calls import place_of_time
+from compare.candidate.loop.calls import place_of_time, shape_of_loop
 from compare.candidate.model import learned
 from compare.candidate.model.call import Manner, Place
 from compare.candidate.model.output import is_of_a_pair, may_be_halved
@@ -87,6 +87,7 @@ def settled(subject: Subject, table: Tensor) -> Loss:
     """How the loss is to be called: with the first images that it takes."""
     loss = Loss(subject, table, Manner((), time=_told_by_the_loop(subject, table)))
     first: Broken | None = None
+    _refuse_single_numbers(subject, table)
     for shape in SHAPES:
         images = min(max(NUMBERS // prod(shape), 8), NUMBERS // 2)
         for pair in (False, True):
@@ -104,6 +105,16 @@ def settled(subject: Subject, table: Tensor) -> Loss:
                     break
     assert first is not None
     raise first
+
+
+def _refuse_single_numbers(subject: Subject, table: Tensor) -> None:
+    """Raises `Broken` where a loop makes points of one number: what a loss makes of their axis is
+    not seen in others."""
+    shape: tuple[int, ...] = ()
+    with suppress(Broken):
+        shape = shape_of_loop(subject, table) if subject.has("sample") else ()
+    if shape == (1,):
+        raise Broken("of points of one number, as the loop makes them, a loss is not judged")
 
 
 def _with_time(loss: Loss, seen: Model) -> Loss:

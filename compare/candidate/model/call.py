@@ -72,7 +72,7 @@ def read(given: tuple[Any, ...], named: dict[str, Any], manner: Manner) -> Call:
     """
     told: dict[Place, Any] = dict(enumerate(given))
     told.update(named)
-    pictures = {k: v for k, v in told.items() if _per_image(v) > 1}
+    pictures = {k: v for k, v in told.items() if _per_image(v) > 1} or _single_numbers(told)
     if any(isinstance(v, Tensor) and v.is_complex() for v in told.values()):
         raise NoNumbers("its model is handed complex numbers: the root of something negative")
     if not pictures:
@@ -85,6 +85,12 @@ def read(given: tuple[Any, ...], named: dict[str, Any], manner: Manner) -> Call:
         raise TypeError(f"no argument tells the time: {words(given, named)}")
     del told[at]
     return Call(x, maybe[at], told, maybe)
+
+
+def _single_numbers(told: dict[Place, Any]) -> dict[Place, Tensor]:
+    """The first of what may be points of one number, (b, 1), where there are no others."""
+    alike = ((k, v) for k, v in told.items() if _per_image(v) == 1 and k not in TIMES)
+    return dict([*alike][:1])
 
 
 def _per_image(value: Any) -> float:

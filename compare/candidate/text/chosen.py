@@ -7,7 +7,7 @@ from typing import Any
 
 from compare.candidate.door.embedding import OPEN
 from compare.candidate.door.names import CALLED, plain
-from compare.candidate.door.roles import ONE_WAY, role_of
+from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import OF_SAMPLING, of_loop
 from compare.candidate.text import handed, sizes
 from compare.candidate.text.does import (
@@ -30,6 +30,7 @@ OF_DIFFUSION = re.compile(
     re.IGNORECASE,
 )
 OF_LOOPS = re.compile("ddpm|ddim|psample|reverse|diffus")  # no other model's are called so
+NOISING = re.compile("noising|corrupt|perturb|diffus|qsample|forward")  # what a method is called
 CALLS = ("forward", "__call__")  # what a class does if it is called
 
 
@@ -129,7 +130,7 @@ def _by_what_they_take(found: Source, by_name: dict[str, str]) -> dict[str, str]
 def _called_as_noising(by_take: dict[str, str]) -> dict[str, str]:
     """Its `add_noise` by what it takes and what it is called; what else takes the same is v."""
     name = by_take.get("add_noise", "")
-    return {"add_noise": name} if ONE_WAY["add_noise"].search(plain(name)) else {}
+    return {"add_noise": name} if NOISING.search(plain(name)) else {}
 
 
 def _step_that_draws(found: Source, by_take: dict[str, str]) -> dict[str, str]:

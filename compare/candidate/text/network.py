@@ -29,7 +29,10 @@ def own_network(
     """
     calls = [e for f in methods.values() for e in ast.walk(f) if isinstance(e, ast.Call)]
     whole = [of_self(call.func) for call in calls if len(call.args) + len(call.keywords) > 1]
-    if {*whole} & MODELS:
+    built_with = [
+        each.arg for f in methods.values() if f.name == "__init__" for each in f.args.args
+    ]
+    if {*whole, *built_with} & MODELS:
         return ""
     built = {of_self(t) for t, value in _built(methods) if _builds_network(value, classes)}
     layers = {*attributes} - {*methods}
@@ -77,12 +80,15 @@ def _builds_network(value: ast.expr, classes: Mapping[str, ast.ClassDef]) -> boo
 
 
 def _is_made_of(method: Function, layers: Collection[str], tables: Collection[str]) -> bool:
-    """True if a method (x, t) calls some of these layers and reads none of these tables."""
+    """True if a method (x, t) calls some of these layers, none with several things, which were the
+    network itself, and reads none of these tables."""
     asked = [each.arg for each in method.args.args[1:]]
     used = {of_self(e) for e in ast.walk(method) if isinstance(e, ast.Attribute)}
-    calls = {of_self(e.func) for e in ast.walk(method) if isinstance(e, ast.Call)}
+    calls = [e for e in ast.walk(method) if isinstance(e, ast.Call)]
+    called = {of_self(call.func) for call in calls} & {*layers}
+    whole = {of_self(call.func) for call in calls if len(call.args) > 1} & {*layers}
     told = {"x", "t"} <= {role("step", name) for name in asked} and len(asked) <= MOST_TOLD
-    return told and bool(calls & {*layers}) and not used & {*tables}
+    return told and bool(called) and not whole and not used & {*tables}
 
 
 def _that_asks(method: Function) -> Function:
