@@ -184,7 +184,7 @@ PROGRAMS = {  # {name of a class: (the program, what is written, what is wrong, 
     "Tables": (
         TABLES,
         "torch.linspace(1e-4, 0.05, T)",
-        "torch.linspace(0.05, 1e-4, T)",
+        "torch.linspace(1e-4, 0.05, T) - 0.01",
         "schedule",
     ),
     "OneNumber": (ONE_NUMBER, "self.beta[i].sqrt() * t", "self.beta[i] * t", "variance"),
