@@ -108,20 +108,30 @@ def _row(name: str, program: dict[str, Any], args: argparse.Namespace) -> bool |
 
 
 def judge(adapter: Path, checkout: Path, timeout: float) -> dict[str, Any]:
-    """What `ddpm compare` says of an adapter, in short."""
-    begun = time.perf_counter()
+    """What `ddpm compare` says of an adapter, in short.
+
+    It is asked twice: as a user asks, which is timed, and for the report, which sets both backends
+    beside the candidate.
+    """
+    command = [sys.executable, "-m", "ddpm", "compare", "--candidate", f"{adapter}:adapted"]
+    command += ["--timeout", str(timeout)]
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "ddpm", "compare", "--candidate", f"{adapter}:adapted"]
-        ran = subprocess.run(
-            [*command, "--json", "report.json", "--timeout", str(timeout)],
-            env=os.environ
-            | {"FIELD_CHECKOUT": str(checkout), "PYTHONPATH": str(ROOT)}
-            | {"PYTHONDONTWRITEBYTECODE": "1"},  # nothing is left in the checkout
-            cwd=folder,
-            capture_output=True,
-            text=True,
-        )
-        file = Path(folder) / "report.json"
+
+        def ask(*more: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [*command, *more],
+                env=os.environ
+                | {"FIELD_CHECKOUT": str(checkout), "PYTHONPATH": str(ROOT)}
+                | {"PYTHONDONTWRITEBYTECODE": "1"},  # nothing is left in the checkout
+                cwd=folder,
+                capture_output=True,
+                text=True,
+            )
+
+        begun = time.perf_counter()
+        ask()
+        seconds = time.perf_counter() - begun
+        ran, file = ask("--json", "report.json"), Path(folder) / "report.json"
         found = json.loads(file.read_text()) if file.exists() else _without_report(ran)
     notes = [check["bug"] for check in found["checks"] if check["status"] == "note"]
     return {
@@ -135,7 +145,7 @@ def judge(adapter: Path, checkout: Path, timeout: float) -> dict[str, Any]:
         "noted": sorted({bug for bug in [*notes, *(f["bug"] for f in found["findings"])] if bug}),
         "judged": found["judged"],
         "statements": statements(adapter),
-        "seconds": round(time.perf_counter() - begun, 1),
+        "seconds": round(seconds, 1),
         "versions": found["versions"],
     }
 
