@@ -276,7 +276,10 @@ def _load_file(file: Path, own: Surroundings) -> ModuleType:
             own.namesakes, own.folder = namesakes, str(folder)
         else:
             _begin_in(folder)
-    with apart(own), modules_kept(), _nothing_written():
+    import torch
+
+    # With gradients, as a script that trains when it is run has them.
+    with apart(own), modules_kept(), _nothing_written(), torch.enable_grad():
         try:
             spec.loader.exec_module(module)
         except ImportError as error:

@@ -143,7 +143,9 @@ class Report:
             why = error.message if error else "there is nothing in it that could be judged"
             if error and error.id == "reading":
                 return f"{self.candidate} is undecided: {why}"
-            right = f" (judged and right: {', '.join(self.judged)})" if self.judged else ""
+            wrong = {c.stage for c in self.checks if not c.passed}
+            right = ", ".join(stage for stage in self.judged if stage not in wrong)
+            right = f" (judged and right: {right})" if right else ""
             return f"{self.candidate} could not be run: {why}{right}"
         stage, what = first_fault(self)
         return f"{self.candidate} differs from the papers in {stage}: {what}"

@@ -95,9 +95,39 @@ class FastSampler(nn.Module):
             x = p.sqrt() * (x - (1 - a).sqrt() * e) / a.sqrt() + (1 - p).sqrt() * e
         return x
 """
+SCRIPT = """
+T = 60
+betas = torch.linspace(1e-4, 0.05, T)
+alphas_bar = (1 - betas).cumprod(0)
+net = nn.Linear(3, 2)
+
+
+def model(x, t):
+    return net(torch.cat([x, t.float().view(-1, 1) / T], 1))
+
+
+def loss_of(x_0):
+    t, noise = torch.randint(0, T, (len(x_0),)), torch.randn_like(x_0)
+    ab = alphas_bar[t].view(-1, 1)
+    return (noise - model(ab.sqrt() * x_0 + (1 - ab).sqrt() * noise, t)).square().mean()
+
+
+@torch.no_grad()
+def p_sample_loop(shape):
+    x = torch.randn(shape)
+    for i in reversed(range(T)):
+        eps, b = model(x, torch.full((shape[0],), i)), betas[i]
+        x = (x - b / (1 - alphas_bar[i]).sqrt() * eps) / (1 - b).sqrt()
+        x = x + b.sqrt() * torch.randn_like(x) if i else x
+    return x
+
+
+loss_of(torch.randn(8, 2)).backward()  # as a script that trains where it stands
+"""
 PROGRAMS = {  # {what: (name, the program, what is written, what is wrong, what is said of that)}
     "a method": ("Denoiser1D", METHOD, "self.beta[i].sqrt() * torch", "self.beta[i] * torch", "49"),
     "an attribute": ("Difusion", ATTRIBUTE, "b.sqrt() * torch", "b * torch", "49"),
+    "a function": ("p_sample_loop", SCRIPT, "b.sqrt() * torch", "b * torch", "49"),
     "a count called batch": (
         "FastSampler",
         STRIDED,

@@ -10,7 +10,13 @@ from compare.candidate.door.names import plain
 from compare.candidate.door.signature import MODELS, TABLES, asked_for, named_keywords
 from compare.candidate.door.tables import meant
 from compare.candidate.text.handed import OPEN, STEPS
-from compare.candidate.text.network import as_asking, each_assigned, of_self, own_network
+from compare.candidate.text.network import (
+    as_asking,
+    each_assigned,
+    function_that_is_a_network,
+    of_self,
+    own_network,
+)
 from compare.candidate.text.offered import Function, is_network, methods_of, signed
 
 
@@ -30,8 +36,9 @@ class Source:
         text: of the file.
         betas: the name of what is called so, at its top or of the class, and is no number; "" if
             there is none, or several.
-        model: the name of a network at its top, which a function of it asks, or the attribute or
-            method that is the network of a class (`own_network`); "" if there is none.
+        model: the name of a network at its top, or of a function that asks one, which a function of
+            it asks; or the attribute or method that is the network of a class (`own_network`); ""
+            if there is none.
     """
 
     functions: dict[str, Function]
@@ -121,10 +128,14 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
         raise ValueError(f"{file} has no class or function {name!r} at its top{hint}")
     tables = [known for known in values if _is_alpha_bar(known)]
     dicts = [known for known, value in values.items() if holds_tables(value)]
+    built = [k for k, v in values.items() if isinstance(v, ast.Call) and not _is_alpha_bar(k)]
+    derived = _derived(list(values))
+    own = function_that_is_a_network(functions, {*built} - {*derived}, {*tables, *derived})
+    functions = as_asking(functions, own) if own else functions
     chosen = {name: functions[name]} if name else functions
-    given = (tables, _derived(list(values)), T, classes, dicts, text)
+    given = (tables, derived, T, classes, dicts, text)
     only = _only_betas([k for k, v in values.items() if not _is_number(v)])
-    return Source(chosen, functions, None, *given, only, _model(values, functions))
+    return Source(chosen, functions, None, *given, only, own or _model(values, functions))
 
 
 def _only_betas(names: list[str]) -> str:

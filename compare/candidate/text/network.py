@@ -40,6 +40,28 @@ def own_network(
     return next((name for name in whole if name in built | of_layers), "")
 
 
+def function_that_is_a_network(
+    functions: Mapping[str, Function], built: Collection[str], tables: Collection[str]
+) -> str:
+    """The function `model(x, t)` of a file that asks a network at its top for all others; "" if
+    there is none.
+
+    Args:
+        functions: {name: its source}.
+        built: names at the top of the file that something was called for.
+        tables: names of its tables.
+    """
+    for name, node in functions.items():
+        used = {e.id for e in ast.walk(node) if isinstance(e, ast.Name)}
+        others = [f for other, f in functions.items() if other != name]
+        calls = [e for f in others for e in ast.walk(f) if isinstance(e, ast.Call)]
+        asked = any(getattr(e.func, "id", "") == name and len(e.args) > 1 for e in calls)
+        told = {"x", "t"} <= {role("step", each.arg) for each in node.args.args}
+        if asked and told and used & {*built} and not used & {*tables}:
+            return name
+    return ""
+
+
 def as_asking(methods: Mapping[str, Function], own: str) -> dict[str, Function]:
     """The methods as they read if their network `own` had a usual name."""
     if own in methods:
