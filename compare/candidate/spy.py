@@ -37,6 +37,10 @@ class Asked(NamedTuple):
     labels: dict[Place, Any]
 
 
+class OtherPictures(Exception):
+    """A model that was to see pictures of one shape was given others, and answers no more."""
+
+
 class Config(dict[str, Any]):
     """Values that can be asked for as attributes too."""
 
@@ -53,14 +57,18 @@ class Model(nn.Module):
         answer: (x_t (b, c, h, w), t) -> output, t (b,) int64 from 0.
         table: (T,) alpha-bars.
         manner: how the caller calls it; None if a call says all of it.
+        patient: whether it answers pictures of another shape than its manner's too.
 
     A batch of the same pictures twice is two questions.
     """
 
     self_condition = random_or_learned_sinusoidal_cond = False  # a sampler may ask for these
 
-    def __init__(self, answer: Answer, table: Tensor, manner: Manner | None = None):
+    def __init__(
+        self, answer: Answer, table: Tensor, manner: Manner | None = None, patient: bool = True
+    ):
         super().__init__()
+        self.patient = patient
         self.dtype = torch.float32
         self.weight = nn.Parameter(torch.zeros(()))  # a loop may ask for the device of a parameter
         self.answer, self.table, self.manner = answer, table, manner or Manner(())
@@ -131,6 +139,8 @@ class Model(nn.Module):
         """The answers to all pictures, the halves of a doubled batch one after the other."""
         parts = self._parts(x)
         self.shapes.append(parts[0].shape)
+        if not self.patient and tuple(parts[0].shape) != self.manner.shape:
+            raise OtherPictures
         t = t.reshape(-1).expand(len(x)) if t.numel() == 1 else t.reshape(-1)
         if self.told is None:
             self.told = taken_for(t, len(self.table))

@@ -68,15 +68,17 @@ def _settled(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
     kind, seed = subject.setting.prediction_type, seed_of(subject)
     manner: Manner = subject.answers.get(MANNER, Manner(SHAPE))
     plain: Broken | None = None
-    for _ in range(TRIED):
-        model = Model(restless(kind, table), table, manner=manner)
+    for tried in range(TRIED):
+        model = Model(restless(kind, table), table, manner=manner, patient=tried > 0)
         broken, result = None, None
         try:
             result = _call(subject, model, manner.shape, stream(seed), seed)
         except Broken as error:
             broken = error
-            plain = error if manner.learned is None else plain
-        better = _better(manner, model, broken is not None)
+        stopped = not model.patient and bool(model.shapes) and model.shapes[0] != manner.shape
+        if broken is not None and manner.learned is None and not stopped:
+            plain = broken
+        better = _better(manner, model, broken is not None and not stopped)
         if better == manner:
             break
         manner = better

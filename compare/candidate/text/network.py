@@ -53,11 +53,12 @@ def function_that_is_a_network(
     """
     for name, node in functions.items():
         used = {e.id for e in ast.walk(node) if isinstance(e, ast.Name)}
+        asks = {getattr(e.func, "id", "") for e in ast.walk(node) if isinstance(e, ast.Call)}
         others = [f for other, f in functions.items() if other != name]
         calls = [e for f in others for e in ast.walk(f) if isinstance(e, ast.Call)]
         asked = any(getattr(e.func, "id", "") == name and len(e.args) > 1 for e in calls)
         told = {"x", "t"} <= {role("step", each.arg) for each in node.args.args}
-        if asked and told and used & {*built} and not used & {*tables}:
+        if asked and told and asks & {*built} and not used & {*tables}:
             return name
     return ""
 
