@@ -44,7 +44,8 @@ fix: setup  ## Let ruff mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-$(BIN)/.docs-ready: $(READY)
+$(BIN)/.docs-ready: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[docs]"
 	@# What the page on it needs of the extra `independent`: not its torchvision, which asks for CUDA's torch
 	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt --no-deps denoising-diffusion-pytorch ema-pytorch einops

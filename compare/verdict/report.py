@@ -143,7 +143,7 @@ class Report:
             why = error.message if error else "there is nothing in it that could be judged"
             if error and error.id == "reading":
                 return f"{self.candidate} is undecided: {why}"
-            wrong = {c.stage for c in self.checks if not c.passed}
+            wrong = {c.id.partition("/")[0] for c in self.checks if not c.passed}
             right = ", ".join(stage for stage in self.judged if stage not in wrong)
             right = f" (judged and right: {right})" if right else ""
             return f"{self.candidate} could not be run: {why}{right}"

@@ -29,7 +29,7 @@ BORROWED = re.compile(
 FIGURE_ALT = re.compile(r'\balt="[^"]*\{[^"]*"')
 PLACE = re.compile(r"\{(?P<name>\w+)(:(?P<form>[^}]+))?\}")
 NAMED = re.compile(r"^(\s+)(\w+): ")
-ALT = re.compile(r"^( *alt: ).*$", re.MULTILINE)
+ALT = re.compile(r"^( *alt: )(.*)$", re.MULTILINE)
 GLUED = re.compile(r"\{glue:text\}`(?P<name>[^`:]+)(:(?P<form>[^`]+))?`")
 GLUED_AS = "application/papermill.record/text/plain"
 LINES = re.compile(
@@ -53,6 +53,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("env-updated", write_in_one_process)
     app.connect("autodoc-process-docstring", escape_formulas, priority=100)  # before napoleon
     app.connect("autodoc-process-docstring", say_options)
+    app.connect("html-page-context", translate_alternative_texts)
     app.connect("html-page-context", fill_alternative_texts)
     app.connect("html-page-context", make_code_focusable, priority=900)  # after the theme
     app.connect("build-finished", copy_notebooks)
@@ -71,7 +72,7 @@ def begin_judging(app: Any) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes to come
     torch.set_num_threads(1)
     GENERATED.mkdir(exist_ok=True)
-    pool = ProcessPoolExecutor(2, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
     written, finish_kill_table = pool.submit(verdicts.write), kills.begin(pool)
 
     def finish_judging() -> None:
@@ -106,20 +107,46 @@ def train(name: str) -> None:
 def borrow_cells(app: Any, docname: str, source: list[str]) -> None:
     """Put another page's code cell where `{cell} PAGE NAME` stands: text twice, code once.
 
-    A line `:alt:` below gives its picture another alternative text, in the language of the page.
+    Who borrows all cells of a page runs none: its cells are in the cache under the same digest.
     """
 
     def cell(match: re.Match[str]) -> str:
-        page = DOCS / f"{match['page']}.md"
-        app.env.note_dependency(str(page))
-        for found in CELL.finditer(page.read_text()):
-            name = NAME.search(found[0])
-            if name and name["name"] == match["name"]:
-                said = (match["alt"] or "").replace("\\", r"\\")
-                return ALT.sub(rf"\g<1>{said}", found[0]) if said else found[0]
-        raise ValueError(f"{docname}: {page.name} has no code cell named {match['name']}")
+        app.env.note_dependency(str(DOCS / f"{match['page']}.md"))
+        return cell_of(docname, match)
 
     source[0] = BORROWED.sub(cell, source[0])
+
+
+def cell_of(docname: str, borrowed: re.Match[str]) -> str:
+    """The code cell that a page borrows.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    page = DOCS / f"{borrowed['page']}.md"
+    for found in CELL.finditer(page.read_text()):
+        name = NAME.search(found[0])
+        if name and name["name"] == borrowed["name"]:
+            return found[0]
+    raise ValueError(f"{docname}: {page.name} has no code cell named {borrowed['name']}")
+
+
+def translate_alternative_texts(
+    app: Any, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """A line `:alt:` below `{cell}` is what the picture is in the language of the page.
+
+    Raises:
+        ValueError: the picture's own alternative text is not on the page.
+    """
+    page = DOCS / f"{pagename}.md"
+    for borrowed in BORROWED.finditer(page.read_text() if page.exists() else ""):
+        if borrowed["alt"]:
+            own = ALT.search(cell_of(pagename, borrowed))
+            said = f'alt="{own[2]}"' if own else ""
+            if not said or said not in context["body"]:
+                raise ValueError(f"{pagename}: no picture has the alternative text {said}")
+            context["body"] = context["body"].replace(said, f'alt="{borrowed["alt"]}"')
 
 
 def escape_formulas(

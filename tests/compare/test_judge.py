@@ -225,7 +225,7 @@ def test_a_fault_of_ours_says_so_and_what_was_judged_is_kept(
     report = judge(scheduler(Oracle()), "quick", 0, beside=False)
     assert report.exit_status == report.to_dict()["exit_status"] == 2
     assert "could not be run: compare itself failed here (TypeError: ones()" in report.verdict
-    assert "; please report it (judged and right: schedule, forward, " in report.verdict
+    assert "; please report it (judged and right: schedule, timesteps, " in report.verdict
     assert re.search(r"in compare/stages/stage\.py, line \d+\)", report.verdict)
     judged = {c.id: c.status for c in report.checks}
     assert judged["forward/first"] == "equal"

@@ -333,16 +333,30 @@ def test_text_in_a_cell_of_a_table_is_taken_as_it_is():
     assert verdicts.cell(None) == ""
 
 
-def test_a_borrowed_cell_is_the_other_pages_with_another_alternative_text():
+def test_a_borrowed_cell_is_the_other_pages_with_another_alternative_text(monkeypatch, tmp_path):
     class App:
         class env:
             note_dependency = staticmethod(lambda page: None)
 
-    text = "```{cell} notebooks/tutorial-diffusers noise\n:alt: Du bruit \\ d\n```"
+    text = "```{cell} notebooks/tutorial-diffusers noise\n:alt: Du bruit.\n```"
     source = [text]
     book.borrow_cells(App, "fr/x", source)
-    assert "    alt: Du bruit \\ d\n" in source[0]
+    own = "One sprite at sixteen noise levels, from clean to pure noise."
+    assert f"    alt: {own}\n" in source[0]  # the same cell: it is run once for both
     assert "scheduler.add_noise(" in source[0]
+
+    pages = tmp_path / "notebooks"
+    pages.mkdir()
+    (pages / "tutorial-diffusers.md").write_text(
+        (DOCS / "notebooks/tutorial-diffusers.md").read_text()
+    )
+    (tmp_path / "x.md").write_text(text)
+    monkeypatch.setattr(book, "DOCS", tmp_path)
+    context = {"body": f'<img alt="{own}">'}
+    book.translate_alternative_texts(None, "x", "page.html", context, None)
+    assert context["body"] == '<img alt="Du bruit.">'
+    with pytest.raises(ValueError, match="no picture has the alternative text"):
+        book.translate_alternative_texts(None, "x", "page.html", {"body": ""}, None)
     with pytest.raises(ValueError, match="has no code cell named gone"):
         book.borrow_cells(App, "x", ["```{cell} notebooks/tutorial-diffusers gone\n```"])
 
