@@ -53,7 +53,7 @@ $(BIN)/.docs-ready: pyproject.toml constraints.txt
 
 docs: $(BIN)/.docs-ready  ## The book, executed and checked: docs/_build/html/index.html
 	rm -rf $(DOCS)
-	$(BIN)/python -m sphinx -j 2 -E -a -W -n --keep-going -q -b html docs $(DOCS)
+	$(BIN)/python -m sphinx -j 3 -E -a -W -n --keep-going -q -b html docs $(DOCS)
 	$(BIN)/python docs/check_built.py $(DOCS)
 	@echo "the book is at $(DOCS)/index.html"
 

@@ -84,7 +84,7 @@ def begin_judging(app: Any) -> None:
 
 
 def write_in_one_process(app: Any, env: Any) -> None:
-    """Pages are read two at a time; one server draws the formulas of all, as they are written."""
+    """Pages are read three at a time; one server draws the formulas of all, as they are written."""
     app.parallel = 1
 
 
