@@ -89,7 +89,7 @@ def judge(
             if beside:
                 columns, models = columns_begun(begin, subject, itself, only, both)
             _judged_as_read(report, subject, others, only, progress)
-            not_called(report, subject, left)
+            not_called(report, subject, left if only is None else {})
             report.gone = list(gone()) if itself == "diffusers" else []
             if beside:
                 add(report, models, progress)

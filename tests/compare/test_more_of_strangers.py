@@ -1,11 +1,11 @@
 """Programs as people write them: what they count from, call their model, and hand their steps."""
 
-from itertools import count
 from pathlib import Path
 
 import pytest
 
-from compare import Report, run
+from compare import Report
+from tests.compare.written import judged_file
 from tests.often import each
 
 HEAD = """
@@ -154,13 +154,10 @@ PROGRAMS = {  # {what: (name, the program, what is written, what is wrong, what 
     "mlp and k": ("Sched", POINTS, "b.sqrt() * torch", "b * torch", "49"),
     "a buffer of betas": ("Sampler", BUFFER, "if t > 0:", "if True:", "56"),
 }
-files = count()
 
 
 def judged(folder: Path, name: str, text: str) -> Report:
-    file = folder / f"stranger_{next(files)}.py"
-    file.write_text(HEAD + text)
-    return run(f"{file}:{name}")
+    return judged_file(folder, name, HEAD + text)
 
 
 @pytest.mark.parametrize("what", PROGRAMS)

@@ -1,11 +1,12 @@
 """Networks under any name, and what nobody could call: a loop that is not judged is not passed."""
 
-from itertools import count
 from pathlib import Path
 
 import pytest
 
-from compare import Report, run
+from compare import Report
+from compare.verdict.judge import judge
+from tests.compare.written import judged_file
 from tests.often import each
 
 HEAD = "import torch\nfrom torch import nn\n\n\n"
@@ -136,13 +137,10 @@ PROGRAMS = {  # {what: (name, the program, what is written, what is wrong, what 
         "",
     ),
 }
-files = count()
 
 
 def judged(folder: Path, name: str, text: str) -> Report:
-    file = folder / f"not_called_{next(files)}.py"
-    file.write_text(HEAD + text)
-    return run(f"{file}:{name}")
+    return judged_file(folder, name, HEAD + text)
 
 
 @pytest.mark.parametrize("what", PROGRAMS)
@@ -188,3 +186,19 @@ def test_a_network_without_a_mode_is_not_blamed_for_it(tmp_path: Path, dropout: 
     text = ATTRIBUTE.replace("torch.relu(x + self.tiempo(t))", dropped) if dropout else ATTRIBUTE
     report = judged(tmp_path, "Difusion", text)
     assert [d.bug for d in report.diagnoses] == ["95"] * dropout
+
+
+def test_a_stage_that_is_asked_for_alone_is_passed_all_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "one_stage.py"
+    file.write_text(HEAD + STRIDED.replace("batch", "howmuch"))
+    assert judge(f"{file}:FastSampler", "quick", 0, only="forward", beside=False).passed
+
+
+def test_a_config_is_no_dict_of_tables(tmp_path: Path) -> None:
+    text = STRIDED.replace(
+        "self.network, self.T = network, T",
+        "self.network, self.cfg = network, {'T': T}\n        self.T = self.cfg['T']",
+    )
+    report = judged(tmp_path, "FastSampler", text)
+    assert report.passed, report.verdict
+    assert "tables" not in report.judged

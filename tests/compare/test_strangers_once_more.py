@@ -1,11 +1,11 @@
 """More programs as people write them: what their tables, labels, noise and pictures are."""
 
-from itertools import count
 from pathlib import Path
 
 import pytest
 
-from compare import Report, run
+from compare import Report
+from tests.compare.written import judged_file
 from tests.often import each
 
 HEAD = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n\n\n"
@@ -189,13 +189,10 @@ PROGRAMS = {  # {name of a class: (the program, what is written, what is wrong, 
     ),
     "OneNumber": (ONE_NUMBER, "self.beta[i].sqrt() * t", "self.beta[i] * t", "variance"),
 }
-files = count()
 
 
 def judged(folder: Path, name: str, text: str) -> Report:
-    file = folder / f"once_more_{next(files)}.py"
-    file.write_text(HEAD + text)
-    return run(f"{file}:{name}")
+    return judged_file(folder, name, HEAD + text)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

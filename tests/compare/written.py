@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from compare import Adapter
+from compare import Adapter, Report, run
 
 F64 = torch.float64
 TABLES = {
@@ -194,3 +196,13 @@ def loop(
         return x
 
     return Adapter(lambda: abs, sample=sample, prediction_type=kind, name="written")
+
+
+FILES = count()
+
+
+def judged_file(folder: Path, name: str, text: str) -> Report:
+    """The report on a class or function of a file with this text, under a name of its own."""
+    file = folder / f"program_{next(FILES)}.py"
+    file.write_text(text)
+    return run(f"{file}:{name}")

@@ -185,14 +185,17 @@ def holds_tables(value: ast.expr | None) -> bool:
 
 
 def _dicts_of(node: ast.ClassDef) -> list[str]:
-    """The attributes of a class of which parts are asked for by name: `self.tab["sqrt_ab"]`, or
-    `self.tab[name]` in a method that is told the name."""
+    """The attributes of a class of which tables are asked for by name: `self.tab["sqrt_ab"]`, or,
+    where no table is an attribute itself, `self.tab[name]` in a method that is told the name."""
+    stored = [e for e in ast.walk(node) if isinstance(e, ast.Attribute)]
+    apart = any(meant(e.attr) for e in stored if isinstance(e.ctx, ast.Store))
     found = []
     for method in (each for each in node.body if isinstance(each, Function)):
         told = {each.arg for each in method.args.args} & {"name", "key", "which", "table"}
         for part in (each for each in ast.walk(method) if isinstance(each, ast.Subscript)):
-            by_word = isinstance(part.slice, ast.Constant) and isinstance(part.slice.value, str)
-            if by_word or getattr(part.slice, "id", "") in told:
+            word = part.slice.value if isinstance(part.slice, ast.Constant) else ""
+            by_word = isinstance(word, str) and meant(word) is not None
+            if by_word or (not apart and getattr(part.slice, "id", "") in told):
                 found.append(of_self(part.value))
     return list(dict.fromkeys(filter(None, found)))
 

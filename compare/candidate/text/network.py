@@ -29,12 +29,12 @@ def own_network(
     """
     calls = [e for f in methods.values() for e in ast.walk(f) if isinstance(e, ast.Call)]
     whole = [of_self(call.func) for call in calls if len(call.args) + len(call.keywords) > 1]
-    built_with = [
-        each.arg for f in methods.values() if f.name == "__init__" for each in f.args.args
-    ]
-    if {*whole, *built_with} & MODELS:
+    built_by = methods.get("__init__")
+    given = [] if built_by is None else [each.arg for each in built_by.args.args]
+    if {*whole, *given} & MODELS:
         return ""
-    built = {of_self(t) for t, value in _built(methods) if _builds_network(value, classes)}
+    assigned = [] if built_by is None else each_assigned(built_by)
+    built = {of_self(t) for t, value in assigned if _builds_network(value, classes)}
     layers = {*attributes} - {*methods}
     of_layers = {n for n in methods if _is_made_of(methods[n], layers, tables)}
     return next((name for name in whole if name in built | of_layers), "")
@@ -86,10 +86,6 @@ def each_assigned(inside: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
                 yield from zip(target.elts, node.value.elts, strict=False)
             else:
                 yield target, node.value
-
-
-def _built(methods: Mapping[str, Function]) -> list[tuple[ast.expr, ast.expr]]:
-    return [*each_assigned(methods["__init__"])] if "__init__" in methods else []
 
 
 def _builds_network(value: ast.expr, classes: Mapping[str, ast.ClassDef]) -> bool:
