@@ -1,6 +1,7 @@
 """A class that wants its model is judged by the adapter that `ddpm adapt` prints, if that needs no
 edit: it is said so, and hides no mistake."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,10 @@ def test_so_is_a_class_whose_methods_have_other_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["01-ddpm.py", "torch.py"])
-def test_whatever_its_file_is_called(name: str, tmp_path: Path) -> None:
+def test_whatever_its_file_is_called(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])  # no process to come finds that torch
     thing, _ = load(f"{written(tmp_path, SHORT, name)}:GaussianDiffusion")
     found = ready(thing, f"{name}:GaussianDiffusion", ())
     assert (found is None) == (name == "torch.py")  # which it could not be told from
