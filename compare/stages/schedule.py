@@ -133,8 +133,14 @@ def _table(name: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
     )
     yield _told(check, own, lambda: _families(setting, oracle))
     yield from _betas(f"{id}/betas", scheduler, own, oracle, asked)
+    if not is_base:
+        return
+    first, last = (float(beta) for beta in betas_of(own)[[0, -1]])
+    if first > last:
+        ends = f"betas fall from {first:.2g} at t=0 to {last:.2g}"
+        yield note("schedule/falls", f"{ends}: those of the papers grow (Ho et al. section 4)")
     left = float(own[-1].clamp(min=0).sqrt())
-    if is_base and left > NOTHING_LEFT:
+    if left > NOTHING_LEFT:
         message = f"sqrt(alpha-bar_T) = {left:.3f}: x_T still carries the image (T too short?)"
         yield note("schedule/terminal", message)
 

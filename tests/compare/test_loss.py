@@ -63,6 +63,7 @@ RIGHT = {
 def test_right_ones_pass(name):
     report = judged(*RIGHT[name])
     assert report.passed, str(report)
+    assert not any(c.id == "loss/uniform" for c in report.checks)
 
 
 RIGHT |= {
@@ -102,6 +103,28 @@ def test_right_ones_whose_t_hang_together_say_so(name):
     assert report.passed, str(report)
     said = [c.message for c in report.checks if c.id == "loss/together"]
     assert [TOGETHER[name] in message for message in said] == [True] * (name in TOGETHER), said
+
+
+UNEVEN = {
+    "small t more often": (
+        written(draw_t=lambda b, g: (torch.rand(b, generator=g) ** 2 * T).long()),
+        "of the t drawn are below",
+    ),
+    "t about the middle": (
+        written(
+            draw_t=lambda b, g: (torch.randn(b, generator=g) * T / 5 + T / 2).clamp(0, T - 1).long()
+        ),
+        "of the t drawn are below",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_t_that_are_not_uniform_are_told_as_a_weight(name):
+    loss, words = UNEVEN[name]
+    report = judged(loss, "epsilon")
+    assert report.passed, str(report)
+    assert [words in c.message for c in report.checks if c.id == "loss/uniform"] == [True]
 
 
 def channelled(strength, shape, g, channels=None):

@@ -90,6 +90,17 @@ def test_a_table_of_another_length_is_told() -> None:
     assert report.exit_status == 1
 
 
+@pytest.mark.parametrize(("start", "end"), [(0.02, 1e-4), (0.1, 0.03)])
+def test_betas_that_fall_are_told_of(start: float, end: float) -> None:
+    def report_of(first: float, last: float):
+        table = (1 - torch.linspace(first, last, 200)).cumprod(0)
+        return judged(Adapter(alpha_bar=lambda: table))
+
+    told = [c for c in report_of(start, end).checks if c.id == "schedule/falls"]
+    assert f"betas fall from {start:.2g} at t=0 to {end:.2g}" in told[0].message
+    assert not any(c.id == "schedule/falls" for c in report_of(end, start).checks)
+
+
 LINEAR = torch.linspace(1e-4, 0.02, 201)
 SCALED = torch.linspace(0.001**0.5, 0.04**0.5, 101) ** 2
 LONG = torch.linspace(1e-4, 0.02, 1001)

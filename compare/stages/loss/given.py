@@ -100,6 +100,29 @@ def times(seen: Seen, oracle: Oracle, setting: Setting) -> Iterator[Check]:
     together = _drawn_together(seen.t - base, T)
     if together:
         yield note("loss/together", f"t is drawn {together}: each is uniform all the same")
+    uneven = _unevenly(seen.t.flatten() - base, T)
+    if uneven:
+        words = f"{uneven}: as a weight of the loss does, unless its own undoes it"
+        yield note("loss/uniform", words)
+
+
+def _unevenly(t: Tensor, T: int) -> str:
+    """Which t in 0..T-1 are drawn too often to be uniform, as words; "" if none are.
+
+    The share of t below each is compared with that of a uniform law (Massart 1990), of half as many
+    draws, as two may hang together.
+
+    >>> _unevenly(torch.arange(1000).repeat(50), 1000)
+    ''
+    >>> _unevenly((torch.arange(50_000) / 50_000).square().mul(1000).long(), 1000)
+    '50% of the t drawn are below 253, of uniform ones 25%'
+    """
+    below = (torch.bincount(t.long().clamp(0, T - 1), minlength=T)[:T].cumsum(0) / len(t)).double()
+    uniform = torch.arange(1, T + 1, dtype=torch.float64) / T
+    i = int((below - uniform).abs().argmax())
+    if abs(float(below[i] - uniform[i])) <= laws.of_distance(len(t) / 2, RATE):
+        return ""
+    return f"{below[i]:.0%} of the t drawn are below {i + 1}, of uniform ones {uniform[i]:.0%}"
 
 
 def _drawn_together(t: Tensor, T: int) -> str:
