@@ -287,7 +287,19 @@ def _load_file(file: Path, own: Surroundings) -> ModuleType:
                 cure = "give package.module:NAME, from the folder that holds the package"
                 raise Unloadable(f"{file} is part of a package: {cure}") from None
             raise
+    _translate_beside(file.resolve())
     return module
+
+
+def _translate_beside(file: Path) -> None:
+    """Lets those modules in the folder of a file, itself among them, that are written in NumPy be
+    called with tensors."""
+    from compare.candidate import arrays
+
+    for module in [*sys.modules.values()]:
+        its = Path(getattr(module, "__file__", None) or "")
+        if its.parent == file.parent and its.suffix == ".py" and arrays.in_arrays(_imported(its)):
+            arrays.translate(module)
 
 
 @contextmanager

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compare.candidate import arrays
 from compare.candidate.door import handing
 from compare.candidate.door.count import own_list
+from compare.candidate.door.names import GENERATORS
 from compare.candidate.door.reading import CONTRACT, LISTED, NOT_LAST, NUMBER, Reading
 from compare.candidate.load import Broken, raised
 from compare.candidate.replay import Recorded
@@ -339,7 +341,7 @@ class Scheduler:
 
     def _keywords(self, generator: Any) -> dict[str, Any]:
         """What `step` is told by name, as far as it names it."""
-        known = {"generator": generator}
+        known = dict.fromkeys(GENERATORS, generator)
         known |= {name: getattr(self.setting, name) for name in self.sampler.own}
         return {name: value for name, value in known.items() if name in self.subject.step_named}
 
@@ -378,3 +380,4 @@ def seed_everything(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (a candidate may draw from it)
     random.seed(seed)
+    arrays.seed_generators(seed)

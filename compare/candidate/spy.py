@@ -4,9 +4,11 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compare.candidate.arrays import to_arrays, to_tensors
 from compare.candidate.model.call import Manner, Place, read
 from compare.candidate.model.output import Use, output
 from compare.candidate.model.owner import Owner
@@ -79,6 +81,7 @@ class Model(nn.Module):
         self.uses: list[Use] = []
         self.drawn: list[Tensor] = []  # what a loop drew, as many numbers as its pictures have
         self.owner = Owner()
+        self.in_arrays = False  # whether it was asked by a program in NumPy
         size = self.manner.shape or (0, 0, 0)
         about = dict.fromkeys(("in_channels", "channels", "out_channels", "out_dim"), size[1])
         about |= dict.fromkeys(("image_size", "sample_size", "img_size"), size[-1])
@@ -117,6 +120,9 @@ class Model(nn.Module):
         """The answer, also as its own `.sample`; a tuple if that is asked for."""
         whole = named.pop("return_dict", True)
         self.owner.called(self)
+        asked_with = [*given, *named.values()]
+        self.in_arrays |= any(isinstance(each, np.ndarray) for each in asked_with)
+        given, named = to_tensors(given), to_tensors(named)
         with torch._C.DisableTorchFunction():  # what it computes is none of the candidate's
             call = read(given, named, self.manner)
             for place, value in call.maybe.items():
@@ -129,6 +135,9 @@ class Model(nn.Module):
             if v is not None and not self.manner.pair:
                 out = torch.cat([out, v.to(out)], dim=1)
             out = out.to(call.x.dtype) * (1 + self.weight)  # so that a gradient reaches it
+            if self.in_arrays:
+                answer = (out, v) if self.manner.pair else out if whole else (out,)
+                return to_arrays(answer)
         made = output(out)
         self.uses.append(made.use)
         if self.manner.pair:
@@ -163,7 +172,8 @@ class Model(nn.Module):
         at = (steps.long() - told.base).clamp(0, len(self.table) - 1)
         wide = x.reshape(*x.shape, *[1] * (4 - x.dim())).to(F64, copy=True)  # it may be changed
         out = self.answer(wide, at).to(x.dtype).to(F64)  # as the caller gets it
-        self.seen.append(Asked(wide, t.clone(), steps.clone(), out, self.training, labels))
+        training = self.training and not self.in_arrays  # NumPy's have no mode
+        self.seen.append(Asked(wide, t.clone(), steps.clone(), out, training, labels))
         return out
 
 

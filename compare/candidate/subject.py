@@ -17,7 +17,7 @@ from compare.candidate.devices import OnTheCpu, names_another
 from compare.candidate.door import tables
 from compare.candidate.door.embedding import embedding_of
 from compare.candidate.door.forward import how_to_build, in_its_role
-from compare.candidate.door.names import plain, role
+from compare.candidate.door.names import GENERATORS, plain, role
 from compare.candidate.door.reading import CANONICAL, Reading
 from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import (
@@ -249,7 +249,8 @@ class Subject:
     def draws_from_generator(self) -> bool:
         """True if the noise of its step comes from a generator that it is given, or with which the
         noise that it is given is drawn."""
-        return "generator" in self.step_named or "z" in self.door.order("step").takes
+        named = any(name in self.step_named for name in GENERATORS)
+        return named or "z" in self.door.order("step").takes
 
     @property
     def asked_as(self) -> tuple[str, str]:

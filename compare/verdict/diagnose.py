@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 
 from compare import stages
 from compare.candidate.load import Broken
@@ -355,20 +355,18 @@ def _best(
     best: tuple[Mistake, list[Stage], Subject] | None = None
     names, shows_tables = [stage.name for stage in trial.left], subject.has("tables")
     # A loop that goes wrong is named as such before a step's formula that would look the same.
-    for mistake in sorted(mistakes, key=lambda m: m.stage not in names):
+    ordered = sorted(mistakes, key=lambda m: m.stage not in names)
+    for reading, mistake in product(readings(subject), ordered):  # its own reading before others
         other = mistake.only in BY_SAMPLER and mistake.only != subject.setting.sampler
         if (other and subject.has("step")) or (mistake.only == "tables" and not shows_tables):
             continue
-        for reading in readings(subject):
-            kind = reading.setting.prediction_type
-            if KIND_OF_LOSS.get(mistake.only, kind) != kind:
-                continue
-            rest = trial.rest(reading, mistake)
-            if rest is not None and (best is None or len(rest) < len(best[1])):
-                best = mistake, rest, reading
-            if rest == []:
-                break
-        if best is not None and not best[1]:
+        kind = reading.setting.prediction_type
+        if KIND_OF_LOSS.get(mistake.only, kind) != kind:
+            continue
+        rest = trial.rest(reading, mistake)
+        if rest is not None and (best is None or len(rest) < len(best[1])):
+            best = mistake, rest, reading
+        if rest == []:
             break
     return (
         None if best is None else _with_twin(trial, mistakes, *_with_less(trial, mistakes, *best))

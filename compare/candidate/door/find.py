@@ -14,8 +14,8 @@ from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
 from compare.candidate.door import count, source
+from compare.candidate.door.names import GENERATORS, role, roles
 from compare.candidate.door.names import predicted as name_says
-from compare.candidate.door.names import role, roles
 from compare.candidate.door.reading import (
     ALL_STEPS,
     BATCH,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 Length = Callable[["Subject"], tuple[int, dict[str, Fact]]]
 OF_PICTURES = re.compile(r"(img|image|picture)s?(_|\d|$)")
-OPTIONS = ("generator", "return_dict", "eta", "use_clipped_model_output")  # of a step, in words
+OPTIONS = (*GENERATORS, "return_dict", "eta", "use_clipped_model_output")  # of a step, in words
 
 
 def read(subject: "Subject", told: Told, length: Length) -> tuple[int, Reading]:

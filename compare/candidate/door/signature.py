@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from compare.candidate.door.names import MODELS, OF_LOOPS, WORDS, plain
+from compare.candidate.door.names import GENERATORS, MODELS, OF_LOOPS, WORDS, plain
 from compare.candidate.door.source import parsed
 from compare.candidate.text import sizes
 
@@ -137,16 +137,17 @@ def own_roles(thing: Any) -> dict[str, Any]:
 
 
 def asked_for(function: Callable[..., Any]) -> list[str]:
-    """Names of the parameters that have no default."""
+    """Names of the parameters that have no default, and are no generator."""
     named = named_keywords(function)
-    return [name for name, default in named.items() if default is inspect.Parameter.empty]
+    empty = inspect.Parameter.empty
+    return [name for name, v in named.items() if v is empty and name not in GENERATORS]
 
 
 def with_model(function: Callable[..., Any], role: str) -> Callable[..., Any] | None:
     """A function (model, what) as a role, if it asks for these two by names and nothing else but a
     generator; a loop that is called as such may ask for more that says what pictures there are to
     be, and need not ask for any."""
-    asked = [name for name in asked_for(function) if name != "generator"]
+    asked = asked_for(function)
     models = [name for name in asked if name in MODELS]
     if len(models) != 1:
         return None
@@ -163,9 +164,10 @@ def with_model(function: Callable[..., Any], role: str) -> Callable[..., Any] | 
         return function(**{models[0]: model, **said}, **more)
 
     def with_generator(model: Any, what: Any, generator: Any) -> Any:
-        return called(model, what, generator=generator)
+        return called(model, what, **{streams[0]: generator})
 
-    return with_generator if "generator" in named_keywords(function) else called
+    streams = [name for name in named_keywords(function) if name in GENERATORS]
+    return with_generator if streams else called
 
 
 def of_loop(function: Callable[..., Any]) -> dict[str, str]:
@@ -178,6 +180,8 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
     {'b': 'count', 'c': 'channels', 'h': 'height', 'w': 'width'}
     >>> of_loop(lambda model, n, shape, w=2.0: model)
     {'n': 'count', 'shape': 'image'}
+    >>> of_loop(lambda model, n, dim: model), of_loop(lambda model, n, dim=64: model)
+    ({'n': 'count', 'dim': 'features'}, {'n': 'count'})
     """
     named, asked = named_keywords(function), asked_for(function)
     words = {name: _word(name) for name in named}
@@ -192,7 +196,8 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
         found[name] = word
     sized = bool({"height", sizes.SIDE} & {*found.values()})  # else w may be a weight, c labels
     unsure = set() if sized else {"c", "w"}
-    if not {"length", "features"} <= {*found.values()}:
+    points = {*found.values()} == {sizes.COUNT, "features"} and {*found} <= {*asked}
+    if not points and not {"length", "features"} <= {*found.values()}:
         unsure |= OF_LOOPS["length"] | OF_LOOPS["features"]
     return {k: word for k, word in found.items() if plain(k) not in unsure}
 

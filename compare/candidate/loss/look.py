@@ -57,7 +57,7 @@ class Seen:
     bare: float  # to which they add
     fewer: float | None  # of one that is wrong by the last, in a batch of half as many images
     smaller: float | None  # and of smaller images
-    gradient: str  # what is wrong with its gradient, "" if nothing is
+    gradient: str | None  # what is wrong with its gradient, "" if nothing is; NumPy has none
     pair: bool  # whether the model is taken for one that returns a pair
 
     @property
@@ -196,12 +196,14 @@ def _shown(loss: Loss, x_0: Tensor) -> dict[str, Any]:
     }
 
 
-def _gradient(loss: Loss, x_0: Tensor) -> str:
-    """What is wrong with the gradient of the loss; "" if it reaches the model."""
+def _gradient(loss: Loss, x_0: Tensor) -> str | None:
+    """What is wrong with the gradient of the loss; "" if it reaches the model, None in NumPy."""
     stream = torch.Generator().manual_seed(5)
     model = loss.model(lambda x, t: torch.rand(x.shape, generator=stream, dtype=F64))
     with torch.enable_grad():
         value = loss.value(model, x_0, 0)
+        if model.in_arrays:
+            return None
         if model.weight.grad is not None:  # it goes backward itself
             return ""
         if not value.requires_grad:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compare.candidate.door.embedding import OPEN, ROWS, Way
-from compare.candidate.door.names import LABELS, OF_LOOPS, plain, roles
+from compare.candidate.door.names import GENERATORS, LABELS, OF_LOOPS, plain, roles
 from compare.candidate.door.signature import (
     MODELS,
     PLACES,
@@ -85,7 +85,9 @@ NETWORK |= dict.fromkeys({"timedim", "timeembdim", "timeembeddingdim", "timechan
 NETWORK |= dict.fromkeys({"dimmults", "chmult", "channelmult"}, "(1, 2)") | {"dropout": "0.0"}
 NETWORK |= dict.fromkeys(STEPS, str(ROWS))
 OF_NUMPY = re.compile(r"\bnp\.\w+\([^()]*\b(betas|alphas)\b")
-WHOLE = {"device": '"cpu"', "generator": "generator"}  # what a loop takes beside its model
+WHOLE = {"device": '"cpu"'} | dict.fromkeys(
+    GENERATORS, "generator"
+)  # what a loop takes beside its model
 WHOLE |= dict.fromkeys(map(plain, LABELS - {"mask"}), "torch.arange(shape[0]) % 10")
 WHOLE |= dict.fromkeys({*STEPS, "timestep"}, "T") | dict.fromkeys(("batchidx", "batchindex"), "0")
 SMALL = {
