@@ -21,11 +21,11 @@ from compare.candidate.denoiser.denoiser import (
 )
 from compare.candidate.denoiser.record import prediction
 from compare.candidate.devices import OnTheCpu, names_another
-from compare.candidate.door.forward import how_to_build
 from compare.candidate.door.signature import named_keywords
 from compare.candidate.load import Adapter, Broken, brief, raised
 from compare.candidate.spy import Config
 from compare.candidate.surroundings import Surroundings, apart
+from compare.candidate.text.ready import how_to_build
 from compare.verdict.quiet import quiet
 from workbench.files import write_json, write_whole
 from workbench.runs import OWN, WEIGHTS

@@ -4,13 +4,13 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from compare.candidate.door.forward import how_to_build
 from compare.candidate.door.reading import CONTRACT, LONG, Fact, Told, told_by
 from compare.candidate.door.signature import asked_for, named_keywords
 from compare.candidate.load import Adapter, Broken, Unloadable, load
 from compare.candidate.shared_state import Settings
 from compare.candidate.subject import NAMES, Subject
 from compare.candidate.surroundings import Surroundings
+from compare.candidate.text.ready import how_to_build
 from compare.verdict import conventions
 from compare.verdict.conventions.prediction import kind_called
 from compare.verdict.door.rivals import rivals

@@ -16,7 +16,7 @@ from torch import nn
 from compare.candidate.devices import OnTheCpu, names_another
 from compare.candidate.door import tables
 from compare.candidate.door.embedding import embedding_of
-from compare.candidate.door.forward import how_to_build, in_its_role
+from compare.candidate.door.forward import in_its_role
 from compare.candidate.door.names import GENERATORS, plain, role
 from compare.candidate.door.reading import CANONICAL, Reading
 from compare.candidate.door.roles import role_of
@@ -32,6 +32,7 @@ from compare.candidate.load import REFUSALS, WHOLE, Adapter, Broken, brief, role
 from compare.candidate.scheduler import Chain, Scheduler
 from compare.candidate.surroundings import Surroundings, apart
 from compare.candidate.text.later import asked_by
+from compare.candidate.text.ready import how_to_build
 from compare.oracle import Setting
 from compare.oracle.samplers import ALL
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from compare.candidate.load import Broken, Unloadable, is_ours, our_line, raised
 from compare.candidate.loop.calls import loop_tells, loop_told
 from compare.candidate.scheduler import NOTHING
 from compare.candidate.subject import Subject
+from compare.candidate.text.ready import how_to_adapt
 from compare.measure.check import Check, Status, found, note
 from compare.mistakes import BY_ID, MISTAKES
 from compare.oracle import Oracle
@@ -138,8 +138,8 @@ def _of_tables(subject: Subject) -> Check:
     text, how = "tables alone were judged", ""
     if subject.adapter is not None:
         return note(ALONE, text)
-    if re.fullmatch(r".+\.py:\w+", subject.name):
-        how = f": `ddpm adapt {subject.name}` writes an adapter for what else is in it"
+    if command := how_to_adapt(subject.name):
+        how = f": {command} writes an adapter for what else is in it"
     methods = inspect.getmembers(type(subject.first), inspect.isroutine)
     more = [n for n, _ in methods if plain(n) in OF_CHAINS and not n.startswith("_")]
     if not more:

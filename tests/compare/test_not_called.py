@@ -161,7 +161,8 @@ def test_its_slip_is_named(tmp_path: Path, what: str) -> None:
 
 
 def test_a_class_whose_loop_nobody_could_call_is_not_passed(tmp_path: Path) -> None:
-    text = STRIDED.replace("batch", "howmuch")
+    text = STRIDED.replace("batch, shape", "plan, shape").replace("(batch,)", "(len(x),)")
+    text = text.replace("randn(batch,", "randn(plan.n,")
     report = judged(tmp_path, "FastSampler", text)
     assert report.exit_status == 2
     assert "its ddim, which asks a model step after step, was not judged" in report.verdict

@@ -54,19 +54,6 @@ def in_its_role(thing: Any) -> Any:
     return Adapter(network=lambda: thing) if is_network(thing) else thing
 
 
-def how_to_build(network: Any) -> str:
-    """What to do about a class that cannot be built without arguments; "" for what is none."""
-    asked = asked_for(network) if inspect.isclass(network) else []
-    if not asked:
-        return ""
-    if not is_network(network):
-        file = f"FILE.py:{network.__name__}"
-        left = [name for name in asked if name not in MODELS] or asked
-        return f"; `ddpm adapt {file}` writes an adapter, in which {', '.join(left)} can be said"
-    call = f"{network.__name__}({', '.join(f'{name}=...' for name in asked)})"
-    return f"; it asks for {', '.join(asked)}, and Adapter(network=lambda: {call}) says them"
-
-
 def own_names(thing: Any) -> set[str]:
     """Names of a module's methods, buffers and attributes, but those that every module has."""
     from torch import nn

@@ -21,6 +21,7 @@ from compare.candidate.text.does import counts_from_one, trains
 from compare.candidate.text.found import Source, holds_tables, length, source_of
 from compare.candidate.text.later import asked_by
 from compare.candidate.text.offered import Function, embeds_by, methods_of, offered, signed
+from compare.candidate.text.own.words import in_own_words, usual
 
 UNKNOWN = embedding.OPEN
 OF_BATCHES = re.compile("reshape|view|None|gather|extract|expand|unsqueeze|broadcast")
@@ -76,7 +77,17 @@ def written(file: Path, name: str, source: str) -> Written:
         SyntaxError: it is no Python.
         ValueError: there is no such name, or nothing in it has a role; in one line.
     """
-    tree = ast.parse(source)
+    tree, own = usual(ast.parse(source))
+    name = {word: usual_name for usual_name, word in own.items()}.get(name, name)
+    try:
+        made = _written(file, name, source, tree)
+    except ValueError as error:
+        raise ValueError(in_own_words(str(error), own)) from None
+    return Written(in_own_words(made.text, own), made.roles)
+
+
+def _written(file: Path, name: str, source: str, tree: ast.Module) -> Written:
+    """The same, of a file as it reads in usual names."""
     found = source_of(file, name, tree)
     roles = _roles(found)
     if name and found.class_name is None and f".{name}(" not in "".join(roles.values()):
@@ -100,7 +111,7 @@ def _of_only_class(
     kinds = [each.name for each in offered(source) if each.kind == "class"]
     read = [source_of(file, name, tree) for name in kinds]
     fitting = [(roles, found) for found in read if (roles := _roles(found))]
-    if functions[0]:
+    if functions[0] or len(fitting) > 1:
         fitting = [each for each in fitting if not {*each[0]} <= PARTS]
     if len(fitting) > 1:
         names = ", ".join(f"{file}:{found.class_name}" for _, found in fitting)

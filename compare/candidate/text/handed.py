@@ -151,9 +151,24 @@ def build(
         values["betas"] += ".numpy()"
     for each in source.args.args:  # some ask for both ends of betas, and not for all
         name, said = each.arg, ast.unparse(each.annotation or each)
-        if name in ("beta", "betas") and name in values and "uple" in said:
+        if (
+            name in ("beta", "betas")
+            and name in values
+            and ("uple" in said or _is_pair(name, source))
+        ):
             values[name] = "(1e-4, 0.02)"
     return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _is_pair(name: str, source: ast.AST) -> bool:
+    """True if a parameter is taken for two things: `a, b = name`, or `name[0]` and `name[1]`."""
+    nodes = [*ast.walk(source)]
+    given = [e for e in nodes if isinstance(e, ast.Assign) and getattr(e.value, "id", "") == name]
+    two = [e for e in given if isinstance(e.targets[0], ast.Tuple) and len(e.targets[0].elts) == 2]
+    items = [
+        e for e in nodes if isinstance(e, ast.Subscript) and getattr(e.value, "id", "") == name
+    ]
+    return bool(two) or {ast.unparse(each.slice) for each in items} == {"0", "1"}
 
 
 def call(what: str, function: Any, own: Mapping[str, str]) -> str:

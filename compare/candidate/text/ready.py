@@ -15,13 +15,14 @@ from typing import Any
 
 from compare.candidate.door.embedding import embedding_of
 from compare.candidate.door.forward import is_network
-from compare.candidate.door.names import CALLED
+from compare.candidate.door.names import CALLED, MODELS
 from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import asked_for
 from compare.candidate.text.adapt import written
 from compare.candidate.text.chosen import left_out
 from compare.candidate.text.found import source_of
 from compare.candidate.text.offered import METHODS, offered
+from compare.candidate.text.own.words import usual
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
         return None
     name = thing.__name__
     try:
-        file = Path(inspect.getsourcefile(inspect.unwrap(thing)) or "")
+        file = Path(_file_of(thing))
         source = file.read_text(encoding="utf-8")
         found = written(file, name, source)
         judged = {method for method in METHODS if callable(getattr(thing, method, None))}
@@ -74,14 +75,50 @@ def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
     return None if make is None else Ready(make, f"ddpm adapt {known_as}")
 
 
+def how_to_build(network: Any) -> str:
+    """What to do about a class that cannot be built without arguments; "" for what is none."""
+    asked = asked_for(network) if inspect.isclass(network) else []
+    if not asked:
+        return ""
+    if not is_network(network):
+        left = ", ".join([name for name in asked if name not in MODELS] or asked)
+        if not _is_adapted(Path(_file_of(network)), network.__name__):
+            return f"; an Adapter says what it is built with ({left}), and which method is which"
+        file = f"FILE.py:{network.__name__}"
+        return f"; `ddpm adapt {file}` writes an adapter, in which {left} can be said"
+    call = f"{network.__name__}({', '.join(f'{name}=...' for name in asked)})"
+    return f"; it asks for {', '.join(asked)}, and Adapter(network=lambda: {call}) says them"
+
+
+def how_to_adapt(spec: str) -> str:
+    """The command that writes an adapter for `FILE.py:NAME`; "" if there is none."""
+    file, _, name = spec.rpartition(":")
+    return f"`ddpm adapt {spec}`" if file.endswith(".py") and _is_adapted(Path(file), name) else ""
+
+
+def _is_adapted(file: Path, name: str) -> bool:
+    """True if an adapter can be written for a class or a function of a file."""
+    with suppress(OSError, ValueError, SyntaxError):
+        return bool(written(file, name, file.read_text(encoding="utf-8")).roles)
+    return False
+
+
+def _file_of(thing: Any) -> str:
+    """Of a class or function; "" if there is none."""
+    with suppress(TypeError, OSError):
+        return inspect.getsourcefile(inspect.unwrap(thing)) or ""
+    return ""
+
+
 def unread(thing: Any) -> dict[str, list[str]]:
     """`left_out` of a class; nothing where its file cannot be read."""
     if not inspect.isclass(thing):
         return {}
     with suppress(OSError, TypeError, ValueError, SyntaxError):
-        file = Path(inspect.getsourcefile(thing) or "")
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        return left_out(source_of(file, thing.__name__, tree))
+        file = Path(_file_of(thing))
+        tree, own = usual(ast.parse(file.read_text(encoding="utf-8")))
+        found = left_out(source_of(file, thing.__name__, tree))
+        return {role: [own.get(name, name) for name in names] for role, names in found.items()}
     return {}
 
 

@@ -34,7 +34,7 @@ def own_network(
     if {*whole, *given} & MODELS:
         return ""
     assigned = [] if built_by is None else each_assigned(built_by)
-    built = {of_self(t) for t, value in assigned if _builds_network(value, classes)}
+    built = {of_self(t) for t, value in assigned if builds_network(value, classes)}
     layers = {*attributes} - {*methods}
     of_layers = {n for n in methods if _is_made_of(methods[n], layers, tables)}
     return next((name for name in whole if name in built | of_layers), "")
@@ -88,7 +88,7 @@ def each_assigned(inside: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
                 yield target, node.value
 
 
-def _builds_network(value: ast.expr, classes: Mapping[str, ast.ClassDef]) -> bool:
+def builds_network(value: ast.expr, classes: Mapping[str, ast.ClassDef]) -> bool:
     """True for a call of a network of the file, or of what is called as one is."""
     function = value.func if isinstance(value, ast.Call) else None
     name = getattr(function, "attr", getattr(function, "id", ""))
