@@ -1,9 +1,10 @@
 """The noise that a loop drew, replayed from its seed, so that its steps can be judged exactly."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +24,7 @@ ROUNDED = 2.0**-50  # of the largest part, by the solution itself
 SAME = 0.01  # of the noise: far above what rounding leaves of it, far below that of another draw
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(NamedTuple):
     """What x_{t-1} is made of after k calls.
 
     Attributes:
@@ -38,6 +38,9 @@ class Weights:
     error: Tensor
     whole: Tensor
     cut: Tensor
+
+
+DRAWING = re.compile("rand|normal|uniform_|bernoulli|multinomial|poisson|exponential_|dropout")
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def global_seed(seed: int) -> int:
 
 
 class Recorded(TorchFunctionMode):
-    """While open, writes down the numbers from N(0, 1) that torch draws, so many at a time.
+    """While open, writes down the numbers from N(0, 1) that torch draws, so many at a time, and
+    counts whatever it draws.
 
     >>> with Recorded(6) as recorded:
     ...     z = torch.randn(2, 3), torch.rand(6), torch.empty(6).normal_()
@@ -78,10 +82,12 @@ class Recorded(TorchFunctionMode):
     def __init__(self, count: int):
         super().__init__()
         self.count, self.found = count, list[Tensor]()
+        self.draws = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """The call; what it draws is kept."""
         result = func(*args, **(kwargs or {}))
+        self.draws += bool(DRAWING.match(getattr(func, "__name__", "")))
         if func in self.DRAWS and result.numel() == self.count:
             alone = len(args) == 1 and {*(kwargs or {})} <= {"generator"}
             if func is not torch.Tensor.normal_ or alone:
@@ -116,9 +122,12 @@ def drawn_as_seen(x: Tensor, out: Tensor, recorded: Sequence[Tensor]) -> Drawn |
     return _fitting(x, out, _seen(x, recorded))
 
 
-def noise_within(x: Tensor, out: Tensor, seed: int, recorded: Sequence[Tensor]) -> Tensor | None:
+def noise_within(
+    x: Tensor, out: Tensor, seed: int, recorded: Sequence[Tensor], draws: int
+) -> Tensor | None:
     """(calls, b, c, h, w) the noise of a loop whose steps are no sums: what is found in the rest
-    that x_t and the model's output leave of them, nothing where x_T alone is drawn; else None."""
+    that x_t and the model's output leave of them, nothing where x_T is all that it `draws`; else
+    None."""
     calls = _some(x)
     if not len(calls):
         return None
@@ -128,7 +137,9 @@ def noise_within(x: Tensor, out: Tensor, seed: int, recorded: Sequence[Tensor]) 
         alike = torch.cosine_similarity(rest, z[calls].to(F64).flatten(1), dim=1)
         if float(alike.mean()) > WITHIN:
             return z
-    alone = len(recorded) == 1 and torch.equal(recorded[0].reshape(x.shape[1:]).to(x), x[0])
+    alone = draws == len(recorded) == 1 and torch.equal(
+        recorded[0].reshape(x.shape[1:]).to(x), x[0]
+    )
     return torch.zeros_like(x) if alone else None
 
 

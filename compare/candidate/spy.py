@@ -80,6 +80,7 @@ class Model(nn.Module):
         self.told = self.manner.told
         self.uses: list[Use] = []
         self.drawn: list[Tensor] = []  # what a loop drew, as many numbers as its pictures have
+        self.draws = 0  # how often it drew any
         self.owner = Owner()
         self.in_arrays = False  # whether it was asked by a program in NumPy
         size = self.manner.shape or (0, 0, 0)

@@ -18,6 +18,7 @@ from compare.oracle.samplers import ALL, Sampler
 
 HUGE = 100.0  # of x, which float32 rounds by 6e-6 there: 1/1000 of the sigma of beta = 4e-5
 OVERFLOWS = 1e30  # a step from here may pass the largest float32, 3e38
+AS_LOUD = 0.05  # as noise, in logarithms of std: far above the law of a few thousand draws
 CLEARLY = 0.1  # of what another kind of step leaves: a fit to rounding alone is not so much better
 Size = Callable[[Tensor], Tensor]
 Path = tuple[list[int], list[int]]  # the steps at which a loop stands, and the step after each
@@ -151,10 +152,10 @@ class Steps:
 
     def ends(self, chosen: Setting) -> tuple[Tensor, Tensor]:
         """(calls, b, c, h, w) where each step ends, and where its mean and the noise put it."""
-        assert self.run.drawn is not None
+        assert self.run.z is not None
         rest, size = self.left(chosen)
         end = self.run.x[self.calls + 1]
-        return end, end - rest + size * self.run.drawn.z[self.calls]
+        return end, end - rest + size * self.run.z[self.calls]
 
     def off(self, chosen: Setting) -> Tensor:
         """(calls,) how far each step ends from where its mean and the noise that it drew put it."""
@@ -232,11 +233,13 @@ def silent(setting: Setting) -> list[Setting]:
 def kind_of_step(steps: Steps, setting: Setting) -> Setting:
     """The kind of step that fits best: which variance, or which share of noise, is a convention."""
     few = steps.few()
+    nearest = kind_that_ends(few, setting)
+    if nearest is not None:
+        return nearest
     for still in silent(setting):
         if all(_adds_nothing(some, still) for some in (few, steps)):
             return still
-    small = replace(setting, sampler="ddpm", variance_type="fixed_small")
-    kinds = [small, replace(small, variance_type="fixed_large")]
+    kinds = _loud(setting)
     if few.run.drawn is not None and len(few.calls):
         free = [_by_share(few, few.run.drawn, setting, sampler) for sampler in _free(setting)]
         off = [float(few.off(kind).nan_to_num(torch.inf).median()) for kind in (*kinds, *free)]
@@ -256,6 +259,30 @@ def kind_of_step(steps: Steps, setting: Setting) -> Setting:
         return best_kind
     between = (_by_spread(few, setting, sampler) for sampler in _free(setting))
     return next((kind for kind in between if _fits(few, kind)), best_kind)
+
+
+def kind_that_ends(steps: Steps, setting: Setting) -> Setting | None:
+    """Of steps that are no sums, but whose noise is known, the kind that ends nearest to where they
+    do, x0-hat limited or not: a limit that never acts where x0-hat is right hides by how much it is
+    wrong. None where all steps are sums, what the model was given is rounded to few digits, or a
+    loop of which no noise was seen leaves as much as noise would be."""
+    few, last = steps.few(), steps.run.x[-1]
+    if few.run.noise is None or not len(few.calls) or torch.equal(last, last.bfloat16().to(last)):
+        return None
+    loud = _loud(setting)
+    off_loud = (float(few.spreads(kind).abs().mean()) for kind in loud)
+    if not bool(few.run.noise.any()) and min(off_loud) < AS_LOUD:
+        return None
+    kinds = [*loud, *silent(setting)]
+    every = [replace(kind, clip_sample=clips) for kind in kinds for clips in (True, False)]
+    off = [float(few.off(kind).nan_to_num(torch.inf).median()) for kind in every]
+    return every[off.index(min(off))]
+
+
+def _loud(setting: Setting) -> list[Setting]:
+    """DDPM's step with each of its two usual variances."""
+    small = replace(setting, sampler="ddpm", variance_type="fixed_small")
+    return [small, replace(small, variance_type="fixed_large")]
 
 
 def end_right(steps: Steps, setting: Setting) -> bool:

@@ -97,11 +97,11 @@ def diagnose(
             continue
         if diagnoses and diagnoses[0].stage == "schedule":
             break  # what is made of a wrong table may look wrong in ways of its own
-        letters = name(subject, first.name, base)
+        told = any(c.id == BENT for c in failing)  # in whole: no coefficient, no mistake is near
+        letters = None if told else name(subject, first.name, base)
         if letters is None and first in (stages.PREDICTION, stages.MEAN):
             letters = other_limit(subject, base)
         if _stands_alone(diagnoses, letters) and not _raised_before(failing, first.name):
-            told = any(c.id == BENT for c in failing)  # in whole: no mistake is near
             hint = "" if letters or told else nearest(subject, first, base, mistakes)
             diagnoses.append(_unnamed(subject, first, failing, hint, letters))
         judged = tuple(stage for stage in judged if stage is not first)

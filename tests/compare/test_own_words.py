@@ -462,8 +462,7 @@ def test_a_verdict_on_tables_alone_says_so(tmp_path: Any) -> None:
     assert named.not_judged["forward"] == "there is no add_noise or get_velocity"
     file = tmp_path / "tables.py"
     file.write_text("class Tables:\n    alphas_cumprod = [0.9, 0.6, 0.2]\n")
-    words = f"`ddpm adapt {file}:Tables` writes an adapter for what else is in it."
-    assert judged(f"{file}:Tables").verdict.endswith(words)
+    assert judged(f"{file}:Tables").verdict.endswith("Tables alone were judged.")
 
 
 class Continuous:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from compare.candidate.text.own.words import in_own_words, usual
+from compare.candidate.text.ready import how_to_adapt
 from tests.compare.written import judged_file
 from tests.often import each
 
@@ -155,6 +156,13 @@ def test_a_swap_of_image_and_noise_is_not_read_away(tmp_path: Path) -> None:
     swapped = swapped.replace("+ (1 - ab).sqrt() * zaosheng", "+ ab.sqrt() * zaosheng")
     report = judged_file(tmp_path, "jia_zao", swapped)
     assert [d.bug for d in report.diagnoses] == ["5-swapped"], str(report)
+
+
+def test_ddpm_adapt_is_named_where_it_writes_something(tmp_path: Path) -> None:
+    file = tmp_path / "modell.py"
+    file.write_text(GERMAN + "\n\nclass Levels:\n    alphas_cumprod = [0.9, 0.6, 0.2]\n")
+    assert how_to_adapt(f"{file}:Modell") == f"`ddpm adapt {file}:Modell`"
+    assert how_to_adapt(f"{file}:Levels") == how_to_adapt("package:Name") == ""
 
 
 def test_each_thing_has_its_own_word_again_in_a_text() -> None:

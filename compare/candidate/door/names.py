@@ -57,7 +57,7 @@ CALLED = {  # {role: what people call the method, surest first}
         ddimstep denoiseonestep""",
     "sample": """sample psampleloop generate sampleimages sampling ddpmsample sampleddpm ddimsample
         sampleloop reverseprocess ddpmsampling ddimsampling ddpmsampleloop ddimsampleloop
-        generateimages reversediffusion samplefromnoise samplebatch denoiseloop""",
+        generalizedsteps generateimages reversediffusion samplefromnoise samplebatch denoiseloop""",
     "loss": """loss plosses traininglosses trainingloss getloss computeloss diffusionloss
         simpleloss trainingstep""",
 }

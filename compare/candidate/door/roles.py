@@ -10,8 +10,9 @@ import numpy as np
 from compare.candidate.door.embedding import LENGTHS, ROWS, embedding_of
 from compare.candidate.door.names import plain, roles
 from compare.candidate.door.reading import CONTRACT
-from compare.candidate.door.signature import BESIDE_MODEL, TABLES, asked_for, with_model
+from compare.candidate.door.signature import BESIDE_MODEL, TABLES, asked_for, source_of, with_model
 from compare.candidate.door.tables import meant
+from compare.candidate.text.does import loops
 
 BETAS = re.compile("betaschedule|^(get|make|linear|cosine)?betas$")
 ONE_WAY = {  # (x, t, eps) may be either: what a function is called says which
@@ -39,13 +40,15 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     """
     whole = {role: with_model(function, role) for role in BESIDE_MODEL}
     found = {role: called for role, called in whole.items() if called is not None}
+    name, source = getattr(function, "__name__", ""), source_of(function)
+    if "loss" in found and source is not None and loops(name, {name: source}):
+        del found["loss"]  # it is a loop, and handed what it starts from
     asked = {method: roles(method, asked_for(function)) for method in ("add_noise", "step")}
     found |= {m: function for m, a in asked.items() if {*CONTRACT[m]} <= {*a} and None not in a}
     embeds = embedding_of(function)
     found |= {} if embeds is None else {"embedding": embeds}
     made = betas_of(function)
     found |= {} if made is None else {"tables": made}
-    name = getattr(function, "__name__", "")
     if {*found} == {*ONE_WAY}:
         found = {role: found[role] for role in found if ONE_WAY[role].search(plain(name))}
     found = {name: found[name]} if name in found else found if len(found) == 1 else {}

@@ -172,7 +172,7 @@ def _call(
     try:
         with Recorded(prod(shape)) as recorded:
             result = subject.whole["sample"](model, shape, generator)
-        model.drawn = recorded.found
+        model.drawn, model.draws = recorded.found, recorded.draws
         pictures, of_course = last_pictures(result, shape)
     except NoNumbers as error:
         step = f", in the step from t={int(model.seen[-1].t[0])}" if model.seen else ""

@@ -68,6 +68,11 @@ class Run:
         """How the loop is called."""
         return self.loop.manner
 
+    @property
+    def z(self) -> Tensor | None:
+        """(calls, b, c, h, w) the noise of each step, where it is known, sums or not."""
+        return self.noise if self.drawn is None else self.drawn.z
+
     @cached_property
     def size(self) -> Tensor:
         """(calls,) the largest pixel of each x_t, infinite where that is no number."""
@@ -108,7 +113,9 @@ def _look(subject: Subject, table: Tensor) -> Run:
         stranger, _ = loop.run_restless(4, beside=1)
         fixed = fixed_noise(x, out, *_mixed(rounds(stranger.seen), mixture))
         replayed = drawn_as_seen(x, out, model.drawn)
-    noise = noise_within(x, out, seed, model.drawn) if replayed is None else replayed.z
+    noise = None if replayed is None else replayed.z
+    if replayed is None:
+        noise = noise_within(x, out, seed, model.drawn, model.draws)
     return Run(
         x=x,
         t=torch.stack([each.asked[0].t[0] for each in seen]),

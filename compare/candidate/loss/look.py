@@ -57,6 +57,7 @@ class Seen:
     bare: float  # to which they add
     fewer: float | None  # of one that is wrong by the last, in a batch of half as many images
     smaller: float | None  # and of smaller images
+    spread: bool  # whether images of one channel are compared with those of others in the batch
     gradient: str | None  # what is wrong with its gradient, "" if nothing is; NumPy has none
     pair: bool  # whether the model is taken for one that returns a pair
 
@@ -104,6 +105,7 @@ def _look(subject: Subject, table: Tensor, calls: int) -> Seen:
         **_costs(loss, x_0),
         fewer=_perfect(loss, x_0[: len(x_0) // 2], 0, last)[0],
         smaller=_smaller(loss, last),
+        spread=_spread(loss),
         gradient=_gradient(loss, x_0),
         pair=loss.manner.pair,
         **_spoilt(loss, x_0),
@@ -165,6 +167,30 @@ def _smaller(loss: Loss, off: float) -> float | None:
     with suppress(Broken):
         return _perfect(other, images_of(other.manner.shape), 0, off)[0]
     return None
+
+
+def _spread(loss: Loss) -> bool:
+    """Whether answers to images of one channel, and not to those of several, cost as much in
+    another order: shapes such as (b, h, w) and (b, 1, h, w) are spread over each other."""
+    images, *sizes = loss.manner.shape
+    if len(sizes) != 3 or sizes[0] == 1:
+        return False
+    grey = replace(loss, manner=replace(loss.manner, shape=(images, 1, *sizes[1:])))
+    with suppress(Broken):
+        return _takes_any_order(grey) and not _takes_any_order(loss)
+    return False
+
+
+def _takes_any_order(loss: Loss) -> bool:
+    """True if the answers for other images of the batch cost as much."""
+    x_0 = images_of(loss.manner.shape)
+    out = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(6), dtype=F64)
+
+    def costs(out: Tensor) -> float:
+        return loss.of(loss.model(lambda x, t: out.reshape(x.shape)), x_0, 0)
+
+    one = costs(out)
+    return abs(one - costs(out.roll(1, 0))) <= NOTHING * abs(one)
 
 
 def _times(loss: Loss, calls: int, x_0: Tensor) -> tuple[Tensor, Told]:

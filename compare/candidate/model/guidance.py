@@ -59,7 +59,7 @@ class Mix:
         on: (rounds,) whether it is.
         varies: in words, how the weights change along the chain, if they do; "" else.
         readable: False if some step is no sum of x_t and the answers.
-        labelled: which answer was given with labels, if the others were without; None if it was
+        labelled: which answers were given with labels, if the others were without; none if it was
             not told.
     """
 
@@ -68,7 +68,7 @@ class Mix:
     on: Tensor
     varies: str
     readable: bool
-    labelled: int | None
+    labelled: tuple[int, ...]
 
     def of(self, asked: Sequence[Round]) -> Tensor:
         """(rounds, b, c, h, w) float64 the answers, mixed."""
@@ -89,8 +89,8 @@ class Mix:
 
     @property
     def exchanged(self) -> bool:
-        """True if it leads away from the answer with labels, to that without."""
-        return self.labelled is not None and float(self.main[self.labelled]) < 0
+        """True if it leads away from the answers with labels, to those without."""
+        return sum(float(self.main[i]) for i in self.labelled) < 0
 
 
 def mixed(weights: Tensor) -> str:
@@ -209,16 +209,22 @@ def _written(value: Tensor, error: Tensor) -> Tensor:
     return value
 
 
-def _labelled(asked: Sequence[Asked]) -> int | None:
-    """Which of two answers was given with labels, by the first thing told that differs."""
-    if len(asked) != 2:
-        return None
-    one, two = (each.labels for each in asked)
-    for place in [*one, *(place for place in two if place not in one)]:
-        a, b = one.get(place), two.get(place)
-        if not _equal(a, b):
-            return _with_label(a, b, place, alone=len({*one, *two}) == 1)
-    return None
+def _labelled(asked: Sequence[Asked]) -> tuple[int, ...]:
+    """Which answers were given with labels, where all were given one of two, by the first thing
+    told that differs."""
+    one = asked[0].labels
+    for place in dict.fromkeys(place for each in asked for place in each.labels):
+        told = [each.labels.get(place) for each in asked]
+        others = [value for value in told if not _equal(value, told[0])]
+        if not others:
+            continue
+        alike = [_equal(value, others[0]) for value in told]
+        if not all(_equal(told[0], v) or same for v, same in zip(told, alike, strict=True)):
+            return ()
+        alone = len({*one, *(place for each in asked for place in each.labels)}) == 1
+        second = _with_label(told[0], others[0], place, alone)
+        return () if second is None else tuple(i for i, s in enumerate(alike) if s == bool(second))
+    return ()
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from compare.candidate.loop.look import look
 from compare.candidate.model.guidance import GUIDED, mixed
-from compare.candidate.replay import weighed
+from compare.candidate.replay import Weights, weighed
 from compare.candidate.scheduler import Scheduler
 from compare.formulas.accounts import Account, fewest_wrong
 from compare.formulas.atoms import atoms
@@ -24,7 +24,7 @@ from compare.formulas.curves import Reading, size_of_noise
 from compare.formulas.parts.eta import as_ddim
 from compare.formulas.parts.measured import Measured, Pair, other_kinds
 from compare.measure.law import normal_bound
-from compare.measure.loop_steps import Steps, clear, steps_of, visits
+from compare.measure.loop_steps import Steps, clear, largest, steps_of, visits
 from compare.measure.tolerances import FACTOR, RATE, UNIT, table_bound
 from compare.measure.values import apart_in_print
 from compare.oracle import Oracle
@@ -41,7 +41,7 @@ def of_loop(scheduler: Scheduler, oracle: Oracle) -> list[list[Reading]]:
     Where nobody says what its model predicts, that with which fewest coefficients are wrong is
     first, of several the likelier.
     """
-    seen = _measured(scheduler, oracle)
+    seen = _measured(scheduler, oracle, limited=True)
     if seen is None:
         return []
     kinds = (seen[0].kind, *other_kinds(scheduler))
@@ -87,19 +87,24 @@ def _steps(scheduler: Scheduler, oracle: Oracle) -> Steps | None:
     return steps_of(run, oracle, scheduler.setting, table, visited)
 
 
-def _measured(scheduler: Scheduler, oracle: Oracle) -> tuple[Measured, Tensor] | None:
-    """The steps as DDPM's, and how far off each sigma may be."""
+def _measured(
+    scheduler: Scheduler, oracle: Oracle, limited: bool = False
+) -> tuple[Measured, Tensor] | None:
+    """The steps as DDPM's, and how far off each sigma may be; of a loop with steps that are no
+    sums, as one whose x0-hat is limited there, where that is allowed the others."""
     steps = _steps(scheduler, oracle)
-    if steps is None or steps.run.drawn is None:
+    if steps is None or steps.run.z is None or (steps.run.drawn is None and not limited):
         return None
-    run, drawn = steps.run, steps.run.drawn
-    calls = clear(steps).calls
+    run, calls = steps.run, clear(steps).calls
     if len(calls) < FEWEST:  # of what grows beyond all bounds x_t and the output are read still
         calls = steps.calls
     if len(calls) < 2:
         return None
-    found = weighed(run.x, run.out, drawn.z, calls)
-    if not bool(found.whole.all()):
+    found = weighed(run.x, run.out, steps.run.z, calls)
+    sums = found.whole if run.drawn is not None else _are_sums(steps, calls, found)
+    if run.drawn is None and int(sums.sum()) >= FEWEST:
+        calls, found = calls[sums], Weights(*(part[sums] for part in found))
+    elif not bool(sums.all()):
         return None
     # With the margin that float32 is given elsewhere; what is not told from 0 is 0.
     off = FACTOR * normal_bound(RATE / len(calls)) * found.error
@@ -110,6 +115,17 @@ def _measured(scheduler: Scheduler, oracle: Oracle) -> tuple[Measured, Tensor] |
     setting = replace(scheduler.setting, sampler="ddpm")
     pair = Pair(x, out, off_x, off_out)
     return Measured(setting, oracle, level, pair, sigma=sigma, betas=scheduler.betas()), off_sigma
+
+
+def _are_sums(steps: Steps, calls: Tensor, found: Weights) -> Tensor:
+    """(k,) True for the calls after which x is such a sum, up to float32's rounding."""
+    run, ends = steps.run, steps.run.x[calls + 1]
+    parts = [part[calls] for part in (run.x, run.out, cast(Tensor, run.z))]
+    weights = [found.values[:, i].reshape(-1, 1, 1, 1, 1) for i in range(len(parts))]
+    sums = [w * part for w, part in zip(weights, parts, strict=True)]
+    size = sum((largest(part) for part in sums), largest(ends)).flatten()
+    off = largest(ends - sum(sums, torch.zeros_like(ends))).flatten()
+    return off <= FACTOR * FACTOR * UNIT * size
 
 
 def sum_of_answers(scheduler: Scheduler, found: list[Account]) -> tuple[str, str] | None:

@@ -108,10 +108,12 @@ def guided(mix: Mix) -> Iterator[Check]:
         yield found(id, "differs", words, right=right)
         return
     said = f"guided: {mix.words}"
-    if mix.labelled is None:
+    if not mix.labelled:
         yield note(id, f"{said}; which of them knows the label was not told")
         return
-    who = f"out_{mix.labelled + 1} is the one with the label"
+    names = [f"out_{i + 1}" for i in mix.labelled]
+    many = len(names) > 1
+    who = f"{' and '.join(names)} {'are those' if many else 'is the one'} with the label"
     words = f"{said}, and {who}: the two are exchanged"
     yield yes_no(id, not mix.exchanged, f"{said}; {who}", words, right=right)
 

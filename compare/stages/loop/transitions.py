@@ -14,7 +14,15 @@ from compare.candidate.replay import MOST, Drawn
 from compare.candidate.subject import Subject
 from compare.measure import law as laws
 from compare.measure.check import Check, within, yes_no
-from compare.measure.loop_steps import OVERFLOWS, Steps, clear, kind_of_step, largest, silent
+from compare.measure.loop_steps import (
+    OVERFLOWS,
+    Steps,
+    clear,
+    kind_of_step,
+    kind_that_ends,
+    largest,
+    silent,
+)
 from compare.measure.noise import apart_from_x, has_right, moments, of_rows, reference, statistics
 from compare.measure.step import mean_bound
 from compare.measure.tolerances import RATE, TOLERANCES, once_in, propagated
@@ -90,7 +98,8 @@ def _steps(exact: Steps, steps: Steps, chosen: Setting) -> Iterator[Check]:
 def _exactly(steps: Steps, chosen: Setting) -> Iterator[Check]:
     """Every pixel of every step, where its noise is known, and both weights if all are right."""
     oracle, run, calls = steps.oracle, steps.run, steps.calls
-    if run.drawn is None or not len(calls):
+    known = run.drawn is not None or kind_that_ends(steps, chosen) is not None
+    if run.z is None or not len(calls) or not known:
         return
     if not _drawn_right(oracle):
         words = "the noise is what randn draws, fresh for each step"
@@ -99,7 +108,7 @@ def _exactly(steps: Steps, chosen: Setting) -> Iterator[Check]:
     at, off, allowed = (
         steps.level.at(calls),
         steps.off(chosen),
-        steps.bound(chosen, largest, run.drawn.z[calls]),
+        steps.bound(chosen, largest, run.z[calls]),
     )
     wrong, t = (~(off <= allowed)).nonzero().flatten(), at.t.flatten()
     i = int((off / allowed).nan_to_num(torch.inf).argmax())
@@ -119,7 +128,7 @@ def _exactly(steps: Steps, chosen: Setting) -> Iterator[Check]:
         reason=TOLERANCES["coefficient"].reason,
         compared=lambda: (*steps.ends(chosen), allowed.reshape(-1, 1, 1, 1, 1)),
     )
-    if not len(wrong):
+    if not len(wrong) and run.drawn is not None:
         yield from _weights(steps, run.drawn, chosen)
         if run.learned is not None and run.learned.used:
             yield _learned(steps, run.learned)

@@ -62,6 +62,10 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         learns, said = not seen.gradient, seen.gradient or "its gradient reaches the model"
         right_loss = "a mean of squares of (noise - model(x_t, t)), with its gradient"
         yield yes_no("loss/gradient", learns == oracle.loss.learns, said, said, right=right_loss)
+    if seen.spread:
+        words = "images of one channel, (b, 1, h, w), are compared with all others of the batch"
+        should = "output and noise of one shape: (b, h, w) beside (b, 1, h, w) makes (b, b, h, w)"
+        yield yes_no("loss/spread", False, "", words, right=should)
     if alike:
         yield from own_weights(slopes(subject, table, RATE))
     weight, kind = weights_of(subject.scheduler()), subject.setting.prediction_type

@@ -1,0 +1,89 @@
+"""What further strangers wrote: a loop that starts from x, shapes that are spread, answers asked
+for twice, a pair of betas."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.compare.written import judged_file
+from tests.often import each
+
+HEAD = """
+import torch
+from torch.nn import functional as F
+
+T = 200
+BETAS = torch.linspace(1e-4, 0.06, T)
+ALPHA_BAR = torch.cumprod(1 - BETAS, 0)
+"""
+FROM_X = """
+@torch.no_grad()
+def sample(model, x):
+    for t in range(190, -1, -10):
+        a = ALPHA_BAR[t]
+        b = ALPHA_BAR[t - 10] if t else torch.tensor(1.0)
+        eps = model(x, torch.full((len(x),), t))
+        x_0 = (x - (1 - a).sqrt() * eps) / a.sqrt()
+        x = b.sqrt() * x_0 + (1 - b).sqrt() * eps
+    return x
+"""
+SQUEEZED = """
+def loss(model, x_0):
+    t, noise = torch.randint(0, T, (len(x_0),)), torch.randn_like(x_0)
+    a = ALPHA_BAR[t][:, None, None, None]
+    pred = model(a.sqrt() * x_0 + (1 - a).sqrt() * noise, t)
+    return F.mse_loss(pred, noise)
+"""
+THRICE = """
+def guided(model, n, size=8):
+    y, none = torch.randint(0, 10, (n,)), torch.full((n,), 10)
+    x = torch.randn(n, 3, size, size)
+    for t in reversed(range(T)):
+        at = torch.full((n,), t)
+        e = model(x, at, none) + 2 * (model(x, at, y) - model(x, at, none))
+        x = (x - BETAS[t] / (1 - ALPHA_BAR[t]).sqrt() * e) / (1 - BETAS[t]).sqrt()
+        if t:
+            x = x + BETAS[t].sqrt() * torch.randn_like(x)
+    return x
+"""
+PAIR = """
+class DDPM:
+    def __init__(self, nn_model, betas, n_T):
+        self.nn_model, self.n_T = nn_model, n_T
+        beta1, beta2 = betas
+        self.alphabar_t = torch.cumprod(1 - torch.linspace(beta1, beta2, n_T), 0)
+
+    def loss(self, x):
+        t, noise = torch.randint(0, self.n_T, (len(x),)), torch.randn_like(x)
+        a = self.alphabar_t[t][:, None, None, None]
+        x_t = a.sqrt() * x + (1 - a).sqrt() * noise
+        return ((self.nn_model(x_t, t) - noise) ** 2).mean()
+"""
+SLIPS = {  # {what: (name, program, what is right, what is wrong, what is said)}
+    "a loop from x": ("sample", FROM_X, "a.sqrt()", "a", "divided by alpha-bar"),
+    "answers of (b, h, w)": ("loss", SQUEEZED, "noise, t)\n", "noise, t).squeeze(1)\n", "b, 1"),
+    "answers asked for twice": (
+        "guided",
+        THRICE,
+        "model(x, at, y) - model(x, at, none)",
+        "model(x, at, none) - model(x, at, y)",
+        "the two are exchanged",
+    ),
+    "a pair of betas": ("DDPM", PAIR, "(1 - a).sqrt()", "(1 - a)", "square root"),
+}
+
+
+@pytest.mark.parametrize("what", SLIPS)
+def test_a_right_one_passes(tmp_path: Path, what: str) -> None:
+    name, text, *_ = SLIPS[what]
+    report = judged_file(tmp_path, name, HEAD + text)
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("what", each(2, SLIPS))
+def test_its_slip_is_told(tmp_path: Path, what: str) -> None:
+    name, text, right, wrong, said = SLIPS[what]
+    assert right in text
+    report = judged_file(tmp_path, name, HEAD + text.replace(right, wrong))
+    assert report.exit_status == 1, str(report)
+    assert said in report.verdict
