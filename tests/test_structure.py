@@ -143,6 +143,7 @@ TESTED_WITH = {
     "calls": "loss",
     "images": "forward",
     "measured": "naming",
+    "memory": "strangers_again",
     "method": "forward",
     "precision": "forward",
     "steps": "forward",

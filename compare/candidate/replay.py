@@ -143,6 +143,21 @@ def noise_within(
     return torch.zeros_like(x) if alone else None
 
 
+def remembers(x: Tensor, out: Tensor) -> bool:
+    """True if x_{t-1} is a sum of x_t and the model's output and of those before, exactly.
+
+    Args:
+        x, out: (calls, b, c, h, w) what the model was given, and what it answered.
+    """
+    calls = _some(x)
+    calls = calls[calls > 0]
+    if len(calls) < 2:
+        return False
+    parts = [part[at] for at in (calls, calls - 1) for part in (x, out)]
+    off = _fitted(_columns(*parts), _columns(x[calls + 1]))[1].abs().amax(dim=(1, 2))
+    return bool((off <= CLOSE * (1 + x[calls + 1].abs().amax(dim=(1, 2, 3, 4)))).all())
+
+
 def _seen(x: Tensor, recorded: Sequence[Tensor]) -> Iterator[Tensor]:
     """(calls, b, c, h, w) what a loop was seen to draw, in its order, where that is one z for each
     step, the last of which may have none, and x_T before them unless that is made of other numbers;

@@ -23,6 +23,7 @@ from compare.verdict import conventions
 from compare.verdict.beside import SPECS, add, columns_begun, imported, set_beside
 from compare.verdict.diffusers import gone
 from compare.verdict.door.means import of_means
+from compare.verdict.door.memory import of_memory
 from compare.verdict.door.not_called import not_called
 from compare.verdict.door.respaced import respaced
 from compare.verdict.door.rivals import rivals, told
@@ -42,6 +43,7 @@ from compare.verdict.staged import Progress, is_asked, judge_stages, kept, neede
 AMENDING: tuple[Callable[[Report, Subject], None], ...] = (
     two_kinds,
     of_means,
+    of_memory,
     continuous,
     without_table,
     respaced,

@@ -1,5 +1,5 @@
 """What further strangers wrote: a loop that starts from x, shapes that are spread, answers asked
-for twice, a pair of betas."""
+for twice, a pair of betas; and what is left open: crops, channels last, a multistep solver."""
 
 from pathlib import Path
 
@@ -59,6 +59,49 @@ class DDPM:
         x_t = a.sqrt() * x + (1 - a).sqrt() * noise
         return ((self.nn_model(x_t, t) - noise) ** 2).mean()
 """
+CROPPED = THRICE.replace("return x", "return x[:, :, 2:-2, 2:-2]")
+CHANNELS_LAST = """
+def loss(model, x_0):
+    t, noise = torch.randint(0, T, (len(x_0),)), torch.randn_like(x_0)
+    a = ALPHA_BAR[t][:, None, None, None]
+    x_t = (a.sqrt() * x_0 + (1 - a).sqrt() * noise).permute(0, 3, 1, 2)
+    return ((model(x_t, t).permute(0, 2, 3, 1) - noise) ** 2).mean()
+
+
+def turned(model, x_0):
+    return loss(model, x_0.permute(0, 2, 3, 1))
+"""
+SOLVER = """
+def sample(model, n):
+    x, old, listed = torch.randn(n, 3, 8, 8), None, [*range(199, -1, -22)]
+    level = 0.5 * (ALPHA_BAR.double() / (1 - ALPHA_BAR.double())).log()
+    for t, s in zip(listed, listed[1:]):
+        noise, at, end = (1 - ALPHA_BAR[t]).sqrt(), ALPHA_BAR[t].sqrt(), ALPHA_BAR[s]
+        x_0, h = (x - noise * model(x, torch.full((n,), t))) / at, float(level[s] - level[t])
+        along = x_0 if old is None else x_0 + h / (2 * old[1]) * (x_0 - old[0])
+        x = (1 - end).sqrt() / noise * x - end.sqrt() * (torch.tensor(-h).exp() - 1) * along
+        old = x_0, h
+    return x
+"""
+STEP = """
+class Table:
+    def __init__(self):
+        self.alphas_cumprod = ALPHA_BAR
+
+    def add_noise(self, x_0, noise, t):
+        a = self.alphas_cumprod[t].view(-1, 1, 1, 1)
+        return a.sqrt() * x_0 + (1 - a).sqrt() * noise
+
+    def remove_noise(self, strange, noise, t):
+        mean = strange - BETAS[t] * noise / (1 - ALPHA_BAR[t]).sqrt()
+        return mean / (1 - BETAS[t]).sqrt() + BETAS[t].sqrt() * torch.randn_like(mean)
+"""
+OPEN = {  # {what: (name, program, what is said)}
+    "a crop behind the loop": ("guided", CROPPED, "behind the loop is not judged"),
+    "channels last": ("loss", CHANNELS_LAST, "Adapter(loss=lambda model, x_0: YOURS(model, x_0."),
+    "a multistep solver": ("sample", SOLVER, "its steps go by the answer before as well"),
+    "a step that nobody could call": ("Table", STEP, "its remove_noise, which is called as a"),
+}
 SLIPS = {  # {what: (name, program, what is right, what is wrong, what is said)}
     "a loop from x": ("sample", FROM_X, "a.sqrt()", "a", "divided by alpha-bar"),
     "answers of (b, h, w)": ("loss", SQUEEZED, "noise, t)\n", "noise, t).squeeze(1)\n", "b, 1"),
@@ -87,3 +130,16 @@ def test_its_slip_is_told(tmp_path: Path, what: str) -> None:
     report = judged_file(tmp_path, name, HEAD + text.replace(right, wrong))
     assert report.exit_status == 1, str(report)
     assert said in report.verdict
+
+
+@pytest.mark.parametrize("what", each(2, OPEN))
+def test_what_is_not_judged_is_neither_blamed_nor_passed(tmp_path: Path, what: str) -> None:
+    name, text, said = OPEN[what]
+    report = judged_file(tmp_path, name, HEAD + text)
+    assert report.exit_status == 2, str(report)
+    assert said in report.verdict
+
+
+def test_channels_last_are_judged_by_what_is_said_of_them(tmp_path: Path) -> None:
+    report = judged_file(tmp_path, "turned", HEAD + CHANNELS_LAST)
+    assert report.passed, str(report)

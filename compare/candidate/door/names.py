@@ -6,7 +6,8 @@ Names are what people write; a name that could be two things is what is left of 
 from collections.abc import Sequence
 
 T = "t ts timestep timesteps step steps time times timestepts i k idx index tt"
-X = """x xt xs sample samples image images img imgs picture pictures latent latents xnoisy noisy
+X = """noised noisedx noisedimage noisedimages noiseddata noisydata
+    x xt xs sample samples image images img imgs picture pictures latent latents xnoisy noisy
     noisyimage noisyimages noisysample noisysamples noisyx xnoise zt current currentsample"""
 PREDICTED = """pred prediction noisepred prednoise predictednoise noiseprediction
     predictednoises modeloutput modelout modelpred modelprediction output out epspred predeps
@@ -16,7 +17,7 @@ PREDICTED = """pred prediction noisepred prednoise predictednoise noisepredictio
 NOISE = "eps epsilon e et noise noises epsilont epst noiset"
 DRAWN = """z zs freshnoise newnoise randomnoise gaussian gaussiannoise rand extranoise initnoise
     initialnoise startnoise"""
-CLEAN = """x x0 xs sample samples image images img imgs original originals originalsample
+CLEAN = """cleandata x x0 xs sample samples image images img imgs original originals originalsample
     originalsamples xstart xinit clean cleanimage cleanimages cleanx data picture pictures latent
     latents originalimage originalimages originalx batch"""
 

@@ -27,6 +27,7 @@ SAME = 1e-6  # of the signal of two images at one t, by rounding
 CALLS = 24  # by which x_t is taken apart
 TINY = (1, 2, 2)  # those images, if the loss takes any
 PICTURES = ((3, 8, 8), (1, 8, 8), (3, 32, 32), (1, 28, 28), (1, 32, 32), (3, 64, 64))
+CHANNELS_LAST = "lambda model, x_0: YOURS(model, x_0.permute(0, 2, 3, 1))"
 SHAPES = (*PICTURES, (192,), (2,), (24, 8))  # then points, and sequences
 NUMBERS = 32 * prod(SHAPES[0])  # of a batch
 
@@ -52,6 +53,9 @@ class Loss:
             raise Broken(f"loss returned shape {tuple(value.shape)}, not a scalar", raised=False)
         if model.shapes[0] != x_0.shape:
             shown, asked = tuple(model.shapes[0]), tuple(x_0.shape)
+            if len(asked) == 4 and shown == (asked[0], asked[3], *asked[1:3]):
+                text = "loss takes images (b, h, w, c), and gives its model (b, c, h, w)"
+                raise Broken(f"{text}: Adapter(loss={CHANNELS_LAST}) says so")
             raise Broken(f"loss gives the model {shown} for images {asked}", raised=False)
         return float(value.mean())
 

@@ -204,7 +204,13 @@ def _roles(found: Source) -> dict[str, str]:
     embeds = _embedding(found)
     texts |= {"embedding": f"lambda t, dim: {embeds}"} if embeds else {}
     own_name = found.class_name
-    if own_name and found.is_network and embeds_by(own_name, found.functions) is None:
+    noises = {*fill.values()} & {*CALLS}  # what it does if it is called
+    if (
+        own_name
+        and not noises
+        and found.is_network
+        and embeds_by(own_name, found.functions) is None
+    ):
         texts["network"] = "lambda: made"
     return texts
 

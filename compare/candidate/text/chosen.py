@@ -59,7 +59,8 @@ def chosen(found: Source) -> dict[str, str]:
 
 def left_out(found: Source) -> dict[str, list[str]]:
     """{role: methods that do what it is for, and that nothing calls which is chosen}: the loops
-    that ask a model step after step, and the losses that are made of what it answers."""
+    that ask a model step after step, the losses that are made of what it answers, and what is
+    called as a step is and adds noise."""
     fill = chosen(found)
     reached = _reached({*fill.values()}, found)
     rest = [n for n in found.functions if n not in reached and not n.startswith("_")]
@@ -68,7 +69,10 @@ def left_out(found: Source) -> dict[str, list[str]]:
     loop = [n for n in loop if fill.get("loss") not in _reached({n}, found)]  # else it trains
     made = [n for n in rest if n not in loop and asks(n, found.around)]
     losses = [n for n in made if returns_a_loss(n, found.around)]
-    return {role: names for role, names in (("sample", loop), ("loss", losses)) if names}
+    called = CALLED["step"].split()
+    steps = [n for n in rest if n not in loop and plain(n) in called and _has_noise(found, n)]
+    every = {"sample": loop, "loss": losses, "step": steps}
+    return {role: names for role, names in every.items() if names}
 
 
 def _reached(names: set[str], found: Source) -> set[str]:

@@ -1,6 +1,7 @@
 """Somebody's class, or the functions of a file, as their text shows them."""
 
 import ast
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -114,7 +115,7 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     T, text = next(iter(lengths), ""), ast.unparse(tree)
     if name in classes:
         node = classes[name]
-        names = _attributes(node, tree)
+        names = _attributes([node, *_bases(node, classes)], tree)
         tables = [known for known in names if _is_alpha_bar(known)]
         methods, derived = _written_out(methods_of(node, classes)), _derived(names)
         tables_of_it = {known for known in names if _is_alpha_bar(known) or meant(known)}
@@ -208,13 +209,22 @@ def _is_number(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant | ast.Tuple)
 
 
-def _attributes(node: ast.ClassDef, tree: ast.Module) -> list[str]:
-    """Names of attributes and buffers of a class; buffers may be named in what a function that it
-    calls returns."""
-    called = {getattr(e.func, "id", "") for e in ast.walk(node) if isinstance(e, ast.Call)}
+def _bases(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> Iterator[ast.ClassDef]:
+    """The classes of the same file that a class is made of."""
+    for name in (getattr(base, "id", "") for base in node.bases):
+        if name in classes and name != node.name:
+            yield classes[name]
+            yield from _bases(classes[name], classes)
+
+
+def _attributes(nodes: list[ast.ClassDef], tree: ast.Module) -> list[str]:
+    """Names of attributes and buffers of a class and its bases; buffers may be named in what a
+    function that they call returns."""
+    every = [e for node in nodes for e in ast.walk(node) if isinstance(e, ast.Call)]
+    called = {getattr(e.func, "id", "") for e in every}
     makers = [e for e in tree.body if isinstance(e, Function) and e.name in called]
     found = []
-    for each in (e for part in (node, *makers) for e in ast.walk(part)):
+    for each in (e for part in (*nodes, *makers) for e in ast.walk(part)):
         if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Store):
             found.append(each.attr)
         if isinstance(each, ast.Constant) and isinstance(each.value, str):

@@ -243,7 +243,7 @@ def value(what: str, name: str, role: str | None, own: Mapping[str, str]) -> str
     table = meant(name)
     if table is not None and (table in own or table in TABLES):
         return own.get(table, TABLES.get(table, ""))
-    if what == "loss" and name in LABELS:
+    if what == "loss" and name in LABELS and "mask" not in name:
         return "torch.arange(len(x_0)) % 10"
     text = WHOLE.get(plain(name), "") if what in ("sample", "loss") else ""
     return "" if what == "loss" and "shape" in text else text

@@ -9,9 +9,14 @@ from compare.verdict.report import Report
 DO = {  # {role: what its methods do}
     "sample": "asks a model step after step",
     "loss": "makes a loss of what a model answers",
+    "step": "is called as a reverse step is, and adds noise",
 }
-JUDGED_BY = {"sample": ("step", "sample"), "loss": ("loss",)}
-SAY = {"sample": "sample=lambda model, shape: ...", "loss": "loss=lambda model, x_0: ..."}
+JUDGED_BY = {"sample": ("step", "sample"), "loss": ("loss",), "step": ("step", "sample")}
+SAY = {
+    "sample": "sample=lambda model, shape: ...",
+    "loss": "loss=lambda model, x_0: ...",
+    "step": "step=lambda out, t, x: ...",
+}
 
 
 def not_called(report: Report, subject: Subject, left: Mapping[str, Sequence[str]]) -> None:
@@ -27,7 +32,8 @@ def not_called(report: Report, subject: Subject, left: Mapping[str, Sequence[str
     for role, names in left.items():
         told = " and ".join(names[:3])
         if any(subject.has(each) for each in JUDGED_BY[role]):
-            report.checks.append(note(f"{first}/left-out", f"{told} was not judged"))
+            were = "were" if len(names) > 1 else "was"
+            report.checks.append(note(f"{first}/left-out", f"{told} {were} not judged"))
         elif report.exit_status == 0:
             words = f"its {told}, which {DO[role]}, was not judged: say how it is called, in an "
             report.leave_open([], first, f"{words}Adapter({SAY[role]})")
