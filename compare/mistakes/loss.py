@@ -69,7 +69,7 @@ def offset_missing_from_the_target() -> Loss:
 @mistake(
     "19",
     "loss",
-    fix="t = randint(0, T, (b,))",
+    fix="t = randint(0, T, (b,)); randint(1, T + 1, (b,)) where t counts from 1",
     effect="it trains, with noisier gradients and a loss that jumps from step to step",
     seen_in=("hao-ai-lab/FastVideo#885",),
     only="loss",
@@ -82,7 +82,7 @@ def one_t_for_the_batch() -> Loss:
 @mistake(
     "20",
     "loss",
-    fix="t = randint(0, T, (b,))",
+    fix="t = randint(0, T, (b,)); randint(1, T + 1, (b,)) where t counts from 1",
     effect="the first sampling step is a guess: pictures may be dull or tinted",
     seen_in=("cloneofsimo/minDiffusion superminddpm.py",),
     only="loss",
@@ -95,7 +95,7 @@ def last_t_never_trained() -> Loss:
 @mistake(
     "20-first",
     "loss",
-    fix="t = randint(0, T, (b,))",
+    fix="t = randint(0, T, (b,)); randint(1, T + 1, (b,)) where t counts from 1",
     effect="the last sampling step is a guess: faint grain on the pictures",
     seen_in=("dome272/Diffusion-Models-pytorch",),
     only="loss",

@@ -143,3 +143,36 @@ def test_what_is_not_judged_is_neither_blamed_nor_passed(tmp_path: Path, what: s
 def test_channels_last_are_judged_by_what_is_said_of_them(tmp_path: Path) -> None:
     report = judged_file(tmp_path, "turned", HEAD + CHANNELS_LAST)
     assert report.passed, str(report)
+
+
+FROM_ONE = """
+BEFORE = torch.cat([torch.ones(1), ALPHA_BAR])
+
+
+class Mine:
+    alphas_cumprod = BEFORE
+
+    def loss(self, model, x_0):
+        t, noise = torch.randint(1, T + 1, (len(x_0),)), torch.randn_like(x_0)
+        a = BEFORE[t].view(-1, 1, 1, 1)
+        return F.mse_loss(model(a.sqrt() * x_0 + (1 - a).sqrt() * noise, t), noise)
+
+    def sample(self, model, n):
+        x = torch.randn(n, 3, 8, 8)
+        for t in range(T, 0, -1):
+            b, a = BETAS[t - 1], BEFORE[t]
+            x = (x - b / (1 - a).sqrt() * model(x, torch.full((n,), t))) / (1 - b).sqrt()
+            x = x + (b.sqrt() * torch.randn_like(x) if t > 1 else 0)
+        return x
+"""
+
+
+@pytest.mark.parametrize("low_to_high", ["0, T + 1", "0, T"])
+def test_a_t_of_no_step_that_is_trained_is_told_as_that_alone(
+    tmp_path: Path, low_to_high: str
+) -> None:
+    assert judged_file(tmp_path, "Mine", HEAD + FROM_ONE).passed
+    text = FROM_ONE.replace("randint(1, T + 1", f"randint({low_to_high}")
+    report = judged_file(tmp_path, "Mine", HEAD + text)
+    assert [(d.stage, d.bug) for d in report.diagnoses] == [("loss", None)], str(report)
+    assert f"should cover 1..{200}" in report.verdict

@@ -267,13 +267,19 @@ def _spoiled(loss: Loss, x_0: Tensor, i: int, seed: int) -> tuple[float, Tensor]
 
 
 def _base(loss: Loss, t: Tensor, x_0: Tensor) -> int:
-    """What t counts from; where neither 0 nor T is drawn, by the signal level at t or at t - 1."""
-    T = len(loss.table)
-    if int(t.min()) == 0 or int(t.max()) >= T:
-        return int(int(t.max()) >= T and int(t.min()) > 0)
+    """What t counts from; where neither 0 nor T is drawn, by the signal level at t or at t - 1.
+
+    A loss that draws both counts as its tables do.
+    """
+    T, low, from_one = len(loss.table), int(t.min()), loss.subject.t_base == 1
+    if int(t.max()) >= T:
+        return int(low > 0 or from_one)
+    if low == 0 and not from_one:
+        return 0
     model, turned = loss.model(nothing), loss.model(nothing)
     for one, images in ((model, x_0), (turned, -x_0)):
         loss.of(one, images, 100)
     signal, at = gain(model, turned, x_0), model.seen[0].t.long()
-    off = [float((signal - loss.table[at - base].sqrt()).abs().sum()) for base in (0, 1)]
+    inside = at > 0
+    off = [float((signal - loss.table[at - base].sqrt())[inside].abs().sum()) for base in (0, 1)]
     return int(off[1] < off[0])

@@ -94,7 +94,7 @@ def times(seen: Seen, oracle: Oracle, setting: Setting) -> Iterator[Check]:
         "loss/cover",
         low - base == how.low and high - base == T - 1 - how.high,
         f"t covers {low}..{high}",
-        f"t covers {low}..{high}, should cover 0..{T - 1}",
+        f"t covers {low}..{high}, should cover {base}..{base + T - 1}",
         reason=TOLERANCES["count"].why,
     )
     together = _drawn_together(seen.t - base, T)
