@@ -123,7 +123,8 @@ class Model(nn.Module):
         self.owner.called(self)
         asked_with = [*given, *named.values()]
         self.in_arrays |= any(isinstance(each, np.ndarray) for each in asked_with)
-        given, named = to_tensors(given), to_tensors(named)
+        if self.in_arrays:
+            given, named = to_tensors(given), to_tensors(named)
         with torch._C.DisableTorchFunction():  # what it computes is none of the candidate's
             call = read(given, named, self.manner)
             for place, value in call.maybe.items():

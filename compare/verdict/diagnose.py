@@ -360,6 +360,8 @@ def _best(
         other = mistake.only in BY_SAMPLER and mistake.only != subject.setting.sampler
         if (other and subject.has("step")) or (mistake.only == "tables" and not shows_tables):
             continue
+        if {*mistake.seams} == {"limit"} and BENT in trial.failing:
+            continue  # a limit that was read off is told as it was
         kind = reading.setting.prediction_type
         if KIND_OF_LOSS.get(mistake.only, kind) != kind:
             continue

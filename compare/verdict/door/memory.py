@@ -19,7 +19,7 @@ WORDS = (
 def of_memory(report: Report, subject: Subject) -> None:
     """Blames no loop for steps that are sums of this answer and the one before, unless what is
     wrong has a name."""
-    named = any(d.bug or d.formula for d in report.diagnoses if d.stage == "sampling")
+    named = any(d.bug or d.formula for d in report.diagnoses)
     if report.exit_status != 1 or named or not subject.has("sample"):
         return
     open_ = [c for c in report.checks if not c.passed and c.id.startswith("sampling/loop/")]
