@@ -11,8 +11,8 @@ from compare.verdict.judge import judge
 from compare.verdict.report import Report
 from tests.often import each
 
-T = 200
-BETAS = torch.linspace(1e-4, 0.06, T, dtype=torch.float64)
+T = 100
+BETAS = torch.linspace(1e-4, 0.12, T, dtype=torch.float64)
 ALPHA_BAR = (1 - BETAS).cumprod(0)
 BEFORE = torch.cat([torch.ones(1, dtype=torch.float64), ALPHA_BAR[:-1]])
 
@@ -72,9 +72,19 @@ def test_a_clip_that_never_acts_hides_nothing(ddim: bool) -> None:
     assert "sampling/loop/steps" in {c.id for c in report.checks}
 
 
-@pytest.mark.parametrize("ddim", each(1, [False, True]))
-@pytest.mark.parametrize(("x_0", "bug"), [(over_alpha_bar, "42"), (plus, "47-x0")])
-def test_a_slip_of_the_catalogue_is_named(x_0, bug: str, ddim: bool) -> None:
+@pytest.mark.parametrize(
+    ("x_0", "ddim", "bug"),
+    each(
+        3,
+        [
+            (over_alpha_bar, False, "42"),
+            (plus, False, "47-x0"),
+            (over_alpha_bar, True, "42"),
+            (plus, True, "47-x0"),
+        ],
+    ),
+)
+def test_a_slip_of_the_catalogue_is_named(x_0, ddim: bool, bug: str) -> None:
     report = judged(loop(x_0, ddim))
     assert report.exit_status == 1, str(report)
     assert [d.bug for d in report.diagnoses] == [bug], str(report)
@@ -82,7 +92,7 @@ def test_a_slip_of_the_catalogue_is_named(x_0, bug: str, ddim: bool) -> None:
 
 @pytest.mark.parametrize(
     ("x_0", "formula"),
-    [(one_early, "x_t in x0-hat has 1 / sqrt(ab_prev)"), (larger, "has 1.1 / sqrt(ab_t)")],
+    each(2, [(one_early, "x_t in x0-hat has 1 / sqrt(ab_prev)"), (larger, "1.1 / sqrt(ab_t)")]),
 )
 def test_another_is_read_off_the_steps_at_which_the_clip_does_not_act(x_0, formula: str) -> None:
     report = judged(loop(x_0))
