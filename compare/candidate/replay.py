@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,6 +67,12 @@ def global_seed(seed: int) -> int:
     return seed + 500_000
 
 
+@cache
+def _draws(func: Any) -> bool:
+    """True for a function of torch's that draws random numbers, by its name."""
+    return bool(DRAWING.match(getattr(func, "__name__", "")))
+
+
 class Recorded(TorchFunctionMode):
     """While open, writes down the numbers from N(0, 1) that torch draws, so many at a time, and
     counts whatever it draws.
@@ -87,7 +93,7 @@ class Recorded(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """The call; what it draws is kept."""
         result = func(*args, **(kwargs or {}))
-        self.draws += bool(DRAWING.match(getattr(func, "__name__", "")))
+        self.draws += _draws(func)
         if func in self.DRAWS and result.numel() == self.count:
             alone = len(args) == 1 and {*(kwargs or {})} <= {"generator"}
             if func is not torch.Tensor.normal_ or alone:

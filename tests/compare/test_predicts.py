@@ -86,7 +86,7 @@ def test_the_values_of_a_step_say_what_its_model_predicts(
         [
             ("epsilon", "sample", "prediction"),
             ("sample", "epsilon", "prediction"),
-            ("v_prediction", "24", "sampling"),
+            ("v_prediction", "24", "prediction"),
             ("24-loss", "v_prediction", "loss"),
         ],
     ),
@@ -155,7 +155,7 @@ def test_a_loop_alone_that_says_noise_and_reads_it_otherwise_is_undecided(kind: 
     assert judged(alone, f"prediction={kind}").passed
     wrong = judged(alone, "prediction=epsilon")
     assert wrong.exit_status == 1
-    assert [d.stage for d in wrong.diagnoses] == ["sampling"]
+    assert [d.bug for d in wrong.diagnoses] == [{"sample": "26"}.get(kind)]
 
 
 def test_a_wrong_loop_is_told_by_the_name_of_its_models_output() -> None:

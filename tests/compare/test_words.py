@@ -166,7 +166,7 @@ def test_ddpm_adapt_is_named_where_it_writes_something(tmp_path: Path) -> None:
 
 
 def test_each_thing_has_its_own_word_again_in_a_text() -> None:
-    _, own = usual(ast.parse(PORTUGUESE))
+    _, own = usual(PORTUGUESE)
     assert own["denoise_fn"] == "rede"
     assert in_own_words("Difusao(denoise_fn=model).noise_images(x)", own) == (
         "Difusao(rede=model).adicionar_ruido(x)"
@@ -183,7 +183,7 @@ def test_each_thing_has_its_own_word_again_in_a_text() -> None:
     ],
 )
 def test_what_has_a_usual_name_or_no_sure_use_keeps_its_own(text: str) -> None:
-    tree, own = usual(ast.parse(text))
+    tree, own = usual(text)
     assert own == {}
     assert ast.unparse(tree) == ast.unparse(ast.parse(text))
 
@@ -205,8 +205,8 @@ def salir(a, d, f):
     return a + d
 """
     both = {"b", "c", "d", "f"}
-    _, own = usual(ast.parse(text))
+    _, own = usual(text)
     assert both <= {*own.values()}
-    _, own = usual(ast.parse(text.replace("def salir(a, d, f)", "def salir(a, b, c)")))
+    _, own = usual(text.replace("def salir(a, d, f)", "def salir(a, b, c)"))
     assert own["denoise_fn"] == "reseau"
     assert not both & {*own.values()}

@@ -77,7 +77,7 @@ def written(file: Path, name: str, source: str) -> Written:
         SyntaxError: it is no Python.
         ValueError: there is no such name, or nothing in it has a role; in one line.
     """
-    tree, own = usual(ast.parse(source))
+    tree, own = usual(source)
     name = {word: usual_name for usual_name, word in own.items()}.get(name, name)
     try:
         made = _written(file, name, source, tree)

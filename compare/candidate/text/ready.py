@@ -4,7 +4,6 @@ The only module here that runs something: the text of the adapter, once the file
 been loaded.
 """
 
-import ast
 import inspect
 import sys
 from collections.abc import Callable, Iterable
@@ -116,7 +115,7 @@ def unread(thing: Any) -> dict[str, list[str]]:
         return {}
     with suppress(OSError, TypeError, ValueError, SyntaxError):
         file = Path(_file_of(thing))
-        tree, own = usual(ast.parse(file.read_text(encoding="utf-8")))
+        tree, own = usual(file.read_text(encoding="utf-8"))
         found = left_out(source_of(file, thing.__name__, tree))
         return {role: [own.get(name, name) for name in names] for role, names in found.items()}
     return {}

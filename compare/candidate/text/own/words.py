@@ -10,6 +10,7 @@ import ast
 import copy
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from compare.candidate.door.names import CALLED, LABELS, MODELS, OF_LOOPS, plain, role
 from compare.candidate.door.signature import TABLES
@@ -51,15 +52,20 @@ COUNTED |= {"as_tensor", "randperm"}
 Own = dict[str, str]
 
 
-def usual(tree: ast.Module) -> tuple[ast.Module, Own]:
-    """A file with usual names, and {usual name: its own} of those that were exchanged.
+@lru_cache(maxsize=32)
+def usual(text: str) -> tuple[ast.Module, Own]:
+    """What is written in a file, with usual names, and {usual name: its own} of those that were
+    exchanged.
+
+    Raises:
+        SyntaxError: it is no Python.
 
     >>> text = "def verlust(netz, bild):\\n    t = torch.randint(0, T, (8,))\\n"
-    >>> tree, own = usual(ast.parse(text + "    return mse_loss(netz(bild + 1, t), bild)"))
+    >>> tree, own = usual(text + "    return mse_loss(netz(bild + 1, t), bild)")
     >>> own, tree.body[0].args.args[1].arg
     ({'denoise_fn': 'netz', 'x_start': 'bild'}, 'x_start')
     """
-    own: Own = {}
+    tree, own = ast.parse(text), Own()
     for look in (_tables, _models, _losses, _noising, _loops, _lengths):
         found = [(name, what) for name, what in dict.fromkeys(look(tree))]
         sure = [(name, what) for name, what in found if [n for n, _ in found].count(name) == 1]
