@@ -264,10 +264,11 @@ def kind_of_step(steps: Steps, setting: Setting) -> Setting:
 def kind_that_ends(steps: Steps, setting: Setting) -> Setting | None:
     """Of steps that are no sums, but whose noise is known, the kind that ends nearest to where they
     do, x0-hat limited or not: a limit that never acts where x0-hat is right hides by how much it is
-    wrong. None where all steps are sums, what the model was given is rounded to few digits, or a
-    loop of which no noise was seen leaves as much as noise would be."""
+    wrong. None where steps are sums but for a few pixels, what the model was given is rounded to
+    few digits, or a loop of which no noise was seen leaves as much as noise would be."""
     few, last = steps.few(), steps.run.x[-1]
-    if few.run.noise is None or not len(few.calls) or torch.equal(last, last.bfloat16().to(last)):
+    rounded = torch.equal(last, last.bfloat16().to(last))
+    if few.run.noise is None or few.run.drawn is not None or not len(few.calls) or rounded:
         return None
     loud = _loud(setting)
     off_loud = (float(few.spreads(kind).abs().mean()) for kind in loud)

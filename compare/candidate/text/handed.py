@@ -85,9 +85,8 @@ NETWORK |= dict.fromkeys({"timedim", "timeembdim", "timeembeddingdim", "timechan
 NETWORK |= dict.fromkeys({"dimmults", "chmult", "channelmult"}, "(1, 2)") | {"dropout": "0.0"}
 NETWORK |= dict.fromkeys(STEPS, str(ROWS))
 OF_NUMPY = re.compile(r"\bnp\.\w+\([^()]*\b(betas|alphas)\b")
-WHOLE = {"device": '"cpu"'} | dict.fromkeys(
-    GENERATORS, "generator"
-)  # what a loop takes beside its model
+WHOLE = {"device": '"cpu"'}  # what a loop takes beside its model
+WHOLE |= dict.fromkeys(GENERATORS, "generator")
 WHOLE |= dict.fromkeys(map(plain, LABELS - {"mask"}), "torch.arange(shape[0]) % 10")
 WHOLE |= dict.fromkeys({*STEPS, "timestep"}, "T") | dict.fromkeys(("batchidx", "batchindex"), "0")
 SMALL = {

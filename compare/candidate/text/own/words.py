@@ -38,17 +38,8 @@ USUAL = {  # {what a thing is: words that are read so, of which a file takes the
 STEPS = {plain(word) for word in USUAL["steps"]}
 CHAINED = {"to", "cuda", "cpu", "float", "double", "numpy", "clone", "detach", "type", "astype"}
 NORMAL = {"randn", "randn_like", "normal", "standard_normal", "normal_"}
-COUNTED = {
-    "randint",
-    "randint_like",
-    "integers",
-    "full",
-    "full_like",
-    "arange",
-    "tensor",
-    "LongTensor",
-}
-COUNTED |= {"as_tensor", "randperm"}
+COUNTED = {"randint", "randint_like", "randperm", "integers", "arange"}
+COUNTED |= {"full", "full_like", "tensor", "as_tensor", "LongTensor"}
 Own = dict[str, str]
 
 
@@ -67,7 +58,7 @@ def usual(text: str) -> tuple[ast.Module, Own]:
     """
     tree, own = ast.parse(text), Own()
     for look in (_tables, _models, _losses, _noising, _loops, _lengths):
-        found = [(name, what) for name, what in dict.fromkeys(look(tree))]
+        found = [*dict.fromkeys(look(tree))]
         sure = [(name, what) for name, what in found if [n for n, _ in found].count(name) == 1]
         words = _words(tree, sure)
         tree = _Renamed(words).visit(copy.deepcopy(tree)) if words else tree
