@@ -1,12 +1,11 @@
 """Images and labels: the embedded sprites, the digits, files, folders, the Hub, or from memory."""
 
 import difflib
-import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +18,9 @@ from workbench.draws import to_device
 from workbench.pixels import channels_first, from_levels
 from workbench.sprites import KINDS, draw_sprites
 from workbench.stream import Stream
+
+if TYPE_CHECKING:
+    import hashlib
 
 NAMES = ("sprites", "digits", *hub.KNOWN)
 """The data sets that `load` knows by name."""
@@ -152,15 +154,15 @@ class Dataset:
     def fingerprint(self, progress: bool = False) -> str:
         """A checksum of all pixels and labels, the same on every device and wherever they lie.
 
+        That of pictures which stay on the disk was made as they were looked through.
+
         Args:
             progress: whether to show a bar, if there is more than memory holds.
         """
-        digest = hashlib.sha256(str(self.shape).encode())
-        shown = progress and processes.is_first() and _bytes_of(self.stored) > IN_MEMORY
-        with progress_bar.of(len(self), "checksum of the data", shown) as bar:
-            for images in self._chunks():
-                digest.update(images.cpu().contiguous().numpy().data)
-                bar.update(len(images))
+        if isinstance(self.stored, Stream) and self.stored.checksum is not None:
+            digest = self.stored.checksum.copy()
+        else:
+            digest = self._checksum(progress)
         if self.labels is not None:
             digest.update(self.labels.cpu().contiguous().numpy().data)
         return digest.hexdigest()
@@ -180,6 +182,15 @@ class Dataset:
         return replace(
             self, stored=cut, labels=None if self.labels is None else self.labels[:count]
         )
+
+    def _checksum(self, progress: bool) -> "hashlib._Hash":
+        digest = stream.checksum(self.shape)
+        shown = progress and processes.is_first() and _bytes_of(self.stored) > IN_MEMORY
+        with progress_bar.of(len(self), "checksum of the data", shown) as bar:
+            for images in self._chunks():
+                digest.update(images.cpu().contiguous().numpy().data)
+                bar.update(len(images))
+        return digest
 
     def _chunks(self) -> Iterator[torch.Tensor]:
         """All images in their order, so many at once that they hardly need memory."""

@@ -32,12 +32,13 @@ def from_levels(levels: torch.Tensor) -> torch.Tensor:
         return levels
     if levels.device.type == "cpu":
         return levels.contiguous().to(torch.float32).div_(127.5).sub_(1)
-    each = _image_of_each_level(levels.device)  # as CUDA rounds a division otherwise
+    each = image_of_each_level(levels.device)  # as CUDA rounds a division otherwise
     return each.index_select(0, levels.flatten().int()).reshape(levels.shape)
 
 
 @lru_cache
-def _image_of_each_level(device: torch.device) -> torch.Tensor:
+def image_of_each_level(device: torch.device) -> torch.Tensor:
+    """x of each level: (256,) float32 from -1 to 1."""
     return from_levels(torch.arange(256, dtype=torch.uint8)).to(device)
 
 

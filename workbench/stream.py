@@ -4,6 +4,7 @@ The reading is that of PyTorch's `DataLoader`, which everybody has who has PyTor
 this one unpack what comes next. Which pictures come next is not its choice: it is told.
 """
 
+import hashlib
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from workbench import pictures, processes, progress_bar
 from workbench.pictures import Files, Pixels, Seen
+from workbench.pixels import image_of_each_level
 
 MANY = 2000  # pictures; fewer are read by this process, and without a word
 AT_ONCE = 64  # pictures that a process looks through before it says what it saw
@@ -37,12 +39,15 @@ class Stream:
         chosen: (n,) int64, which of them are meant.
         shape: (n, c, h, w).
         size: what `load` was told.
+        checksum: the SHA-256 of their shape and pixels, as `Dataset.fingerprint` begins; None where
+            they were not all seen in this shape.
     """
 
     files: Files
     chosen: NDArray[np.int64]
     shape: tuple[int, int, int, int]
     size: int | None = None
+    checksum: "hashlib._Hash | None" = None
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -143,7 +148,8 @@ def load(
     which = np.array(chosen, np.int64)
     shape = (len(chosen), held.channels, *held.side)
     if held.pixels is None:
-        return Stream(files, which, shape, size), which
+        whole = held.checksum if len(chosen) == n else None
+        return Stream(files, which, shape, size, whole), which
     return torch.from_numpy(held.pixels[: len(chosen)]).permute(0, 3, 1, 2), which
 
 
@@ -169,26 +175,40 @@ def said_bytes(number: float) -> str:
 
 
 class _Held:
-    """The pixels of pictures as they come, (n, h, w, c); None once they are too many."""
+    """The pixels of pictures as they come, (n, h, w, c), or, if they are too many, their checksum;
+    neither if only the colour of a later one shows that they are."""
 
     def __init__(self, most: int) -> None:
         self.most, self.channels = most, 0
         self.side: tuple[int, int] = (0, 0)
         self.pixels: Pixels | None = None
+        self.checksum: hashlib._Hash | None = None
 
     def begin(self, n: int, first: Pixels) -> None:
-        self.side, self.channels = (first.shape[0], first.shape[1]), first.shape[2]
+        h, w, self.channels = first.shape
+        self.side = h, w
         if n * first.size <= self.most:
             self.pixels = np.empty((n, *first.shape), np.uint8)
+        else:
+            self.checksum = checksum((n, self.channels, h, w))
 
     def add(self, at: int, pixels: Pixels) -> None:
         if pixels.shape[2] > self.channels:  # the first in colour after grey ones
-            self.channels = pixels.shape[2]
+            self.channels, self.checksum = pixels.shape[2], None
             if self.pixels is not None:
                 fits = self.pixels.size * self.channels <= self.most
                 self.pixels = np.repeat(self.pixels, self.channels, axis=3) if fits else None
         if self.pixels is not None:
             self.pixels[at] = pixels
+        if self.checksum is not None:
+            full = np.broadcast_to(pixels, (*self.side, self.channels))
+            image_of_level = image_of_each_level(torch.device("cpu")).numpy()
+            self.checksum.update(image_of_level[full.transpose(2, 0, 1)].tobytes())
+
+
+def checksum(shape: tuple[int, int, int, int]) -> "hashlib._Hash":
+    """A SHA-256 that has seen the shape (n, c, h, w) of images, and takes their float32 next."""
+    return hashlib.sha256(str(shape).encode())
 
 
 SAID = {

@@ -55,7 +55,7 @@ def test_from_uint8_takes_an_array_that_cannot_be_written_to():
 
 def test_a_level_is_the_same_image_by_arithmetic_and_by_the_table_of_a_device():
     levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    table = pixels._image_of_each_level(torch.device("cpu"))
+    table = pixels.image_of_each_level(torch.device("cpu"))
     assert torch.equal(from_levels(levels).flatten(), table)
     images = from_levels(levels)
     assert from_levels(images) is images

@@ -72,6 +72,37 @@ def test_grey_ones_before_colour_are_held_and_streamed_as_colour(tmp_path: Path)
         assert isinstance(found, torch.Tensor) == (most == 2**20)
         np.testing.assert_array_equal(to_uint8(Dataset(found).images), right)
         assert chosen.tolist() == list(range(6))
+        assert Dataset(found).fingerprint() == data.load(right).fingerprint()
+
+
+def test_a_stream_is_read_once_for_its_checksum(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where what was looked through is what there is; and again, where it is not."""
+    read: list[int] = []
+    as_before = stream.pictures.read
+    monkeypatch.setattr(data, "IN_MEMORY", 1)
+
+    def counted(files, i: int, size: int | None):
+        read.append(i)
+        return as_before(files, i, size)
+
+    Image.fromarray(PIXELS[7, ..., 0]).save(folder / "one" / "07.png")  # grey among colours
+    monkeypatch.setattr(stream.pictures, "read", counted)
+    whole, cut = load(folder), load(folder).first(5)
+    assert len(read) == 2 * N
+    found = whole.fingerprint()
+    assert len(read) == 2 * N
+    monkeypatch.setattr(stream, "workers", lambda: 0)  # so that this process counts
+    cut_found = cut.fingerprint()
+    assert len(read) == 2 * N + 5
+    (folder / "two" / "23.png").write_bytes(b"")
+    left = load(folder, skip_broken=True)
+    monkeypatch.setattr(data, "IN_MEMORY", 2**28)
+    assert left.fingerprint() == load(folder, skip_broken=True).fingerprint()
+    Image.fromarray(PIXELS[23]).save(folder / "two" / "23.png")
+    assert found == load(folder).fingerprint()
+    assert cut_found == load(folder).first(5).fingerprint()
 
 
 @pytest.mark.parametrize("every", [dict, lambda: {"class_conditional": True, "flip": True}])
