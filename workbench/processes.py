@@ -96,7 +96,7 @@ def average(value: torch.Tensor) -> torch.Tensor:
     if not _together():
         return value
     total = value.clone()
-    dist.all_reduce(total)
+    _reduce(total, dist.ReduceOp.SUM)
     return total / count()
 
 
@@ -108,8 +108,23 @@ def highest(number: int) -> int:
     if not _together():
         return number
     value = torch.tensor(number)
-    dist.all_reduce(value, dist.ReduceOp.MAX)
+    _reduce(value, dist.ReduceOp.MAX)
     return int(value)
+
+
+_last: Any = None
+
+
+def _reduce(value: torch.Tensor, by: Any) -> None:
+    """What the processes make of a tensor, in its place.
+
+    The work that is done is kept until the next. Otherwise a thread of Gloo's is the last to hold
+    it and its tensor, lets go of it later, and if Python is ending by then, the process aborts.
+    """
+    global _last
+    work = dist.all_reduce(value, by, async_op=True)
+    work.wait()
+    _last = work
 
 
 class Predictor(torch.nn.Module):
