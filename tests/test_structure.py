@@ -143,7 +143,7 @@ TESTED_WITH = {
     "calls": "loss",
     "images": "forward",
     "measured": "naming",
-    "memory": "strangers_again",
+    "of_steps": "half",
     "method": "forward",
     "precision": "forward",
     "steps": "forward",

@@ -356,12 +356,18 @@ class Scheduler:
         return result
 
 
-def numbers(method: str, value: Tensor) -> Tensor:
-    """A tensor that a candidate returned, of no class of its own; it stays in its graph.
+def numbers(method: str, value: Any) -> Tensor:
+    """What a candidate returned as a tensor of no class of its own; it stays in its graph.
 
     Raises:
         Broken: it holds no real numbers that can be read.
     """
+    if not isinstance(value, Tensor):
+        try:
+            value = torch.as_tensor(value)
+        except (RuntimeError, TypeError, ValueError):
+            what = "nothing (None)" if value is None else f"a {type(value).__name__}"
+            raise Broken(f"{method} returned {what}, where numbers are", raised=False) from None
     if type(value) is not Tensor:
         with torch._C.DisableTorchFunctionSubclass():
             value = value.as_subclass(Tensor)

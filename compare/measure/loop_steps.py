@@ -12,7 +12,7 @@ from compare.candidate.loop.look import Run
 from compare.candidate.replay import Drawn
 from compare.measure import law as laws
 from compare.measure.step import mean_bound, rounding
-from compare.measure.tolerances import NOTHING_LEFT, RATE, propagated
+from compare.measure.tolerances import HALF_UNIT, NOTHING_LEFT, RATE, propagated
 from compare.oracle import F64, STEP, Level, Loop, Oracle, Setting
 from compare.oracle.samplers import ALL, Sampler
 
@@ -106,6 +106,13 @@ def of_mix(run: Run, oracle: Oracle, out: Tensor, at: Level, chosen: Setting) ->
     return (run.rough - 1) * rounding(oracle.step_mean(out, torch.zeros_like(out), at, plain))
 
 
+def grain(x: Tensor) -> float:
+    """How far, of its size, what was rounded to x may be from it: half the spacing of the coarsest
+    half precision that has every number of x; 0 where none has."""
+    having = (unit for to, unit in HALF_UNIT.items() if torch.equal(x, x.to(to).to(x)))
+    return max(having, default=0.0)
+
+
 def largest(values: Tensor) -> Tensor:
     """(calls, b, c, h, w) -> (calls, 1, 1, 1, 1) the largest size of a call's values."""
     return values.abs().amax(dim=(1, 2, 3, 4), keepdim=True).to(F64)
@@ -179,7 +186,15 @@ class Steps:
         """True if nothing is left at these calls, up to rounding."""
         nothing = torch.zeros_like(rest)
         off = rest.flatten(1).abs().amax(dim=1)
-        return bool((off <= self.bound(chosen, largest, nothing))[calls].all())
+        allowed = self.bound(chosen, largest, nothing) + self._unseen(chosen)
+        return bool((off <= allowed)[calls].all())
+
+    def _unseen(self, chosen: Setting) -> Tensor:
+        """(calls,) how far a step may end from where it is seen to, as the model is given less."""
+        x, at = self.run.x, self.level.at(self.calls)
+        before, after = (largest(x[self.calls + i]) for i in (0, 1))
+        mean = self.oracle.step_mean(torch.zeros_like(before), before, at, chosen.unlimited)
+        return (grain(x) * (mean.abs() + after)).flatten()
 
     def share(self, chosen: Setting) -> Tensor:
         """(calls,) how much of sigma float32 may add to what is left, on average."""
@@ -266,9 +281,10 @@ def kind_that_ends(steps: Steps, setting: Setting) -> Setting | None:
     do, x0-hat limited or not: a limit that never acts where x0-hat is right hides by how much it is
     wrong. None where steps are sums but for a few pixels, what the model was given is rounded to
     few digits, or a loop of which no noise was seen leaves as much as noise would be."""
-    few, last = steps.few(), steps.run.x[-1]
-    rounded = torch.equal(last, last.bfloat16().to(last))
-    if few.run.noise is None or few.run.drawn is not None or not len(few.calls) or rounded:
+    few = steps.few()
+    if few.run.noise is None or few.run.drawn is not None or not len(few.calls):
+        return None
+    if grain(few.run.x):
         return None
     loud = _loud(setting)
     off_loud = (float(few.spreads(kind).abs().mean()) for kind in loud)

@@ -23,8 +23,8 @@ from compare.verdict import conventions
 from compare.verdict.beside import SPECS, add, columns_begun, imported, set_beside
 from compare.verdict.diffusers import gone
 from compare.verdict.door.means import of_means
-from compare.verdict.door.memory import of_memory
 from compare.verdict.door.not_called import not_called
+from compare.verdict.door.of_steps import of_steps
 from compare.verdict.door.respaced import respaced
 from compare.verdict.door.rivals import rivals, told
 from compare.verdict.door.two_kinds import two_kinds
@@ -43,7 +43,7 @@ from compare.verdict.staged import Progress, is_asked, judge_stages, kept, neede
 AMENDING: tuple[Callable[[Report, Subject], None], ...] = (
     two_kinds,
     of_means,
-    of_memory,
+    of_steps,
     continuous,
     without_table,
     respaced,

@@ -178,13 +178,14 @@ def _call(
             result = subject.whole["sample"](model, shape, generator)
         model.drawn, model.draws = recorded.found, recorded.draws
         pictures, of_course = last_pictures(result, shape)
+    except Broken:
+        raise
     except NoNumbers as error:
         step = f", in the step from t={int(model.seen[-1].t[0])}" if model.seen else ""
         raise Broken(f"{error}{step}", raised=False) from None
     except Exception as error:
         raise Broken(f"sample(model, {shape}) raises {raised(error)}") from None
     subject.returned["sample"] = COURSE if of_course else "pictures"
-    pictures = numbers("sample", pictures)
     b, *image = shape
     if len(image) == 3 and pictures.shape == (b, *image[1:], image[0]):  # channels last
         return pictures.movedim(-1, 1)
@@ -201,10 +202,10 @@ def last_pictures(result: Any, shape: tuple[int, ...]) -> tuple[Tensor, bool]:
         return last_pictures(result[0], shape)
     if isinstance(result, list) and result:
         if len(_axes(result[-1])) == len(shape):
-            return torch.as_tensor(result[-1]).detach(), True
+            return numbers("sample", result[-1]).detach(), True
         if len(_axes(result[-1])) == len(shape) - 1:  # a list of pictures
-            result = torch.stack([torch.as_tensor(each) for each in result])
-    pictures = torch.as_tensor(result).detach()
+            result = torch.stack([numbers("sample", each) for each in result])
+    pictures = numbers("sample", result).detach()
     if pictures.dim() == len(shape) + 1 and len(pictures):
         return pictures[-1], True
     return pictures, False

@@ -66,7 +66,7 @@ class Loss:
         stream = torch.Generator().manual_seed(seed)
         try:
             images = handing.ranged(self.subject.door, x_0)
-            value = torch.as_tensor(self.subject.whole["loss"](model, images, stream))
+            value = self.subject.whole["loss"](model, images, stream)
         except Exception as error:
             called = f"loss(model, images {tuple(x_0.shape)})"
             raise Broken(f"{called} raises {raised(error)}") from None

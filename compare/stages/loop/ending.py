@@ -8,7 +8,7 @@ from torch import Tensor
 
 from compare.candidate.loop.look import FAR_OUTSIDE, Run, look_far_outside
 from compare.measure.check import Check, within, yes_no
-from compare.measure.loop_steps import Steps, of_mix
+from compare.measure.loop_steps import Steps, grain, of_mix
 from compare.measure.noise import moments
 from compare.measure.step import mean_bound, rounding
 from compare.measure.tolerances import TOLERANCES
@@ -63,7 +63,7 @@ def _end(steps: Steps) -> Level:
 
 
 def _last(steps: Steps, chosen: Setting) -> tuple[Tensor, Tensor]:
-    """(b, c, h, w) what the last step leaves before its noise, and how far float32 may move it."""
+    """(b, c, h, w) what the last step leaves before its noise, and how far rounding may move it."""
     run, oracle, end = steps.run, steps.oracle, _end(steps)
     last = run.x[-1]
     bound = torch.zeros_like(last)
@@ -72,6 +72,8 @@ def _last(steps: Steps, chosen: Setting) -> tuple[Tensor, Tensor]:
         out, x = run.out[-1:].abs(), run.x[-1:].abs()
         bound = mean_bound(oracle, -out, x, None, end, chosen)[0]
         bound = bound + of_mix(run, oracle, out, end, chosen)[0]
+        finer = oracle.step_mean(run.out[-1:], run.x[-1:] * (1 + grain(run.x)), end, chosen)[0]
+        bound = bound + (finer - last).abs()
     return last, bound + rounding(1 + last.abs())  # bytes, and [0, 1], are made of 1 + x
 
 

@@ -1,4 +1,4 @@
-"""A loop whose steps go by earlier answers as well, as DPM-Solver++'s do: a kind not judged."""
+"""Loops whose steps cannot be judged: what is wrong with them is neither blamed nor passed."""
 
 from contextlib import suppress
 
@@ -6,19 +6,24 @@ from compare.candidate.load import Broken
 from compare.candidate.loop.look import look
 from compare.candidate.replay import remembers
 from compare.candidate.subject import Subject
+from compare.measure.loop_steps import grain
 from compare.oracle import Oracle
 from compare.verdict.report import Report
 
 OF_STEPS = ("steps", "pictures", "distance", "correlation", "bent", "silent")
-WORDS = (
+OF_MEMORY = (
     "its steps go by the answer before as well, as those of a multistep solver do (Lu et al. 2022, "
     "DPM-Solver++): they are not judged"
 )
+OF_HALF = (
+    "it computes in half precision, whose rounding cannot be told from a coefficient that is off: "
+    "run it in float32"
+)
 
 
-def of_memory(report: Report, subject: Subject) -> None:
-    """Blames no loop for steps that are sums of this answer and the one before, unless what is
-    wrong has a name."""
+def of_steps(report: Report, subject: Subject) -> None:
+    """Blames no loop, unless what is wrong has a name, for steps that are sums of this answer and
+    the one before, or that are computed in half precision: what ends with its few digits."""
     named = any(d.bug or d.formula for d in report.diagnoses)
     if report.exit_status != 1 or named or not subject.has("sample"):
         return
@@ -26,7 +31,8 @@ def of_memory(report: Report, subject: Subject) -> None:
     open_ = [c for c in open_ if c.id.split("/")[2].startswith(OF_STEPS)]
     with suppress(Broken):
         run = look(subject, subject.scheduler().alpha_bars(Oracle()))
-        if open_ and run.drawn is None and remembers(run.x, run.out):
-            report.leave_open(open_, "sampling", WORDS)
+        remembered = run.drawn is None and remembers(run.x, run.out)
+        if open_ and (remembered or (grain(run.x) and grain(run.result))):
+            report.leave_open(open_, "sampling", OF_MEMORY if remembered else OF_HALF)
             still = {c.stage for c in report.checks if c.status == "differs"}
             report.diagnoses = [d for d in report.diagnoses if d.stage in still]
