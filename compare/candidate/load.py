@@ -32,6 +32,7 @@ from compare.candidate.surroundings import (
     modules_kept,
 )
 from compare.candidate.text.later import asked
+from compare.candidate.text.package import package_of
 
 if TYPE_CHECKING:
     from compare.candidate.shared_state import Settings
@@ -40,6 +41,7 @@ _NO_GPU = re.compile("CUDA|NVIDIA driver|same device")
 REFUSALS = (ValueError, TypeError, NotImplementedError)
 OF_PROJECTS = (".git", "pyproject.toml", "setup.py", "requirements.txt")
 DEEP = 4  # folders above a file in which its package is looked for
+UNDER = "_candidate_"  # what the modules of candidates are called, in front of their own names
 FOLDERS: set[Path] = set()  # of the candidates so far
 
 
@@ -204,12 +206,19 @@ def _has(folder: Path, module: str) -> bool:
 def _imported(file: Path) -> list[str]:
     """The modules of which a file imports something, by their full names; none where it cannot be
     read: loading it says why."""
-    with suppress(SyntaxError, UnicodeDecodeError, ValueError):
-        nodes = [*ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    with suppress(SyntaxError, ValueError):
+        nodes = [*ast.walk(ast.parse(_text_of(file)))]
         named = [e.module for e in nodes if isinstance(e, ast.ImportFrom) and not e.level]
         named += [each.name for e in nodes if isinstance(e, ast.Import) for each in e.names]
         return list(dict.fromkeys(filter(None, named)))
     return []
+
+
+def _text_of(file: Path) -> str:
+    """What a file says; "" where it cannot be read."""
+    with suppress(OSError, UnicodeDecodeError):
+        return file.read_text(encoding="utf-8")
+    return ""
 
 
 def _begin_in(folder: Path) -> None:
@@ -266,12 +275,8 @@ def _load_module(name: str, own: Surroundings) -> ModuleType:
 def _load_file(file: Path, own: Surroundings) -> ModuleType:
     if not file.is_file():
         raise Unloadable(f"no such file: {file}")
-    spec = importlib.util.spec_from_file_location(f"_candidate_{file.stem}", file.resolve())
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickling look the module up
-    for folder, namesakes in folders_of(file.resolve()).items():
+    file = file.resolve()
+    for folder, namesakes in folders_of(file).items():
         if namesakes:
             own.namesakes, own.folder = namesakes, str(folder)
         else:
@@ -281,13 +286,42 @@ def _load_file(file: Path, own: Surroundings) -> ModuleType:
     # With gradients, as a script that trains when it is run has them.
     with apart(own), modules_kept(), _nothing_written(), torch.enable_grad():
         try:
-            spec.loader.exec_module(module)
+            module = _run(file)
         except ImportError as error:
             if "relative import" in str(error):
                 cure = "give package.module:NAME, from the folder that holds the package"
                 raise Unloadable(f"{file} is part of a package: {cure}") from None
             raise
-    _translate_beside(file.resolve())
+    _translate_beside(file)
+    return module
+
+
+def _run(file: Path) -> ModuleType:
+    """The module of a file, run under a name that is no other's; before it the packages in which
+    it says that it lies."""
+    folder, name = package_of(file, _text_of(file))
+    *packages, own = name.split(".")
+    known, inside = UNDER, folder
+    for package in packages:
+        known, inside = f"{known}{package}", inside / package
+        _run_as(known, inside / "__init__.py", inside)
+        known += "."
+    by_its_package = sys.modules.get(known + own) if packages else None
+    return by_its_package or _run_as(known + own, file)
+
+
+def _run_as(name: str, file: Path, package: Path | None = None) -> ModuleType:
+    """A file run as the module of this name; that of a package may have none. What was called so
+    before is forgotten."""
+    for other in [each for each in sys.modules if f"{each}.".startswith(f"{name}.")]:
+        del sys.modules[other]
+    inside = None if package is None else [str(package)]
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=inside)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickling look the module up
+    if spec.loader is not None and file.exists():
+        spec.loader.exec_module(module)
     return module
 
 
@@ -327,7 +361,7 @@ def brief(error: BaseException) -> str:
     """An exception in one line, with a cure where it wants a GPU or a package."""
     error = error.error if isinstance(error, Thrown) else error
     try:
-        text = " ".join(str(error).split())
+        text = " ".join(str(error).split()).replace(UNDER, "")
     except Exception:  # a candidate's exception may be wrong itself
         text = ""
     cure = ""

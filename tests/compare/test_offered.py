@@ -132,9 +132,3 @@ def test_a_class_that_asks_for_something_says_how_it_is_built(source: str, line:
     text, found = told(Path("mine.py"), source)
     assert found
     assert text.splitlines()[1] == f"  --candidate mine.py:A  {line}"
-
-
-def test_a_file_of_a_package_is_named_as_such(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("from .tables import betas\n")
-    with pytest.raises(Exception, match=r"part of a package.*package\.module:NAME"):
-        load(f"{tmp_path}/mine.py:betas")

@@ -22,6 +22,7 @@ from compare.candidate.text.found import Source, holds_tables, length, source_of
 from compare.candidate.text.later import asked_by
 from compare.candidate.text.offered import Function, embeds_by, methods_of, offered, signed
 from compare.candidate.text.own.words import in_own_words, usual
+from compare.candidate.text.package import package_of
 
 UNKNOWN = embedding.OPEN
 OF_BATCHES = re.compile("reshape|view|None|gather|extract|expand|unsqueeze|broadcast")
@@ -99,7 +100,7 @@ def _written(file: Path, name: str, source: str, tree: ast.Module) -> Written:
         later = asked_by(*filter(None, (name, *found.functions, *found.classes)))
         said = f"{what} has nothing called as a part of a DDPM is: {_names(found)}{later}"
         raise ValueError(said + _that_trains(found))
-    text = _module(file, found, "\n".join(_adapted(found, roles)))
+    text = _module(file, source, found, "\n".join(_adapted(found, roles)))
     return Written(text, tuple(role for role in roles if role != "reading"))
 
 
@@ -119,16 +120,18 @@ def _of_only_class(
     return fitting[0] if fitting else functions
 
 
-def _module(file: Path, found: Source, body: str) -> str:
+def _module(file: Path, source: str, found: Source, body: str) -> str:
     """The whole text, below what it imports and assumes."""
     assumed: list[str] = []
     for name, line in reversed(ASSUMED.items()):  # each is made of those before it
         if _is_handed(name, "\n".join([body, *assumed])):
             assumed.insert(0, line)
     needs_T = bool(re.search(r"\bT\b", body)) or bool(assumed)
-    head = [f'"""{file.name} for `ddpm compare`: which of its parts is which."""\n']
+    folder, module = package_of(file.resolve(), source)
+    where = f"\n\nIt belongs into {folder}, beside the package.\n" * (module != file.stem)
+    head = [f'"""{file.name} for `ddpm compare`: which of its parts is which.{where}"""\n']
     head += ["import torch"] * ("torch." in body or bool(assumed))
-    head += _imported(file.stem, found.class_name)
+    head += _imported(module, found.class_name)
     head += [f"from compare import Adapter{', as_network' * ('as_network(' in body)}\n"]
     any_T = bool(assumed) or bool(re.search(r"tables=lambda: .*\bT\b", body))  # an argument
     T = "1000" if any_T and length(found) == UNKNOWN else length(found)
@@ -138,12 +141,13 @@ def _module(file: Path, found: Source, body: str) -> str:
     return note + text
 
 
-def _imported(stem: str, class_name: str | None) -> list[str]:
+def _imported(module: str, class_name: str | None) -> list[str]:
     """The lines that import somebody's file, whatever it is called."""
-    if stem.isidentifier():
-        return [f"from {stem} import {class_name}" if class_name else f"import {stem} as mine"]
-    taken = f"{class_name} = import_module({stem!r}).{class_name}"
-    whole = f"mine = import_module({stem!r})"
+    names = module.split(".")
+    if all(name.isidentifier() for name in names) and (class_name or len(names) == 1):
+        return [f"from {module} import {class_name}" if class_name else f"import {module} as mine"]
+    taken = f"{class_name} = import_module({module!r}).{class_name}"
+    whole = f"mine = import_module({module!r})"
     line = (taken if class_name else whole).replace("'", '"')
     return ["from importlib import import_module\n", line]
 

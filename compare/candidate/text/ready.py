@@ -22,6 +22,7 @@ from compare.candidate.text.chosen import left_out
 from compare.candidate.text.found import source_of
 from compare.candidate.text.offered import METHODS, offered
 from compare.candidate.text.own.words import usual
+from compare.candidate.text.package import package_of
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
     has_more = found.is_whole and judged < {*found.roles} & {*CALLED}
     if found.needs_edit or (is_class and not asks and not has_more):
         return None
-    make = _made(thing, file.stem, found.text)
+    make = _made(thing, package_of(file.resolve(), source)[1], found.text)
     known_as = spec if spec.endswith(f"{file.name}:{name}") else f"{file}:{name}"
     return None if make is None else Ready(make, f"ddpm adapt {known_as}")
 
@@ -121,20 +122,20 @@ def unread(thing: Any) -> dict[str, list[str]]:
     return {}
 
 
-def _made(thing: Any, stem: str, text: str) -> Callable[[], Any] | None:
+def _made(thing: Any, module: str, text: str) -> Callable[[], Any] | None:
     """`adapted` of the text, which imports the file that is loaded already; None if it raises."""
-    loaded, before = sys.modules.get(thing.__module__), sys.modules.get(stem)
-    if loaded is None or stem in ("compare", "torch"):
+    loaded, before = sys.modules.get(thing.__module__), sys.modules.get(module)
+    if loaded is None or module in ("compare", "torch"):
         return None
     inside: dict[str, Any] = {"__name__": thing.__module__}
-    sys.modules[stem] = loaded
+    sys.modules[module] = loaded
     try:
-        exec(compile(text, f"<the adapter for {stem}>", "exec"), inside)
+        exec(compile(text, f"<the adapter for {module}>", "exec"), inside)
     except Exception:
         return None
     finally:
-        del sys.modules[stem]
+        del sys.modules[module]
         if before is not None:
-            sys.modules[stem] = before
+            sys.modules[module] = before
     made: Callable[[], Any] = inside["adapted"]
     return made
