@@ -637,3 +637,15 @@ def test_what_is_no_cost_is_told_in_one_line(name: str, capfd: pytest.CaptureFix
     (check,) = [check for check in report.checks if not check.passed]
     assert words in check.message
     assert "ERROR" not in "".join(capfd.readouterr())  # of the library that solves equations
+
+
+def test_one_t_that_is_told_is_not_one_t_that_is_drawn():
+    """`t // T` is 0 of every t: x_t is right, and so is what else the loss makes of it."""
+    told_nothing = judged(written(told=lambda t: t // T))
+    one = judged(written(draw_t=lambda b, g: torch.full((b,), 40)))
+    for report, said in (
+        (told_nothing, "the model is told t = 0 of every image, whose x_t are of many t"),
+        (one, "t is 40 in every batch: nothing else is trained"),
+    ):
+        assert [c.id for c in report.checks if c.status == "differs"] == ["loss/drawn"], report
+        assert said in report.verdict, report

@@ -18,7 +18,7 @@ from compare.measure.check import Check, guarded, note, yes_no
 from compare.measure.tolerances import FACTOR, RATE
 from compare.oracle import ALPHA_BAR, Oracle
 from compare.stages.loss.costs import values
-from compare.stages.loss.given import Shown, given, offset, times
+from compare.stages.loss.given import Shown, given, is_told_nothing, offset, times
 from compare.stages.loss.rounding import rounding_of
 from compare.stages.loss.snr import by_snr
 from compare.stages.loss.told import of_its_own, told
@@ -51,7 +51,7 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     own = of_its_own(subject, table, oracle)
     yield own
     yield from times(seen, oracle, subject.setting)
-    alike = own.passed and not oracle.loss.others
+    alike = own.passed and not oracle.loss.others and not is_told_nothing(seen)
     if alike:
         yield from given(shown, oracle)
     if len(seen.t.unique()) > 1:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compare.candidate.loss.calls import HEIGHT, TIMES
+from compare.candidate.loss.calls import HEIGHT, SAME, TIMES
 from compare.candidate.loss.inside import Inside
 from compare.candidate.loss.look import Seen
 from compare.measure import law as laws
@@ -65,15 +65,24 @@ def _signal(seen: Seen, gain: Tensor, inside: Inside, oracle: Oracle, rounding: 
     )
 
 
+def is_told_nothing(seen: Seen) -> bool:
+    """True if the model is told one t, and x_t holds more of one image than of another."""
+    gain = seen.gain
+    return len(seen.t.unique()) == 1 and gain is not None and float(gain.max() - gain.min()) > SAME
+
+
 def times(seen: Seen, oracle: Oracle, setting: Setting) -> Iterator[Check]:
     """Whether every t is drawn, each image its own."""
     T, how = setting.num_train_timesteps, oracle.loss
-    varied = len(seen.t.unique()) > 1
+    varied, one = len(seen.t.unique()) > 1, int(seen.t[0, 0])
+    wrong = f"t is {one} in every batch: nothing else is trained"
+    if is_told_nothing(seen):
+        wrong = f"the model is told t = {one} of every image, whose x_t are of many t"
     yield yes_no(
         "loss/drawn",
         varied,
         "t is drawn anew for every batch",
-        f"t is {int(seen.t[0, 0])} in every batch: nothing else is trained",
+        wrong,
         reason=f"{seen.t.numel()} draws are equal by chance less often than {once_in(RATE)}",
     )
     if not varied:
