@@ -100,7 +100,7 @@ def test_every_option_with_a_number_that_no_machine_holds(
 
 @pytest.mark.parametrize(
     ("verb", "count"),
-    [("train", 120), ("sample", 60), ("plot", 40), ("compare", 40), ("explain", 20), ("adapt", 40)],
+    [("train", 120), ("sample", 25), ("plot", 40), ("compare", 40), ("explain", 20), ("adapt", 40)],
 )
 def test_any_words(verb: str, count: int, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
