@@ -1,7 +1,6 @@
 """Somebody's class, or the functions of a file, as their text shows them."""
 
 import ast
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,7 +10,7 @@ from compare.candidate.door.names import plain
 from compare.candidate.door.signature import MODELS, TABLES, asked_for, named_keywords
 from compare.candidate.door.tables import meant
 from compare.candidate.text.handed import OPEN, STEPS
-from compare.candidate.text.offered import Function, is_network, methods_of, signed
+from compare.candidate.text.offered import Function, bases_of, is_network, methods_of, signed
 from compare.candidate.text.own.network import (
     as_asking,
     each_assigned,
@@ -115,7 +114,7 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     T, text = next(iter(lengths), ""), ast.unparse(tree)
     if name in classes:
         node = classes[name]
-        names = _attributes([node, *_bases(node, classes)], tree)
+        names = _attributes([node, *bases_of(node, classes)], tree)
         tables = [known for known in names if _is_alpha_bar(known)]
         methods, derived = _written_out(methods_of(node, classes)), _derived(names)
         tables_of_it = {known for known in names if _is_alpha_bar(known) or meant(known)}
@@ -207,14 +206,6 @@ def _is_count(value: ast.expr) -> bool:
 
 def _is_number(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant | ast.Tuple)
-
-
-def _bases(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> Iterator[ast.ClassDef]:
-    """The classes of the same file that a class is made of."""
-    for name in (getattr(base, "id", "") for base in node.bases):
-        if name in classes and name != node.name:
-            yield classes[name]
-            yield from _bases(classes[name], classes)
 
 
 def _attributes(nodes: list[ast.ClassDef], tree: ast.Module) -> list[str]:

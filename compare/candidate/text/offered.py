@@ -4,7 +4,7 @@ What a function or a method is for is told by names, as of one that is loaded (`
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from inspect import Parameter, Signature
@@ -110,11 +110,17 @@ def _is_module(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> bool:
 
 def methods_of(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, Function]:
     """Its own, and those of its bases in the same file."""
-    bases = [base.id for base in node.bases if isinstance(base, ast.Name) and base.id != node.name]
-    found: dict[str, Function] = {}
-    for name in reversed(bases):
-        found |= methods_of(classes[name], classes) if name in classes else {}
-    return found | {each.name: each for each in node.body if isinstance(each, Function)}
+    nodes = reversed([node, *bases_of(node, classes)])
+    methods = (each for owner in nodes for each in owner.body if isinstance(each, Function))
+    return {each.name: each for each in methods}
+
+
+def bases_of(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> Iterator[ast.ClassDef]:
+    """The classes of the same file that a class is made of, the nearest first."""
+    for name in (getattr(base, "id", "") for base in node.bases):
+        if name in classes and name != node.name:
+            yield classes[name]
+            yield from bases_of(classes[name], classes)
 
 
 def _roles(value: ast.expr) -> tuple[str, ...]:
