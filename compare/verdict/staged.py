@@ -25,7 +25,7 @@ from compare.verdict.report import ALONE, Diagnosis, Report
 Progress = Callable[[str, list[Check]], None]
 OF_CHAINS = {word for role in ("step", "sample", "loss") for word in CALLED[role].split()}
 NO_SIGNAL = "alpha-bar is 0 at some t"
-WITHOUT_SIGNAL = (stages.LOSS,)  # which divides by none of it
+WITHOUT_SIGNAL = (stages.FORWARD, stages.LOSS)  # which divide by none of it
 NEEDS_SIGNAL = "end above 0 (beta at most 0.999), or predict v (Lin et al. 2024, section 3.3)"
 NEEDS_BETA = "begin and end with beta above 0"
 NO_BETA = "alpha-bar is 1 at every t: no noise is added at all"
@@ -140,8 +140,12 @@ def _of_tables(subject: Subject) -> Check:
         return note(ALONE, text)
     if command := how_to_adapt(subject.name):
         how = f": {command} writes an adapter for what else is in it"
-    methods = inspect.getmembers(type(subject.first), inspect.isroutine)
-    more = [n for n, _ in methods if plain(n) in OF_CHAINS and not n.startswith("_")]
+    first = subject.first
+    methods = [name for name, _ in inspect.getmembers(type(first), inspect.isroutine)]
+    methods += [
+        name for name, value in getattr(first, "__dict__", {}).items() if inspect.isroutine(value)
+    ]
+    more = [name for name in methods if plain(name) in OF_CHAINS and not name.startswith("_")]
     if not more:
         return note(ALONE, text + how)
     words = f"{text}, and right, and not its {' and '.join(more)}{how or ': an Adapter says how'}"

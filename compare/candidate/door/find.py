@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 
 Length = Callable[["Subject"], tuple[int, dict[str, Fact]]]
 OF_PICTURES = re.compile(r"(img|image|picture)s?(_|\d|$)")
+OF_SEQUENCES = re.compile(r"(?i)\b(seq|sequence|time.?serie|serie|audio|waveform|token)s?(_|\b)")
+# How a number for each of a batch is spread over what is a sequence, and a picture.
+SPREAD_ON_TWO = re.compile(r"(view|reshape)\([^()]*, *1, *1\)|\[:, None, None\]")
+SPREAD_ON_THREE = re.compile(r"(view|reshape)\([^()]*, *1, *1, *1\)|\[:, None, None, None\]")
 OPTIONS = (*GENERATORS, "return_dict", "eta", "use_clipped_model_output")  # of a step, in words
 
 
@@ -301,7 +305,9 @@ def _says(subject: "Subject", method: str) -> set[str]:
         said |= {IMAGES for p in given if OF_PICTURES.match(p.name.lower())}
     with suppress(TypeError, OSError):
         text = inspect.getsource(inspect.getmodule(function) or function)
-        said |= {SEQUENCES} if "Conv1d" in text and "Conv2d" not in text else set()
+        spread = SPREAD_ON_TWO.search(text) and not SPREAD_ON_THREE.search(text)
+        shows = "Conv1d" in text or (spread and OF_SEQUENCES.search(text))
+        said |= {SEQUENCES} if shows and "Conv2d" not in text else set()
     return said
 
 

@@ -1,5 +1,6 @@
 """How a loss is called, and what it tells its model."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import ceil, log, prod
@@ -67,6 +68,7 @@ class Loss:
         try:
             images = handing.ranged(self.subject.door, x_0)
             value = self.subject.whole["loss"](model, images, stream)
+            value = value["loss"] if isinstance(value, Mapping) and "loss" in value else value
         except Exception as error:
             called = f"loss(model, images {tuple(x_0.shape)})"
             raise Broken(f"{called} raises {raised(error)}") from None

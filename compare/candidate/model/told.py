@@ -26,6 +26,8 @@ class Told:
     listed: tuple[float, ...] = ()
 
     def __str__(self) -> str:
+        if self.listed:
+            return self.words
         return self.words.replace("t", "(t + 1)" if " " in self.words else "t + 1", self.base)
 
     def steps(self, told: Tensor) -> Tensor:
@@ -64,18 +66,21 @@ def told_by(thing: Any, told: Tensor, table: Tensor) -> Told | None:
     """
     T = len(table)
     lists = (own for own in own_lists(thing, T) if {*told.tolist()} <= {*own.listed})
-    return read_told(told, T) or next(lists, None) or _level(told, table)
+    return read_told(told, T) or next(lists, None) or _level(told, table) or _clock(told, T)
 
 
 def _level(told: Tensor, table: Tensor) -> Told | None:
     """The first of a closed list of measures of noise of which all that was told are entries."""
     signal, noise = table.sqrt(), (1 - table).sqrt()
+    before = torch.cat([table.new_ones(1), table[:-1]])
     measures = {
         "sqrt(alpha-bar_t)": signal,
         "alpha-bar_t": table,
+        "1 - alpha-bar_t": 1 - table,
         "sqrt(1 - alpha-bar_t)": noise,
         "sqrt(1 - alpha-bar_t) / sqrt(alpha-bar_t)": noise / signal,
         "log SNR_t": 2 * (signal / noise).log(),
+        "beta_t": 1 - table / before,
     }
     for words, values in measures.items():
         one = Told(words, listed=tuple(values.tolist()))
@@ -84,6 +89,19 @@ def _level(told: Tensor, table: Tensor) -> Told | None:
         if bool((off <= NEAR_LEVEL * (1 + near.abs())).all()):
             return one
     return None
+
+
+def _clock(told: Tensor, T: int) -> Told | None:
+    """Times of its own, that rise with t, where a number that is not whole is told for each t.
+
+    >>> _clock(torch.linspace(1e-3, 0.995, 4), 4).steps(torch.tensor([0.995, 1e-3])).tolist()
+    [3, 0]
+    """
+    every = told.float().unique()  # sorted
+    parts = bool((every.isfinite() & (every != every.round())).all())
+    if len(every) != T or not parts:
+        return None
+    return Told("a time of its own at t", listed=tuple(every.tolist()))
 
 
 def own_lists(thing: Any, T: int) -> Iterator[Told]:

@@ -11,10 +11,13 @@ from compare.candidate.loss.inside import Inside
 from compare.candidate.loss.look import Seen
 from compare.measure import law as laws
 from compare.measure.check import Check, note, within, yes_no
-from compare.measure.noise import moments, neighbours
+from compare.measure.noise import DISTANCE, Statistic, moments, neighbours
 from compare.measure.tolerances import FACTOR, RATE, TOLERANCES, once_in
 from compare.oracle import Oracle, Setting
+from compare.oracle.algorithms import NORMAL
 from compare.stages.loss.rounding import Rounding
+
+MOST_ORDERED = 2**15  # numbers by which the law of noise is known within 0.018
 
 
 def given(shown: "Shown", oracle: Oracle) -> Iterator[Check]:
@@ -258,9 +261,22 @@ def _noise(
                 f"be {aims[name]:.3f}",
                 reason=statistic.reason(),
             )
+    if oracle.loss.noise == NORMAL:
+        some = noise.flatten()[:MOST_ORDERED]
+        distance = Statistic(laws.distance_to_normal(some), len(some), DISTANCE)
+        yield within(
+            "loss/noise/law",
+            distance.value,
+            distance.allowed(share=_root_mean_square(share)),
+            f"the law of the noise is {distance.value:.3f} away from N(0, 1)",
+            reason=distance.reason(),
+        )
     z = (noise - noise.mean()).reshape(-1, seen.images, seen.pixels)
-    for what, axis in (("images", 1), ("pixels", 2)):
-        alike = neighbours(z, axis)
+    neighbouring = {"images": (z, 1), "pixels": (z, 2)}
+    if len(seen.shape) == 4 and seen.shape[1] > 1:
+        neighbouring["channels"] = z.unflatten(2, (seen.shape[1], -1)), 2
+    for what, (numbers, axis) in neighbouring.items():
+        alike = neighbours(numbers, axis)
         yield within(
             f"loss/noise/{what}",
             abs(alike.value),
