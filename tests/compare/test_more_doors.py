@@ -137,3 +137,33 @@ def test_a_factory_of_functions_is_not_right_by_its_tables_alone(tmp_path: Path)
     report = judged_file(tmp_path, "make", HEAD + made)
     assert report.exit_status == 2, report
     assert "tables alone were judged, and right, and not its loss" in str(report), report
+
+
+CONDITIONAL = """
+class Conditional:
+    alphas_cumprod = ABAR
+
+    def loss(self, model, x, y):
+        t, noise = torch.randint(0, 50, (len(x),)), torch.randn_like(x)
+        ab = ABAR[t].view(-1, 1, 1, 1)
+        return F.mse_loss(model(ab.sqrt() * x + (1 - ab).sqrt() * noise, t, y), noise)
+
+    @torch.no_grad()
+    def sample(self, model, y):
+        model.eval()
+        x = torch.randn(len(y), 1, 16, 16)
+        for i in range(49, -1, -1):
+            out = model(x, torch.full((len(y),), i), y)
+            x = (x - BETAS[i] / (1 - ABAR[i]).sqrt() * out) / (1 - BETAS[i]).sqrt()
+            x = x + BETAS[i].sqrt() * torch.randn_like(x) if i else x
+        return x
+"""
+
+
+def test_labels_and_times_exchanged_between_loss_and_loop_are_told(tmp_path: Path) -> None:
+    in_loop = CONDITIONAL.replace("torch.full((len(y),), i), y)", "y, torch.full((len(y),), i))")
+    both = in_loop.replace("noise, t, y)", "noise, y, t)")
+    for text, status in ((CONDITIONAL, 0), (both, 0), (in_loop, 1)):
+        report = judged_file(tmp_path, "Conditional", HEAD + text)
+        assert report.exit_status == status, report
+    assert "the loss tells the model t as argument 2, the loop as argument 3" in report.verdict

@@ -124,20 +124,21 @@ def _refuse_single_numbers(subject: Subject, table: Tensor) -> None:
 
 
 def _with_time(loss: Loss, seen: Model) -> Loss:
-    """The loss; of several numbers for each image that may be t, the one that the signal goes by.
+    """The loss; of several numbers for each image that may be t, the one that the signal goes by,
+    else the one that changes in a loop.
 
     Labels stand beside t, and may stand before it. What an image adds to x_t, of two calls of one
     seed, goes down where t goes up and nowhere else (up, with mistake 5-swapped): labels do so in
     no batch.
     """
     told = {k: v[0] for k, v in seen.maybe.items() if v[0].numel() == loss.manner.shape[0]}
-    if loss.manner.time is not None or len(told) < 2:
+    if len(told) < 2:
         return loss
     x_0, turned = images_of(loss.manner.shape), loss.model(nothing)
     loss.of(turned, -x_0, 0)
     signal = gain(seen, turned, x_0)
     found = [place for place, value in told.items() if _goes_by(signal, value.flatten())]
-    time = found[0] if len(found) == 1 else None
+    time = found[0] if len(found) == 1 else loss.manner.time
     return replace(loss, manner=replace(loss.manner, time=time))
 
 

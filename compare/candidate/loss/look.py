@@ -20,6 +20,7 @@ from compare.candidate.loss.calls import (
     said_in,
     settled,
 )
+from compare.candidate.model.call import Place
 from compare.candidate.model.cost import HEIGHTS
 from compare.candidate.model.told import Told, taken_for, told_by
 from compare.candidate.replay import Recorded
@@ -60,6 +61,7 @@ class Seen:
     spread: bool  # whether images of one channel are compared with those of others in the batch
     gradient: str | None  # what is wrong with its gradient, "" if nothing is; NumPy has none
     pair: bool  # whether the model is taken for one that returns a pair
+    time: Place | None  # the place of t in a call of it, where several may be that
 
     @property
     def images(self) -> int:
@@ -108,6 +110,7 @@ def _look(subject: Subject, table: Tensor, calls: int) -> Seen:
         spread=_spread(loss),
         gradient=_gradient(loss, x_0),
         pair=loss.manner.pair,
+        time=loss.manner.time,
         **_spoilt(loss, x_0),
         **_shown(loss, x_0),
     )

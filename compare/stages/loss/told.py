@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from compare.candidate.load import Broken
-from compare.candidate.loop.calls import loop_tells, loop_told
+from compare.candidate.loop.calls import loop_tells, loop_told, place_of_time
 from compare.candidate.loop.look import look
 from compare.candidate.loss.look import Seen
 from compare.candidate.loss.slopes import slopes
@@ -54,6 +54,13 @@ def told(subject: Subject, seen: Seen, table: Tensor, oracle: Oracle) -> Iterato
     if not subject.has("sample"):
         return
     with suppress(Broken):  # a loop that gives no answer is told by its own stage
+        place, right = place_of_time(subject, table), "the model called in one way by both"
+        if isinstance(place, int) and isinstance(seen.time, int):
+            words = f"the loss tells the model t as argument {seen.time + 1}"
+            wrong = f"{words}, the loop as argument {place + 1}, and something else in its place"
+            yield yes_no(
+                "loss/place", place == seen.time, f"{words}, as the loop", wrong, right=right
+            )
         loop = loop_tells(subject, table)
         if loop is None:
             return
