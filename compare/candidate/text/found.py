@@ -214,7 +214,8 @@ def _attributes(nodes: list[ast.ClassDef], tree: ast.Module) -> list[str]:
     every = [e for node in nodes for e in ast.walk(node) if isinstance(e, ast.Call)]
     called = {getattr(e.func, "id", "") for e in every}
     makers = [e for e in tree.body if isinstance(e, Function) and e.name in called]
-    found = []
+    set_here = [target for node in nodes for line in node.body for target in _targets(line)]
+    found = [target.id for target in set_here if isinstance(target, ast.Name)]
     for each in (e for part in (*nodes, *makers) for e in ast.walk(part)):
         if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Store):
             found.append(each.attr)
@@ -223,6 +224,13 @@ def _attributes(nodes: list[ast.ClassDef], tree: ast.Module) -> list[str]:
         if isinstance(each, ast.Call) and getattr(each.func, "id", "") == "dict":
             found += [keyword.arg for keyword in each.keywords if keyword.arg]
     return list(dict.fromkeys(found))
+
+
+def _targets(line: ast.stmt) -> list[ast.expr]:
+    """What a line of a class assigns to."""
+    if isinstance(line, ast.AnnAssign):
+        return [line.target] if line.value is not None else []
+    return line.targets if isinstance(line, ast.Assign) else []
 
 
 def _is_alpha_bar(name: str) -> bool:
