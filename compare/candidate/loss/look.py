@@ -62,6 +62,7 @@ class Seen:
     gradient: str | None  # what is wrong with its gradient, "" if nothing is; NumPy has none
     pair: bool  # whether the model is taken for one that returns a pair
     time: Place | None  # the place of t in a call of it, where several may be that
+    nothing: float | None  # the number that some images are told now and then for their label
 
     @property
     def images(self) -> int:
@@ -207,13 +208,14 @@ def _times(loss: Loss, calls: int, x_0: Tensor) -> tuple[Tensor, Told]:
 
 def _shown(loss: Loss, x_0: Tensor) -> dict[str, Any]:
     """What a zero model is given, and costs; and the same for the images turned over."""
-    zeros, xs, ts, gains = [], [], [], []
+    zeros, xs, ts, gains, labels = [], [], [], [], list[Tensor]()
     for seed in range(100, 100 + CALLS):
         model, turned = loss.model(nothing), loss.model(nothing)
         zeros.append(loss.of(model, x_0, seed))
         loss.of(turned, -x_0, seed)
         xs.append(model.seen[0].x.flatten(1))
         ts.append(loss.times(model))
+        labels += [v for v in model.seen[0].labels.values() if isinstance(v, Tensor)]
         if torch.equal(model.seen[0].t, turned.seen[0].t):  # else it does not replay
             gains.append(gain(model, turned, x_0))
     return {
@@ -222,7 +224,23 @@ def _shown(loss: Loss, x_0: Tensor) -> dict[str, Any]:
         "x_t": torch.cat(ts),
         "dtype": model.dtype,
         "gain": torch.cat(gains) if len(gains) == CALLS else None,
+        "nothing": _dropped_to(labels),
     }
+
+
+def _dropped_to(labels: list[Tensor]) -> float | None:
+    """The one number that takes the place of labels, (calls, b) the same but for that.
+
+    >>> told = [[1, 2, 3]] * (CALLS - 2) + [[1, 9, 3], [9, 2, 3]]
+    >>> _dropped_to([torch.tensor(each) for each in told])
+    9.0
+    """
+    if len(labels) != CALLS or any(v.shape != labels[0].shape or v.dim() != 1 for v in labels):
+        return None
+    told = torch.stack(labels)
+    usual = told.mode(dim=0).values
+    put = told[told != usual].unique()
+    return float(put[0]) if len(put) == 1 else None
 
 
 def _gradient(loss: Loss, x_0: Tensor) -> str | None:

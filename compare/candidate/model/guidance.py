@@ -61,6 +61,7 @@ class Mix:
         readable: False if some step is no sum of x_t and the answers.
         labelled: which answers were given with labels, if the others were without; none if it was
             not told.
+        nothing: the number that those without were given for a label, if it is one for all.
     """
 
     weights: Tensor
@@ -69,6 +70,7 @@ class Mix:
     varies: str
     readable: bool
     labelled: tuple[int, ...]
+    nothing: float | None = None
 
     def of(self, asked: Sequence[Round]) -> Tensor:
         """(rounds, b, c, h, w) float64 the answers, mixed."""
@@ -145,7 +147,7 @@ def mix(one: Sequence[Round], two: Sequence[Round], ends: tuple[Tensor, Tensor])
     for i in {*several} - {*reading.at.tolist()}:  # as the nearest step before, or after
         near = int((reading.at < i).sum().clamp(min=1)) - 1
         weights[i], on[i] = weights[reading.at[near]], is_on[near]
-    return Mix(weights, main, on, varies, True, labelled)
+    return Mix(weights, main, on, varies, True, labelled, _nothing(one[several[0]], labelled))
 
 
 def _weights(
@@ -225,6 +227,14 @@ def _labelled(asked: Sequence[Asked]) -> tuple[int, ...]:
         second = _with_label(told[0], others[0], place, alone)
         return () if second is None else tuple(i for i, s in enumerate(alike) if s == bool(second))
     return ()
+
+
+def _nothing(asked: Round, labelled: tuple[int, ...]) -> float | None:
+    """The number that was told in the place of a label where there was none, of all images."""
+    without = [each for i, each in enumerate(asked.asked) if labelled and i not in labelled]
+    told = [v for each in without for v in each.labels.values() if isinstance(v, Tensor)]
+    numbers = torch.cat([v.flatten() for v in told]).unique() if told else torch.zeros(0)
+    return float(numbers[0]) if len(numbers) == 1 else None
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -11,6 +11,7 @@ from compare.candidate.loop.calls import loop_tells, loop_told, place_of_time
 from compare.candidate.loop.look import look
 from compare.candidate.loss.look import Seen
 from compare.candidate.loss.slopes import slopes
+from compare.candidate.model.guidance import Mix
 from compare.candidate.model.told import Told
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, note, yes_no
@@ -61,6 +62,7 @@ def told(subject: Subject, seen: Seen, table: Tensor, oracle: Oracle) -> Iterato
             yield yes_no(
                 "loss/place", place == seen.time, f"{words}, as the loop", wrong, right=right
             )
+        yield from _nothing(look(subject, table).mix, seen)
         loop = loop_tells(subject, table)
         if loop is None:
             return
@@ -75,6 +77,19 @@ def told(subject: Subject, seen: Seen, table: Tensor, oracle: Oracle) -> Iterato
             f"it {loop} (t = 0 is one step of noise)",
             right="the same in loss and loop at the same level of noise",
         )
+
+
+def _nothing(mix: Mix | None, seen: Seen) -> Iterator[Check]:
+    """Whether a guided loop says "no label" by the number that the loss drops labels to."""
+    if mix is None or mix.nothing is None or seen.nothing is None:
+        return
+    yield yes_no(
+        "loss/no-label",
+        mix.nothing == seen.nothing,
+        f"no label is {seen.nothing:g} in loss and loop",
+        f"the loss drops labels to {seen.nothing:g}, the loop asks with {mix.nothing:g} for none",
+        right="one number for no label, which is no class, in loss and loop (Ho & Salimans 2022)",
+    )
 
 
 def _is_sure(subject: Subject, table: Tensor, loop: Told, loss: Told) -> bool:
