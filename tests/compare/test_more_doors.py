@@ -87,6 +87,10 @@ SLIPS = {  # {what: (name, program, what is right, what is wrong, what is said)}
     "a table that ends at 0": ("q_sample", ALONE, "ab.sqrt() *", "ab *", "x_0 by alpha-bar"),
     "a module that asks itself": ("Diffusion", OF_ITSELF, *NOT_A_ROOT),
     "a dict": ("loss", LOSS, *NOT_A_ROOT),
+    "the images themselves": (
+        *("loss", LOSS, "model(ab.sqrt() * x_0 + (1 - ab).sqrt() * noise, t)", "model(x_0, t)"),
+        "the model is given the images themselves, not x_t",
+    ),
     "noise of two values": (
         *("loss", LOSS, "randn_like(x_0)\n", "randn_like(x_0).sign()\n"),
         "the law of the noise is",

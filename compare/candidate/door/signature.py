@@ -178,6 +178,8 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
     {'n_images': 'count', 'channels': 'channels', 'size': 'side'}
     >>> of_loop(lambda model, b, c, h, w: model)
     {'b': 'count', 'c': 'channels', 'h': 'height', 'w': 'width'}
+    >>> of_loop(lambda model, n, c, w=2.0: model), of_loop(lambda model, n, c=1: model)
+    ({'n': 'count'}, {'n': 'count', 'c': 'channels'})
     >>> of_loop(lambda model, n, shape, w=2.0: model)
     {'n': 'count', 'shape': 'image'}
     >>> of_loop(lambda model, n, dim: model), of_loop(lambda model, n, dim=64: model)
@@ -195,7 +197,10 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
             word = sizes.meant(name, default, source_of(function), usual)
         found[name] = word
     sized = bool({"height", sizes.SIDE} & {*found.values()})  # else w may be a weight, c labels
-    unsure = set() if sized else {"c", "w"}
+    counts = {
+        name for name, default in named.items() if plain(name) == "c" and type(default) is int
+    }
+    unsure = set() if sized else {"w"} if counts else {"c", "w"}
     points = {*found.values()} == {sizes.COUNT, "features"} and {*found} <= {*asked}
     if not points and not {"length", "features"} <= {*found.values()}:
         unsure |= OF_LOOPS["length"] | OF_LOOPS["features"]

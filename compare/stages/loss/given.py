@@ -23,6 +23,10 @@ MOST_ORDERED = 2**15  # numbers by which the law of noise is known within 0.018
 def given(shown: "Shown", oracle: Oracle) -> Iterator[Check]:
     """Range of the images, the coefficient of the image, the law of the noise."""
     seen, inside, rounding = shown.seen, shown.inside, shown.rounding
+    if bool(((seen.x - HEIGHT * seen.signs).abs() <= rounding.unit).all()):
+        words = "the model is given the images themselves, not x_t"
+        yield yes_no("loss/clean", False, "", words, right="model(x_t, t)")
+        return
     yield _range(inside, oracle)
     if seen.gain is not None:
         yield _signal(seen, seen.gain, inside, oracle, rounding)
