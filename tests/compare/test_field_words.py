@@ -88,7 +88,7 @@ def test_a_wrong_program_is_told_by_what_is_wrong(name: str) -> None:
 def test_no_signal_at_the_end_is_no_fault_of_betas_in_float32() -> None:
     report = judged("float32.py:Rescaled32")
     assert not [c for c in report.checks if not c.passed], str(report)
-    assert report.not_judged["forward"] == "alpha-bar is 0 at some t"
+    assert [c.stage for c in report.checks if c.stage == "forward"]  # and judged at that t too
 
 
 def test_one_wrong_coefficient_is_one_failing_line() -> None:

@@ -86,12 +86,7 @@ def _settled(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
         raise broken if plain is None else plain
     assert result is not None
     _check(result, model, manner.shape)
-    said = said_by(model)
-    told = told_by(subject.first, said, table)
-    if told is None and bool((said.isfinite() & (said != said.round())).any()):
-        first, last = float(said[0]), float(said[-1])
-        text = f"sample tells its model {first:g}, ..., {last:g}: no t, t / T or level of its table"
-        raise Broken(f"{text}, so of which steps these are the times is not known")
+    told = told_by(subject.first, said_by(model), table)
     loop = Loop(subject, table, manner)
     if told not in (None, model.told):
         loop = replace(loop, manner=replace(manner, told=told))

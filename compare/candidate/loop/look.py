@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from compare.candidate.load import Broken
-from compare.candidate.loop.calls import SHAPE, Loop, seed_of, settled, stream
+from compare.candidate.loop.calls import (
+    SHAPE,
+    Loop,
+    loop_tells,
+    loop_told,
+    seed_of,
+    settled,
+    stream,
+)
 from compare.candidate.model import learned
 from compare.candidate.model.call import Manner
 from compare.candidate.model.guidance import Mix, Round, mix, rounds
@@ -98,6 +106,7 @@ def _key(what: str, subject: Subject) -> tuple[str, str]:
 def _look(subject: Subject, table: Tensor) -> Run:
     seed = seed_of(subject)
     loop, model, result = settled(subject, table)
+    _refuse_unknown_times(subject, table)
     half = _learned(loop, model)
     if half is not None and half.lower != loop.manner.learned:
         loop = replace(loop, manner=replace(loop.manner, learned=half.lower))
@@ -133,6 +142,16 @@ def _look(subject: Subject, table: Tensor) -> Run:
         learned=half,
         loop=loop,
     )
+
+
+def _refuse_unknown_times(subject: Subject, table: Tensor) -> None:
+    """Raises `Broken` for a loop that tells its model parts of numbers that are none of t."""
+    said = loop_told(subject, table)
+    parts = bool((said.isfinite() & (said != said.round())).any())
+    if parts and loop_tells(subject, table) is None:
+        first, last = float(said[0]), float(said[-1])
+        text = f"sample tells its model {first:g}, ..., {last:g}: no t, t / T or level of its table"
+        raise Broken(f"{text}, so of which steps these are the times is not known")
 
 
 def look_far_outside(run: Run) -> Tensor:
