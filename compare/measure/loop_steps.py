@@ -109,7 +109,12 @@ def of_mix(run: Run, oracle: Oracle, out: Tensor, at: Level, chosen: Setting) ->
 def grain(x: Tensor) -> float:
     """How far, of its size, what was rounded to x may be from it: half the spacing of the coarsest
     half precision that has every number of x; 0 where none has."""
-    having = (unit for to, unit in HALF_UNIT.items() if torch.equal(x, x.to(to).to(x)))
+    parts = (x.flatten()[-64:], x)  # all of float32 end at the first
+    having = (
+        unit
+        for to, unit in HALF_UNIT.items()
+        if all(torch.equal(part, part.to(to).to(part)) for part in parts)
+    )
     return max(having, default=0.0)
 
 

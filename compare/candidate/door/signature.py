@@ -197,10 +197,9 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
             word = sizes.meant(name, default, source_of(function), usual)
         found[name] = word
     sized = bool({"height", sizes.SIDE} & {*found.values()})  # else w may be a weight, c labels
-    counts = {
-        name for name, default in named.items() if plain(name) == "c" and type(default) is int
-    }
-    unsure = set() if sized else {"w"} if counts else {"c", "w"}
+    unsure = set() if sized else {"c", "w"}
+    if type(named.get("c")) is int:  # a default that no labels have
+        unsure.discard("c")
     points = {*found.values()} == {sizes.COUNT, "features"} and {*found} <= {*asked}
     if not points and not {"length", "features"} <= {*found.values()}:
         unsure |= OF_LOOPS["length"] | OF_LOOPS["features"]
