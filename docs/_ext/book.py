@@ -46,6 +46,7 @@ NAME = re.compile(r"^:?name: *(?P<name>\S+)$", re.MULTILINE)
 
 def setup(app: Any) -> dict[str, Any]:
     """Connect each step to the moment at which Sphinx is to do it."""
+    app.connect("builder-inited", make_cache)
     app.connect("builder-inited", begin_judging)
     app.connect("builder-inited", lambda app: [train(name) for name in RUNS])
     app.connect("builder-inited", lambda app: app.finish_judging())
@@ -247,6 +248,13 @@ def with_numbers(body: str, values: dict[str, Any]) -> str:
         return PLACE.sub(lambda m: format(values[m["name"]], m["form"] or ""), match[0])
 
     return FIGURE_ALT.sub(said, body)
+
+
+def make_cache(app: Any) -> None:
+    """The cache of executed pages: pages that are read at the same time would each make it."""
+    from jupyter_cache import get_cache
+
+    get_cache(app.config.nb_execution_cache_path).db  # noqa: B018 (made as it is asked for)
 
 
 def copy_notebooks(app: Any, exception: Exception | None) -> None:
