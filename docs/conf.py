@@ -59,6 +59,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(os|io|types|typing|collections|pathlib|argparse)\..*"),
     ("py:class", r".*\.(Level|Built)"),  # type variables have no page of their own
     ("py:.*", r".*\s.*"),  # prose and inherited docstrings that look like types
+    ("py:class", r"hashlib\._Hash"),  # what hashlib makes has no public name
     ("py:class", r"[^.]+"),  # names of arguments; classes of ours are written with their module
 ]
 
