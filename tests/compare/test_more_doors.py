@@ -173,34 +173,20 @@ def test_labels_and_times_exchanged_between_loss_and_loop_are_told(tmp_path: Pat
     assert "the loss tells the model t as argument 2, the loop as argument 3" in report.verdict
 
 
-GUIDED = """
-class Guided:
-    alphas_cumprod = ABAR
-
-    def loss(self, model, x, y):
-        t, noise = torch.randint(0, 50, (len(x),)), torch.randn_like(x)
-        ab = ABAR[t].view(-1, 1, 1, 1)
-        y = torch.where(torch.rand(len(y)) < 0.1, 10, y)
-        return F.mse_loss(model(ab.sqrt() * x + (1 - ab).sqrt() * noise, t, y), noise)
-
-    @torch.no_grad()
-    def sample(self, model, n, w=2.0):
-        model.eval()
-        x, y, none = torch.randn(n, 1, 16, 16), torch.arange(n) % 10, torch.full((n,), 10)
-        for i in range(49, -1, -1):
-            t = torch.full((n,), i)
-            given, free = model(x, t, y), model(x, t, none)
-            out = free + w * (given - free)
-            x = (x - BETAS[i] / (1 - ABAR[i]).sqrt() * out) / (1 - BETAS[i]).sqrt()
-            x = x + BETAS[i].sqrt() * torch.randn_like(x) if i else x
-        return x
-"""
+GUIDED = CONDITIONAL  # told apart by the number that is no label
+for line, more in {
+    "        return F.mse": "        y = torch.where(torch.rand(len(y)) < 0.1, 10, y)\n",
+    "        model.eval()": "        y, none = torch.arange(n) % 10, torch.full((n,), 10)\n",
+    "            x = (x - ": "            out += 2 * (out - model(x, torch.full((n,), i), none))\n",
+}.items():
+    GUIDED = GUIDED.replace(line, more + line)
+GUIDED = GUIDED.replace("sample(self, model, y)", "sample(self, model, n)")
 
 
 def test_a_loop_that_asks_with_a_class_for_no_label_is_told(tmp_path: Path) -> None:
-    right = judged_file(tmp_path, "Guided", HEAD + GUIDED)
+    right = judged_file(tmp_path, "Conditional", HEAD + GUIDED)
     assert right.exit_status == 0, right
     wrong = GUIDED.replace("torch.full((n,), 10)", "torch.zeros(n, dtype=torch.long)")
-    report = judged_file(tmp_path, "Guided", HEAD + wrong)
+    report = judged_file(tmp_path, "Conditional", HEAD + wrong)
     assert report.exit_status == 1, report
     assert "the loss drops labels to 10, the loop asks with 0 for none" in report.verdict, report

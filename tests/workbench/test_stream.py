@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.workbench import many_pictures
 from workbench import data, stream
 from workbench.data import Dataset, load
 from workbench.pixels import to_uint8
@@ -280,3 +281,18 @@ def test_a_streamed_folder_needs_hardly_any_memory(tmp_path: Path) -> None:
     for i in range(1, 300):
         os.link(tmp_path / "000.png", tmp_path / f"{i:03}.png")
     assert growth(tmp_path) < 120_000_000
+
+
+def test_the_measure_of_many_pictures_trains_on_a_stream_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the book's figure of a million is measured by; here of a hundred."""
+    for name, number in (("STEPS", 2), ("DRAWN", 40)):
+        monkeypatch.setattr(many_pictures, name, number)
+    monkeypatch.setattr(data, "IN_MEMORY", 1)
+    many_pictures.write(tmp_path, 100)
+    pixels = load(tmp_path).images
+    assert len(pixels.flatten(1).unique(dim=0)) == 100
+    told = many_pictures.measured(tmp_path)
+    assert told[0].startswith("100 pictures looked through, checksum and all, in ")
+    assert told[1].startswith("2 steps of 64 in ")
