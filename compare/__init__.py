@@ -34,8 +34,8 @@ of the catalogue, up to the first check that does not hold; the candidate is not
 that. Of the mistakes that explain what failed first and spoil nothing else, the one that leaves
 least is the diagnosis, and its docstring is what the verdict says. Where there is none, and beside
 what is named, `formulas/naming.py` tells the wrong coefficients in letters ("your x_t has ..."):
-`parts/measured.py` has them, `bases.py` writes them in each basis, `accounts.py` finds formulas. A
-network has no formula that an oracle could have: its checks name what they show.
+`parts/measured.py` has them, `bases/` writes them in each basis of each sampler, `accounts.py`
+finds formulas. A network has no formula that an oracle could have: its checks name what they show.
 `verdict/report.py` makes lines of it all, the first of which is the first diagnosis.
 """
 

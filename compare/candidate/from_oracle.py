@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compare.candidate.spy import per_image
-from compare.oracle import F64, LEARNED, Inputs, Level, Oracle, Setting, Steps, Waves
+from compare.oracle import F64, LEARNED, Inputs, Level, Oracle, Setting, Steps, Waves, samplers
 from compare.oracle import timesteps as right_timesteps
 from compare.oracle.algorithms import TARGETS, Loop, Loss, min_snr
 
@@ -138,14 +138,14 @@ class DDIM(Scheduler):
         generator: Any = None,
     ) -> Step:
         """One reverse step with sigma = eta sqrt(beta-tilde)."""
-        setting = replace(self.setting, sampler="ddim", eta=eta)
+        setting = replace(self.setting, sampler=samplers.DDIM.name, eta=eta)
         setting = replace(setting, use_clipped_model_output=use_clipped_model_output)
         return self._step(model_output, timestep, sample, generator, setting)
 
 
 def scheduler(oracle: Oracle, only: str = "", name: str = "Mutant") -> type:
-    """A scheduler class over this oracle; `only="ddim"` makes it a DDIM."""
-    parent = DDIM if only == "ddim" else Scheduler
+    """A scheduler class over this oracle; `only` may be the sampler whose step it has."""
+    parent = {samplers.DDIM.name: DDIM}.get(only, Scheduler)
     return type(name, (parent,), {"oracle": oracle, "learned": only == "learned_range"})
 
 

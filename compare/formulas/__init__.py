@@ -12,7 +12,7 @@ curve is then linear in the logarithms of these, and least squares finds the exp
     curves.py       what was measured: the coefficients of add_noise, and the size of the noise
     losses.py       of a training loss: its x_t, its target, its weights
     measured.py     what x_t and the model's output weigh in a step
-    bases.py        the coefficients of a step in every basis that a program may be written in
+    bases/          the coefficients of a step in every basis that its sampler may be written in
     eta.py          which eta a step of DDIM has: that of its noise
     loops.py        those of a loop, which may be any sampler's
     naming.py       the words: what a program computes, what it should, the numbers at three t

@@ -11,12 +11,13 @@ from compare.candidate.door.tables import Shown, own_schedule, shown
 from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.formulas.atoms import OF_STEP, OF_TABLE, Atoms, atoms
-from compare.formulas.expressions import Expression, Monomial
+from compare.formulas.expressions import Monomial
 from compare.formulas.fit import Curve
 from compare.measure.probe import Probe, probe, some_steps
 from compare.measure.step import chain, level_of, replayed_noise, strided
 from compare.measure.tolerances import FACTOR, UNIT
 from compare.oracle import LEARNED, TABLES, Level, Oracle, Setting
+from compare.oracle.samplers import BY_NAME
 
 SIGNAL, NOISE = Monomial(1.0, {"ab_t": 0.5}), Monomial(1.0, {"1 - ab_t": 0.5})
 BETA = Monomial(1.0, {"beta_t": 0.5})
@@ -48,8 +49,7 @@ OF_TABLES: dict[str, tuple[tuple[Monomial, ...], str]] = {
     "posterior_mean_coef2": ((OF_X_T,), EQ_7),
 }
 OWN = {"alphas": "alpha_t", "alphas_cumprod_prev": "ab_prev"}  # of which others are made
-# {sampler: where the size of its noise stands}; another's is told by its own mistakes alone
-OF_SIGMA = {"ddpm": "Ho et al. section 3.2", "ddim": "Song et al. eq. 16"}
+OF_VARIANCE = {"fixed_small": BETA_TILDE, "fixed_large": BETA}  # their roots
 CLAMPED = 1e-9  # of a sigma: a variance that should be 0 may be clamped to 1e-20
 
 
@@ -167,26 +167,20 @@ def rounded_size(s: Tensor) -> Tensor:
     return 2 * FACTOR * UNIT * s.abs() + CLAMPED
 
 
-def right_sizes(setting: Setting, named: bool) -> tuple[Expression, ...]:
-    """What sigma may be: of DDPM either variance, unless the candidate was asked for one."""
-    if setting.sampler == "ddim":
-        return (BETA_TILDE.times(setting.eta, {}) if setting.eta else Monomial(0.0),)
-    large, small = (BETA,), (BETA_TILDE,)
-    if setting.variance_type.startswith("fixed_large"):
-        return large if named else large + small
-    return small if named else small + large
-
-
 def size_of_noise(s: Tensor, slack: Tensor, setting: Setting, named: bool) -> Curve:
     """The curve of the sizes s (k,); `named`: its kind of variance was asked for."""
-    right = right_sizes(setting, named)
-    return Curve("z", s, slack, right, OF_SIGMA[setting.sampler], ends_at_0=True)
+    sampler = BY_NAME[setting.sampler]
+    right = tuple(
+        OF_VARIANCE[kind].times(number, {}) if number else Monomial(0.0)
+        for number, kind in sampler.roots(setting, named)
+    )
+    return Curve("z", s, slack, right, sampler.source or "", ends_at_0=True)
 
 
 def noise(scheduler: Scheduler, oracle: Oracle, short: bool) -> Iterator[Reading]:
     """The size of the noise of a step, where the stage asks for it."""
     setting, subject = scheduler.setting, scheduler.subject
-    if setting.variance_type in LEARNED or setting.sampler not in OF_SIGMA:
+    if setting.variance_type in LEARNED or not BY_NAME[setting.sampler].source:
         return
     base = setting == subject.setting
     steps = chosen_steps(scheduler) if setting.variance_type.endswith("_log") else None

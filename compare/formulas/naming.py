@@ -19,7 +19,7 @@ from compare.formulas.parts.measured import Measured, measured, other_kinds
 from compare.measure.step import loud
 from compare.measure.values import apart_in_print
 from compare.oracle import KINDS, Oracle, Setting
-from compare.oracle.samplers import BY_NAME
+from compare.oracle.samplers import BY_NAME, DDIM
 
 # What a mistake that was found before may raise on these inputs, its formula being wrong.
 NOT_COMPUTABLE = (RuntimeError, IndexError, ValueError)
@@ -124,10 +124,10 @@ def _of_mean(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
 
 
 def _samplers(seen: Measured, scheduler: Scheduler) -> Iterator[Measured]:
-    """A step as its sampler's, and, if it draws and nobody says that it is DDPM's, as DDIM's."""
+    """A step as its sampler's, and, if it draws and nobody says whose it is, as DDIM's."""
     yield seen
-    sampler, named = seen.setting.sampler, scheduler.subject.step_named
-    if sampler == "ddpm" and "eta" not in named and seen.sigma is not None:
+    own, named = BY_NAME[seen.setting.sampler].own, scheduler.subject.step_named
+    if not own and DDIM.own[0] not in named and seen.sigma is not None:
         yield from as_ddim(seen, curves.rounded_size(seen.sigma))
 
 

@@ -14,7 +14,7 @@ from compare.measure import law as laws
 from compare.measure.step import mean_bound, rounding
 from compare.measure.tolerances import HALF_UNIT, NOTHING_LEFT, RATE, propagated
 from compare.oracle import F64, STEP, Level, Loop, Oracle, Setting
-from compare.oracle.samplers import ALL, Sampler
+from compare.oracle.samplers import Sampler, free, noisy, silent
 
 HUGE = 100.0  # of x, which float32 rounds by 6e-6 there: 1/1000 of the sigma of beta = 4e-5
 OVERFLOWS = 1e30  # a step from here may pass the largest float32, 3e38
@@ -244,12 +244,6 @@ def _below(most: float, run: Run, following: Tensor) -> Tensor:
     return ((following[:-1] >= 0) & small[:-1] & small[1:]).nonzero().flatten()
 
 
-def silent(setting: Setting) -> list[Setting]:
-    """The settings of every sampler that has one without noise."""
-    found = (sampler.louder(setting, 0.0) for sampler in ALL)
-    return [setting for setting in found if setting is not None]
-
-
 def kind_of_step(steps: Steps, setting: Setting) -> Setting:
     """The kind of step that fits best: which variance, or which share of noise, is a convention."""
     few = steps.few()
@@ -259,14 +253,14 @@ def kind_of_step(steps: Steps, setting: Setting) -> Setting:
     for still in silent(setting):
         if all(_adds_nothing(some, still) for some in (few, steps)):
             return still
-    kinds = _loud(setting)
+    kinds = noisy(setting)
     if few.run.drawn is not None and len(few.calls):
-        free = [_by_share(few, few.run.drawn, setting, sampler) for sampler in _free(setting)]
-        off = [float(few.off(kind).nan_to_num(torch.inf).median()) for kind in (*kinds, *free)]
+        shares = [_by_share(few, few.run.drawn, setting, sampler) for sampler in free(setting)]
+        off = [float(few.off(kind).nan_to_num(torch.inf).median()) for kind in (*kinds, *shares)]
         best = off.index(min(off))
         # At its loudest DDIM's step is that of fixed_small, but for what a mistake does to one.
         if best >= len(kinds) and off[best] < CLEARLY * min(off[: len(kinds)]):
-            return free[best - len(kinds)]
+            return shares[best - len(kinds)]
         return kinds[int(off[1] < off[0])]
     drawn = steps.oracle.draw(
         (64, *steps.run.x.shape[2:]), torch.Generator().manual_seed(0), torch.float32
@@ -277,7 +271,7 @@ def kind_of_step(steps: Steps, setting: Setting) -> Setting:
         Oracle(), loop=steps.oracle.loop
     ):
         return best_kind
-    between = (_by_spread(few, setting, sampler) for sampler in _free(setting))
+    between = (_by_spread(few, setting, sampler) for sampler in free(setting))
     return next((kind for kind in between if _fits(few, kind)), best_kind)
 
 
@@ -291,7 +285,7 @@ def kind_that_ends(steps: Steps, setting: Setting) -> Setting | None:
         return None
     if grain(few.run.x):
         return None
-    loud = _loud(setting)
+    loud = noisy(setting)
     off_loud = (float(few.spreads(kind).abs().mean()) for kind in loud)
     if not bool(few.run.noise.any()) and min(off_loud) < AS_LOUD:
         return None
@@ -299,12 +293,6 @@ def kind_that_ends(steps: Steps, setting: Setting) -> Setting | None:
     every = [replace(kind, clip_sample=clips) for kind in kinds for clips in (True, False)]
     off = [float(few.off(kind).nan_to_num(torch.inf).median()) for kind in every]
     return every[off.index(min(off))]
-
-
-def _loud(setting: Setting) -> list[Setting]:
-    """DDPM's step with each of its two usual variances."""
-    small = replace(setting, sampler="ddpm", variance_type="fixed_small")
-    return [small, replace(small, variance_type="fixed_large")]
 
 
 def end_right(steps: Steps, setting: Setting) -> bool:
@@ -331,11 +319,6 @@ def _spread_allowed(few: Steps, kind: Setting) -> float:
     k, n = len(few.calls), few.run.x[0].numel()
     share = float(few.share(kind).square().mean().sqrt())
     return (laws.chi_square_bounds(k, RATE)[1] / (2 * n)) ** 0.5 + share
-
-
-def _free(setting: Setting) -> list[Sampler]:
-    """The samplers whose noise may have any size."""
-    return [sampler for sampler in ALL if sampler.louder(setting, 1.0) is not None]
 
 
 def _louder(sampler: Sampler, setting: Setting, share: float) -> Setting:

@@ -16,6 +16,7 @@ from compare.formulas.curves import BETA_TILDE, size_of_noise
 from compare.formulas.expressions import Expression, Monomial, Sum, is_plain
 from compare.formulas.fit import Curve, best, constants, moved_products, products
 from compare.formulas.parts.measured import Measured
+from compare.oracle.samplers import DDIM
 
 
 def as_ddim(step: Measured, slack: Tensor) -> Iterator[Measured]:
@@ -32,7 +33,7 @@ def as_ddim(step: Measured, slack: Tensor) -> Iterator[Measured]:
     assert sigma is not None
 
     def ddim(eta: float, size: Tensor | None = None) -> Measured:
-        return replace(step, setting=replace(step.setting, sampler="ddim", eta=eta), sigma=size)
+        return replace(step, setting=replace(step.setting, sampler=DDIM.name, eta=eta), sigma=size)
 
     still = ddim(0.0)
     tilde, signal = BETA_TILDE.value(step.atoms), step.level.alpha_bar_prev.flatten()

@@ -28,6 +28,7 @@ from compare.measure.loop_steps import Steps, clear, largest, steps_of, visits
 from compare.measure.tolerances import FACTOR, RATE, UNIT, table_bound
 from compare.measure.values import apart_in_print
 from compare.oracle import Oracle
+from compare.oracle.samplers import DDPM
 
 FEWEST = 12  # steps of which all is read, where there are more
 AS_WELL = 2.0  # factors: how much shorter DDIM's formula must be, where DDPM's may be meant
@@ -55,7 +56,7 @@ def _of_kind(step: Measured, slack: Tensor, kind: str) -> Iterator[Reading]:
     for one in (read, *as_ddim(read, slack)):
         noise = size_of_noise(step.sigma, slack, one.setting, named=False)
         # With eta = 1 it may be DDPM's as well, whose weights are others.
-        more = AS_WELL if one.setting.sampler == "ddim" and one.setting.eta == 1 else 0.0
+        more = AS_WELL if one.share == 1 else 0.0
         for reading in readings(one):
             unlikely = reading.unlikely + more
             yield replace(reading, curves=(*reading.curves, noise), unlikely=unlikely)
@@ -112,7 +113,7 @@ def _measured(
     x, out, sigma = values.T
     off_x, off_out, off_sigma = (FACTOR * UNIT * values.abs() + off).T
     level = steps.level.at(calls).map(lambda v: v.reshape(-1, 1))
-    setting = replace(scheduler.setting, sampler="ddpm")
+    setting = replace(scheduler.setting, sampler=DDPM.name)
     pair = Pair(x, out, off_x, off_out)
     return Measured(setting, oracle, level, pair, sigma=sigma, betas=scheduler.betas()), off_sigma
 

@@ -15,6 +15,7 @@ from compare.measure.probe import Probe
 from compare.measure.step import curves_of_mean, rows_of_mean
 from compare.measure.tolerances import FACTOR, UNIT, propagated
 from compare.oracle import KINDS, Level, Oracle, Setting
+from compare.oracle.samplers import BY_NAME
 
 ALONG = 1e-3  # how far the answers to a step's pixels may be from one factor
 
@@ -100,9 +101,14 @@ class Measured:
         )
 
     @property
+    def share(self) -> float:
+        """The eta of a DDIM step; 0 of a step whose mean has nothing of its noise's size."""
+        return BY_NAME[self.setting.sampler].noise_in_mean(self.setting)
+
+    @property
     def draws(self) -> bool:
         """It is DDIM's step with noise: the direction has less of the model's."""
-        return self.setting.sampler == "ddim" and self.setting.eta != 0
+        return self.share != 0
 
     @property
     def direction(self) -> Expression:
@@ -121,7 +127,7 @@ class Measured:
         made = atoms(self.level, self.betas, self.stride)
         if not self.draws:
             return made
-        right = BETA_TILDE.times(self.setting.eta, {})
+        right = BETA_TILDE.times(self.share, {})
         value, error = right.value(made), right.error(made)
         size = value if self.sigma is None else self.sigma.abs()
         return made.also("sigma_t", size, error / (FACTOR * UNIT * value).clamp(min=1e-300))

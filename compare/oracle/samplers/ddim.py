@@ -36,6 +36,7 @@ class DDIM(Sampler):
 
     name, backend = "ddim", "DDIMScheduler"
     own = ("eta", "use_clipped_model_output")
+    source = "Song et al. eq. 16"
     clip_shows = ("reach", "again", "kink", "shown")
     right = MappingProxyType(
         {
@@ -123,6 +124,9 @@ class DDIM(Sampler):
 
     def walked(self) -> dict[str, Changes]:
         return {"clipped-eta=1": {"clip_sample": True, "eta": 1.0}}
+
+    def roots(self, setting: Setting, named: bool) -> tuple[tuple[float, str], ...]:
+        return ((setting.eta, "fixed_small"),)
 
     def louder(self, setting: Setting, share: float) -> Setting:
         return replace(setting, sampler=self.name, eta=share)

@@ -29,6 +29,7 @@ class DDPM(Sampler):
     """Ho et al. algorithm 2."""
 
     name, backend = "ddpm", "DDPMScheduler"
+    source, learns = "Ho et al. section 3.2", True
     clip_shows = ("shown", "reach", "kink", "flat")
 
     def words(self, setting: Setting) -> str:
@@ -60,6 +61,13 @@ class DDPM(Sampler):
     def sizes(self, base: Setting) -> dict[str, Changes]:
         kinds = dict.fromkeys((base.variance_type, *VARIANCES, *NAMED))
         return {kind: {"variance_type": kind} for kind in kinds}
+
+    def noisy(self, setting: Setting) -> list[Setting]:
+        return [replace(setting, sampler=self.name, variance_type=kind) for kind in FIXED]
+
+    def roots(self, setting: Setting, named: bool) -> tuple[tuple[float, str], ...]:
+        kinds = sorted(FIXED, key=lambda kind: not setting.variance_type.startswith(kind))
+        return tuple((1.0, kind) for kind in kinds[: 1 if named else None])
 
     def readings(self, setting: Setting) -> list[Setting]:
         if setting.variance_type in LEARNED:

@@ -66,6 +66,8 @@ class Sampler(ABC):
         backend: the class of both backends that stands beside a candidate; none if they have none.
         own: options that its `step` takes by name, each a field of `Setting`; by the first a
             candidate's sampler is known.
+        source: where the size of its noise stands, in its paper.
+        learns: its variance may be the model's, so that one that names none is asked for it.
         clip_shows: where in a step a clip is looked for that the candidate does not name: x0-hat as
             `shown`, the `reach` of the mean, the same where the noise is derived `again`, the
             `kink` of the mean, a `flat` x_{t-1}; in this order.
@@ -75,6 +77,8 @@ class Sampler(ABC):
     name: str
     backend: str | None = None
     own: tuple[str, ...] = ()
+    source: str | None = None
+    learns: bool = False
     clip_shows: tuple[str, ...] = ("reach", "shown")
     right: Mapping[str, str] = MappingProxyType({})
 
@@ -139,6 +143,15 @@ class Sampler(ABC):
     def readings(self, setting: Setting) -> list[Setting]:
         """How else a candidate that names no variance may be read."""
         return []
+
+    def noisy(self, setting: Setting) -> list[Setting]:
+        """Its kinds of noise of one size each; none if the size is free."""
+        return []
+
+    def roots(self, setting: Setting, named: bool) -> tuple[tuple[float, str], ...]:
+        """What its sigma may be: a number times the root of which fixed variance, the likeliest
+        first; `named`: the candidate was asked for its kind of variance."""
+        return ()
 
     def louder(self, setting: Setting, share: float) -> Setting | None:
         """The setting whose noise is this share of the largest; None if its size is not free."""

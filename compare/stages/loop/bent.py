@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from compare.measure.check import Check, found
-from compare.measure.loop_steps import Steps, largest, silent
+from compare.measure.loop_steps import Steps, largest
 from compare.oracle import F64, Oracle, Setting
+from compare.oracle.samplers import noisy, silent
 
 SHARP = 3e-3  # of a part: steps at which it is read less well are left out
 FEWEST = 4  # steps at which it is read
@@ -57,8 +58,7 @@ def bent(steps: Steps, setting: Setting) -> Check | None:
     if noise is None or steps.oracle != Oracle():
         return None
     few = steps.few()
-    small = replace(setting, sampler="ddpm", variance_type="fixed_small")
-    kinds = (small, replace(small, variance_type="fixed_large"), *silent(setting))
+    kinds = (*noisy(setting), *silent(setting))
     parts = [part for kind in kinds for part in _parts(few, noise, kind.unlimited)]
     for say, part in product(says, parts):
         words = say(part) if part.changed else ""

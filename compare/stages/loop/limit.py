@@ -15,6 +15,7 @@ from compare.candidate.loop.look import look_outside
 from compare.measure.check import Check, found, yes_no
 from compare.measure.loop_steps import Steps, clear, largest
 from compare.oracle import F64, Setting
+from compare.oracle.samplers import BY_NAME
 
 ID = "sampling/loop/limit"
 RIGHT = "x0-hat as it is, limited to a range, or thresholded image by image (Saharia et al. 2022)"
@@ -66,8 +67,9 @@ def _ways(chosen: Setting) -> Iterator[Setting]:
         replace(plain, thresholding=True, dynamic_thresholding_ratio=q, sample_max_value=most)
         for q, most in product(QUANTILES, (NO_LIMIT, 1.5))
     ]
+    may_derive_again = "use_clipped_model_output" in BY_NAME[chosen.sampler].own
     for way, again in product(limits, (False, True)):
-        if again == chosen.use_clipped_model_output or chosen.sampler == "ddim":
+        if again == chosen.use_clipped_model_output or may_derive_again:
             yield replace(way, use_clipped_model_output=again)
 
 

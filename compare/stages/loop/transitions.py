@@ -21,13 +21,13 @@ from compare.measure.loop_steps import (
     kind_of_step,
     kind_that_ends,
     largest,
-    silent,
 )
 from compare.measure.noise import apart_from_x, has_right, moments, of_rows, reference, statistics
 from compare.measure.step import mean_bound
 from compare.measure.tolerances import RATE, TOLERANCES, once_in, propagated
 from compare.measure.values import apart_in_print, deviation
 from compare.oracle import F64, Level, Oracle, Setting
+from compare.oracle.samplers import BY_NAME, silent
 from compare.stages.loop.bent import bent
 from compare.stages.loop.ending import early_pictures, pictures
 from compare.stages.loop.limit import limit
@@ -141,7 +141,7 @@ def _eta(subject: Subject, steps: Steps, chosen: Setting) -> Iterator[Check]:
     """
     declared = named_keywords(written(subject.function("sample"))).get("eta")
     is_number = isinstance(declared, int | float) and not isinstance(declared, bool)
-    if not is_number or chosen.sampler != "ddim":
+    if not is_number or "eta" not in BY_NAME[chosen.sampler].own:
         return
     assert declared is not None
     eta, allowed = chosen.eta, ETA if steps.run.drawn is not None else BY_SPREAD

@@ -9,12 +9,11 @@ from torch import Tensor
 from compare.candidate.door.signature import attribute
 from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
-from compare.measure.loop_steps import silent
 from compare.measure.probe import SEED, SHAPE, output, picture
 from compare.measure.step import replayed, rounding
 from compare.measure.tolerances import UNIT, propagated
 from compare.oracle import F64, KINDS, Level, Oracle, Setting
-from compare.oracle.samplers import BY_NAME
+from compare.oracle.samplers import ALL, BY_NAME, silent
 from compare.verdict.conventions.clip import SMALL, read_clip
 from compare.verdict.conventions.learned import read_learned
 
@@ -37,12 +36,14 @@ def read_step(scheduler: Scheduler, known: set[str]) -> Setting:
     setting = _kind(scheduler, rows, level, known)
     if "variance_type" not in known:
         setting = _variance(scheduler, setting, table)
-        setting = read_learned(scheduler, setting) if setting.sampler == "ddpm" else setting
+        if BY_NAME[setting.sampler].learns:
+            setting = read_learned(scheduler, setting)
     steps = t.flatten().tolist()
     if "clip_sample" not in known:
         return replace(setting, **read_clip(scheduler, setting, table, steps))
     option = "use_clipped_model_output"
-    if setting.sampler == "ddim" and option not in scheduler.subject.step_named:
+    own = BY_NAME[setting.sampler].own
+    if option in own and option not in scheduler.subject.step_named:
         clipped = scheduler.subject.build(replace(setting, clip_sample=True))
         if clipped is not None:
             again = read_clip(clipped, setting, table, steps).get(option, False)
@@ -86,10 +87,15 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
     told = base.sampler != Setting.sampler  # by the options that its step names
     if not told and not bool(rows[:, 0].any()):
         settings += [still for setting in settings for still in silent(setting)]
-    ddim = replace(base, sampler="ddim", prediction_type="epsilon")
+    of_noise = replace(base, prediction_type="epsilon")
+
+    def drawing(eta: float) -> list[Setting]:
+        found = (sampler.louder(of_noise, eta) for sampler in ALL)
+        return [setting for setting in found if setting is not None]
+
     shown = None if told else _eta_of_noise(rows, level)
     etas = _etas(rows, level) if shown is None else [shown]
-    between = [] if told else [replace(ddim, eta=eta) for eta in etas if 0 < eta < 1]
+    between = [] if told else [kind for eta in etas if 0 < eta < 1 for kind in drawing(eta)]
     for setting in settings + between:
         if _fits(rows, level, setting):
             return setting
@@ -97,9 +103,9 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
     declared = attribute(subject.first, "eta")
     if shown and (
         (isinstance(declared, float | int) and declared == shown)
-        or _fits(rows, level, replace(ddim, eta=0.0))
+        or any(_fits(rows, level, still) for still in silent(of_noise))
     ):
-        first = replace(ddim, eta=shown)  # its direction is another's
+        first = drawing(shown)[0]  # its direction is another's
     subject.kinds = tuple(s for s in settings if s != first)
     return first
 
