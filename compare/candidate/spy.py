@@ -81,6 +81,7 @@ class Model(nn.Module):
         self.uses: list[Use] = []
         self.drawn: list[Tensor] = []  # what a loop drew, as many numbers as its pictures have
         self.draws = 0  # how often it drew any
+        self.beside = ""  # where a condition stood beside x_t in the channels, if one did
         self.owner = Owner()
         self.in_arrays = False  # whether it was asked by a program in NumPy
         size = self.manner.shape or (0, 0, 0)
@@ -129,6 +130,7 @@ class Model(nn.Module):
             call = read(given, named, self.manner)
             for place, value in call.maybe.items():
                 self.maybe.setdefault(place, []).append(value.detach().flatten().clone())
+            self.beside = self.beside or call.beside
             if self.dtype != call.x.dtype:
                 self.dtype = call.x.dtype
             out = self._answered(call.x.detach(), call.t.detach(), call.more)

@@ -115,6 +115,11 @@ def place_of_time(subject: Subject, table: Tensor) -> Place | None:
     return _first(subject, table)[0].manner.time
 
 
+def place_of_condition(subject: Subject, table: Tensor) -> str:
+    """Where a condition stands beside x_t in a loop's calls of its model; "" if none does."""
+    return _first(subject, table)[1].beside
+
+
 def _first(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
     """A loop with the first table that it may have: how it calls its model does not hang on it."""
     return subject.remember(("loop first",), lambda: settled(subject, table))

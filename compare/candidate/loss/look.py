@@ -62,6 +62,7 @@ class Seen:
     gradient: str | None  # what is wrong with its gradient, "" if nothing is; NumPy has none
     pair: bool  # whether the model is taken for one that returns a pair
     time: Place | None  # the place of t in a call of it, where several may be that
+    beside: str  # where a condition stands beside x_t in the channels, "" if none does
     nothing: float | None  # the number that some images are told now and then for their label
 
     @property
@@ -224,6 +225,7 @@ def _shown(loss: Loss, x_0: Tensor) -> dict[str, Any]:
         "x_t": torch.cat(ts),
         "dtype": model.dtype,
         "gain": torch.cat(gains) if len(gains) == CALLS else None,
+        "beside": model.beside,
         "nothing": _dropped_to(labels),
     }
 

@@ -1,7 +1,8 @@
 """Which argument of a call is the picture, which is t, and what else the model was told.
 
 The picture is known by its shape and t by its name; without one it is the first number, or number
-for each image, after the picture. Values say nothing.
+for each image, after the picture. Values say nothing, but for one thing: a condition is handed over
+that is the same for all images, and a noised batch never is.
 """
 
 from dataclasses import dataclass
@@ -49,12 +50,15 @@ class Call:
         t: (b,) of each image, or () of all.
         more: {place: value} of all other arguments.
         maybe: {place: value} of those that may be t.
+        beside: where a condition stands beside x_t in the channels, "before" or "after" it; "" if
+            none does.
     """
 
     x: Tensor
     t: Tensor
     more: dict[Place, Any]
     maybe: dict[Place, Tensor]
+    beside: str = ""
 
 
 def read(given: tuple[Any, ...], named: dict[str, Any], manner: Manner) -> Call:
@@ -77,14 +81,36 @@ def read(given: tuple[Any, ...], named: dict[str, Any], manner: Manner) -> Call:
         raise NoNumbers("its model is handed complex numbers: the root of something negative")
     if not pictures:
         raise TypeError(f"no argument is a batch of pictures: {words(given, named)}")
-    place = max(pictures, key=lambda k: _likeness(pictures[k], manner.shape))
-    x = told.pop(place)
+    place = next(iter(pictures))
+    if len(pictures) > 1:
+        place = max(pictures, key=lambda k: _likeness(pictures[k], manner.shape))
+    x, beside = _without_condition(told.pop(place), manner.shape)
     maybe = {k: torch.as_tensor(v) for k, v in told.items() if _may_be_time(v, len(x))}
     at = _time(maybe, manner.time)
     if at is None:
         raise TypeError(f"no argument tells the time: {words(given, named)}")
     del told[at]
-    return Call(x, maybe[at], told, maybe)
+    return Call(x, maybe[at], told, maybe, beside)
+
+
+def _without_condition(x: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, str]:
+    """The pictures of x without channels at one end that are the same in all of them, if it has
+    more channels than `shape`, which was asked for; and where those stand.
+
+    >>> x = torch.cat([torch.randn(4, 2, 8, 8), torch.zeros(4, 1, 8, 8)], dim=1)
+    >>> alone, beside = _without_condition(x, (4, 2, 8, 8))
+    >>> alone.shape, beside
+    (torch.Size([4, 2, 8, 8]), 'after')
+    """
+    if len(shape) != x.dim() or x.shape[1] <= shape[1] or len(x) < 2:
+        return x, ""
+    same = (x == x[:1]).movedim(1, 0).flatten(1).all(dim=1).tolist()
+    n = sum(same)
+    if 0 < n < len(same) and all(same[:n]):
+        return x[:, n:], "before"
+    if 0 < n < len(same) and all(same[-n:]):
+        return x[:, :-n], "after"
+    return x, ""
 
 
 def _single_numbers(told: dict[Place, Any]) -> dict[Place, Tensor]:
@@ -100,9 +126,9 @@ def _per_image(value: Any) -> float:
     return value.numel() / max(len(value), 1)
 
 
-def _likeness(picture: Tensor, shape: tuple[int, ...]) -> tuple[bool, bool, float]:
-    alike = picture.shape[1:] == shape[1:]
-    return alike, picture.dim() == len(shape), _per_image(picture)
+def _likeness(picture: Tensor, shape: tuple[int, ...]) -> tuple[bool, bool, bool, float]:
+    alike, noised = picture.shape[1:] == shape[1:], not bool((picture == picture[:1]).all())
+    return alike, noised, picture.dim() == len(shape), _per_image(picture)
 
 
 def _may_be_time(value: Any, images: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from compare.candidate.door.embedding import OPEN
 from compare.candidate.door.names import CALLED, plain
 from compare.candidate.door.roles import role_of
-from compare.candidate.door.signature import OF_SAMPLING, of_loop
+from compare.candidate.door.signature import OF_SAMPLING, asked_for, of_loop
 from compare.candidate.text import handed, sizes
 from compare.candidate.text.does import (
     adds_noise,
@@ -24,6 +24,7 @@ from compare.candidate.text.does import (
 )
 from compare.candidate.text.found import Source
 from compare.candidate.text.later import asked_by
+from compare.candidate.text.own.condition import is_picture
 
 OF_DIFFUSION = re.compile(
     r"diffus|ddpm|ddim|nois|[qp]_sample|p_losses|alphas?_?(bar|cum|hat)|epsilon|cumprod|\bsnr\b",
@@ -115,12 +116,11 @@ def _by_what_they_do(found: Source) -> dict[str, str]:
 
 
 def _samples(name: str, function: Any, found: Source) -> bool:
-    """True for a loop that is called as one, or is told how many pictures to make and trains
-    nothing."""
-    counted = {sizes.COUNT, sizes.SHAPE} & {*of_loop(function).values()}
-    return bool(OF_SAMPLING.search(plain(name))) or bool(
-        counted and not trains(found.functions[name])
-    )
+    """True for a loop that is called as one, or is told how many pictures to make, or of which
+    others, and trains nothing."""
+    told = {sizes.COUNT, sizes.SHAPE} & {*of_loop(function).values()}
+    told |= {*filter(is_picture, asked_for(function))}
+    return bool(OF_SAMPLING.search(plain(name))) or bool(told and not trains(found.functions[name]))
 
 
 def _by_what_they_take(found: Source, by_name: dict[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 
+from compare.candidate.door.names import MODELS
 from compare.candidate.door.source import assigned, is_model
 
 LOSSES = re.compile(r"loss|mse|huber|criterion|\.mean\(|\.square\(|\*\* 2|\bpow\(")
@@ -30,7 +31,8 @@ def loops(name: str, functions: Mapping[str, ast.AST]) -> bool:
     (True, False)
     """
     inside = [e for e in ast.walk(functions[name]) if isinstance(e, ast.For | ast.While)]
-    if any(_asks(node, functions, {name}) for loop in inside for node in ast.walk(loop)):
+    every = [node for loop in inside for node in ast.walk(loop)]
+    if any(_asks(node, functions, {name}) or _hands_on(node, functions) for node in every):
         return True
     again = any(callee(node) == name for node in ast.walk(functions[name]))
     return again and asks(name, functions)
@@ -147,6 +149,13 @@ def _asks(node: ast.AST, functions: Mapping[str, ast.AST], seen: set[str]) -> bo
         return is_model(node)
     inside = ast.walk(functions[name])
     return any(_asks(each, functions, seen | {name}) for each in inside)
+
+
+def _hands_on(node: ast.AST, functions: Mapping[str, ast.AST]) -> bool:
+    """True if a model is handed to a function whose source is not at hand, with more than it."""
+    if not isinstance(node, ast.Call) or callee(node) in functions or len(node.args) < 3:
+        return False
+    return any(getattr(argument, "id", "") in MODELS for argument in node.args)
 
 
 def callee(node: ast.AST) -> str:

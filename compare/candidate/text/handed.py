@@ -24,6 +24,7 @@ from compare.candidate.door.signature import (
 from compare.candidate.door.tables import meant
 from compare.candidate.text import sizes
 from compare.candidate.text.does import asks_itself
+from compare.candidate.text.own.condition import is_picture
 
 GIVEN = {  # {role: what its lambda is given}
     "add_noise": "x_0, noise, t",
@@ -69,6 +70,7 @@ STEPS |= {
     "maxsteps",
 }
 CHANNELS = OF_LOOPS["channels"]
+ZEROS = "torch.zeros(shape)"
 AGAIN = {"tindex", "i", "index", "idx", "step"}  # t once more, as one number
 BUILT = {"device": '"cpu"', "betas": "torch.linspace(1e-4, 0.02, T)"}  # what a class is built with
 BUILT |= {"betastart": "1e-4", "beta1": "1e-4", "betaend": "0.02", "beta2": "0.02"}
@@ -242,6 +244,8 @@ def value(what: str, name: str, role: str | None, own: Mapping[str, str]) -> str
     table = meant(name)
     if table is not None and (table in own or table in TABLES):
         return own.get(table, TABLES.get(table, ""))
+    if is_picture(name):  # the same for all images, by which it is known in the channels
+        return {"step": "torch.zeros_like(x)", "loss": "torch.zeros_like(x_0)"}.get(what, ZEROS)
     if what == "loss" and name in LABELS and "mask" not in name:
         return "torch.arange(len(x_0)) % 10"
     text = WHOLE.get(plain(name), "") if what in ("sample", "loss") else ""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from compare.candidate.load import Broken
-from compare.candidate.loop.calls import loop_tells, loop_told, place_of_time
+from compare.candidate.loop.calls import loop_tells, loop_told, place_of_condition, place_of_time
 from compare.candidate.loop.look import look
 from compare.candidate.loss.look import Seen
 from compare.candidate.loss.slopes import slopes
@@ -62,6 +62,12 @@ def told(subject: Subject, seen: Seen, table: Tensor, oracle: Oracle) -> Iterato
             yield yes_no(
                 "loss/place", place == seen.time, f"{words}, as the loop", wrong, right=right
             )
+        condition = place_of_condition(subject, table)
+        if seen.beside and condition:
+            words = f"a condition stands {seen.beside} x_t in the channels that the loss gives"
+            wrong = f"{words} its model, {condition} it in those of the loop"
+            said = f"{words}, as in those of the loop"
+            yield yes_no("loss/condition", seen.beside == condition, said, wrong, right=right)
         yield from _nothing(look(subject, table).mix, seen)
         loop = loop_tells(subject, table)
         if loop is None:

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from compare.candidate.load import Broken
-from compare.candidate.loop.calls import COURSE, SHAPE, sized
+from compare.candidate.loop.calls import COURSE, SHAPE, place_of_condition, sized
 from compare.candidate.loop.look import look
 from compare.candidate.subject import Subject
 from compare.measure.loop_steps import visits
@@ -24,6 +24,9 @@ def card_of_loop(subject: Subject) -> dict[str, str]:
             what = "a pair" if run.manner.pair else "twice the channels"
             words = "the second is not judged" if half is None else half.words
             card["output"] = f"{what}: {words} (that of the loop's model)"
+        condition = place_of_condition(subject, table)
+        if condition:
+            card["condition"] = f"{condition} x_t in the channels (that of the loop's model)"
         if run.manner.shape != SHAPE:
             card["pictures"] = f"{sized(run.manner.shape)} (those of the loop)"
         if subject.returned["sample"] == COURSE:

@@ -18,6 +18,7 @@ from compare.candidate.door.source import is_model
 from compare.candidate.door.tables import meant
 from compare.candidate.text.does import LOSSES, asks, callee, loops, returns_a_loss
 from compare.candidate.text.offered import Function
+from compare.candidate.text.own.condition import conditions, is_picture, joined
 from compare.candidate.text.own.network import builds_network, each_assigned, of_self
 
 USUAL = {  # {what a thing is: words that are read so, of which a file takes the first that is free}
@@ -33,6 +34,7 @@ USUAL = {  # {what a thing is: words that are read so, of which a file takes the
     "channels": ("n_channels", "num_channels", "image_channels"),
     "features": ("n_features", "feature_dim", "features"),
     "shape": ("input_shape", "img_shape", "image_shape"),
+    "condition": ("condition_image", "image_condition", "cond_image"),
     "steps": ("n_timesteps", "num_steps", "total_steps"),
 }
 STEPS = {plain(word) for word in USUAL["steps"]}
@@ -57,7 +59,7 @@ def usual(text: str) -> tuple[ast.Module, Own]:
     ({'denoise_fn': 'netz', 'x_start': 'bild'}, 'x_start')
     """
     tree, own = ast.parse(text), Own()
-    for look in (_tables, _models, _losses, _noising, _loops, _lengths):
+    for look in (_tables, _models, _conditions, _losses, _noising, _loops, _lengths):
         found = [*dict.fromkeys(look(tree))]
         sure = [(name, what) for name, what in found if [n for n, _ in found].count(name) == 1]
         words = _words(tree, sure)
@@ -138,12 +140,20 @@ def _models(tree: ast.Module) -> Iterator[tuple[str, str]]:
                 yield from [(kept[attribute], "kept")] * (kept[attribute] != attribute)
 
 
+def _conditions(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Pictures that stand beside x_t in what a model is given."""
+    for name in conditions(tree):
+        if not is_picture(name):
+            yield name, "condition"
+
+
 def _losses(tree: ast.Module) -> Iterator[tuple[str, str]]:
     """The pictures of a loss: all that it asks for beside its model."""
     named = {f.name: f for f in _functions(tree)}
     for name, function in named.items():
         if asks(name, named) and returns_a_loss(name, named) and not loops(name, named):
             rest = [each for each in _asked(function) if each not in MODELS | LABELS]
+            rest = [each for each in rest if not is_picture(each)]
             if len(rest) == 1 and _says_nothing(rest[0]):
                 yield rest[0], "x_0"
 
@@ -157,7 +167,9 @@ def _noising(tree: ast.Module) -> Iterator[tuple[str, str]]:
             continue
         values = {_name(t): value for t, value in each_assigned(function)}
         asked = [e for e in ast.walk(function) if isinstance(e, ast.Call) and is_model(e)]
-        given = [values.get(_name(a), a) for call in asked for a in call.args]
+        parts = [part for parts in joined(function) for part in parts]
+        every = [*(a for call in asked for a in call.args), *parts]
+        given = [values.get(_name(a), a) for a in every]
         for call in (e for e in given if isinstance(e, ast.Call) and callee(e) in named):
             noising = named[callee(call)]
             if asks(noising.name, named):
@@ -239,7 +251,8 @@ def _says_nothing(name: str) -> bool:
     word = plain(name)
     known = {word for words in OF_LOOPS.values() for word in words} | {*TABLES, *STEPS}
     roles = [role(method, name) for method in ("step", "add_noise")]
-    return not (name in MODELS | LABELS or word in known or any(roles) or meant(name))
+    says = name in MODELS | LABELS or word in known or any(roles) or is_picture(name)
+    return not (says or meant(name))
 
 
 def _told(call: ast.Call) -> int:
