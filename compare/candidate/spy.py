@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from compare.candidate.arrays import to_arrays, to_tensors
-from compare.candidate.model.call import Manner, Place, read
+from compare.candidate.model.call import NONE, Manner, Place, read
 from compare.candidate.model.output import Use, output
 from compare.candidate.model.owner import Owner
 from compare.candidate.model.told import Told, taken_for
@@ -81,7 +81,7 @@ class Model(nn.Module):
         self.uses: list[Use] = []
         self.drawn: list[Tensor] = []  # what a loop drew, as many numbers as its pictures have
         self.draws = 0  # how often it drew any
-        self.beside = ""  # where a condition stood beside x_t in the channels, if one did
+        self.beside = NONE  # the condition beside x_t in the channels
         self.owner = Owner()
         self.in_arrays = False  # whether it was asked by a program in NumPy
         size = self.manner.shape or (0, 0, 0)
@@ -127,10 +127,10 @@ class Model(nn.Module):
         if self.in_arrays:
             given, named = to_tensors(given), to_tensors(named)
         with torch._C.DisableTorchFunction():  # what it computes is none of the candidate's
-            call = read(given, named, self.manner)
+            call = read(given, named, self.manner, self.beside)
             for place, value in call.maybe.items():
                 self.maybe.setdefault(place, []).append(value.detach().flatten().clone())
-            self.beside = self.beside or call.beside
+            self.beside = call.beside if call.beside.where else self.beside
             if self.dtype != call.x.dtype:
                 self.dtype = call.x.dtype
             out = self._answered(call.x.detach(), call.t.detach(), call.more)
@@ -149,26 +149,33 @@ class Model(nn.Module):
         return made if whole else (made.sample,)
 
     def _answered(self, x: Tensor, t: Tensor, more: dict[Place, Any]) -> Tensor:
-        """The answers to all pictures, the halves of a doubled batch one after the other."""
-        parts = self._parts(x)
-        self.shapes.append(parts[0].shape)
-        if not self.patient and tuple(parts[0].shape) != self.manner.shape:
+        """The answers to all pictures, those of a doubled batch one time after the other."""
+        times = self._times(x)
+        shape = x[times[0]].shape
+        self.shapes.append(shape)
+        if not self.patient and tuple(shape) != self.manner.shape:
             raise OtherPictures
         t = t.reshape(-1).expand(len(x)) if t.numel() == 1 else t.reshape(-1)
         if self.told is None:
             self.told = taken_for(t, len(self.table))
-        times, k = t.chunk(len(parts)), len(parts)
-        outs = [
-            self._ask(part, at, {place: _part(v, i, k, len(x)) for place, v in more.items()})
-            for i, (part, at) in enumerate(zip(parts, times, strict=True))
-        ]
-        return torch.cat(outs).reshape(x.shape)
+        outs = torch.empty(x.shape, dtype=F64)
+        for once in times:
+            labels = {place: _part(v, once, len(x)) for place, v in more.items()}
+            outs[once] = self._ask(x[once], t[once], labels).reshape(shape)
+        return outs
 
-    def _parts(self, x: Tensor) -> list[Tensor]:
-        """The same pictures several times in one batch, each by itself."""
+    def _times(self, x: Tensor) -> list[slice]:
+        """The rows of each time that the same pictures stand in one batch: one batch after the
+        other, or every picture by itself."""
         b = self.manner.shape[0] if self.manner.shape else len(x)
-        parts = list(x.split(b)) if len(x) > b and len(x) % b == 0 else [x]
-        return parts if all(torch.equal(part, parts[0]) for part in parts) else [x]
+        k = len(x) // b if len(x) % b == 0 else 1
+        for times in (
+            [slice(i * b, (i + 1) * b) for i in range(k)],
+            [slice(i, None, k) for i in range(k)],
+        ):
+            if k > 1 and all(torch.equal(x[once], x[times[0]]) for once in times):
+                return times
+        return [slice(None)]
 
     def _ask(self, x: Tensor, t: Tensor, labels: dict[Place, Any]) -> Tensor:
         told = self.told or Told()
@@ -181,10 +188,10 @@ class Model(nn.Module):
         return out
 
 
-def _part(value: Any, i: int, parts: int, images: int) -> Any:
-    """What one part of a batch was told."""
+def _part(value: Any, once: slice, images: int) -> Any:
+    """What some pictures of a batch were told."""
     whole = isinstance(value, Tensor) and value.dim() and len(value) == images
-    return value.chunk(parts)[i].clone() if whole else value
+    return value[once].clone() if whole else value
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:

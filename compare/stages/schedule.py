@@ -12,8 +12,10 @@ from compare.candidate.subject import Subject
 from compare.formulas.parts.table import PRODUCT, RIGHT, form_of
 from compare.measure.check import Check, guarded, note
 from compare.measure.tolerances import (
+    FACTOR,
     NOTHING_LEFT,
     SMALLEST,
+    UNIT,
     as_none,
     betas_bound,
     cosine_bound,
@@ -136,13 +138,13 @@ def _table(name: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
     if not is_base:
         return
     first, last = (float(beta) for beta in betas_of(own)[[0, -1]])
-    if first > last:
+    if first > last * (1 + FACTOR * UNIT):
         ends = f"betas fall from {first:.2g} at t=0 to {last:.2g}"
         yield note("schedule/falls", f"{ends}: those of the papers grow (Ho et al. section 4)")
     left = float(own[-1].clamp(min=0).sqrt())
     if left > NOTHING_LEFT:
         message = f"sqrt(alpha-bar_T) = {left:.3f}: x_T still carries the image (T too short?)"
-        yield note("schedule/terminal", message)
+        yield note("schedule/terminal", message, measured=left)
 
 
 def _betas(

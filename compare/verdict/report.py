@@ -39,6 +39,7 @@ from typing import Any
 from compare.measure.check import Check
 
 ALONE = "schedule/alone"  # the note on a candidate of which tables alone were judged
+MUCH_LEFT = 0.5  # of the image in x_T: nothing begins so that begins with noise
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,17 @@ class Report:
         return {stage: why for stage, why in missing.items() if stage not in self.judged}
 
     @property
+    def _however(self) -> str:
+        """What is to be known of what is right: `"; "` and what else it holds, or what its table
+        leaves of a picture."""
+        told = [c for c in self.checks if c.id.endswith("/left-out")]
+        for check in self.checks:
+            told += [check] * (
+                check.id == "schedule/terminal" and (check.measured or 0) > MUCH_LEFT
+            )
+        return "".join(f"; {check.message}" for check in told)
+
+    @property
     def verdict(self) -> str:
         """One sentence that a student understands."""
         if self.exit_status == 0:
@@ -137,7 +149,7 @@ class Report:
             if self.companion:
                 return f"{right}. {self.companion}"
             shared = f"; it shares {len(self.findings)} known finding(s)" if self.findings else ""
-            return f"{right}{shared}.{self._alone}"
+            return f"{right}{shared}{self._however}.{self._alone}"
         if self.exit_status == 2:
             error = next((c for c in self.checks if c.status == "error"), None)
             why = error.message if error else "there is nothing in it that could be judged"

@@ -91,7 +91,8 @@ def test_a_slip_of_it_is_told(slip: str, tmp_path: Path) -> None:
     assert right in CLASS
     text = CLASS.replace(right, wrong)
     report = judged_file(tmp_path, "SuperResolution", text)
-    assert report.exit_status == 1 and words in str(report), str(report)
+    assert report.exit_status == 1
+    assert words in str(report)
 
 
 @pytest.mark.parametrize("name", ["loss", "sample"])

@@ -86,6 +86,21 @@ def test_two_numbers_of_sum_1_are_a_convention(name: str, clip: bool) -> None:
     assert any(c.id == "sampling/loop/steps" for c in report.checks)
 
 
+@pytest.mark.parametrize("conditional", [0, 1])
+def test_every_picture_twice_in_one_batch_is_two_answers(conditional: int) -> None:
+    """Each beside itself, not one batch after the other."""
+
+    def mix(model: Any, x: Tensor, t: Tensor) -> Tensor:
+        labels = torch.stack([ones(x), 0 * ones(x)], dim=1).flatten()
+        out = model(x.repeat_interleave(2, 0), t.repeat_interleave(2), labels)
+        return (1 + W) * out[conditional::2] - W * out[1 - conditional :: 2]
+
+    report = judged(mix)
+    assert report.exit_status == conditional, str(report)
+    assert ("exchanged" in str(report)) == bool(conditional)
+    assert judged(mix, power=1.0).exit_status == 1
+
+
 def test_without_labels_it_is_a_note() -> None:
     notes = [c for c in judged(unlabelled).checks if c.id == "sampling/loop/guidance"]
     assert [c.status for c in notes] == ["note"]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from compare.candidate.door.reading import (
     BATCH,
+    BYTES,
     EXCHANGED,
     FOUR_AXES,
     IMAGES,
@@ -57,7 +58,8 @@ def shaped(reading: Reading, images: Tensor) -> Tensor:
 
 def ranged(reading: Reading, images: Tensor) -> Tensor:
     """Images in [-1, 1] in the range that a loss takes; a copy."""
-    return (images + 1) / 2 if reading.pictures.value == UNIT else images.clone()
+    whole = {UNIT: 1.0, BYTES: 255.0}.get(reading.pictures.value)
+    return images.clone() if whole is None else (images + 1) * (whole / 2)
 
 
 def back(reading: Reading, values: Any, images: Tensor) -> Tensor | None:

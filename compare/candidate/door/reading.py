@@ -32,7 +32,8 @@ ALWAYS, NOT_LAST = "z at every step", "z but for the last step, where it is 0"
 TENSOR = "a tensor"  # what a method returns
 SIGNED, UNIT = "[-1, 1]", "[0, 1]"  # what pictures are in
 UNMAPPED = "[0, 1], also inside"  # those that the network sees too
-RANGES = {"[-1,1]": SIGNED, "[0,1]": UNIT, "unmapped": UNMAPPED}
+BYTES = "0..255"
+RANGES = {"[-1,1]": SIGNED, "[0,1]": UNIT, "unmapped": UNMAPPED, "bytes": BYTES}
 SAID: tuple[tuple[str, str, dict[str, Any]], ...] = (  # (a word, its fact, {value: in full})
     ("t", "t_base", {"0": 0, "1": 1}),
     ("t", "t_of_step", SHAPES_OF_T | {"(1,)": ONE}),
@@ -50,8 +51,8 @@ OPTIONS = (
     "visits=all or visits=listed (from which t, and to which, its step goes); "
     "prediction=epsilon, sample or v_prediction; output=out,v or output=v,out (which half of twice "
     "the channels is for the variance); "
-    "pictures=[-1,1], pictures=[0,1] or pictures=unmapped (of loss and loop; the last are in "
-    "[0, 1] for the network too)"
+    "pictures=[-1,1], pictures=[0,1], pictures=bytes or pictures=unmapped (of loss and loop; the "
+    "last are in [0, 1] for the network too)"
 )
 
 
@@ -109,8 +110,8 @@ class Reading:
         visits: `ALL_STEPS`, or `LISTED`, from each of whose entries its step goes to the next.
         data: `IMAGES`, `RGB`, `POINTS` or `SEQUENCES`.
         output: channels of the model's output: `SAME`, `DOUBLED` or `EXCHANGED`.
-        pictures: `SIGNED`, `UNIT` or `UNMAPPED`, the range of those that a loss is given and a loop
-            returns.
+        pictures: `SIGNED`, `UNIT`, `BYTES` or `UNMAPPED`, the range of those that a loss is given
+            and a loop returns.
         prediction: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`.
         z: `ALWAYS` or `NOT_LAST`: when a step that takes its noise is given some.
         step_returns, add_noise_returns: what kind of thing, as `handing.kind_of` says it.

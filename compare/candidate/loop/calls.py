@@ -117,7 +117,7 @@ def place_of_time(subject: Subject, table: Tensor) -> Place | None:
 
 def place_of_condition(subject: Subject, table: Tensor) -> str:
     """Where a condition stands beside x_t in a loop's calls of its model; "" if none does."""
-    return _first(subject, table)[1].beside
+    return _first(subject, table)[1].beside.where
 
 
 def _first(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:

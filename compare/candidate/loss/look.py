@@ -225,7 +225,7 @@ def _shown(loss: Loss, x_0: Tensor) -> dict[str, Any]:
         "x_t": torch.cat(ts),
         "dtype": model.dtype,
         "gain": torch.cat(gains) if len(gains) == CALLS else None,
-        "beside": model.beside,
+        "beside": model.beside.where,
         "nothing": _dropped_to(labels),
     }
 

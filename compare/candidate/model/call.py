@@ -50,19 +50,42 @@ class Call:
         t: (b,) of each image, or () of all.
         more: {place: value} of all other arguments.
         maybe: {place: value} of those that may be t.
-        beside: where a condition stands beside x_t in the channels, "before" or "after" it; "" if
-            none does.
+        beside: where a condition stands beside x_t in the channels.
     """
 
     x: Tensor
     t: Tensor
     more: dict[Place, Any]
     maybe: dict[Place, Tensor]
-    beside: str = ""
+    beside: "Beside"
 
 
-def read(given: tuple[Any, ...], named: dict[str, Any], manner: Manner) -> Call:
-    """The parts of a call of the model.
+@dataclass(frozen=True)
+class Beside:
+    """A condition beside x_t in the channels: an image, or what the model made of x_t before.
+
+    Attributes:
+        where: "before" or "after" x_t; "" if there is none.
+        channels: how many it has.
+        of: how many it and x_t have.
+    """
+
+    where: str = ""
+    channels: int = 0
+    of: int = 0
+
+    def without(self, x: Tensor) -> Tensor:
+        """The channels of x_t alone."""
+        return x[:, self.channels :] if self.where == "before" else x[:, : self.of - self.channels]
+
+
+NONE = Beside()
+
+
+def read(
+    given: tuple[Any, ...], named: dict[str, Any], manner: Manner, before: Beside = NONE
+) -> Call:
+    """The parts of a call of the model; `before` is the condition that a call before had.
 
     Raises:
         NoNumbers: some argument is complex.
@@ -84,7 +107,10 @@ def read(given: tuple[Any, ...], named: dict[str, Any], manner: Manner) -> Call:
     place = next(iter(pictures))
     if len(pictures) > 1:
         place = max(pictures, key=lambda k: _likeness(pictures[k], manner.shape))
-    x, beside = _without_condition(told.pop(place), manner.shape)
+    x = told.pop(place)
+    is_as_before = before.where and x.shape[1] == before.of
+    beside = before if is_as_before else _condition(x, manner.shape)
+    x = beside.without(x) if beside.where else x
     maybe = {k: torch.as_tensor(v) for k, v in told.items() if _may_be_time(v, len(x))}
     at = _time(maybe, manner.time)
     if at is None:
@@ -93,24 +119,22 @@ def read(given: tuple[Any, ...], named: dict[str, Any], manner: Manner) -> Call:
     return Call(x, maybe[at], told, maybe, beside)
 
 
-def _without_condition(x: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, str]:
-    """The pictures of x without channels at one end that are the same in all of them, if it has
-    more channels than `shape`, which was asked for; and where those stand.
+def _condition(x: Tensor, shape: tuple[int, ...]) -> Beside:
+    """The channels of x at one end that are the same in all pictures, if it has more channels than
+    `shape`, which was asked for.
 
     >>> x = torch.cat([torch.randn(4, 2, 8, 8), torch.zeros(4, 1, 8, 8)], dim=1)
-    >>> alone, beside = _without_condition(x, (4, 2, 8, 8))
-    >>> alone.shape, beside
-    (torch.Size([4, 2, 8, 8]), 'after')
+    >>> found = _condition(x, (4, 2, 8, 8))
+    >>> found, found.without(x).shape
+    (Beside(where='after', channels=1, of=3), torch.Size([4, 2, 8, 8]))
     """
     if len(shape) != x.dim() or x.shape[1] <= shape[1] or len(x) < 2:
-        return x, ""
+        return NONE
     same = (x == x[:1]).movedim(1, 0).flatten(1).all(dim=1).tolist()
-    n = sum(same)
-    if 0 < n < len(same) and all(same[:n]):
-        return x[:, n:], "before"
-    if 0 < n < len(same) and all(same[-n:]):
-        return x[:, :-n], "after"
-    return x, ""
+    n, c = sum(same), len(same)
+    if not 0 < n < c:
+        return NONE
+    return Beside("before", n, c) if all(same[:n]) else Beside("after" * all(same[-n:]), n, c)
 
 
 def _single_numbers(told: dict[Place, Any]) -> dict[Place, Tensor]:

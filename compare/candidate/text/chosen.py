@@ -9,6 +9,7 @@ from compare.candidate.door.embedding import OPEN
 from compare.candidate.door.names import CALLED, plain
 from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import OF_SAMPLING, asked_for, of_loop
+from compare.candidate.door.source import assigned
 from compare.candidate.text import handed, sizes
 from compare.candidate.text.does import (
     adds_noise,
@@ -53,7 +54,9 @@ def chosen(found: Source) -> dict[str, str]:
     others = _by_what_they_do(found) | others
     both = others | by_name if OF_DIFFUSION.search(found.text) else {}
     both = {what: name for what, name in both.items() if not asked_by(name)}
-    if _is_a_mean(found, both):
+    if "loss" in both:
+        both["loss"] = _that_draws_t(both["loss"], found)
+    if _is_a_mean(found, both) or _goes_along_a_list(found, both):
         del both["step"]
     return {what: both[what] for what in CALLED if what in both}
 
@@ -91,6 +94,44 @@ def _is_a_mean(found: Source, both: dict[str, str]) -> bool:
     return adds_noise(loop, found.around)
 
 
+def _that_draws_t(loss: str, found: Source) -> str:
+    """A loss; of one that is handed its t the function that draws it, takes the pictures, and
+    returns what that gives, if there is one such."""
+    if "t" not in handed.known("loss", found.signed(loss)).values():
+        return loss
+    fitting = []
+    for name, node in found.functions.items():
+        function = found.signed(name)
+        known = handed.known("loss", function).values()
+        returned = [e.value for e in ast.walk(node) if isinstance(e, ast.Return)]
+        values = dict(assigned(node))
+        given = [values.get(getattr(e, "id", ""), e) for e in returned]
+        is_it = bool(given) and all(loss in {callee(e) for e in ast.walk(v or node)} for v in given)
+        whole = "t" not in known and OPEN not in handed.call("loss", function, {})
+        if is_it and whole and "x_0" in known and not trains(node):
+            fitting.append(name)
+    return fitting[0] if len(fitting) == 1 else loss
+
+
+def _goes_along_a_list(found: Source, both: dict[str, str]) -> bool:
+    """True if what would be the step is told a place in a list of timesteps, by which it looks up
+    its tables, and a loop goes along that list."""
+    step = both.get("step")
+    if step is None or "sample" not in both:
+        return False
+    known = handed.known("step", found.signed(step))
+    places = {name for name, what in known.items() if what == "t"}
+    node = found.functions[step]
+    listed = {name for name, value in assigned(node) if _looks_up(value, places)}
+    return any(_looks_up(each, listed) for each in ast.walk(node))
+
+
+def _looks_up(node: ast.AST, places: set[str]) -> bool:
+    """True if something is looked up by one of these names."""
+    index = node.slice if isinstance(node, ast.Subscript) else ast.Constant(None)
+    return any(getattr(each, "id", "") in places for each in ast.walk(index))
+
+
 def _by_what_they_do(found: Source) -> dict[str, str]:
     """{role: a method that nobody calls so} of those that ask a model: the loop that asks it step
     after step, and the loss that is made of what it answers; first of all what the module does if
@@ -108,6 +149,7 @@ def _by_what_they_do(found: Source) -> dict[str, str]:
         else:
             makes = asks(name, found.around) and returns_a_loss(name, found.around)
             makes = makes and not yields(found.functions[name])
+            makes = makes and plain(name) not in CALLED["step"].split()
             fits, what = makes and (is_call or "x_0" in known.values()), "loss"
         is_whole = is_call or OPEN not in handed.call(what, function, {})
         if fits and is_whole and what not in roles:

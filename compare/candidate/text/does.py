@@ -32,7 +32,7 @@ def loops(name: str, functions: Mapping[str, ast.AST]) -> bool:
     """
     inside = [e for e in ast.walk(functions[name]) if isinstance(e, ast.For | ast.While)]
     every = [node for loop in inside for node in ast.walk(loop)]
-    if any(_asks(node, functions, {name}) or _hands_on(node, functions) for node in every):
+    if any(_asks(node, functions, {name}) or _hands_model_on(node, functions) for node in every):
         return True
     again = any(callee(node) == name for node in ast.walk(functions[name]))
     return again and asks(name, functions)
@@ -151,7 +151,7 @@ def _asks(node: ast.AST, functions: Mapping[str, ast.AST], seen: set[str]) -> bo
     return any(_asks(each, functions, seen | {name}) for each in inside)
 
 
-def _hands_on(node: ast.AST, functions: Mapping[str, ast.AST]) -> bool:
+def _hands_model_on(node: ast.AST, functions: Mapping[str, ast.AST]) -> bool:
     """True if a model is handed to a function whose source is not at hand, with more than it."""
     if not isinstance(node, ast.Call) or callee(node) in functions or len(node.args) < 3:
         return False

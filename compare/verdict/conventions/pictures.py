@@ -5,48 +5,57 @@ from contextlib import suppress
 import torch
 
 from compare import stages
-from compare.candidate.door.reading import SIGNED, UNIT, UNMAPPED, Fact
+from compare.candidate.door.reading import BYTES, SIGNED, UNIT, UNMAPPED, Fact
 from compare.candidate.load import Broken
 from compare.candidate.loop.look import Run, look
 from compare.candidate.subject import Subject
 from compare.oracle import F64, Oracle
 from compare.stages.loop.ending import CUT
-from compare.stages.stage import Stage
 
 HALF = 0.5  # the constant of (y + 1) / 2; that of y is near 0, whatever noise or clip is in it
 FEWEST = 100  # pixels by which it is known
 
 
 def read_pictures(subject: Subject) -> Fact:
-    """[0, 1] if a loss is right with such pictures alone, and a loop returns such; else [-1, 1].
+    """[0, 1] or bytes if such pictures alone reach the model of a loss in [-1, 1], and a loop
+    returns such; else [-1, 1].
 
     Pictures that one of the two maps alone are a mistake (34 to 36). A loop that clamps to [0, 1]
     without mapping may be made for data that are never mapped: that is left open, unless its loss
-    maps them. So it is if the loop returns bytes, which say nothing of what its loss is given.
+    maps them. So it is if the loop returns bytes, and the loss takes pictures in [0, 1], as many
+    data sets that are kept in bytes give; and if there is no loop, and the loss takes bytes.
     """
     cuts = subject.has("sample") and _cuts(subject)
     plain = Fact(SIGNED, others=(UNMAPPED,)) if cuts else Fact(SIGNED)
-    if not (subject.has("loss") and subject.has("sample")) or _holds(subject, stages.LOSS):
+    if not subject.has("loss") or _takes(subject, SIGNED) is not False:
         return plain
-    read = subject.reading()
-    read.door = subject.door.told({"pictures": Fact(UNIT)})
-    if not _holds(read, stages.LOSS):
-        return plain
-    if cuts:
-        return Fact(UNIT, "behaviour", "its loss is right with such")
+    if not subject.has("sample"):
+        return Fact(SIGNED, others=(BYTES,)) if _takes(subject, BYTES) else plain
+    taken = next((each for each in (UNIT, BYTES) if _takes(subject, each)), None)
+    if cuts and taken:
+        return Fact(taken, "behaviour", "its loss maps such")
     with suppress(Broken):
         run = look(subject, subject.scheduler().alpha_bars(Oracle()))
-        if run.result.dtype == torch.uint8:
+        in_bytes = run.result.dtype == torch.uint8
+        if in_bytes and taken == UNIT:
             return Fact(SIGNED, others=(UNIT,))
-        if _ends_in_unit(run):
-            return Fact(UNIT, "behaviour", "its loss is right with such, and its loop returns such")
-    return Fact(SIGNED)
+        if in_bytes and taken == BYTES:
+            return Fact(BYTES, "behaviour", "its loss maps such, and its loop returns such")
+        if not in_bytes and taken != BYTES and _ends_in_unit(run):
+            maps = "its loss maps such, and " if taken else ""
+            return Fact(UNIT, "behaviour", f"{maps}its loop returns such")
+    return plain
 
 
-def _holds(subject: Subject, stage: Stage) -> bool:
+def _takes(subject: Subject, pictures: str) -> bool | None:
+    """Whether pictures in this range reach the model of a loss in [-1, 1]; None if it is not
+    seen."""
+    read = subject.reading()
+    read.door = subject.door.told({"pictures": Fact(pictures)})
     with suppress(Broken):
-        return all(check.passed for check in stage.of(subject, Oracle()))
-    return False
+        checks = stages.LOSS.of(read, Oracle())
+        return next((check.passed for check in checks if check.id == "loss/range"), None)
+    return None
 
 
 def _cuts(subject: Subject) -> bool:
