@@ -1,10 +1,31 @@
 """A network for code that cannot be built or called without one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+Question = tuple[tuple[Any, ...], dict[str, Any]]  # what a network is given, by place and by name
+_listening: list[list[Question]] = []
+
+
+@contextmanager
+def heard() -> Iterator[list[Question]]:
+    """What networks of `as_network` are asked meanwhile.
+
+    >>> with heard() as asked:
+    ...     answer = as_network(torch.ones(1))("a picture", t=3)
+    >>> asked
+    [(('a picture',), {'t': 3})]
+    """
+    asked: list[Question] = []
+    _listening.append(asked)
+    try:
+        yield asked
+    finally:
+        _listening.remove(asked)
 
 
 class Network(nn.Module):
@@ -26,6 +47,8 @@ class Network(nn.Module):
 
     def forward(self, *given: Any, **named: Any) -> Any:
         """The answer, whatever it is asked."""
+        for asked in _listening:
+            asked.append((given, named))
         return self.answer(*given, **named)
 
 

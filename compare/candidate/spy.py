@@ -82,7 +82,7 @@ class Model(nn.Module):
         self.drawn: list[Tensor] = []  # what a loop drew, as many numbers as its pictures have
         self.draws = 0  # how often it drew any
         self.beside = NONE  # the condition beside x_t in the channels
-        self.owner = Owner()
+        self.owner, self.put_in_training = Owner(), False
         self.in_arrays = False  # whether it was asked by a program in NumPy
         size = self.manner.shape or (0, 0, 0)
         about = dict.fromkeys(("in_channels", "channels", "out_channels", "out_dim"), size[1])
@@ -96,6 +96,11 @@ class Model(nn.Module):
         own = nn.Parameter(self.weight.detach().clone(), self.weight.requires_grad)
         other._parameters = {"weight": own}
         return other
+
+    def train(self, mode: bool = True) -> "Model":
+        """The mode, as of any module; whether it was trained by who has it is remembered."""
+        self.put_in_training = self.put_in_training or mode
+        return super().train(mode)
 
     @property
     def kept(self) -> bool:

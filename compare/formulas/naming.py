@@ -11,7 +11,7 @@ from compare.formulas import bases, curves
 from compare.formulas.accounts import Account, Told, accounts
 from compare.formulas.curves import Reading
 from compare.formulas.expressions import Expression
-from compare.formulas.fit import Curve
+from compare.formulas.fit import WELL, Curve
 from compare.formulas.parts.eta import as_ddim
 from compare.formulas.parts.loops import of_loop, other_table, sum_of_answers
 from compare.formulas.parts.losses import of_loss
@@ -175,8 +175,8 @@ def _said(found: list[Account]) -> Named:
     words = "; and ".join(_one(told, account.reading) for told in account.told)
     said = {pair for pair, _ in _pairs(account)}
     others = [[pair for pair in _pairs(one) if pair[0] not in said] for one in same]
-    exact = [pairs for pairs in others if pairs and not any(fitted for _, fitted in pairs)]
-    for pairs in exact[:1]:
+    sure = [pairs for one, pairs in zip(same, others, strict=True) if pairs and _is_exact(one)]
+    for pairs in sure[:1]:
         words += f"; the same, in other words: {' and '.join(pair for pair, _ in pairs)}"
     fix = f"{', '.join(_cure(t, account.reading) for t in account.told)}: {account.reading.whole}"
     fitted = any(fitted for _, fitted in _pairs(account))
@@ -197,6 +197,13 @@ def _pairs(account: Account) -> list[tuple[str, bool]]:
     """What each wrong coefficient is, and whether that holds a number that was fitted."""
     told = [(one.curve.name, one.fits[0].formula) for one in account.told if one.fits]
     return [(f"{name} has {formula}", formula.fitted) for name, formula in told]
+
+
+def _is_exact(account: Account) -> bool:
+    """True if every wrong coefficient is its formula as well as float32 lets it, without a number
+    that was fitted: of a table whose betas grow by equal steps others come near."""
+    first = [one.fits[0] for one in account.told if one.fits]
+    return all(fit.worst <= WELL and not fit.formula.fitted for fit in first)
 
 
 def _one(told: Told, reading: Reading) -> str:

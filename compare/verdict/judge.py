@@ -120,7 +120,7 @@ def _by_adapter(report: Report, adapter: Ready | None) -> Report:
 def _said_by(adapter: Adapter | None) -> Told:
     """What an adapter, handed over or made by a function, says of how it is called."""
     try:
-        return told_by(() if adapter is None else adapter.reading)
+        return told_by(() if adapter is None else adapter.reading, "the adapter")
     except ValueError as error:
         raise Unloadable(str(error).replace("--reading ", "its reading=", 1)) from None
 

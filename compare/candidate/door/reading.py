@@ -193,8 +193,9 @@ def _plain(fact: Fact) -> dict[str, Any]:
     return found | {"value": value, "others": others}
 
 
-def told_by(words: str | Iterable[str] | None) -> dict[str, Fact]:
-    """The facts that a user decides, from words such as `"step=x,t,out"` and `"t=1"`.
+def told_by(words: str | Iterable[str] | None, by: str = "--reading") -> dict[str, Fact]:
+    """The facts that a user decides, from words such as `"step=x,t,out"` and `"t=1"`; `by` is where
+    they stand.
 
     >>> told_by("step=x,t,out")["step"].value.roles
     ('x', 't', 'out')
@@ -203,7 +204,8 @@ def told_by(words: str | Iterable[str] | None) -> dict[str, Fact]:
         ValueError: a word that is not known; one line.
     """
     words = [words] if isinstance(words, str) else words or ()
-    return dict(_told(word) for word in words)
+    facts = (_told(word) for word in words)
+    return {name: replace(fact, evidence=f"as {by} says") for name, fact in facts}
 
 
 def _told(word: str) -> tuple[str, Fact]:

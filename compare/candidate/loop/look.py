@@ -43,7 +43,7 @@ class Run:
             each call they are alike.
         training: whether the model was in training mode at any call.
         left_training: and after the last.
-        kept: whether an object that is no module keeps the model.
+        kept: whether an object that is no module keeps the model, or the loop puts it in a mode.
         result: (b, c, h, w) the pictures.
         told: how the model is told t; `t` is that in steps.
         drawn: what the loop drew, where it can be replayed.
@@ -132,7 +132,7 @@ def _look(subject: Subject, table: Tensor) -> Run:
         out=out,
         training=any(each.training for each in model.seen),
         left_training=model.training,
-        kept=model.kept,
+        kept=model.kept or model.put_in_training,
         result=_wide(result),
         told=model.told or Told(),
         drawn=replayed,

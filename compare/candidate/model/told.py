@@ -37,6 +37,10 @@ class Told:
             return gaps.abs().argmin(dim=-1)
         return told if self.unit == 1 else (told * self.unit).round()
 
+    def number(self, t: int) -> float:
+        """What is told of t, from 0."""
+        return self.listed[t] if self.listed else (t + self.base) / self.unit
+
 
 def read_told(told: Tensor, T: int) -> Told | None:
     """The first of a closed list of ways by which all that was told, (n,), is some t of 0..T-1.

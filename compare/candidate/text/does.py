@@ -71,16 +71,45 @@ def yields(function: ast.AST) -> bool:
 
 
 def counts_from_one(function: ast.AST) -> bool:
-    """True if a function goes through t = T..1, and hands its t on as it is.
+    """True if a function goes through t = T..1, or draws t in 1..T, and hands it on as it is.
 
     >>> loops = ["range(T, 0, -1)", "tqdm(reversed(range(1, T + 1)))", "reversed(range(1, T))"]
     >>> [counts_from_one(ast.parse(f"for t in {each}: x = step(x, t)")) for each in loops]
     [True, True, False]
     >>> counts_from_one(ast.parse("for i in range(T, 0, -1): x = step(x, i - 1)"))
     False
+    >>> counts_from_one(ast.parse("t = torch.randint(1, T + 1, (8,))"))
+    True
     """
     found = [loop for loop in ast.walk(function) if isinstance(loop, ast.For)]
-    return any(_from_one(loop.iter) and _hands_on(loop) for loop in found)
+    if any(_from_one(loop.iter) and _hands_on(loop) for loop in found):
+        return True
+    return any(
+        _from_one_by_chance(value) and not _takes_one_off(name, function)
+        for name, value in assigned(function)
+    )
+
+
+def calls_with_one(name: str, tree: ast.AST | None) -> bool:
+    """True if a function of a file calls another and counts its t from 1."""
+    functions = [e for e in ast.walk(tree or ast.Module([], [])) if isinstance(e, ast.FunctionDef)]
+    callers = [f for f in functions if name in {callee(each) for each in ast.walk(f)}]
+    return any(map(counts_from_one, callers))
+
+
+def _from_one_by_chance(value: ast.expr) -> bool:
+    """True for `torch.randint(1, T + 1, ...)`, and what is made of it."""
+    calls = [e for e in ast.walk(value) if callee(e) == "randint" and isinstance(e, ast.Call)]
+    return any(
+        [ast.unparse(each) for each in call.args[:1]] == ["1"]
+        and any(ast.unparse(each).endswith("+ 1") for each in call.args[1:2])
+        for call in calls
+    )
+
+
+def _takes_one_off(name: str, function: ast.AST) -> bool:
+    nodes = ast.walk(function)
+    return any(isinstance(e, ast.BinOp) and ast.unparse(e) == f"{name} - 1" for e in nodes)
 
 
 def _from_one(steps: ast.expr) -> bool:

@@ -55,8 +55,9 @@ def _of_kind(step: Measured, slack: Tensor, kind: str) -> Iterator[Reading]:
     assert step.sigma is not None
     for one in (read, *as_ddim(read, slack)):
         noise = size_of_noise(step.sigma, slack, one.setting, named=False)
-        # With eta = 1 it may be DDPM's as well, whose weights are others.
-        more = AS_WELL if one.share == 1 else 0.0
+        # With eta = 1 it may be DDPM's as well, whose weights are others; and with another one a
+        # DDPM step whose noise alone is wrong.
+        more = AS_WELL if one.share else 0.0
         for reading in readings(one):
             unlikely = reading.unlikely + more
             yield replace(reading, curves=(*reading.curves, noise), unlikely=unlikely)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from compare.candidate.load import Broken
@@ -11,11 +12,14 @@ from compare.candidate.loop.calls import loop_tells, loop_told, place_of_conditi
 from compare.candidate.loop.look import look
 from compare.candidate.loss.look import Seen
 from compare.candidate.loss.slopes import slopes
+from compare.candidate.model.call import Manner, read
 from compare.candidate.model.guidance import Mix
-from compare.candidate.model.told import Told
+from compare.candidate.model.told import NEAR_LEVEL, Told
+from compare.candidate.network import heard
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, note, yes_no
 from compare.measure.loop_steps import end_right, steps_of, visits
+from compare.measure.probe import SHAPE
 from compare.measure.tolerances import RATE
 from compare.oracle import Oracle
 
@@ -53,6 +57,8 @@ def told(subject: Subject, seen: Seen, table: Tensor, oracle: Oracle) -> Iterato
     if seen.told.words != "t":
         yield note("loss/t-scale", f"the model is told {seen.told.words}")
     if not subject.has("sample"):
+        with suppress(Broken):  # a step that gives no answer is told by its own stages
+            yield from _of_step(subject, seen.told, len(table), oracle.loss.ahead)
         return
     with suppress(Broken):  # a loop that gives no answer is told by its own stage
         place, right = place_of_time(subject, table), "the model called in one way by both"
@@ -83,6 +89,30 @@ def told(subject: Subject, seen: Seen, table: Tensor, oracle: Oracle) -> Iterato
             f"it {loop} (t = 0 is one step of noise)",
             right="the same in loss and loop at the same level of noise",
         )
+
+
+def _of_step(subject: Subject, by_loss: Told, T: int, ahead: int) -> Iterator[Check]:
+    """What a step that asks a model itself tells it, at three t, where no loop shows it."""
+    if not subject.has("step"):
+        return
+    scheduler, nothing, wrong = subject.scheduler(), torch.zeros(SHAPE), ""
+    for t in (T // 4, T // 2, 3 * T // 4):
+        with heard() as asked:
+            scheduler.step(nothing, t, nothing, 0)
+        if not asked:
+            return
+        with suppress(TypeError):  # what is no call with a time says nothing
+            told = float(read(*asked[0], Manner(())).t.flatten()[0])
+            wanted = by_loss.number(t - ahead)
+            if abs(told - wanted) > NEAR_LEVEL * (1 + abs(wanted)):
+                wrong = f"the step tells the model {told:g} where the loss tells it {wanted:g}"
+    yield yes_no(
+        "loss/told",
+        not wrong,
+        f"loss and step tell the model {by_loss} at the same level of noise",
+        f"{wrong}, at the same level of noise",
+        right="the same in loss and step at the same level of noise",
+    )
 
 
 def _nothing(mix: Mix | None, seen: Seen) -> Iterator[Check]:
