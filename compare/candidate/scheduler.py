@@ -15,7 +15,7 @@ from compare.candidate import arrays
 from compare.candidate.door import handing
 from compare.candidate.door.count import own_list
 from compare.candidate.door.names import GENERATORS
-from compare.candidate.door.reading import CONTRACT, LISTED, NOT_LAST, NUMBER, Reading
+from compare.candidate.door.reading import CONTRACT, LISTED, NOT_LAST, NUMBER, PLAIN, Reading
 from compare.candidate.load import Broken, raised
 from compare.candidate.replay import Recorded
 from compare.candidate.surroundings import apart
@@ -327,6 +327,7 @@ class Scheduler:
             raise Broken("has no method step(model_output, t, x_t)")
         element = self.chain.by_t.get(t, t + self.subject.t_base)
         generator = generator or torch.Generator().manual_seed(seed or 0)
+        out = self._answered(out, t)
         whole = handing.whole_output(self.door, self.setting.variance_type, out, said)
         given = {"out": handing.shaped(self.door, whole), "x": handing.shaped(self.door, x_t)}
         given["t"] = handing.t_of_step(self.door, element, len(x_t))
@@ -338,6 +339,13 @@ class Scheduler:
         prev = self._like("step", prev, x_t, "a sample").to(F64)
         x_0 = handing.back(self.door, x_0, x_t)
         return Answer(prev, None if x_0 is None else x_0.to(F64))
+
+    def _answered(self, out: Tensor, t: int) -> Tensor:
+        """What a model gives that predicts `out`."""
+        if self.door.answers.value == PLAIN:
+            return out
+        alpha_bar = self.alpha_bars(Oracle())[t].to(out)
+        return out * handing.given_for(self.door.answers.value, alpha_bar)
 
     def _keywords(self, generator: Any) -> dict[str, Any]:
         """What `step` is told by name, as far as it names it."""

@@ -17,11 +17,13 @@ from compare.candidate.door.reading import (
     EXCHANGED,
     FOUR_AXES,
     IMAGES,
+    MINUS,
     NUMBER,
     ONE,
     POINTS,
     RGB,
     SAME,
+    SCORE,
     SEQUENCES,
     TENSOR,
     UNIT,
@@ -80,6 +82,17 @@ def whole_output(reading: Reading, kind: str, out: Tensor, said: Tensor | None) 
         return out
     said = torch.full_like(out, LEARNED.get(kind, -1.0)) if said is None else said
     return torch.cat([said, out] if reading.output.value == EXCHANGED else [out, said], dim=1)
+
+
+def given_for(answers: str, alpha_bar: Tensor) -> Tensor | float:
+    """What a model multiplies by what it predicts, to answer so.
+
+    >>> given_for(SCORE, torch.tensor(0.75)), given_for(MINUS, torch.tensor(0.75))
+    (tensor(-2.), -1.0)
+    """
+    if answers == SCORE:
+        return -(1 - alpha_bar).rsqrt()
+    return -1.0 if answers == MINUS else 1.0
 
 
 def t_of_step(reading: Reading, element: Any, images: int) -> Any:

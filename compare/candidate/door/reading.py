@@ -33,6 +33,7 @@ TENSOR = "a tensor"  # what a method returns
 SIGNED, UNIT = "[-1, 1]", "[0, 1]"  # what pictures are in
 UNMAPPED = "[0, 1], also inside"  # those that the network sees too
 BYTES = "0..255"
+PLAIN, MINUS, SCORE = "what it predicts", "minus what it predicts", "the score, -eps / sqrt(1 - ab)"
 RANGES = {"[-1,1]": SIGNED, "[0,1]": UNIT, "unmapped": UNMAPPED, "bytes": BYTES}
 SAID: tuple[tuple[str, str, dict[str, Any]], ...] = (  # (a word, its fact, {value: in full})
     ("t", "t_base", {"0": 0, "1": 1}),
@@ -43,6 +44,7 @@ SAID: tuple[tuple[str, str, dict[str, Any]], ...] = (  # (a word, its fact, {val
     ("prediction", "prediction", {k: k for k in ("epsilon", "sample", "v_prediction")}),
     ("output", "output", HALVES),
     ("pictures", "pictures", RANGES),
+    ("answers", "answers", {"plain": PLAIN, "minus": MINUS, "score": SCORE}),
 )
 OPTIONS = (
     "step=x,t,out, add_noise=x_0,t,noise, get_velocity=x_0,noise,t (each in its own order); t=0 or "
@@ -52,7 +54,8 @@ OPTIONS = (
     "prediction=epsilon, sample or v_prediction; output=out,v or output=v,out (which half of twice "
     "the channels is for the variance); "
     "pictures=[-1,1], pictures=[0,1], pictures=bytes or pictures=unmapped (of loss and loop; the "
-    "last are in [0, 1] for the network too)"
+    "last are in [0, 1] for the network too); answers=plain, answers=minus or answers=score (what "
+    "the model gives for what it predicts, in loss and loop)"
 )
 
 
@@ -112,7 +115,8 @@ class Reading:
         output: channels of the model's output: `SAME`, `DOUBLED` or `EXCHANGED`.
         pictures: `SIGNED`, `UNIT`, `BYTES` or `UNMAPPED`, the range of those that a loss is given
             and a loop returns.
-        prediction: what the model returns: `"epsilon"`, `"sample"` or `"v_prediction"`.
+        prediction: what the model predicts: `"epsilon"`, `"sample"` or `"v_prediction"`.
+        answers: `PLAIN`, `MINUS` or `SCORE`: what it gives for that.
         z: `ALWAYS` or `NOT_LAST`: when a step that takes its noise is given some.
         step_returns, add_noise_returns: what kind of thing, as `handing.kind_of` says it.
     """
@@ -129,6 +133,7 @@ class Reading:
     output: Fact = Fact(SAME)
     pictures: Fact = Fact(SIGNED)
     prediction: Fact = Fact("epsilon")
+    answers: Fact = Fact(PLAIN)
     z: Fact = Fact(ALWAYS)
     step_returns: Fact = Fact(TENSOR)
     add_noise_returns: Fact = Fact(TENSOR)
@@ -170,6 +175,7 @@ class Reading:
             "output": f"its model's output has {value}",
             "pictures": f"the pictures of its loss and loop are in {value}",
             "prediction": f"its model predicts {value}",
+            "answers": f"its model answers with {value}",
             "z": f"step is given {value}",
             "step_returns": f"step returns {value}",
             "add_noise_returns": f"add_noise returns {value}",

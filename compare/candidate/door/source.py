@@ -133,10 +133,21 @@ def outputs_in(tree: ast.AST) -> list[str]:
 
 
 def assigned(inside: ast.AST) -> list[tuple[str, ast.expr]]:
-    """(name, what it is given) of every `name = ...`."""
-    nodes = [node for node in ast.walk(inside) if isinstance(node, ast.Assign)]
-    every = [(target, node.value) for node in nodes for target in node.targets]
+    """(name, what it is given) of every `name = ...`, of `a, b = c, d` each."""
+    every = each_assigned(inside)
     return [(target.id, value) for target, value in every if isinstance(target, ast.Name)]
+
+
+def each_assigned(inside: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """(target, value) of every assignment, of `a, b = c, d` each."""
+    for node in ast.walk(inside):
+        if not isinstance(node, ast.Assign):
+            continue
+        for target in node.targets:
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                yield from zip(target.elts, node.value.elts, strict=False)
+            else:
+                yield target, node.value
 
 
 def _worked_on(node: ast.expr) -> ast.expr | None:

@@ -67,6 +67,7 @@ def settled(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
 def _settled(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
     kind, seed = subject.setting.prediction_type, seed_of(subject)
     manner: Manner = subject.answers.get(MANNER, Manner(SHAPE))
+    manner = replace(manner, answers=subject.door.answers.value)
     plain: Broken | None = None
     for tried in range(TRIED):
         model = Model(restless(kind, table), table, manner=manner, patient=tried > 0)

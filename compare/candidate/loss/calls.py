@@ -91,7 +91,8 @@ def enough(T: int, rate: float) -> int:
 
 def settled(subject: Subject, table: Tensor) -> Loss:
     """How the loss is to be called: with the first images that it takes."""
-    loss = Loss(subject, table, Manner((), time=_told_by_the_loop(subject, table)))
+    time, answers = _told_by_the_loop(subject, table), subject.door.answers.value
+    loss = Loss(subject, table, Manner((), time=time, answers=answers))
     first: Broken | None = None
     _refuse_single_numbers(subject, table)
     for shape in SHAPES:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from compare.candidate.door.names import LABELS, TIMES
+from compare.candidate.door.reading import PLAIN
 from compare.candidate.model.told import Told
 
 Place = int | str  # of an argument: its position, or its name
@@ -30,6 +31,7 @@ class Manner:
         pair: the answer is the first of a pair, `model(x, t)[0]`.
         time: the place of t, where several arguments may be it.
         told: by which number it tells t; None if the first call is to say it.
+        answers: what the model gives for what it predicts, as `door.reading` has it.
         learned: the v of a learned variance, which every number of a second half of the channels
             is; None if there is no such half.
     """
@@ -38,6 +40,7 @@ class Manner:
     pair: bool = False
     time: Place | None = None
     told: Told | None = None
+    answers: str = PLAIN
     learned: float | None = None
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from compare.candidate.door.names import plain
 from compare.candidate.door.signature import MODELS, TABLES, asked_for, named_keywords
+from compare.candidate.door.source import each_assigned
 from compare.candidate.door.tables import meant
 from compare.candidate.text.handed import OPEN, STEPS
 from compare.candidate.text.offered import Function, bases_of, is_network, methods_of, signed
 from compare.candidate.text.own.network import (
     as_asking,
-    each_assigned,
     function_that_is_a_network,
     of_self,
     own_network,

@@ -30,7 +30,7 @@ from compare.verdict.conventions.length import length, of_another_length
 from compare.verdict.conventions.loop import card_of_loop
 from compare.verdict.conventions.network import card_of_network
 from compare.verdict.conventions.pictures import read_pictures
-from compare.verdict.conventions.prediction import kind_called, read_prediction
+from compare.verdict.conventions.prediction import kind_called, read_answers, read_prediction
 from compare.verdict.conventions.schedule import (
     leave_out_any_words,
     read_again,
@@ -90,6 +90,9 @@ def _read(subject: Subject, door: Told) -> None:
         subject.setting = read_again(subject.scheduler())
     if "pictures" not in door:
         subject.door = subject.door.told({"pictures": read_pictures(subject)})
+    if "answers" not in door:
+        answers = read_answers(subject, bool({"prediction_type"} & known))
+        subject.door = subject.door.told({"answers": answers})
     subject.conventions.update(card_of(subject) | card_of_loop(subject))
     subject.conventions.update(conventions_of(subject))
 

@@ -2,10 +2,11 @@
 
 from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 
 from compare import stages
 from compare.candidate.door.names import predicted
-from compare.candidate.door.reading import Fact
+from compare.candidate.door.reading import MINUS, PLAIN, SCORE, Fact
 from compare.candidate.door.signature import written
 from compare.candidate.door.source import outputs
 from compare.candidate.load import Broken
@@ -67,6 +68,38 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
         others = (replace(subject.setting, prediction_type=kind) for kind in KINDS if kind != said)
         subject.kinds += tuple(others)
     return Fact(said)
+
+
+def read_answers(subject: Subject, declared: bool) -> Fact:
+    """Whether the model gives what it predicts, minus that, or the score: that with which a loss,
+    and a loop or a step beside it, are right, where the loss is not by the contract.
+
+    Args:
+        subject: whose setting and answers are then those of that reading.
+        declared: what the model predicts is said by name.
+    """
+    beside = [s for s in (stages.SAMPLING, stages.MEAN) if s.is_met(subject)][:1]
+    if not subject.has("loss") or not beside or _is_right(subject, stages.LOSS):
+        return Fact(PLAIN)
+    said = subject.setting.prediction_type
+    kinds = [said] if declared else sorted(KINDS, key=lambda kind: kind != said)
+    for kind, answers in product(kinds, (MINUS, SCORE)):
+        read = subject.reading(prediction_type=kind)
+        read.answers, read.door = {}, subject.door.told({"answers": Fact(answers)})
+        is_score_of_another = answers == SCORE and kind != "epsilon"
+        if is_score_of_another or not all(_is_right(read, s) for s in (stages.LOSS, *beside)):
+            continue
+        subject.setting, subject.answers = read.setting, read.answers
+        why = "its loss is right so, and what is beside it"
+        subject.door = subject.door.told({"prediction": Fact(kind, "behaviour", why)})
+        return Fact(answers, "behaviour", why)
+    return Fact(PLAIN)
+
+
+def _is_right(subject: Subject, stage: Stage) -> bool:
+    with suppress(Broken):
+        return all(check.told().passed for check in stage.of(subject, Oracle()))
+    return False
 
 
 def _without_signal(subject: Subject, by_name: str | None) -> Fact:

@@ -5,10 +5,9 @@ import ast
 from collections.abc import Iterator
 
 from compare.candidate.door.names import plain, role
-from compare.candidate.door.source import is_model
+from compare.candidate.door.source import each_assigned, is_model
 from compare.candidate.text.does import callee
 from compare.candidate.text.offered import Function
-from compare.candidate.text.own.network import each_assigned
 
 JOINED = {"cat", "concat", "concatenate", "hstack"}
 CHANNELS = {"1", "-3"}

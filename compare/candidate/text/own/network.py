@@ -3,9 +3,10 @@
 import ast
 import copy
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 from compare.candidate.door.names import MODELS, role
+from compare.candidate.door.source import each_assigned
 from compare.candidate.text.offered import Function, is_network, methods_of
 
 MOST_TOLD = 4  # arguments of a network: a picture, a time, labels and a mask
@@ -74,18 +75,6 @@ def of_self(node: ast.expr) -> str:
     """The name of an attribute of `self`; "" for anything else."""
     is_own = isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "self"
     return getattr(node, "attr", "") if is_own else ""
-
-
-def each_assigned(inside: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """(target, value) of every assignment, of `a, b = c, d` each."""
-    for node in ast.walk(inside):
-        if not isinstance(node, ast.Assign):
-            continue
-        for target in node.targets:
-            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
-                yield from zip(target.elts, node.value.elts, strict=False)
-            else:
-                yield target, node.value
 
 
 def builds_network(value: ast.expr, classes: Mapping[str, ast.ClassDef]) -> bool:

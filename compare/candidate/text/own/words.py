@@ -14,12 +14,12 @@ from functools import lru_cache
 
 from compare.candidate.door.names import CALLED, LABELS, MODELS, OF_LOOPS, plain, role
 from compare.candidate.door.signature import TABLES
-from compare.candidate.door.source import is_model
+from compare.candidate.door.source import each_assigned, is_model
 from compare.candidate.door.tables import meant
 from compare.candidate.text.does import LOSSES, asks, callee, loops, returns_a_loss
 from compare.candidate.text.offered import Function
 from compare.candidate.text.own.condition import conditions, is_picture, joined
-from compare.candidate.text.own.network import builds_network, each_assigned, of_self
+from compare.candidate.text.own.network import builds_network, of_self
 
 USUAL = {  # {what a thing is: words that are read so, of which a file takes the first that is free}
     "alpha_bar": ("alphas_cumprod", "alphas_bar"),
