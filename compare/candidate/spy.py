@@ -83,7 +83,8 @@ class Model(nn.Module):
         self.drawn: list[Tensor] = []  # what a loop drew, as many numbers as its pictures have
         self.draws = 0  # how often it drew any
         self.beside = NONE  # the condition beside x_t in the channels
-        self.owner, self.put_in_training = Owner(), False
+        self.trained = self.put_in_training = False  # by who has it; and asked so
+        self.owner = Owner()
         self.in_arrays = False  # whether it was asked by a program in NumPy
         size = self.manner.shape or (0, 0, 0)
         about = dict.fromkeys(("in_channels", "channels", "out_channels", "out_dim"), size[1])
@@ -99,8 +100,8 @@ class Model(nn.Module):
         return other
 
     def train(self, mode: bool = True) -> "Model":
-        """The mode, as of any module; whether it was trained by who has it is remembered."""
-        self.put_in_training = self.put_in_training or mode
+        """The mode, as of any module; who has it may have put it in training."""
+        self.trained = mode
         return super().train(mode)
 
     @property
@@ -192,6 +193,7 @@ class Model(nn.Module):
         given = (self.answer(wide, at) * factor).to(x.dtype).to(F64)  # as the caller gets it
         out = given / factor
         training = self.training and not self.in_arrays  # NumPy's have no mode
+        self.put_in_training |= training and self.trained
         self.seen.append(Asked(wide, t.clone(), steps.clone(), out, training, labels))
         return given
 

@@ -64,6 +64,7 @@ class Seen:
     time: Place | None  # the place of t in a call of it, where several may be that
     beside: str  # where a condition stands beside x_t in the channels, "" if none does
     nothing: float | None  # the number that some images are told now and then for their label
+    dropped: float  # the share of the labels that are that number
 
     @property
     def images(self) -> int:
@@ -226,23 +227,29 @@ def _shown(loss: Loss, x_0: Tensor) -> dict[str, Any]:
         "dtype": model.dtype,
         "gain": torch.cat(gains) if len(gains) == CALLS else None,
         "beside": model.beside.where,
-        "nothing": _dropped_to(labels),
+        **_dropped_to(labels),
     }
 
 
-def _dropped_to(labels: list[Tensor]) -> float | None:
-    """The one number that takes the place of labels, (calls, b) the same but for that.
+def _dropped_to(labels: list[Tensor]) -> dict[str, Any]:
+    """The one number that takes the place of labels, (calls, b) the same but for that, and of how
+    many of them.
 
     >>> told = [[1, 2, 3]] * (CALLS - 2) + [[1, 9, 3], [9, 2, 3]]
-    >>> _dropped_to([torch.tensor(each) for each in told])
+    >>> _dropped_to([torch.tensor(each) for each in told])["nothing"]
     9.0
     """
+    none = {"nothing": None, "dropped": 0.0}
     if len(labels) != CALLS or any(v.shape != labels[0].shape or v.dim() != 1 for v in labels):
-        return None
+        return none
     told = torch.stack(labels)
     usual = told.mode(dim=0).values
     put = told[told != usual].unique()
-    return float(put[0]) if len(put) == 1 else None
+    if len(usual) > 1 and len(usual.unique()) == 1 < len(put):  # mostly dropped
+        put = usual[:1]
+    if len(put) != 1:
+        return none
+    return {"nothing": float(put[0]), "dropped": float((told == put).double().mean())}
 
 
 def _gradient(loss: Loss, x_0: Tensor) -> str | None:

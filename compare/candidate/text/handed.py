@@ -91,6 +91,7 @@ WHOLE = {"device": '"cpu"'}  # what a loop takes beside its model
 WHOLE |= dict.fromkeys(GENERATORS, "generator")
 WHOLE |= dict.fromkeys(map(plain, LABELS - {"mask"}), "torch.arange(shape[0]) % 10")
 WHOLE |= dict.fromkeys({*STEPS, "timestep"}, "T") | dict.fromkeys(("batchidx", "batchindex"), "0")
+WHOLE |= dict.fromkeys(("seq", "timeseq"), "range(T)")  # the steps that a loop is to take
 SMALL = {
     sizes.SIDE: f"{SIDE}",
     sizes.SIDES: f"({SIDE}, {SIDE})",

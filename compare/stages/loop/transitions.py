@@ -161,7 +161,7 @@ def _cut_off(steps: Steps, chosen: Setting, allowed: Tensor, i: int) -> str:
     """Of a step that is wrong at a few pixels alone how many they are; "" of another."""
     end, right = steps.ends(chosen)
     wrong = ((end - right).abs() > allowed.reshape(-1, 1, 1, 1, 1))[i].flatten()
-    few = float(wrong.double().mean()) <= 1 - MOST
+    few = 0 < float(wrong.double().mean()) <= 1 - MOST
     return f", at {int(wrong.sum())} of {len(wrong)} pixels alone" if few else ""
 
 

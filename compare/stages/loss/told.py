@@ -23,6 +23,7 @@ from compare.measure.probe import SHAPE
 from compare.measure.tolerances import RATE
 from compare.oracle import Oracle
 
+MOSTLY = 0.6  # of the labels dropped: half of them were tried too
 COEFFICIENTS = {"x_0": "sqrt(ab)", "noise": "sqrt(1 - ab)"}
 
 
@@ -54,6 +55,9 @@ def told(subject: Subject, seen: Seen, table: Tensor, oracle: Oracle) -> Iterato
     if seen.told.base:
         alone = "" if subject.has("sample") else " (mistake 77 if sampling counts from 0)"
         yield note("loss/t-base", f"t counts from 1{alone}")
+    if seen.dropped > MOSTLY:
+        words = f"{seen.dropped:.0%} of the labels are told as {seen.nothing:g}, so as none"
+        yield note("loss/dropped", f"{words}: usual are 10 or 20 % (Ho & Salimans 2022)")
     if seen.told.words != "t":
         yield note("loss/t-scale", f"the model is told {seen.told.words}")
     if not subject.has("sample"):

@@ -23,6 +23,7 @@ from compare.candidate.text.own.network import builds_network, of_self
 
 USUAL = {  # {what a thing is: words that are read so, of which a file takes the first that is free}
     "alpha_bar": ("alphas_cumprod", "alphas_bar"),
+    "betas": ("betas", "beta_t", "betas_t"),
     "model": ("denoise_fn", "eps_model", "score_model"),
     "kept": ("denoiser", "nn_model", "eps_net"),
     "x_0": ("x_start", "x_init", "original_images"),
@@ -59,7 +60,7 @@ def usual(text: str) -> tuple[ast.Module, Own]:
     ({'denoise_fn': 'netz', 'x_start': 'bild'}, 'x_start')
     """
     tree, own = ast.parse(text), Own()
-    for look in (_tables, _models, _conditions, _losses, _noising, _loops, _lengths):
+    for look in (_tables, _betas, _models, _conditions, _losses, _noising, _loops, _lengths):
         found = [*dict.fromkeys(look(tree))]
         sure = [(name, what) for name, what in found if [n for n, _ in found].count(name) == 1]
         words = _words(tree, sure)
@@ -110,6 +111,24 @@ def _tables(tree: ast.Module) -> Iterator[tuple[str, str]]:
         return
     if len(products) == 1 and meant(name := products.pop()) is None:
         yield name, "alpha_bar"
+
+
+def _betas(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Parameters that are betas by what is made of them, `(1 - b).cumprod(0)`, or by what the
+    function calls them that they are handed on to."""
+    named = {f.name: f for f in _functions(tree)}
+    for function in named.values():
+        asked = {each for each in _asked(function) if meant(each) is None}
+        for call in (e for e in ast.walk(function) if isinstance(e, ast.Call)):
+            inner = call.func.value if isinstance(call.func, ast.Attribute) else None
+            given = [inner, *call.args] if callee(call) == "cumprod" else []
+            left = [e for e in given if isinstance(e, ast.BinOp) and ast.unparse(e.left) == "1"]
+            yield from ((_name(e.right), "betas") for e in left if _name(e.right) in asked)
+            other = named.get(callee(call))
+            pairs = zip(_asked(other), call.args, strict=False) if other else ()
+            for parameter, value in pairs:
+                if plain(parameter) in ("beta", "betas") and _name(value) in asked:
+                    yield _name(value), "betas"
 
 
 def _models(tree: ast.Module) -> Iterator[tuple[str, str]]:
