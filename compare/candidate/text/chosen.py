@@ -24,7 +24,7 @@ from compare.candidate.text.does import (
     yields,
 )
 from compare.candidate.text.found import Source
-from compare.candidate.text.later import asked_by
+from compare.candidate.text.later import asked, asked_by
 from compare.candidate.text.own.condition import is_picture
 
 OF_DIFFUSION = re.compile(
@@ -63,8 +63,8 @@ def chosen(found: Source) -> dict[str, str]:
 
 def left_out(found: Source) -> dict[str, list[str]]:
     """{role: methods that do what it is for, and that nothing calls which is chosen}: the loops
-    that ask a model step after step, the losses that are made of what it answers, and what is
-    called as a step is and adds noise."""
+    that ask a model step after step, the losses that are made of what it answers, what is
+    called as a step is and adds noise, and what averages weights."""
     fill = chosen(found)
     reached = _reached({*fill.values()}, found)
     rest = [n for n in found.functions if n not in reached and not n.startswith("_")]
@@ -75,8 +75,17 @@ def left_out(found: Source) -> dict[str, list[str]]:
     losses = [n for n in made if returns_a_loss(n, found.around)]
     called = CALLED["step"].split()
     steps = [n for n in rest if n not in loop and plain(n) in called and _has_noise(found, n)]
-    every = {"sample": loop, "loss": losses, "step": steps}
+    every = {"sample": loop, "loss": losses, "step": steps, "ema": _averages(found)}
     return {role: names for role, names in every.items() if names}
+
+
+def _averages(found: Source) -> list[str]:
+    """What averages weights, of a class: its methods, and classes and functions that it uses."""
+    nodes = [node for function in found.functions.values() for node in ast.walk(function)]
+    used = {callee(node) for node in nodes} & {*found.classes, *found.around}
+    named = dict.fromkeys((*found.functions, *sorted(used)))
+    later = {name: asked(name) for name in named}
+    return [name for name, role in later.items() if role is not None and role.name == "ema"]
 
 
 def _reached(names: set[str], found: Source) -> set[str]:

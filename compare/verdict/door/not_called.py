@@ -26,12 +26,13 @@ def not_called(report: Report, subject: Subject, left: Mapping[str, Sequence[str
     Args:
         report: that is to be told so.
         subject: the class, as it was judged.
-        left: {role: its methods that do so and were not called}.
+        left: {role: its methods that do so and were not called}; of a role that is not built yet,
+            what it has of it.
     """
     first = report.checks[0].stage if report.checks else ""
     for role, names in left.items():
         told = " and ".join(names[:3])
-        if any(subject.has(each) for each in JUDGED_BY[role]):
+        if role not in DO or any(subject.has(each) for each in JUDGED_BY[role]):
             were = "were" if len(names) > 1 else "was"
             report.checks.append(note(f"{first}/left-out", f"{told} {were} not judged"))
         elif report.exit_status == 0:
