@@ -228,6 +228,7 @@ TESTED_WITH = {
     "unknown": "own_words",
     "values": "check",
     "warning": "bring",
+    "waves": "embedding",
     "weights": "naming_losses",
 }
 

@@ -142,6 +142,8 @@ def slow(t: Tensor, dim: int) -> Tensor:
             2,
             "its waves go by log(1 + t) and not by t",
         ),
+        (lambda t, dim: halves(t + 1, dim), 2, "its waves go by t + 1 and not by t"),
+        (lambda t, dim: halves(t + 7, dim), 2, "its waves go by t + 7 and not by t"),
         (
             lambda t, dim: halves(t + (0.1 * t).sin(), dim),
             2,
