@@ -52,7 +52,8 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     if {*found} == {*ONE_WAY}:
         found = {role: found[role] for role in found if ONE_WAY[role].search(plain(name))}
     found = {name: found[name]} if name in found else found if len(found) == 1 else {}
-    beside = getattr(inspect.unwrap(function), "__globals__", {})  # below `torch.no_grad()`
+    inside = inspect.unwrap(function)  # below `torch.no_grad()`
+    beside = {**getattr(inside, "__globals__", {}), **_around(inside)}
     known = {name: value for name, value in sorted(beside.items()) if is_table(value)}
     named = {id(table): table for name, table in known.items() if plain(name) in TABLES}
     tables = [*named.values()]  # one may have two names
@@ -63,6 +64,17 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
         table = np.asarray(betas[0]) if isinstance(betas[0], list | tuple) else betas[0]
         return found | {"alpha_bar": lambda: (1 - table).cumprod(0)}
     return found
+
+
+def _around(function: Any, deep: bool = True) -> dict[str, Any]:
+    """{name: value} of what a function finds in those that it is written in, and what the functions
+    that it finds there do."""
+    try:
+        found = dict(inspect.getclosurevars(function).nonlocals)
+    except TypeError:
+        return {}
+    inner = [value for value in found.values() if inspect.isfunction(value)] if deep else []
+    return {k: v for each in inner for k, v in _around(each, False).items()} | found
 
 
 def is_table(value: Any) -> bool:

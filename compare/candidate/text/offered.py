@@ -45,7 +45,8 @@ def offered(source: str) -> list[Offered]:
     """
     body = ast.parse(source).body
     classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
-    found = [each for node in body for each in _of(node, classes)]
+    makers = {node.name: node for node in body if isinstance(node, Function)}
+    found = [each for node in body for each in (*_of(node, classes), *_made_by(node, makers))]
     return [each for each in found if not each.name.startswith("_")]
 
 
@@ -57,6 +58,24 @@ def _of(node: ast.stmt, classes: dict[str, ast.ClassDef]) -> Iterator[Offered]:
     elif isinstance(node, ast.Assign) and _roles(node.value):
         names = [target.id for target in node.targets if isinstance(target, ast.Name)]
         yield from (Offered(name, "adapter", _roles(node.value)) for name in names)
+
+
+def _made_by(node: ast.stmt, makers: dict[str, Function]) -> Iterator[Offered]:
+    """The functions that are made at the top of a file by one of it: `loss, sample = make()`."""
+    call = node.value if isinstance(node, ast.Assign) else None
+    maker = makers.get(getattr(call.func, "id", "")) if isinstance(call, ast.Call) else None
+    if maker is None or not isinstance(node, ast.Assign):
+        return
+    inner = {e.name: e for e in ast.walk(maker) if isinstance(e, Function) and e is not maker}
+    given = [e.value for e in ast.walk(maker) if isinstance(e, ast.Return) and e in maker.body]
+    for target, value in ((t, v) for t in node.targets for v in given if v is not None):
+        for name, made in zip(
+            getattr(target, "elts", [target]), getattr(value, "elts", [value]), strict=False
+        ):
+            function = inner.get(getattr(made, "id", ""))
+            if function is not None and isinstance(name, ast.Name):
+                told = _of_function(function)
+                yield Offered(name.id, "function", told.judged, told.asks)
 
 
 def _of_function(node: Function) -> Offered:

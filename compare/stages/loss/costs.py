@@ -19,6 +19,7 @@ from compare.stages.loss.rounding import Rounding
 
 GRID = 4096  # quantiles of N(0, 1) by which the mean of what an error costs is worked out
 SIGN = "a mean of squares, not its negative: training makes the loss small"
+SATURATED = 1e-3  # by which a cost may still grow that grows no more
 ALIKE = 0.01  # factors that hang on the batch or the size differ by half or more
 
 
@@ -196,11 +197,21 @@ def _pixels(seen: Seen, oracle: Oracle, cost: Cost, rounded: float, rounding: Ro
         off <= allowed,
         "every pixel adds the size of its own error",
         f"errors of {OFF:.0f} at every pixel cost {seen.flat:.3g}, errors of {OFF:.0f} and "
-        f"{-OFF:.0f} {seen.chequered:.3g}: they are averaged before they are squared",
+        f"{-OFF:.0f} {seen.chequered:.3g}: {_what_is_made_of_errors(seen)}",
         measured=off,
         allowed=allowed,
         reason="what is left of a target that is off moves both, by twice its root mean square",
     )
+
+
+def _what_is_made_of_errors(seen: Seen) -> str:
+    """Why errors that are up and down cost another thing than those that are up alone."""
+    *_, less, most = seen.costs.tolist()
+    if seen.chequered < seen.flat / 2:
+        return "they are averaged before they are squared"
+    if most <= less * (1 + SATURATED):
+        return "a larger one costs no more, as if the output were limited before it is compared"
+    return "an error costs another thing where it is up than where it is down"
 
 
 def _images(
