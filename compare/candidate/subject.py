@@ -4,6 +4,7 @@ What a candidate answers never depends on the oracle, so every answer is kept: t
 asked again with another oracle (a mistake of the catalogue) without calling the candidate again.
 """
 
+import ast
 import contextlib
 import copy
 import inspect
@@ -34,8 +35,8 @@ from compare.candidate.scheduler import Chain, Scheduler
 from compare.candidate.surroundings import Surroundings, apart
 from compare.candidate.text.does import calls_with_one
 from compare.candidate.text.later import asked_by
-from compare.candidate.text.ready import how_to_build
-from compare.oracle import Setting
+from compare.candidate.text.ready import adapter_for, how_to_build
+from compare.oracle import KINDS, Setting
 from compare.oracle.samplers import ALL
 
 OTHER_NAMES = {  # tried where Diffusers' word is refused
@@ -43,6 +44,12 @@ OTHER_NAMES = {  # tried where Diffusers' word is refused
     "v_prediction": "v",
     "epsilon": "eps",
     "sample": "x_0",
+}
+SPELLED = {  # how else people write them
+    "squaredcos_cap_v2": ("cosine",),
+    "v_prediction": ("v", "v_pred", "pred_v", "velocity", "v-prediction"),
+    "epsilon": ("eps", "noise", "pred_noise", "pred_eps"),
+    "sample": ("x0", "x_0", "x_start", "xstart", "pred_x0", "pred_x_start", "start"),
 }
 WITH_WORDS = ("beta_schedule", "prediction_type")  # keywords that have such words
 STEP_ONLY = tuple(option for sampler in ALL for option in sampler.own)
@@ -95,9 +102,8 @@ def _adapted(function: Callable[..., Any]) -> Adapter:
         known = "add_noise(x_0, noise, t), step(eps, t, x), sample(model, n), loss(model, x_0)"
         known += " or embedding(t, dim)"
         text = f"it is a function of ({asked}), which is none of {known} by its names"
-        later = (
-            asked_by(function.__name__) or "; say what it is: Adapter(step=lambda eps, t, x: ...)"
-        )
+        later = asked_by(function.__name__) or adapter_for(function)
+        later = later or "; say what it is: Adapter(step=lambda eps, t, x: ...)"
         raise Broken(f"{text}{later}")
     if {"add_noise", "step"} & {*found}:
         file = parsed(inspect.getmodule(inspect.unwrap(function)))
@@ -150,6 +156,7 @@ class Subject:
         self.defaults = named_keywords(self._factory)
         self.small = {name: SIDE for name, size in self.defaults.items() if _is_large(name, size)}
         self.words |= {usual: own for usual, own in OTHER_NAMES.items() if self._says(own)}
+        self.words |= self._spelled()
         self.named = set(self.defaults) & set(NAMES)
         self.setting = base or Setting()
         self._find_base()
@@ -157,6 +164,20 @@ class Subject:
     def _says(self, word: str) -> bool:
         """True if this word is the default of one of its keywords."""
         return any(self.defaults.get(name) == word for name in WITH_WORDS)
+
+    def _spelled(self) -> dict[str, str]:
+        """{Diffusers' word: its own} of words that stand in its code, where those of Diffusers do
+        not; of what a model predicts, two of which have a word, the third without is `unsaid`."""
+        named = {*self.defaults} & {*WITH_WORDS}
+        made = self._factory if inspect.isclass(self._factory) and named else type
+        trees = [parsed(each) or ast.Module([], []) for each in made.__mro__[:-1]]
+        constants = [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Constant)]
+        said = {node.value for node in constants if isinstance(node.value, str)}
+        own = {usual: [w for w in words if w in said] for usual, words in SPELLED.items()}
+        found = {k: w[0] for k, w in own.items() if w and k not in said}
+        unsaid = {k for k in KINDS if k not in said and not own[k] and k not in self.words}
+        self.unsaid = unsaid if "prediction_type" in named and len(unsaid) == 1 else set()
+        return {k: word for k, word in found.items() if k not in self.words}
 
     def _door(self, candidate: Any) -> Callable[..., Any]:
         if inspect.isfunction(candidate) and not {*asked_for(candidate)} <= {*NAMES}:
@@ -223,6 +244,8 @@ class Subject:
 
     def _called(self, keywords: dict[str, Any], words: dict[str, str]) -> Any:
         given = {name: value for name, value in keywords.items() if value is not None}
+        if self.unsaid & {*map(str, given.values())}:
+            raise ValueError("it has no word for what the model predicts")
         given = {k: words.get(v, v) if isinstance(v, str) else v for k, v in given.items()}
         if self.small:  # unless it cannot be built so
             with contextlib.suppress(Exception), apart(self.own):

@@ -10,7 +10,8 @@ from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
 from compare.formulas.parts.table import PRODUCT, RIGHT, form_of
-from compare.measure.check import Check, guarded, note
+from compare.measure.check import Check, guarded, note, yes_no
+from compare.measure.noise import has_right
 from compare.measure.tolerances import (
     FACTOR,
     NOTHING_LEFT,
@@ -24,10 +25,12 @@ from compare.measure.tolerances import (
 )
 from compare.measure.values import values
 from compare.oracle import ALPHA_BAR, F64, Oracle, Setting
+from compare.oracle.schedule import cosine_betas
 from compare.stages.stage import Stage
 
 FAMILIES = ("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid")
 OWN = " of its betas"
+FLOOR, CAPS = 1e-3, (0.99, 0.9999)  # of cosine betas: what they may be kept above, and below
 SHORT = 50  # another T, where it is named
 GIVEN = (0.001, 0.004, 0.01, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.9)
 
@@ -133,8 +136,14 @@ def _table(name: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
         tolerance="table",
         input=asked,
     )
-    yield _told(check, own, lambda: _families(setting, oracle))
-    yield from _betas(f"{id}/betas", scheduler, own, oracle, asked)
+    kept = "" if check.passed else _kept(scheduler, own, oracle)
+    if kept:
+        words = f"cosine betas are kept in {kept}"
+        yield yes_no(id, True, words, "")
+        yield note(f"{id}/kept", f"{words}: a convention")
+    else:
+        yield _told(check, own, lambda: _families(setting, oracle))
+        yield from _betas(f"{id}/betas", scheduler, own, oracle, asked)
     if not is_base:
         return
     first, last = (float(beta) for beta in betas_of(own)[[0, -1]])
@@ -145,6 +154,30 @@ def _table(name: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
     if left > NOTHING_LEFT:
         message = f"sqrt(alpha-bar_T) = {left:.3f}: x_T still carries the image (T too short?)"
         yield note("schedule/terminal", message, measured=left)
+
+
+def _kept(scheduler: Scheduler, own: Tensor, oracle: Oracle) -> str:
+    """Between which two numbers the betas of a table are kept that are else those of a cosine; ""
+    for any other, and if they go up to 1.
+
+    The papers cap them at 0.999 (N&D); public code has 0.9999, and 0.0001 from below.
+    """
+    setting, is_right = scheduler.setting, has_right(oracle, *ALPHA_BAR)
+    if setting.beta_schedule != "squaredcos_cap_v2" or setting.rescale_betas_zero_snr:
+        return ""
+    shown = shown_betas(scheduler, len(own))
+    betas = betas_of(own) if shown is None else shown
+    low, high = (float(f"{float(end):.4g}") for end in (betas.min(), betas.max()))
+    exact = cosine_betas(setting.num_train_timesteps, cap=1.0)
+    least = max(FLOOR, float(exact.min()) * (1 + FLOOR))
+    if not (is_right and low <= least and CAPS[0] <= high <= CAPS[1]):
+        return ""
+    exact = exact.clamp(low, high)
+    right = (1 - exact).cumprod(0)
+    off = table_bound(right) + cosine_bound(len(right)) + FACTOR * UNIT / (1 - exact)
+    near = (log_snr(own) - log_snr(right)).abs() <= off / (1 - right).clamp(min=1e-30)
+    alike = near & ((betas - exact).abs() <= betas_bound(exact, table_bound(right)))
+    return f"[{low:g}, {high:g}]" if bool(alike.all()) else ""
 
 
 def _betas(

@@ -30,6 +30,9 @@ ALSO = {  # {a table: what else one of its names may hold, and by whose letters}
         "alphas_cumprod": "alpha-bar_t, which Song et al. (DDIM) call alpha_t",
         "sqrt_alphas_cumprod": "sqrt(alpha-bar_t), which Salimans & Ho call alpha_t",
     },
+    "posterior_variance": {
+        "betas": "beta_t, the other variance of a step (Ho et al. section 3.2)",
+    },
     "noise_coef": {
         "sqrt_one_minus_alphas_cumprod": "sqrt(1 - alpha-bar_t), the noise's weight in x_t",
     },

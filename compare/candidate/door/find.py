@@ -34,6 +34,7 @@ from compare.candidate.door.reading import (
     SAME,
     SEQUENCES,
     TENSOR,
+    VOLUMES,
     Fact,
     Order,
     Reading,
@@ -47,9 +48,15 @@ if TYPE_CHECKING:
 
 Length = Callable[["Subject"], tuple[int, dict[str, Fact]]]
 OF_PICTURES = re.compile(r"(img|image|picture)s?(_|\d|$)")
-OF_SEQUENCES = re.compile(r"(?i)\b(seq|sequence|time.?serie|serie|audio|waveform|token)s?(_|\b)")
+OF_SEQUENCES = re.compile(
+    r"(?i)\b(seq|sequence|time.?serie|serie|audio|waveform|token|action|horizon|trajectory|"
+    r"trajectorie|motion|joint|residue|protein|speech)s?(_|\b)"
+)
 # How a number for each of a batch is spread over what is a sequence, and a picture.
 SPREAD_ON_TWO = re.compile(r"(view|reshape)\([^()]*, *1, *1\)|\[:, None, None\]")
+SPREAD_ON_FOUR = re.compile(
+    r"(view|reshape)\([^()]*, *1, *1, *1, *1\)|\[:, None, None, None, None\]"
+)
 SPREAD_ON_THREE = re.compile(r"(view|reshape)\([^()]*, *1, *1, *1\)|\[:, None, None, None\]")
 OPTIONS = (*GENERATORS, "return_dict", "eta", "use_clipped_model_output")  # of a step, in words
 
@@ -287,7 +294,9 @@ def _first_way(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[
     said = _says(subject, method)
     for ways in _ways(method, found, said):
         taken = _taken(subject, method, CANONICAL.told(found | ways))
-        wider = {RGB, DOUBLED, *said & {SEQUENCES}} & {fact.value for fact in ways.values()}
+        wider = {RGB, DOUBLED, *said & {SEQUENCES, VOLUMES}} & {
+            fact.value for fact in ways.values()
+        }
         if taken is not None and taken[1] and (answers is None or wider):
             return ways | _returned(method, taken[0])
         if taken is not None and not ways:
@@ -297,7 +306,8 @@ def _first_way(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[
 
 def _says(subject: "Subject", method: str) -> set[str]:
     """What the parameters of a method say: that t is an int (many that say so take a tensor as
-    well), or that what is noised are pictures; and its file, that they are sequences."""
+    well), or that what is noised are pictures; and its file, that they are sequences or
+    volumes."""
     function, said = subject.function(method), set[str]()
     with suppress(TypeError, ValueError):
         given = [*inspect.signature(function).parameters.values()]
@@ -308,6 +318,7 @@ def _says(subject: "Subject", method: str) -> set[str]:
         spread = SPREAD_ON_TWO.search(text) and not SPREAD_ON_THREE.search(text)
         shows = "Conv1d" in text or (spread and OF_SEQUENCES.search(text))
         said |= {SEQUENCES} if shows and "Conv2d" not in text else set()
+        said |= {VOLUMES} if SPREAD_ON_FOUR.search(text) and "Conv2d" not in text else set()
     return said
 
 
@@ -318,7 +329,7 @@ def _ways(method: str, found: dict[str, Fact], said: set[str]) -> Iterator[dict[
     """
     t_name = "t_of_step" if method == "step" else "t_of_add_noise"
     kinds = (NUMBER, BATCH, ONE) if method == "step" else (BATCH, NUMBER)[: 1 + (NUMBER in said)]
-    data = (IMAGES, RGB, POINTS, SEQUENCES)[: 2 if IMAGES in said else 4]
+    data = (IMAGES, RGB, POINTS, SEQUENCES, *said & {VOLUMES})[: 2 if IMAGES in said else 5]
     outputs = [found["output"].value] if "output" in found else [SAME, DOUBLED]
     options = {
         t_name: [found[t_name].value] if t_name in found else kinds,

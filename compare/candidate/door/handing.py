@@ -27,6 +27,7 @@ from compare.candidate.door.reading import (
     SEQUENCES,
     TENSOR,
     UNIT,
+    VOLUMES,
     Order,
     Reading,
 )
@@ -50,6 +51,8 @@ def shaped(reading: Reading, images: Tensor) -> Tensor:
     """Images (b, c, h, w) as the candidate takes them; a copy."""
     if reading.data.value in ROWS:
         images = images.flatten(ROWS[reading.data.value])
+    elif reading.data.value == VOLUMES:
+        images = images.unsqueeze(2)
     elif reading.data.value == RGB and images.shape[1] % 3:
         missing = torch.zeros_like(images[:, :1]).expand(-1, -images.shape[1] % 3, -1, -1)
         images = torch.cat([images, missing], dim=1)

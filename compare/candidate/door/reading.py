@@ -23,7 +23,7 @@ NUMBER, BATCH, FOUR_AXES = "an int", "a tensor (b,)", "a tensor (b, 1, 1, 1)"
 ONE = "a tensor (1,) for all images"
 SHAPES_OF_T = {"int": NUMBER, "(b,)": BATCH, "(b,1,1,1)": FOUR_AXES}
 IMAGES, RGB, POINTS = "images (b, c, h, w)", "images (b, 3, h, w)", "points (b, d)"
-SEQUENCES = "sequences (b, l, d)"
+SEQUENCES, VOLUMES = "sequences (b, l, d)", "volumes (b, c, d, h, w)"
 SAME, DOUBLED = "as many channels as x_t", "twice the channels, the second half for the variance"
 EXCHANGED = "twice the channels, the first half for the variance"
 HALVES = {"out,v": DOUBLED, "v,out": EXCHANGED}
@@ -111,7 +111,7 @@ class Reading:
         t_base: 0 or 1: what t counts from.
         entry: 0 or 1: where the level of t = 0 stands in its table, if t counts from 0.
         visits: `ALL_STEPS`, or `LISTED`, from each of whose entries its step goes to the next.
-        data: `IMAGES`, `RGB`, `POINTS` or `SEQUENCES`.
+        data: `IMAGES`, `RGB`, `POINTS`, `SEQUENCES` or `VOLUMES`.
         output: channels of the model's output: `SAME`, `DOUBLED` or `EXCHANGED`.
         pictures: `SIGNED`, `UNIT`, `BYTES` or `UNMAPPED`, the range of those that a loss is given
             and a loop returns.

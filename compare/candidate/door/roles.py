@@ -53,7 +53,9 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
         found = {role: found[role] for role in found if ONE_WAY[role].search(plain(name))}
     found = {name: found[name]} if name in found else found if len(found) == 1 else {}
     inside = inspect.unwrap(function)  # below `torch.no_grad()`
-    beside = {**getattr(inside, "__globals__", {}), **_around(inside)}
+    beside = _around(inside)  # the nearest
+    if not any(map(is_table, beside.values())):
+        beside = getattr(inside, "__globals__", {})
     known = {name: value for name, value in sorted(beside.items()) if is_table(value)}
     named = {id(table): table for name, table in known.items() if plain(name) in TABLES}
     tables = [*named.values()]  # one may have two names

@@ -148,13 +148,18 @@ def shown(scheduler: "Scheduler") -> Shown:
     def ask() -> Shown:
         of_adapter = subject.adapter is not None
         found = _given(scheduler.thing) if of_adapter else _attributes(scheduler)
-        known = {name: meant(name) for name in found}
+        known = {name: meant(name) for name in found if not _is_pair(found[name])}
         values = {name: _values(name, found[name]) for name, table in known.items() if table}
         unknown = tuple(name for name, table in known.items() if table is None)
         return Shown({name: table for name, table in known.items() if table}, values, unknown)
 
     answer: Shown = subject.remember((scheduler.key, "tables"), ask)
     return answer
+
+
+def _is_pair(value: Any) -> bool:
+    """True for two numbers, such as both ends of betas, which are no table."""
+    return isinstance(value, list | tuple) and len(value) == 2
 
 
 def asked(role: Any) -> Any:

@@ -185,7 +185,8 @@ def _roles(found: Source) -> dict[str, str]:
     for what, name in fill.items():
         function = found.signed(name)
         if found.class_name is None:
-            own = {str(meant(known)): f"mine.{known}" for known in (*found.tables, *found.derived)}
+            tables = (*found.tables, *found.derived, *([found.betas] if found.betas else []))
+            own = {str(meant(known)): f"mine.{known}" for known in tables}
         known = handed.known(what, function)
         call = handed.call(what, function, own)
         taken = _taken(what, found.functions[name])

@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 from compare.candidate.door.embedding import OPEN
-from compare.candidate.door.names import CALLED, plain
+from compare.candidate.door.names import CALLED, LABELS, plain
 from compare.candidate.door.roles import role_of
-from compare.candidate.door.signature import OF_SAMPLING, asked_for, of_loop
+from compare.candidate.door.signature import OF_SAMPLING, asked_for, named_keywords, of_loop
 from compare.candidate.door.source import assigned
 from compare.candidate.text import handed, sizes
 from compare.candidate.text.does import (
@@ -33,6 +33,7 @@ OF_DIFFUSION = re.compile(
 )
 OF_LOOPS = re.compile("ddpm|ddim|psample|reverse|diffus")  # no other model's are called so
 NOISING = re.compile("noising|corrupt|perturb|diffus|qsample|forward")  # what a method is called
+OF_GUIDANCE = re.compile("guid|^cfg|cfg$")  # what the weight of two answers is called
 CALLS = ("forward", "__call__")  # what a class does if it is called
 
 
@@ -64,7 +65,7 @@ def chosen(found: Source) -> dict[str, str]:
 def left_out(found: Source) -> dict[str, list[str]]:
     """{role: methods that do what it is for, and that nothing calls which is chosen}: the loops
     that ask a model step after step, the losses that are made of what it answers, what is
-    called as a step is and adds noise, and what averages weights."""
+    called as a step is and adds noise, what averages weights, and a guidance that is not run."""
     fill = chosen(found)
     reached = _reached({*fill.values()}, found)
     rest = [n for n in found.functions if n not in reached and not n.startswith("_")]
@@ -76,7 +77,16 @@ def left_out(found: Source) -> dict[str, list[str]]:
     called = CALLED["step"].split()
     steps = [n for n in rest if n not in loop and plain(n) in called and _has_noise(found, n)]
     every = {"sample": loop, "loss": losses, "step": steps, "ema": _averages(found)}
+    every["guidance"] = _guidance(found, fill.get("sample", ""))
     return {role: names for role, names in every.items() if names}
+
+
+def _guidance(found: Source, loop: str) -> list[str]:
+    """The guidance of a loop whose labels are none by default, with the name of its weight."""
+    named = named_keywords(found.signed(loop)) if loop else {}
+    labels = [name for name, default in named.items() if name in LABELS and default is None]
+    weights = [name for name in named if OF_GUIDANCE.search(plain(name))]
+    return [f"guidance ({weights[0]})"] if labels and weights else []
 
 
 def _averages(found: Source) -> list[str]:

@@ -90,6 +90,14 @@ def how_to_build(network: Any) -> str:
     return f"; it asks for {', '.join(asked)}, and Adapter(network=lambda: {call}) says them"
 
 
+def adapter_for(function: Any) -> str:
+    """The command that writes an adapter for a function of a file, behind a `"; "`; "" if none
+    does."""
+    file, name = _file_of(function), function.__name__
+    adapted = file.endswith(".py") and _is_adapted(Path(file), name)
+    return f"; `ddpm adapt {file}:{name}` writes an adapter for it" if adapted else ""
+
+
 def how_to_adapt(spec: str) -> str:
     """The command that writes an adapter for `FILE.py:NAME`; "" if there is none."""
     file, _, name = spec.rpartition(":")

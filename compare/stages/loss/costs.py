@@ -73,10 +73,26 @@ def _conventions(seen: Seen, cost: Cost | None, perfect: bool, weighted: bool) -
         if perfect:
             yield note("loss/counts", f"errors are counted by a rule of its own: {costs}")
         return
-    if cost.kind != "square":
+    root = _root(seen, cost) if cost.kind == "absolute" else ""
+    if root:
+        words = "its gradient is that of the squares, divided by twice the root"
+        yield note("loss/counts", f"the loss is {root}: {words}")
+    elif cost.kind != "square":
         yield note("loss/counts", f"the loss is {cost.words}: a convention")
     if cost.factor != 1 and not weighted:
         yield _factor(seen, cost)
+
+
+def _root(seen: Seen, cost: Cost) -> str:
+    """Of which mean of squares a loss is the root, where one image is off; "" if of none."""
+    square = seen.spoiled_by.square().mean(dim=2)
+    roots = {
+        "the root of the mean square of a batch": (square / seen.images).sqrt(),
+        "the mean of the roots of the images' mean squares": square.sqrt() / seen.images,
+    }
+    shown = seen.spoiled / cost.factor
+    fitting = (w for w, right in roots.items() if bool(((shown / right - 1).abs() < ALIKE).all()))
+    return next(fitting, "")
 
 
 def _factor(seen: Seen, cost: Cost) -> Check:

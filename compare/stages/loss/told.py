@@ -136,7 +136,7 @@ def _is_sure(subject: Subject, table: Tensor, loop: Told, loss: Told) -> bool:
     """True if a loop tells its model another number than the loss, whatever its list is: it visits
     all, or begins at T; or the two differ by more than where t counts from, or its steps are those
     of the levels of what it tells."""
-    visits_all = len({*loop_told(subject, table).tolist()}) >= len(table) - 1
+    visits_all = len({*loop_told(subject, table).tolist()}) >= len(table)
     if visits_all or loop.base == 1 or loop.unit != loss.unit:
         return True
     if subject.t_base == loss.base:  # by which its list is read
