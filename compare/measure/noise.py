@@ -302,6 +302,28 @@ def _apart(rows: Tensor, share: Tensor, rate: float, t: list[int] | None) -> tup
     return pairs, _first(sums.abs(), bound + shares, lambda i: words.format(i + 1))
 
 
+TURNED: dict[str, tuple[int, ...]] = {"": (), ", mirrored": (-1,), ", upside down": (-2,)}
+
+
+def mates(z: Tensor, share: float, rate: float = RATE) -> Evidence:
+    """Each image of one draw (b, c, h, w) against every other, as it is and turned over; the other
+    sign shows as well.
+
+    An image along the direction of another is exactly N(0, 1).
+    """
+    b, rows = len(z), z.flatten(1).to(F64)
+    pairs, found = b * (b - 1) * len(TURNED), []
+    allowed = laws.normal_bound(rate / pairs) + share * rows.shape[1] ** 0.5
+    for words, axes in TURNED.items():
+        other = z.flip(axes).flatten(1).to(F64)
+        along = (rows @ other.T / other.norm(dim=1)).abs().fill_diagonal_(0)
+        i, j = divmod(int(along.argmax()), b)
+        sign = "minus " if float(rows[i] @ other[j]) < 0 else ""
+        said = f"the noise of image {max(i, j)} is like {sign}that of image {min(i, j)}{words}"
+        found.append(Evidence(float(along[i, j]), allowed, said))
+    return worst(*found)
+
+
 def _first(values: Tensor, allowed: Tensor, say: Callable[[int], str]) -> Evidence:
     """The first value that is too large, or else the one nearest to it."""
     ratio = (values / allowed).nan_to_num(torch.inf)

@@ -16,6 +16,7 @@ from compare.measure.noise import (
     apart_from_x,
     cosine,
     has_right,
+    mates,
     moments,
     neighbours,
     of_rows,
@@ -144,6 +145,23 @@ def test_a_mean_and_a_std_that_are_off_are_found_at_their_step() -> None:
     assert not any(evidence.holds for evidence in seen.values())
     wide = of_rows(z, share + 0.2, RATE, str)
     assert all(evidence.holds for evidence in wide.values())
+
+
+def test_images_of_a_draw_are_compared_as_they_are_and_turned_over() -> None:
+    stream = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(8, 2, 8, 8, generator=stream) for _ in range(TRIALS // 4)]
+    alarms = sum(not mates(z, 0.0, OFTEN).holds for z in drawn)
+    assert alarms <= stats.binom.ppf(1 - 1e-6, len(drawn), OFTEN)
+    for turn, words in (
+        (lambda z: -z, "like minus that of image 2"),
+        (lambda z: z.flip(-1), "like that of image 2, mirrored"),
+        (lambda z: z.flip(-2), "like that of image 2, upside down"),
+    ):
+        z = drawn[0].clone()
+        z[5] = turn(z[2])
+        seen = mates(z, 0.0)
+        assert not seen.holds
+        assert seen.message == f"the noise of image 5 is {words}"
 
 
 def test_nan_is_never_right() -> None:

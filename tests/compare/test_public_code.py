@@ -203,6 +203,21 @@ WRONG = {
         "sample",
         "your z has 0.9 * sqrt(beta_t",
     ),
+    "noise brought to one size": (
+        LOSS.replace("torch.randn_like(x0)\n", "SAME(torch.randn_like(x0))\n")
+        .replace("SAME", "(lambda z: z / z.std(dim=(1, 2, 3), keepdim=True))")
+        .replace("COST", "F.mse_loss"),
+        "loss",
+        "the noise of every image is brought to one size",
+    ),
+    "half of the noise mirrored": (
+        LOOP.replace("MODE", "eval")
+        .replace("SIZE", "1")
+        .replace("torch.randn_like(x) if i", "PAIRS(torch.randn_like(x[: n // 2])) if i")
+        .replace("PAIRS", "(lambda z: torch.cat([z, z.flip(-1)]))"),
+        "sample",
+        ", mirrored",
+    ),
     "put in training mode": (
         LOOP.replace("MODE", "train").replace("SIZE", "1"),
         "sample",

@@ -22,7 +22,15 @@ from compare.measure.loop_steps import (
     kind_that_ends,
     largest,
 )
-from compare.measure.noise import apart_from_x, has_right, moments, of_rows, reference, statistics
+from compare.measure.noise import (
+    apart_from_x,
+    has_right,
+    mates,
+    moments,
+    of_rows,
+    reference,
+    statistics,
+)
 from compare.measure.step import mean_bound
 from compare.measure.tolerances import RATE, TOLERANCES, once_in, propagated
 from compare.measure.values import apart_in_print, deviation
@@ -315,6 +323,11 @@ def _fresh(z: Tensor, share: Tensor, oracle: Oracle) -> Iterator[Check]:
     if len(z) < 2:
         return
     i = len(z) // 2 - 1
+    if not aims and z.shape[1] > 1:
+        seen = mates(z[i], float(share[i]))
+        words = f"of step {i + 1}: {seen.message}"
+        reason = _law("a noise along that of another image is N(0, 1), shared among all pairs")
+        yield within("sampling/loop/batch-mates", seen.measured, seen.allowed, words, reason=reason)
     for name, statistic in statistics(z[i], z[i + 1]).items():
         if name in rows:
             continue

@@ -19,6 +19,7 @@ from compare.stages.loss.rounding import Rounding
 
 ONE_NOISE = "one noise is drawn for all images of the batch"
 ALIKE = 0.01  # of noise of std 1: what two images differ by that have the same, by rounding
+ENOUGH, HALF = 64, 0.5  # images, and numbers in each; of the spread that their sizes should have
 MOST_ORDERED = 2**15  # numbers by which the law of noise is known within 0.018
 
 
@@ -267,6 +268,15 @@ def _noise(
                 f"be {aims[name]:.3f}",
                 reason=statistic.reason(),
             )
+    if oracle.loss.noise == NORMAL and min(noise.shape) >= ENOUGH:
+        own = float(noise.square().mean(dim=1).std()) * (noise.shape[1] / 2) ** 0.5
+        yield yes_no(
+            "loss/noise/sizes",
+            own > HALF,
+            "some images have more noise than others, by chance",
+            "the noise of every image is brought to one size, and so is not normal",
+            reason=f"of {ENOUGH} images the sizes are spread half as far less often than 1e-9",
+        )
     z = (noise - noise.mean()).reshape(-1, seen.images, seen.pixels)
     neighbouring = {"images": (z, 1), "pixels": (z, 2)}
     if len(seen.shape) == 4 and seen.shape[1] > 1:
