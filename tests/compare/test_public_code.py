@@ -172,7 +172,7 @@ RIGHT = {  # {what it is: (text, name, what is said)}
         "loss",
         "the loss is the root of the mean square of a batch",
     ),
-    "a factory": (FACTORY.replace("DRAWN", "x0.shape"), "loss", "23 checks agree"),
+    "a factory": (FACTORY.replace("DRAWN", "x0.shape"), "loss", "loss is right"),
     "what is not run": (
         TRAINER.replace("DROPPED", NULL),
         "Trainer",
@@ -213,8 +213,8 @@ WRONG = {
     "half of the noise mirrored": (
         LOOP.replace("MODE", "eval")
         .replace("SIZE", "1")
-        .replace("torch.randn_like(x) if i", "PAIRS(torch.randn_like(x[: n // 2])) if i")
-        .replace("PAIRS", "(lambda z: torch.cat([z, z.flip(-1)]))"),
+        .replace("torch.randn_like(x) if i", "PAIRS(torch.randn_like(x))[:n] if i")
+        .replace("PAIRS", "(lambda z: torch.cat([z[: n // 2], z.flip(-1)]))"),
         "sample",
         ", mirrored",
     ),
