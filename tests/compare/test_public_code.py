@@ -213,8 +213,8 @@ WRONG = {
     "half of the noise mirrored": (
         LOOP.replace("MODE", "eval")
         .replace("SIZE", "1")
-        .replace("torch.randn_like(x) if i", "PAIRS(torch.randn_like(x))[:n] if i")
-        .replace("PAIRS", "(lambda z: torch.cat([z[: n // 2], z.flip(-1)]))"),
+        .replace("torch.randn_like(x) if i", "PAIRS(torch.randn(n // 2 + 1, 3, 8, 8))[:n] if i")
+        .replace("PAIRS", "(lambda z: torch.cat([z, z.flip(-1)]))"),
         "sample",
         ", mirrored",
     ),
