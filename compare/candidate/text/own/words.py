@@ -186,8 +186,8 @@ def _noising(tree: ast.Module) -> Iterator[tuple[str, str]]:
             continue
         values = {_name(t): value for t, value in each_assigned(function)}
         asked = [e for e in ast.walk(function) if isinstance(e, ast.Call) and is_model(e)]
-        parts = [part for parts in joined(function) for part in parts]
-        every = [*(a for call in asked for a in call.args), *parts]
+        every = [a for call in asked for a in call.args]
+        every += [part for parts in joined(function) for part in parts]
         given = [values.get(_name(a), a) for a in every]
         for call in (e for e in given if isinstance(e, ast.Call) and callee(e) in named):
             noising = named[callee(call)]
