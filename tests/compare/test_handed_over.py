@@ -61,6 +61,24 @@ def labels_first(model: Any, x: Tensor, t: Tensor) -> Tensor:
     return model(x, torch.arange(len(x)) % 10, t)
 
 
+def interleaved(model: Any, x: Tensor, t: Tensor) -> Tensor:
+    out = model(x.repeat_interleave(2, 0), t.repeat_interleave(2))
+    return 3 * out[::2] - 2 * out[1::2]
+
+
+def conditioned(model: Any, x: Tensor, t: Tensor) -> Tensor:
+    return model(torch.cat([torch.zeros_like(x), x], dim=1), t)
+
+
+def minus(model: Any, x: Tensor, t: Tensor) -> Tensor:
+    return -model(x, t)
+
+
+def score(model: Any, x: Tensor, t: Tensor) -> Tensor:
+    level = (1 - Oracle().alpha_bar(SHORT)[t]).sqrt().reshape(-1, *[1] * (x.dim() - 1))
+    return -level * model(x, t)
+
+
 class Worn:
     """A model behind a door."""
 
@@ -117,6 +135,8 @@ def of_loss(adapter: Adapter, ask: Ask = plain, size: tuple[int, ...] | None = N
 LOOPS: dict[str, Callable[[Adapter], Adapter]] = {
     "guided": lambda adapter: of_loop(adapter, guided),
     "doubled": lambda adapter: of_loop(adapter, doubled),
+    "interleaved": lambda adapter: of_loop(adapter, interleaved),
+    "a condition beside it": lambda adapter: of_loop(adapter, conditioned),
     "by keyword": lambda adapter: of_loop(adapter, keyword),
     "time first": lambda adapter: of_loop(adapter, time_first),
     "dictionary": lambda adapter: of_loop(adapter, dictionary),
@@ -131,6 +151,7 @@ LOSSES: dict[str, Callable[[Adapter], Adapter]] = {
     "first of a pair": lambda adapter: of_loss(adapter, first_of_pair),
     "points": lambda adapter: of_loss(adapter, size=(2,)),
     "labels before t": lambda adapter: of_loss(adapter, labels_first),
+    "a condition beside it": lambda adapter: of_loss(adapter, conditioned),
 }
 
 
@@ -229,6 +250,43 @@ def test_some_mistakes_behind_some_doors_are_not_right(mistake: Mistake, door: s
 @dressed(DRESSED)
 def test_no_mistake_is_right_behind_any_door(mistake: Mistake, door: str) -> None:
     assert_not_hidden(mistake, door)
+
+
+ANSWERS = {"minus": minus, "score": score}
+ANSWERED = [(m, answers) for m in MISTAKES if mutant(m) is not None for answers in ANSWERS]
+
+
+def answering(mistake: Mistake | None, answers: str) -> Adapter:
+    """A loop and a loss whose model answers so, one of them with this mistake."""
+    wrong = None if mistake is None else mutant(mistake)
+    right = {role: adapter_of(Oracle(), role) for role in ("sample", "loss")}
+    roles = {role: getattr(wrong, role, None) or getattr(own, role) for role, own in right.items()}
+    both = replace(right["sample"], **roles)
+    return of_loss(of_loop(both, ANSWERS[answers]), ANSWERS[answers])
+
+
+def assert_not_hidden_by(mistake: Mistake, answers: str) -> None:
+    bare = mutant(mistake)
+    assert bare is not None
+    if failing(bare):
+        assert failing(answering(mistake, answers)), f"{mistake.id} is right with {answers}"
+
+
+@pytest.mark.parametrize("answers", ANSWERS)
+def test_a_model_that_answers_otherwise_is_right_with_both(answers: str) -> None:
+    report = judged(answering(None, answers))
+    assert report.passed, str(report)
+
+
+@dressed(random.Random(10).sample(ANSWERED, len(ANSWERED) // 10))
+def test_some_mistakes_are_not_right_with_other_answers(mistake: Mistake, door: str) -> None:
+    assert_not_hidden_by(mistake, door)
+
+
+@pytest.mark.long
+@dressed(ANSWERED)
+def test_no_mistake_is_right_with_other_answers(mistake: Mistake, door: str) -> None:
+    assert_not_hidden_by(mistake, door)
 
 
 @pytest.mark.long
