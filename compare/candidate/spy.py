@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from compare.candidate.arrays import to_arrays, to_tensors
 from compare.candidate.door.handing import given_for
-from compare.candidate.model.call import NONE, Manner, Place, read
+from compare.candidate.model.call import Manner, Place, read
 from compare.candidate.model.output import Use, output
 from compare.candidate.model.owner import Owner
 from compare.candidate.model.told import Told, taken_for
@@ -82,7 +82,7 @@ class Model(nn.Module):
         self.uses: list[Use] = []
         self.drawn: list[Tensor] = []  # what a loop drew, as many numbers as its pictures have
         self.draws = 0  # how often it drew any
-        self.beside = NONE  # the condition beside x_t in the channels
+        self.beside = self.manner.beside
         self.trained = self.put_in_training = False  # by who has it; and asked so
         self.owner = Owner()
         self.in_arrays = False  # whether it was asked by a program in NumPy

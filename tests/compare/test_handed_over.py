@@ -253,7 +253,12 @@ def test_no_mistake_is_right_behind_any_door(mistake: Mistake, door: str) -> Non
 
 
 ANSWERS = {"minus": minus, "score": score}
-ANSWERED = [(m, answers) for m in MISTAKES if mutant(m) is not None for answers in ANSWERS]
+ANSWERED = [
+    (mistake, answers)
+    for mistake in MISTAKES
+    if (wrong := mutant(mistake)) is not None and wrong.prediction_type == "epsilon"
+    for answers in ANSWERS
+]
 
 
 def answering(mistake: Mistake | None, answers: str) -> Adapter:

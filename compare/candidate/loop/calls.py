@@ -88,7 +88,7 @@ def _settled(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
     assert result is not None
     _check(result, model, manner.shape)
     told = told_by(subject.first, said_by(model), table)
-    loop = Loop(subject, table, manner)
+    loop = Loop(subject, table, replace(manner, beside=model.beside))
     if told not in (None, model.told):
         loop = replace(loop, manner=replace(manner, told=told))
         model, result = loop.run_restless()

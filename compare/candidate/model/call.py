@@ -5,7 +5,7 @@ for each image, after the picture. Values say nothing, but for one thing: a cond
 that is the same for all images, and a noised batch never is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,47 +20,6 @@ Place = int | str  # of an argument: its position, or its name
 
 class NoNumbers(TypeError):
     """A model was handed complex numbers, which no network takes."""
-
-
-@dataclass(frozen=True)
-class Manner:
-    """How a candidate calls its model, as far as a single call does not say it.
-
-    Attributes:
-        shape: (b, c, h, w) or (b, d), of the pictures that it is asked for.
-        pair: the answer is the first of a pair, `model(x, t)[0]`.
-        time: the place of t, where several arguments may be it.
-        told: by which number it tells t; None if the first call is to say it.
-        answers: what the model gives for what it predicts, as `door.reading` has it.
-        learned: the v of a learned variance, which every number of a second half of the channels
-            is; None if there is no such half.
-    """
-
-    shape: tuple[int, ...]
-    pair: bool = False
-    time: Place | None = None
-    told: Told | None = None
-    answers: str = PLAIN
-    learned: float | None = None
-
-
-@dataclass(frozen=True)
-class Call:
-    """What one call told the model.
-
-    Attributes:
-        x: (b, c, h, w) or (b, d) the pictures.
-        t: (b,) of each image, or () of all.
-        more: {place: value} of all other arguments.
-        maybe: {place: value} of those that may be t.
-        beside: where a condition stands beside x_t in the channels.
-    """
-
-    x: Tensor
-    t: Tensor
-    more: dict[Place, Any]
-    maybe: dict[Place, Tensor]
-    beside: "Beside"
 
 
 @dataclass(frozen=True)
@@ -83,6 +42,49 @@ class Beside:
 
 
 NONE = Beside()
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a candidate calls its model, as far as a single call does not say it.
+
+    Attributes:
+        shape: (b, c, h, w) or (b, d), of the pictures that it is asked for.
+        pair: the answer is the first of a pair, `model(x, t)[0]`.
+        time: the place of t, where several arguments may be it.
+        told: by which number it tells t; None if the first call is to say it.
+        answers: what the model gives for what it predicts, as `door.reading` has it.
+        learned: the v of a learned variance, which every number of a second half of the channels
+            is; None if there is no such half.
+        beside: the condition that calls before had.
+    """
+
+    shape: tuple[int, ...]
+    pair: bool = False
+    time: Place | None = None
+    told: Told | None = None
+    answers: str = PLAIN
+    learned: float | None = None
+    beside: Beside = NONE
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one call told the model.
+
+    Attributes:
+        x: (b, c, h, w) or (b, d) the pictures.
+        t: (b,) of each image, or () of all.
+        more: {place: value} of all other arguments.
+        maybe: {place: value} of those that may be t.
+        beside: where a condition stands beside x_t in the channels.
+    """
+
+    x: Tensor
+    t: Tensor
+    more: dict[Place, Any]
+    maybe: dict[Place, Tensor]
+    beside: Beside
 
 
 def read(
@@ -111,8 +113,7 @@ def read(
     if len(pictures) > 1:
         place = max(pictures, key=lambda k: _likeness(pictures[k], manner.shape))
     x = told.pop(place)
-    is_as_before = before.where and x.shape[1] == before.of
-    beside = before if is_as_before else _condition(x, manner.shape)
+    beside = _condition(x, manner.shape, before)
     x = beside.without(x) if beside.where else x
     maybe = {k: torch.as_tensor(v) for k, v in told.items() if _may_be_time(v, len(x))}
     at = _time(maybe, manner.time)
@@ -122,17 +123,22 @@ def read(
     return Call(x, maybe[at], told, maybe, beside)
 
 
-def _condition(x: Tensor, shape: tuple[int, ...]) -> Beside:
+def _condition(x: Tensor, shape: tuple[int, ...], before: Beside = NONE) -> Beside:
     """The channels of x at one end that are the same in all pictures, if it has more channels than
-    `shape`, which was asked for.
+    `shape`, which was asked for; of one picture, or of as many as before, those at the end where
+    they were before.
 
     >>> x = torch.cat([torch.randn(4, 2, 8, 8), torch.zeros(4, 1, 8, 8)], dim=1)
     >>> found = _condition(x, (4, 2, 8, 8))
     >>> found, found.without(x).shape
     (Beside(where='after', channels=1, of=3), torch.Size([4, 2, 8, 8]))
     """
-    if len(shape) != x.dim() or x.shape[1] <= shape[1] or len(x) < 2:
+    if before.where and x.shape[1] == before.of:
+        return before
+    if len(shape) != x.dim() or x.shape[1] <= shape[1]:
         return NONE
+    if len(x) < 2:
+        return replace(before, channels=x.shape[1] - shape[1], of=x.shape[1])
     same = (x == x[:1]).movedim(1, 0).flatten(1).all(dim=1).tolist()
     n, c = sum(same), len(same)
     if not 0 < n < c:
