@@ -58,14 +58,16 @@ def pictures(steps: Steps, chosen: Setting, unmapped: bool) -> Iterator[Check]:
 
 
 def _to_the_first(steps: Steps, chosen: Setting) -> Steps | None:
-    """The same, the last step ending at t = 0, of DDIM's without noise whose list ends above it."""
-    end = _end(steps)
+    """The same, the last step ending at t = 0, of DDIM's whose list ends above it."""
+    end, is_ddim = _end(steps), chosen in silent(chosen)
+    is_ddim = is_ddim or steps.oracle.sampler(chosen).noise_in_mean(chosen) > 0
     above = int(end.t) > 0 > int(end.prev)
-    if not above or chosen not in silent(chosen) or steps.oracle != Oracle().of_steps():
+    if not (above and is_ddim) or steps.oracle != Oracle().of_steps():
         return None
-    table, ended = steps.level.table, steps.level.prev < 0
-    prev = torch.where(ended, table[0], steps.level.alpha_bar_prev)
-    return replace(steps, level=replace(steps.level, alpha_bar_prev=prev))
+    table, level, ended = steps.level.table, steps.level, steps.level.prev < 0
+    prev = torch.where(ended, table[0], level.alpha_bar_prev)
+    level = replace(level, prev=level.prev.clamp(min=0), alpha_bar_prev=prev)
+    return replace(steps, level=level)
 
 
 def _pictures(steps: Steps, chosen: Setting, unmapped: bool) -> Iterator[Check]:

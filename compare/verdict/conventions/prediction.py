@@ -72,7 +72,8 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
 
 def read_answers(subject: Subject, declared: bool) -> Fact:
     """Whether the model gives what it predicts, minus that, or the score: that with which a loss,
-    and a loop or a step beside it, are right, where the loss is not by the contract.
+    and a loop or a step beside it, are right, where the loss is not by the contract; or the loss
+    alone, where what is beside it is wrong by the contract too.
 
     Args:
         subject: whose setting and answers are then those of that reading.
@@ -83,17 +84,23 @@ def read_answers(subject: Subject, declared: bool) -> Fact:
         return Fact(PLAIN)
     said = subject.setting.prediction_type
     kinds = [said] if declared else sorted(KINDS, key=lambda kind: kind != said)
+    by_loss: list[Subject] = []
     for kind, answers in product(kinds, (MINUS, SCORE)):
         read = subject.reading(prediction_type=kind)
         read.answers, read.door = {}, subject.door.told({"answers": Fact(answers)})
         is_score_of_another = answers == SCORE and kind != "epsilon"
-        if is_score_of_another or not all(_is_right(read, s) for s in (stages.LOSS, *beside)):
-            continue
-        subject.setting, subject.answers = read.setting, read.answers
-        why = "its loss is right so, and what is beside it"
-        subject.door = subject.door.told({"prediction": Fact(kind, "behaviour", why)})
-        return Fact(answers, "behaviour", why)
-    return Fact(PLAIN)
+        if not is_score_of_another and _is_right(read, stages.LOSS):
+            by_loss.append(read)
+    chosen = next((read for read in by_loss if _is_right(read, beside[0])), None)
+    why = "its loss is right so, and what is beside it"
+    if chosen is None and by_loss and not _is_right(subject, beside[0]):
+        chosen, why = by_loss[0], "its loss is right so, and nothing beside it by the contract"
+    if chosen is None:
+        return Fact(PLAIN)
+    subject.setting, subject.answers = chosen.setting, chosen.answers
+    kind = chosen.setting.prediction_type
+    subject.door = subject.door.told({"prediction": Fact(kind, "behaviour", why)})
+    return replace(chosen.door.answers, rank="behaviour", evidence=why)
 
 
 def _is_right(subject: Subject, stage: Stage) -> bool:
