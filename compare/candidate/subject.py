@@ -176,7 +176,8 @@ class Subject:
         own = {usual: [w for w in words if w in said] for usual, words in SPELLED.items()}
         found = {k: w[0] for k, w in own.items() if w and k not in said}
         unsaid = {k for k in KINDS if k not in said and not own[k] and k not in self.words}
-        self.unsaid = unsaid if "prediction_type" in named and len(unsaid) == 1 else set()
+        in_own_words = "prediction_type" in named and bool({*found} & {*KINDS})
+        self.unsaid = unsaid if in_own_words and len(unsaid) == 1 else set()
         return {k: word for k, word in found.items() if k not in self.words}
 
     def _door(self, candidate: Any) -> Callable[..., Any]:
