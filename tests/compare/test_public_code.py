@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from compare import run
 from compare.candidate.text.listed import told
 from tests.compare.written import judged_file
 
@@ -256,3 +257,10 @@ def test_what_a_factory_makes_is_listed(tmp_path: Path) -> None:
     shown, any_ = told(tmp_path / "made.py", HEAD + FACTORY.replace("DRAWN", "x0.shape"))
     assert any_
     assert "made.py:loss  function: loss" in shown
+
+
+def test_whose_words_are_the_usual_ones_is_asked_for_every_kind() -> None:
+    report = run("scratch:DDPMScheduler")
+    asked = {check.id for check in report.checks}
+    assert "schedule/zero-snr-linear" in asked
+    assert any("v_prediction" in id for id in asked)
