@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from compare.candidate.arrays import to_arrays, to_tensors
 from compare.candidate.door.handing import given_for
+from compare.candidate.door.reading import PLAIN
 from compare.candidate.model.call import Manner, Place, read
 from compare.candidate.model.output import Use, output
 from compare.candidate.model.owner import Owner
@@ -189,7 +190,9 @@ class Model(nn.Module):
         steps = told.steps(t)
         at = (steps.long() - told.base).clamp(0, len(self.table) - 1)
         wide = x.reshape(*x.shape, *[1] * (4 - x.dim())).to(F64, copy=True)  # it may be changed
-        factor = given_for(self.manner.answers, per_image(self.table[at], wide))
+        factor: Tensor | float = 1.0
+        if self.manner.answers != PLAIN:
+            factor = given_for(self.manner.answers, per_image(self.table[at], wide))
         given = (self.answer(wide, at) * factor).to(x.dtype).to(F64)  # as the caller gets it
         out = given / factor
         training = self.training and not self.in_arrays  # NumPy's have no mode

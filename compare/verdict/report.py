@@ -130,10 +130,8 @@ class Report:
         """What is to be known of what is right: `"; "` and what else it holds, or what its table
         leaves of a picture."""
         told = [c for c in self.checks if c.id.endswith("/left-out")]
-        for check in self.checks:
-            told += [check] * (
-                check.id == "schedule/terminal" and (check.measured or 0) > MUCH_LEFT
-            )
+        of_table = [c for c in self.checks if c.id == "schedule/terminal"]
+        told += [c for c in of_table if c.measured is not None and c.measured > MUCH_LEFT]
         return "".join(f"; {check.message}" for check in told)
 
     @property

@@ -102,6 +102,17 @@ def test_what_one_of_the_two_has_alone_is_a_mistake(
     assert report.readings["answers"]["words"] == ""
 
 
+@pytest.mark.parametrize("answers", ANSWERS)
+def test_a_slip_in_a_loop_leaves_the_loss_alone(answers: str, tmp_path: Path) -> None:
+    text = with_answers(ANSWERS[answers], ANSWERS[answers])
+    right = "betas[i] / (1 - ab[i]).sqrt() * eps"
+    assert right in text
+    report = judged_file(tmp_path, "Program", text.replace(right, f"0.5 * {right}"))
+    assert report.exit_status == 1
+    assert all(check.passed for check in report.checks if check.stage == "loss"), str(report)
+    assert "-0.5 * beta_t" in str(report)
+
+
 def test_a_function_counts_as_those_that_call_it(tmp_path: Path) -> None:
     report = judged_file(tmp_path, "q_sample", FUNCTIONS)
     assert report.exit_status == 0, str(report)

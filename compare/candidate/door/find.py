@@ -294,9 +294,8 @@ def _first_way(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[
     said = _says(subject, method)
     for ways in _ways(method, found, said):
         taken = _taken(subject, method, CANONICAL.told(found | ways))
-        wider = {RGB, DOUBLED, *said & {SEQUENCES, VOLUMES}} & {
-            fact.value for fact in ways.values()
-        }
+        others = {RGB, DOUBLED, *said & {SEQUENCES, VOLUMES}}
+        wider = others & {fact.value for fact in ways.values()}
         if taken is not None and taken[1] and (answers is None or wider):
             return ways | _returned(method, taken[0])
         if taken is not None and not ways:

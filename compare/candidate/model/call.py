@@ -141,9 +141,9 @@ def _condition(x: Tensor, shape: tuple[int, ...], before: Beside = NONE) -> Besi
         return replace(before, channels=x.shape[1] - shape[1], of=x.shape[1])
     same = (x == x[:1]).movedim(1, 0).flatten(1).all(dim=1).tolist()
     n, c = sum(same), len(same)
-    if not 0 < n < c:
-        return NONE
-    return Beside("before", n, c) if all(same[:n]) else Beside("after" * all(same[-n:]), n, c)
+    if 0 < n < c and all(same[:n]):
+        return Beside("before", n, c)
+    return Beside("after", n, c) if 0 < n < c and all(same[-n:]) else NONE
 
 
 def _single_numbers(told: dict[Place, Any]) -> dict[Place, Tensor]:

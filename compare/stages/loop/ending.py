@@ -58,16 +58,15 @@ def pictures(steps: Steps, chosen: Setting, unmapped: bool) -> Iterator[Check]:
 
 
 def _to_the_first(steps: Steps, chosen: Setting) -> Steps | None:
-    """The same, the last step ending at t = 0, of DDIM's whose list ends above it."""
-    end, is_ddim = _end(steps), chosen in silent(chosen)
-    is_ddim = is_ddim or steps.oracle.sampler(chosen).noise_in_mean(chosen) > 0
+    """The same, the last step ending at t = 0, of steps along the noise on a list that ends above."""
+    end, level = _end(steps), steps.level
+    along = steps.oracle.sampler(chosen).noise_in_mean(chosen) > 0 or chosen in silent(chosen)
     above = int(end.t) > 0 > int(end.prev)
-    if not (above and is_ddim) or steps.oracle != Oracle().of_steps():
+    if not (above and along) or steps.oracle != Oracle().of_steps():
         return None
-    table, level, ended = steps.level.table, steps.level, steps.level.prev < 0
-    prev = torch.where(ended, table[0], level.alpha_bar_prev)
-    level = replace(level, prev=level.prev.clamp(min=0), alpha_bar_prev=prev)
-    return replace(steps, level=level)
+    alpha_bar_prev = torch.where(level.prev < 0, level.table[0], level.alpha_bar_prev)
+    ended = replace(level, prev=level.prev.clamp(min=0), alpha_bar_prev=alpha_bar_prev)
+    return replace(steps, level=ended)
 
 
 def _pictures(steps: Steps, chosen: Setting, unmapped: bool) -> Iterator[Check]:
