@@ -58,7 +58,7 @@ def pictures(steps: Steps, chosen: Setting, unmapped: bool) -> Iterator[Check]:
 
 
 def _to_the_first(steps: Steps, chosen: Setting) -> Steps | None:
-    """The same, the last step ending at t = 0, of steps along the noise on a list that ends above."""
+    """The same, the last step ending at t = 0, of steps along the noise that end above it."""
     end, level = _end(steps), steps.level
     along = steps.oracle.sampler(chosen).noise_in_mean(chosen) > 0 or chosen in silent(chosen)
     above = int(end.t) > 0 > int(end.prev)
