@@ -137,3 +137,18 @@ def test_what_a_step_tells_its_model_is_what_the_loss_tells(told: str, tmp_path:
     assert report.exit_status == int(told != "t"), str(report)
     wrong = {check.id for check in report.checks if not check.passed}
     assert wrong == (set() if told == "t" else {"loss/told"})
+
+
+def test_a_mistake_that_is_tried_asks_no_step_again(tmp_path: Path) -> None:
+    counted = OWNER.replace("TOLD", "t").replace(
+        "        out = self.eps_model(xt, t)",
+        "        open(COUNT, 'a').write('x')\n        out = self.eps_model(xt, t)",
+    )
+    calls = []
+    for slip in ("self.n_steps, (len(x0),)", "self.n_steps - 1, (len(x0),)"):
+        text = counted.replace("self.n_steps, (len(x0),)", slip)
+        file = tmp_path / str(len(calls))
+        report = judged_file(tmp_path, "DenoiseDiffusion", f"COUNT = {str(file)!r}\n{text}")
+        assert report.exit_status == len(calls), str(report)
+        calls.append(len(file.read_text()))
+    assert calls[0] == calls[1]
