@@ -158,6 +158,8 @@ def test_a_list_that_ends_above_0_may_end_its_last_step_there(tmp_path: Path) ->
     assert "sampling/loop/last-alpha" in str(report)
     noisy = of_places(tmp_path, 1, "self.alphas_cumprod[0]", "eta=0.0", "eta=0.5")
     assert noisy.exit_status == 0, str(noisy)
+    missing = of_places(tmp_path, 20, "self.alphas_cumprod[0]")
+    assert [found.bug for found in missing.diagnoses] == ["79"], str(missing)
     for slip in (("a_prev.sqrt() * x0", "a.sqrt() * x0"), ("cumprod[0]", "cumprod[1]")):
         wrong = of_places(tmp_path, 1, "self.alphas_cumprod[0]", *slip)
         assert wrong.exit_status == 1, str(wrong)
