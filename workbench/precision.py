@@ -1,21 +1,25 @@
-"""Drawing pictures in another precision than that of the weights: `--precision` of `ddpm sample`.
+"""Computing in another precision than that of the weights: `--precision` of `ddpm sample`.
 
 The network computes in it; x_t, the noise and the steps stay as they are, so that a seed draws the
-same numbers in all of them.
+same numbers in all of them. `--precision` of `ddpm train` is Accelerate's (`processes.py`), but for
+the attention of a CPU in bf16.
 """
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from workbench.config import Precision
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_INFO = Path("/proc/cpuinfo")  # of Linux
 NATIVE = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 twice, Arm
+FEW = 144  # positions, 12 x 12: of more the one kernel is the faster even so
 
 
 class InPrecision(torch.nn.Module):
@@ -47,6 +51,25 @@ class InPrecision(torch.nn.Module):
         """The prediction for `sample` (b, c, h, w), as an object with `.sample` of its dtype."""
         output = self.unet(sample.to(self.inside), timestep, **labels).sample
         return SimpleNamespace(sample=output.to(sample.dtype))
+
+
+def attention_of(unet: Any, x_t: torch.Tensor) -> AbstractContextManager[Any]:
+    """How attention is computed while a network learns: by torch's one kernel for it, if it pays.
+
+    On a CPU, in bf16 and of few positions, that kernel takes several times as long to go backward
+    as two products of matrices and a softmax, and longer than in float32 (docs/speed.md). Inside
+    the block these stand in its place there.
+
+    Args:
+        unet: of either backend, or one's own, whose attention is left alone.
+        x_t: (b, c, h, w) that it is about to be given; autocast says in what it computes.
+    """
+    kinds = getattr(unet, "config", {}).get("down_block_types", ())
+    if x_t.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or not kinds:
+        return nullcontext()
+    levels = [i for i, kind in enumerate(kinds) if "Attn" in kind] or [len(kinds) - 1]
+    positions = (x_t.shape[-2] >> levels[0]) * (x_t.shape[-1] >> levels[0])
+    return sdpa_kernel(SDPBackend.MATH) if positions <= FEW else nullcontext()
 
 
 def check(precision: Precision, device: torch.device) -> None:

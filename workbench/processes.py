@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
+from workbench.precision import attention_of
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from accelerate.optimizer import AcceleratedOptimizer
@@ -142,7 +144,8 @@ class Predictor(torch.nn.Module):
         self, x_t: torch.Tensor, t: torch.Tensor, labels: torch.Tensor | None
     ) -> torch.Tensor:
         """See above."""
-        said: torch.Tensor = self.unet(x_t, t, class_labels=labels).sample
+        with attention_of(self.unet, x_t):
+            said: torch.Tensor = self.unet(x_t, t, class_labels=labels).sample
         return said
 
 

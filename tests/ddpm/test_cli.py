@@ -1,6 +1,7 @@
 """The command line: what it does, and that bad input costs one line, status 2, and no file."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -462,3 +463,18 @@ def test_a_run_that_is_not_there_is_no_name_of_the_hub(
     assert refused(["sample", run], capsys) == (
         f"ddpm sample: no run '{run}' here; `ddpm train` makes one\n"
     )
+
+
+@pytest.mark.parametrize("own", [None, "7"])
+def test_threads_spin_a_little_unless_the_user_says_how_long(own: str | None) -> None:
+    program = (
+        "import os; from ddpm.cli import main; main(['explain', '5']);"
+        "print(os.environ['OMP_WAIT_POLICY'], os.environ['GOMP_SPINCOUNT'])"
+    )
+    taken = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    kept = {name: value for name, value in os.environ.items() if name not in taken}
+    shown = subprocess.run(
+        [sys.executable, "-c", program], env=kept | ({"GOMP_SPINCOUNT": own} if own else {}),
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert shown.splitlines()[-1] == f"passive {own or 1000}"

@@ -84,6 +84,7 @@ def training(setting: Setting) -> list[Contestant]:
             "our trainer, scratch, bf16",
             lambda: training_step(setting, "scratch", precision="bf16"),
             b,
+            counted=partial(training_step, setting, "scratch"),  # of attention not all are counted
             dtype="bf16",
         ),
         Contestant(

@@ -15,6 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.process_memory import of_process
+from workbench.torch_settings import keep_memory
 
 Work = Callable[[], Any]
 SLICE = 0.05  # seconds of one turn, well above what a busy machine takes away at a time
@@ -94,6 +95,7 @@ def measure(contestants: list[Contestant], seconds: float, device: torch.device)
         peak = peak_bytes(work, device)
         lines.append(Line(each.name, each.images, each.dtype, start, flop, peak))
         works.append(work)
+    keep_memory()  # of many things in turns nearly each would find it gone
     repeat = [math.ceil(SLICE / timed(work, 1, device)) for work in works]
     end, turn = time.perf_counter() + seconds, 0
     order = range(len(works))

@@ -47,6 +47,7 @@ class Trace(TorchFunctionMode):
         sizes: of all maps that are made of the picture.
         convolved: of those that a convolution made.
         embedded: what layers make of t alone.
+        waves: "sin" or "cos", and of what made of t alone it is taken.
         weighed: products with the result of a softmax.
         used: ids of the weights that something is computed of.
     """
@@ -60,6 +61,7 @@ class Trace(TorchFunctionMode):
     sizes: set[Size] = field(default_factory=set)
     convolved: set[Size] = field(default_factory=set)
     embedded: list[Tensor] = field(default_factory=list)
+    waves: list[tuple[str, Tensor]] = field(default_factory=list)
     weighed: list[Weighed] = field(default_factory=list)
     used: set[int] = field(default_factory=set)
     made: list[Tensor] = field(default_factory=list)
@@ -90,10 +92,17 @@ class Trace(TorchFunctionMode):
         for each in made:
             setattr(each, MADE_OF, of)
         self._weighs(func.__name__, args, kwargs, result, made_of)
-        self.embedded += made if of == {TIME} and func.__name__ in LAYERS else []
+        if of == {TIME}:
+            self._embeds(func.__name__, given, made)
         if meets:
             self._enters(made[0], enters)
         return result
+
+    def _embeds(self, name: str, given: list[Tensor], made: list[Tensor]) -> None:
+        """Notes what is made of t alone, before it enters."""
+        self.embedded += made if name in LAYERS else []
+        if name in ("sin", "cos"):
+            self.waves.append((name, given[0].detach().clone()))
 
     def _weighs(self, name: str, args: Any, kwargs: Any, result: Any, made_of: list) -> None:
         """Notes what weighs what is made of the picture with the result of a softmax."""

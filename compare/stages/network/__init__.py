@@ -2,6 +2,7 @@
 
 look    the network, asked once; how far rounding goes
 time    t is seen: by every picture its own, every t apart, at which levels
+waves   the sinusoids that it makes of t
 batch   a prediction depends on its own picture alone
 paths   gradients reach every weight; attention sums its weights to 1; skips
 
@@ -20,6 +21,8 @@ from compare.stages.network.batch import batch, in_eval, in_training
 from compare.stages.network.look import denoiser_of, measured, spread
 from compare.stages.network.paths import attention, learns, skips
 from compare.stages.network.time import time
+from compare.stages.network.waves import RIGHT as WAVES
+from compare.stages.network.waves import waves
 from compare.stages.stage import Stage
 
 DUTIES = {  # of checks: what is right where they fail
@@ -27,12 +30,14 @@ DUTIES = {  # of checks: what is right where they fail
     "batch": "each picture by itself: norms over its own channels and pixels, attention over its "
     "own positions",
     "own-t": "a t of its own for each picture",
+    "waves": WAVES,
     "learns": "no detach, no_grad, .data or .item() between a weight and the prediction",
 }
 LOOKS = {
     "eval": in_eval,
     "batch": batch,
     "time": time,
+    "waves": waves,
     "training": in_training,
     "learns": learns,
     "attention": attention,
