@@ -162,22 +162,39 @@ def _kept(scheduler: Scheduler, own: Tensor, oracle: Oracle) -> str:
 
     The papers cap them at 0.999 (N&D); public code has 0.9999, and 0.0001 from below.
     """
-    setting, is_right = scheduler.setting, has_right(oracle, *ALPHA_BAR)
+    setting = scheduler.setting
     if setting.beta_schedule != "squaredcos_cap_v2" or setting.rescale_betas_zero_snr:
+        return ""
+    if not has_right(oracle, *ALPHA_BAR):
         return ""
     shown = shown_betas(scheduler, len(own))
     betas = betas_of(own) if shown is None else shown
+    return kept_in(own, betas, cosine_betas(setting.num_train_timesteps, cap=1.0))
+
+
+def kept_in(own: Tensor, betas: Tensor, cosine: Tensor) -> str:
+    """Between which two numbers `betas`, and those of the table `own`, are kept that are else those
+    of `cosine`; "" if they are others."""
     low, high = (float(f"{float(end):.4g}") for end in (betas.min(), betas.max()))
-    exact = cosine_betas(setting.num_train_timesteps, cap=1.0)
-    least = max(FLOOR, float(exact.min()) * (1 + FLOOR))
-    if not (is_right and low <= least and CAPS[0] <= high <= CAPS[1]):
+    if not CAPS[0] <= high <= CAPS[1]:
         return ""
-    exact = exact.clamp(low, high)
-    right = (1 - exact).cumprod(0)
-    off = table_bound(right) + cosine_bound(len(right)) + FACTOR * UNIT / (1 - exact)
-    near = (log_snr(own) - log_snr(right)).abs() <= off / (1 - right).clamp(min=1e-30)
-    alike = near & ((betas - exact).abs() <= betas_bound(exact, table_bound(right)))
+    alike = is_kept(own, low, cosine.clamp(max=high))
+    right = cosine.clamp(low, high)
+    alike = alike & (
+        (betas - right).abs() <= betas_bound(right, table_bound((1 - right).cumprod(0)))
+    )
     return f"[{low:g}, {high:g}]" if bool(alike.all()) else ""
+
+
+def is_kept(own: Tensor, low: float, cosine: Tensor) -> Tensor:
+    """(T,) where a table is that of a cosine's betas, kept from falling below `low`: nowhere, if
+    that is no small number."""
+    if low > max(FLOOR, float(cosine.min()) * (1 + FLOOR)):
+        return torch.zeros(len(own), dtype=torch.bool)
+    betas = cosine.clamp(min=low)
+    right = (1 - betas).cumprod(0)
+    off = table_bound(right) + cosine_bound(len(right)) + FACTOR * UNIT / (1 - betas)
+    return (log_snr(own) - log_snr(right)).abs() <= off / (1 - right).clamp(min=1e-30)
 
 
 def _betas(

@@ -153,6 +153,25 @@ def generalized_steps(x, seq, model, b):
         xs.append(at_next.sqrt() * x0 + (ALONG).sqrt() * et)
     return xs
 """
+COSINE_IN_FLOAT32 = """
+def cosine(T, s=0.008):
+    at = (torch.arange(T + 1, dtype=torch.float64) / T + s) / (1 + s)
+    f = torch.cos(at * torch.pi / 2) ** POWER
+    return (1 - f[1:] / f[:-1]).clip(0.0001, 0.9999)
+
+
+class Sched:
+    def __init__(self):
+        betas = cosine(1000)
+        ab = (1 - betas).cumprod(0)
+        self.betas, self.alphas_cumprod = betas.float(), ab.float()
+        self.variance = (betas * (1 - F.pad(ab[:-1], (1, 0), value=1.0)) / (1 - ab)).float()
+
+    def step(self, eps, t, x):
+        mean = x - self.betas[t] / (1 - self.alphas_cumprod[t]) ** 0.5 * eps
+        z = torch.randn_like(x) if t > 0 else 0
+        return mean / (1 - self.betas[t]) ** 0.5 + self.variance[t] ** 0.5 * z
+"""
 NULL = "torch.full_like(y, 10), y"
 RIGHT = {  # {what it is: (text, name, what is said)}
     "actions": (SPREAD.replace("AXES", "1, 1") + "\n# robot actions", "Sched", "sequences (b, l"),
@@ -166,6 +185,11 @@ RIGHT = {  # {what it is: (text, name, what is said)}
         COSINE.replace("KEPT", "1e-4, 0.9999"),
         "Sched",
         "kept in [0.0001",
+    ),
+    "a cosine of which float32 keeps the betas": (
+        COSINE_IN_FLOAT32.replace("POWER", "2"),
+        "Sched",
+        "is right",
     ),
     "words of its own": (WORDS.replace("RETURNED", "out"), "Sched", "is right"),
     "a root of the mean square": (
@@ -193,6 +217,11 @@ WRONG = {
         "should have",
     ),
     "a cosine kept below 1 alone": (COSINE.replace("KEPT", "1e-4, 1.0"), "Sched", "schedule"),
+    "a cosine without its square, kept in a range": (
+        COSINE_IN_FLOAT32.replace("POWER", "1"),
+        "Sched",
+        "mistake 10-square",
+    ),
     "x0 of another size": (WORDS.replace("RETURNED", "0.5 * out"), "Sched", "0.5"),
     "a factory whose noise is one for all": (
         FACTORY.replace("DRAWN", "x0[0].shape"),

@@ -15,6 +15,7 @@ WORDS = {
     "learned_unit": "learned, a v of 0 to 1 from beta-tilde to beta",
     "learned": "learned, the logarithm of the variance",
 }
+SMALLEST_ALPHA = 1e-4  # of a cosine whose betas are cut at 0.9999; the usual cut is 0.999
 VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log")
 
 
@@ -50,8 +51,10 @@ class DDPM(Sampler):
         return lambda lv: f.mean(x_0(lv), zero, lv), lambda lv: f.mean(zero, at.x_t, lv)
 
     def roughness(self, level: Level) -> Tensor | float:
-        """beta and 1 - alpha-bar may be rounded each by itself."""
-        return 1 / (1 - level.alpha_bar)
+        """beta and 1 - alpha-bar may be rounded each by itself; and of sqrt(1 - beta), by which all
+        may be divided, a rounding of beta is a large part where nearly nothing is left of it."""
+        left = (level.alpha_bar / level.alpha_bar_prev).clamp(min=SMALLEST_ALPHA)
+        return 1 / (1 - level.alpha_bar) + (1 / left - 1) / 2
 
     def moved(
         self, f: Formulas, x_0: Tensor | None, eps: Tensor, level: Level, setting: Setting

@@ -11,7 +11,15 @@ from compare.candidate.subject import OTHER_NAMES, Subject
 from compare.measure.tolerances import SMALLEST, as_none, log_snr
 from compare.measure.values import deviation
 from compare.oracle import F64, Oracle, Setting
-from compare.stages.schedule import FAMILIES, betas_of, bound, own_betas, shown_betas
+from compare.stages.schedule import (
+    CAPS,
+    FAMILIES,
+    betas_of,
+    bound,
+    is_kept,
+    own_betas,
+    shown_betas,
+)
 from compare.verdict.conventions.step import table_of_step
 
 RIGHT = Oracle()
@@ -51,7 +59,8 @@ def families(own: Tensor, base: Setting) -> list[Setting]:
 
 
 def _mistaken(own: Tensor, base: Setting) -> list[Setting]:
-    """The families that the table is, within the bound at every t, but for one wrong formula.
+    """The families that the table is, within the bound at every t, but for one wrong formula; of a
+    cosine, whatever its betas are kept between.
 
     Else a wrong table that falls would be taken for a schedule of the candidate's own.
     """
@@ -61,7 +70,17 @@ def _mistaken(own: Tensor, base: Setting) -> list[Setting]:
     noise = base.prediction_type == "epsilon"  # else a step from 0 divides by nothing
     mistakes = [m for m in MISTAKES if m.stage == "schedule" and (noise or m.id != NO_CAP)]
     wrong = [mistake.oracle() for mistake in mistakes]
-    return [setting for setting in families if any(_is_table(own, setting, o) for o in wrong)]
+    found = [setting for setting in families if any(_is_table(own, setting, o) for o in wrong)]
+    cosine = replace(base, beta_schedule="squaredcos_cap_v2")
+    if found or _is_cosine(own, RIGHT.betas(cosine)):
+        return found
+    return [cosine] if any(_is_cosine(own, o.betas(cosine)) for o in wrong) else []
+
+
+def _is_cosine(own: Tensor, betas: Tensor) -> bool:
+    """True if a table is that of a cosine's betas, whatever these are kept between."""
+    below = betas < CAPS[0]  # the last may be cut off elsewhere
+    return bool(below.any()) and bool(is_kept(own, float(betas_of(own).min()), betas)[below].all())
 
 
 def _with_spare_beta(scheduler: Scheduler, own: Tensor) -> Setting | None:
