@@ -172,6 +172,27 @@ class Sched:
         z = torch.randn_like(x) if t > 0 else 0
         return mean / (1 - self.betas[t]) ** 0.5 + self.variance[t] ** 0.5 * z
 """
+POINTS = """
+def loss(model, x0):
+    t = torch.randint(0, T, (len(x0),))
+    eps = torch.randn_like(x0)
+    xt = alpha_bar[t][:, None] ** 0.5 * x0 + (1 - alpha_bar[t])[:, None] ** 0.5 * eps
+    return F.mse_loss(model(xt, t)ONE, eps)
+"""
+BY_PAST_LOSSES = """
+class Trainer:
+    def __init__(self):
+        self.alphas_cumprod = alpha_bar
+        self.past = torch.ones(T)
+
+    def loss(self, model, x0):
+        t = torch.multinomial(LAW, len(x0), replacement=True)
+        a = self.alphas_cumprod[t].view(-1, 1, 1, 1)
+        eps = torch.randn_like(x0)
+        each = (model(a**0.5 * x0 + (1 - a) ** 0.5 * eps, t) - eps).square().mean(dim=(1, 2, 3))
+        self.past[t] = each.detach().clamp(min=0.1, max=10)
+        return (each / (T * LAW[t])).mean()
+"""
 NULL = "torch.full_like(y, 10), y"
 RIGHT = {  # {what it is: (text, name, what is said)}
     "actions": (SPREAD.replace("AXES", "1, 1") + "\n# robot actions", "Sched", "sequences (b, l"),
@@ -189,6 +210,12 @@ RIGHT = {  # {what it is: (text, name, what is said)}
     "a cosine of which float32 keeps the betas": (
         COSINE_IN_FLOAT32.replace("POWER", "2"),
         "Sched",
+        "is right",
+    ),
+    "points": (POINTS.replace("ONE", ""), "loss", "loss is right"),
+    "t by a law that stays": (
+        BY_PAST_LOSSES.replace("LAW", "(torch.ones(T) / T)"),
+        "Trainer",
         "is right",
     ),
     "words of its own": (WORDS.replace("RETURNED", "out"), "Sched", "is right"),
@@ -221,6 +248,11 @@ WRONG = {
         COSINE_IN_FLOAT32.replace("POWER", "1"),
         "Sched",
         "mistake 10-square",
+    ),
+    "points of one number, their axis taken off one side": (
+        POINTS.replace("ONE", ".squeeze(-1)"),
+        "loss",
+        "points of one number, (b, 1), are compared with all others of the batch",
     ),
     "x0 of another size": (WORDS.replace("RETURNED", "0.5 * out"), "Sched", "0.5"),
     "a factory whose noise is one for all": (
@@ -293,3 +325,11 @@ def test_whose_words_are_the_usual_ones_is_asked_for_every_kind() -> None:
     asked = {check.id for check in report.checks}
     assert "schedule/zero-snr-linear" in asked
     assert any("v_prediction" in id for id in asked)
+
+
+def test_a_loss_that_goes_by_what_it_was_asked_is_not_judged(tmp_path: Path) -> None:
+    """Of importance sampling by past losses, the law of t changes from call to call."""
+    text = BY_PAST_LOSSES.replace("LAW", "(self.past / self.past.sum())")
+    report = judged_file(tmp_path, "Trainer", HEAD + text)
+    assert report.exit_status == 2
+    assert "draws other t when a seed comes again" in report.verdict

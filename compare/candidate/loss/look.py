@@ -97,7 +97,7 @@ def _look(subject: Subject, table: Tensor, calls: int) -> Seen:
         OFF * torch.tensor(signs).repeat(x_0[0].numel() // 2) for signs in ([1, 1], [1, -1])
     )
     last = HEIGHTS[-1]
-    return Seen(
+    seen = Seen(
         shape=tuple(x_0.shape),
         perfect=sum(value for value, _ in perfects) / len(perfects),
         perfect_t=torch.cat([t for _, t in perfects]),
@@ -117,6 +117,12 @@ def _look(subject: Subject, table: Tensor, calls: int) -> Seen:
         **_spoilt(loss, x_0),
         **_shown(loss, x_0),
     )
+    if not torch.equal(_perfect(loss, x_0, 0)[1], perfects[0][1]):
+        text = (
+            "loss draws other t when a seed comes again: it goes by what it was asked before, as "
+        )
+        raise Broken(f"{text}importance sampling by past losses does, which is not judged")
+    return seen
 
 
 def _perfect(loss: Loss, x_0: Tensor, seed: int, off: Tensor | float = 0.0) -> tuple[float, Tensor]:
@@ -176,14 +182,15 @@ def _smaller(loss: Loss, off: float) -> float | None:
 
 
 def _spread(loss: Loss) -> bool:
-    """Whether answers to images of one channel, and not to those of several, cost as much in
-    another order: shapes such as (b, h, w) and (b, 1, h, w) are spread over each other."""
+    """Whether answers to images of one channel, or points of one number, and not to those of
+    several, cost as much in another order: shapes such as (b, h, w) and (b, 1, h, w), or (b,) and
+    (b, 1), are spread over each other."""
     images, *sizes = loss.manner.shape
-    if len(sizes) != 3 or sizes[0] == 1:
+    if len(sizes) not in (1, 3) or sizes[0] == 1:
         return False
-    grey = replace(loss, manner=replace(loss.manner, shape=(images, 1, *sizes[1:])))
+    single = replace(loss, manner=replace(loss.manner, shape=(images, 1, *sizes[1:])))
     with suppress(Broken):
-        return _takes_any_order(grey) and not _takes_any_order(loss)
+        return _takes_any_order(single) and not _takes_any_order(loss)
     return False
 
 

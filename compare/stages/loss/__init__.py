@@ -25,6 +25,10 @@ from compare.stages.loss.told import of_its_own, told
 from compare.stages.loss.weights import own_weights, weighed
 from compare.stages.stage import Stage
 
+SPREAD = {  # by axes: what is compared with all others, the two shapes, and what they make
+    4: ("images of one channel, (b, 1, h, w),", "(b, h, w) beside (b, 1, h, w)", "(b, b, h, w)"),
+    2: ("points of one number, (b, 1),", "(b,) beside (b, 1)", "(b, b)"),
+}
 OF_EQUAL_T, ADDS = ("loss/zero", "loss/factor"), "loss/images"  # where all t, where any weigh
 
 
@@ -63,8 +67,9 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         right_loss = "a mean of squares of (noise - model(x_t, t)), with its gradient"
         yield yes_no("loss/gradient", learns == oracle.loss.learns, said, said, right=right_loss)
     if seen.spread:
-        words = "images of one channel, (b, 1, h, w), are compared with all others of the batch"
-        should = "output and noise of one shape: (b, h, w) beside (b, 1, h, w) makes (b, b, h, w)"
+        single, squeezed, made = SPREAD[len(seen.shape)]
+        words = f"{single} are compared with all others of the batch"
+        should = f"output and noise of one shape: {squeezed} makes {made}"
         yield yes_no("loss/spread", False, "", words, right=should)
     if alike:
         yield from own_weights(slopes(subject, table, RATE))
