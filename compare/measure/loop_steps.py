@@ -17,6 +17,7 @@ from compare.oracle import F64, STEP, Level, Loop, Oracle, Setting
 from compare.oracle.samplers import Sampler, free, noisy, silent
 
 HUGE = 100.0  # of x, which float32 rounds by 6e-6 there: 1/1000 of the sigma of beta = 4e-5
+SAME_WHOLE = 1e-6  # of a number that rounding puts on the other side of a whole one
 OVERFLOWS = 1e30  # a step from here may pass the largest float32, 3e38
 AS_LOUD = 0.05  # as noise, in logarithms of std: far above the law of a few thousand draws
 CLEARLY = 0.1  # of what another kind of step leaves: a fit to rounding alone is not so much better
@@ -87,7 +88,8 @@ def _paths(setting: Setting, oracle: Oracle, n: int, full: bool) -> dict[str, Pa
 
 
 def _may_visit(listed: list[int], table: Tensor) -> bool:
-    """True if a list falls from where nothing is left of the image to near t = 0.
+    """True if a list falls from where nothing is left of the image to near t = 0, or is the
+    quadratic one of DDIM's code, which begins at 0.8 T.
 
     One that is dense at its end, such as a quadratic one, may be rounded to one number more than
     once there, where no step is longer than 1: from it to itself a step is to stay where it is.
@@ -97,7 +99,16 @@ def _may_visit(listed: list[int], table: Tensor) -> bool:
     steps = [a - b for a, b in pairwise(listed)]
     dense = steps[steps.index(0) :] if 0 in steps else []
     falls = min(steps, default=1) >= 0 and max(dense, default=0) <= 1
+    starts = starts or _is_quadratic(listed, len(table))
     return starts and falls and 0 <= listed[-1] <= stride
+
+
+def _is_quadratic(listed: list[int], T: int) -> bool:
+    """True for the whole parts of squares of evenly spaced numbers from 0 to sqrt(0.8 T), in turn:
+    Song et al. (DDIM) appendix D.2, with the share of their code."""
+    squares = torch.linspace(0, (0.8 * T) ** 0.5, len(listed), dtype=F64).flip(0).square()
+    cut = squares - torch.tensor(listed, dtype=F64)
+    return len(listed) > 2 and bool(((cut > -SAME_WHOLE) & (cut < 1 + SAME_WHOLE)).all())
 
 
 def of_mix(run: Run, oracle: Oracle, out: Tensor, at: Level, chosen: Setting) -> Tensor:

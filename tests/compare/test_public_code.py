@@ -333,3 +333,34 @@ def test_a_loss_that_goes_by_what_it_was_asked_is_not_judged(tmp_path: Path) -> 
     report = judged_file(tmp_path, "Trainer", HEAD + text)
     assert report.exit_status == 2
     assert "draws other t when a seed comes again" in report.verdict
+
+
+QUADRATIC = """
+@torch.no_grad()
+def sample(model, n):
+    model.eval()
+    x = torch.randn(n, 3, 8, 8)
+    places = torch.linspace(0, (SHARE * T) ** 0.5, 10, dtype=torch.float64)
+    listed = [int(s) for s in places**POWER]
+    for t, s in zip(listed[::-1], listed[-2::-1] + [-1]):
+        a, b = alpha_bar[t], alpha_bar[s] if s >= 0 else torch.tensor(1.0)
+        eps = model(x, torch.full((n,), t))
+        x = b**0.5 * (x - (1 - a) ** 0.5 * eps) / a**0.5 + (1 - b) ** 0.5 * eps
+    return x
+"""
+
+
+@pytest.mark.parametrize(
+    ("share", "power", "status"),
+    [("0.8", "2", 0), ("0.7", "2", 1), ("0.8", "1 * 2.4", 1)],
+    ids=["of DDIM's code", "one that begins earlier", "steeper"],
+)
+def test_a_quadratic_list_may_begin_where_ddims_code_does(
+    share: str, power: str, status: int, tmp_path: Path
+) -> None:
+    """At 0.8 T, wherever the picture is by then; others have to begin where nothing is left."""
+    table = HEAD.replace("T = 60", "T = 100").replace("0.2, T", "0.02, T")
+    text = table + QUADRATIC.replace("SHARE", share).replace("POWER", power)
+    report = judged_file(tmp_path, "sample", text)
+    assert report.exit_status == status
+    assert ("loop/visits" in report.verdict.splitlines()[0]) is bool(status)
