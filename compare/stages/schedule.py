@@ -165,11 +165,13 @@ def _kept(scheduler: Scheduler, own: Tensor, oracle: Oracle) -> str:
     setting = scheduler.setting
     if setting.beta_schedule != "squaredcos_cap_v2" or setting.rescale_betas_zero_snr:
         return ""
-    if not has_right(oracle, *ALPHA_BAR):
-        return ""
+    cosine = cosine_betas(setting.num_train_timesteps, cap=1.0)
+    if not has_right(oracle, *ALPHA_BAR):  # of a mistake, which caps its last
+        wrong = oracle.betas(setting)
+        cosine = torch.where(wrong < CAPS[0], wrong, 1.0)
     shown = shown_betas(scheduler, len(own))
     betas = betas_of(own) if shown is None else shown
-    return kept_in(own, betas, cosine_betas(setting.num_train_timesteps, cap=1.0))
+    return kept_in(own, betas, cosine)
 
 
 def kept_in(own: Tensor, betas: Tensor, cosine: Tensor) -> str:
