@@ -166,7 +166,7 @@ def _part(
     Such code has several duties that are looked at apart: more than one may be neglected.
     """
     stage = trial.left[0]
-    wrong = {c.id for c in failing if c.stage == stage.name}
+    wrong = {c.id for c in trial.failing.values() if c.stage == stage.name}
     if stage.name not in ("sampling", "loss", "timesteps", "tables") or len(wrong) == 1:
         return None
     best: tuple[Mistake, Oracle, list[Check]] | None = None

@@ -212,6 +212,11 @@ RIGHT = {  # {what it is: (text, name, what is said)}
         "Sched",
         "is right",
     ),
+    "a model called ddpm": (
+        LOOP.replace("MODE", "eval").replace("SIZE", "1").replace("model", "ddpm"),
+        "sample",
+        "is right",
+    ),
     "points": (POINTS.replace("ONE", ""), "loss", "loss is right"),
     "t by a law that stays": (
         BY_PAST_LOSSES.replace("LAW", "(torch.ones(T) / T)"),
@@ -333,6 +338,30 @@ def test_a_loss_that_goes_by_what_it_was_asked_is_not_judged(tmp_path: Path) -> 
     report = judged_file(tmp_path, "Trainer", HEAD + text)
     assert report.exit_status == 2
     assert "draws other t when a seed comes again" in report.verdict
+
+
+EXCHANGED = """
+@torch.no_grad()
+def sample(model, n):
+    model.eval()
+    x = torch.randn(n, 1, 8, 8)
+    c = torch.arange(n) % 10
+    for i in range(T, 0, -1):
+        t = torch.full((n,), i / T)
+        one, two = model(x, t, torch.full_like(c, 10)), model(x, t, c)
+        eps = 2.5 * one - 1.5 * two
+        x = (x - betas[i] / (1 - alpha_bar[i]) ** 0.5 * eps) / (1 - betas[i]) ** 0.5
+        x = x + betas[i] ** 0.5 * torch.randn_like(x) if i > 1 else x
+    return x
+"""
+
+
+def test_no_mistake_is_named_that_explains_nothing_more(tmp_path: Path) -> None:
+    """One beta too many is in the product, and conditional and unconditional are exchanged, which
+    has no number: of the pictures, which the first puts right, no second mistake is to blame."""
+    report = judged_file(tmp_path, "sample", HEAD.replace("0.2, T", "0.2, T + 1") + EXCHANGED)
+    assert "the two are exchanged" in str(report)
+    assert [diagnosis.bug for diagnosis in report.diagnoses] == ["1"]
 
 
 QUADRATIC = """
