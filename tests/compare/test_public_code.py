@@ -193,6 +193,23 @@ class Trainer:
         self.past[t] = each.detach().clamp(min=0.1, max=10)
         return (each / (T * LAW[t])).mean()
 """
+BY_WORD = """
+class Sched:
+    def __init__(self, MODELnum_train_timesteps=60, beta_schedule="linear"):
+        if beta_schedule == "linear":
+            betas = torch.linspace(1e-4, 0.02, num_train_timesteps)
+        elif beta_schedule == "cosine":
+            u = torch.linspace(0, 1, num_train_timesteps + 1)
+            f = torch.cos((u + 0.008) / 1.008 * torch.pi / 2) ** 2
+            betas = (1 - f[1:] / f[:-1]).clamp(max=0.999)
+        else:
+            raise ValueError(beta_schedule)
+        self.alphas_cumprod = (1 - betas).cumprod(0)
+
+    def q_sample(self, x_start, t, noise):
+        a = self.alphas_cumprod[t].view(-1, 1, 1, 1)
+        return a**0.5 * x_start + (1 - a) ** 0.5 * noise
+"""
 NULL = "torch.full_like(y, 10), y"
 RIGHT = {  # {what it is: (text, name, what is said)}
     "actions": (SPREAD.replace("AXES", "1, 1") + "\n# robot actions", "Sched", "sequences (b, l"),
@@ -216,6 +233,16 @@ RIGHT = {  # {what it is: (text, name, what is said)}
         LOOP.replace("MODE", "eval").replace("SIZE", "1").replace("model", "ddpm"),
         "sample",
         "is right",
+    ),
+    "a word of which another was not taken": (
+        BY_WORD.replace("MODEL", "model, "),
+        "Sched",
+        "; beta_schedule='cosine' was not judged.",
+    ),
+    "words that are asked for": (
+        BY_WORD.replace("MODEL", "").replace("q_sample", "add_noise").replace("x_start", "x0"),
+        "Sched",
+        "checks agree with the papers.",
     ),
     "points": (POINTS.replace("ONE", ""), "loss", "loss is right"),
     "t by a law that stays": (

@@ -3,7 +3,7 @@ it does with a model."""
 
 import ast
 import re
-from typing import Any
+from typing import Any, TypeGuard
 
 from compare.candidate.door.embedding import OPEN
 from compare.candidate.door.names import CALLED, LABELS, plain
@@ -65,7 +65,8 @@ def chosen(found: Source) -> dict[str, str]:
 def left_out(found: Source) -> dict[str, list[str]]:
     """{role: methods that do what it is for, and that nothing calls which is chosen}: the loops
     that ask a model step after step, the losses that are made of what it answers, what is
-    called as a step is and adds noise, what averages weights, and a guidance that is not run."""
+    called as a step is and adds noise, what averages weights, a guidance that is not run, and the
+    words of a schedule by which it may be built."""
     fill = chosen(found)
     reached = _reached({*fill.values()}, found)
     rest = [n for n in found.functions if n not in reached and not n.startswith("_")]
@@ -78,6 +79,7 @@ def left_out(found: Source) -> dict[str, list[str]]:
     steps = [n for n in rest if n not in loop and plain(n) in called and _has_noise(found, n)]
     every = {"sample": loop, "loss": losses, "step": steps, "ema": _averages(found)}
     every["guidance"] = _guidance(found, fill.get("sample", ""))
+    every["schedule"] = _other_schedules(found)
     return {role: names for role, names in every.items() if names}
 
 
@@ -87,6 +89,33 @@ def _guidance(found: Source, loop: str) -> list[str]:
     labels = [name for name, default in named.items() if name in LABELS and default is None]
     weights = [name for name in named if OF_GUIDANCE.search(plain(name))]
     return [f"guidance ({weights[0]})"] if labels and weights else []
+
+
+def _other_schedules(found: Source) -> list[str]:
+    """The words that what builds a class compares its schedule's with, but for the default."""
+    if found.built is None:
+        return []
+    named = named_keywords(found.signed("__init__"))
+    words = {n: v for n, v in named.items() if isinstance(v, str) and "schedule" in plain(n)}
+    compared = [node for node in ast.walk(found.built) if _is_equality(node)]
+    others = {
+        f"{name}={ast.literal_eval(node.comparators[0])!r}": None
+        for node in compared
+        for name, default in words.items()
+        if isinstance(node.left, ast.Name) and node.left.id == name
+        if ast.literal_eval(node.comparators[0]) != default
+    }
+    return [*others]
+
+
+def _is_equality(node: ast.AST) -> TypeGuard[ast.Compare]:
+    """True for `something == "word"`."""
+    return (
+        isinstance(node, ast.Compare)
+        and len(node.ops) == 1
+        and isinstance(node.ops[0], ast.Eq)
+        and isinstance(node.comparators[0], ast.Constant)
+    )
 
 
 def _averages(found: Source) -> list[str]:
