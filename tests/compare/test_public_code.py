@@ -237,7 +237,7 @@ RIGHT = {  # {what it is: (text, name, what is said)}
     "a word of which another was not taken": (
         BY_WORD.replace("MODEL", "model, "),
         "Sched",
-        "; beta_schedule='cosine' was not judged.",
+        "; beta_schedule='cosine' was not judged",
     ),
     "words that are asked for": (
         BY_WORD.replace("MODEL", "").replace("q_sample", "add_noise").replace("x_start", "x0"),
