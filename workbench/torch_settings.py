@@ -54,7 +54,7 @@ def keep_memory() -> None:
     """From now on what this process frees is kept for its next step, where the C library is glibc.
 
     Else the end of its memory goes back to the kernel after a step, which fills it with zeros, page
-    by page, in the next one: docs/speed.md has figures. Blocks above 32 MiB go back as ever.
+    by page, in the next one (docs/speed.md). Blocks above 32 MiB go back as ever.
     """
     with suppress(OSError, AttributeError):  # another C library has no such call
         mallopt = ctypes.CDLL(None).mallopt

@@ -180,11 +180,9 @@ def kept_in(own: Tensor, betas: Tensor, cosine: Tensor) -> str:
     low, high = (float(f"{float(end):.4g}") for end in (betas.min(), betas.max()))
     if not CAPS[0] <= high <= CAPS[1]:
         return ""
-    alike = is_kept(own, low, cosine.clamp(max=high))
     right = cosine.clamp(low, high)
-    alike = alike & (
-        (betas - right).abs() <= betas_bound(right, table_bound((1 - right).cumprod(0)))
-    )
+    off = betas_bound(right, table_bound((1 - right).cumprod(0)))
+    alike = is_kept(own, low, cosine.clamp(max=high)) & ((betas - right).abs() <= off)
     return f"[{low:g}, {high:g}]" if bool(alike.all()) else ""
 
 

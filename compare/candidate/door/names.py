@@ -34,16 +34,8 @@ MODELS = {"model", "net", "network", "unet", "nn_model", "denoiser", "eps_model"
 MODELS |= {"denoise_model", "denoise_fn", "eps_net", "eps_fn", "score_model", "model_fn"}
 MODELS |= {"noise_model", "noise_predictor", "noise_net", "eps_network", "score_net", "unet_model"}
 MODELS |= {"denoising_model", "denoiser_model", "mlp", "noise_mlp", "eps_mlp", "backbone"}
-MODELS |= {
-    "ddpm",
-    "predictor",
-    "noise_estimator",
-    "estimator",
-    "net_model",
-    "diffusion_model",
-    "eps_unet",
-}
-MODELS |= {"predict", "predict_noise", "predict_eps"}
+MODELS |= {"predictor", "noise_estimator", "estimator", "net_model", "diffusion_model", "eps_unet"}
+MODELS |= {"predict", "predict_noise", "predict_eps", "ddpm"}
 GENERATORS = {"generator", "rng"}
 
 

@@ -118,10 +118,8 @@ def _look(subject: Subject, table: Tensor, calls: int) -> Seen:
         **_shown(loss, x_0),
     )
     if not torch.equal(_perfect(loss, x_0, 0)[1], perfects[0][1]):
-        text = (
-            "loss draws other t when a seed comes again: it goes by what it was asked before, as "
-        )
-        raise Broken(f"{text}importance sampling by past losses does, which is not judged")
+        text = "loss draws other t when a seed comes again: it goes by what it was asked before"
+        raise Broken(f"{text}, as importance sampling by past losses does, which is not judged")
     return seen
 
 
