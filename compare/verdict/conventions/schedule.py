@@ -78,9 +78,10 @@ def _mistaken(own: Tensor, base: Setting) -> list[Setting]:
 
 
 def _is_cosine(own: Tensor, betas: Tensor) -> bool:
-    """True if a table is that of a cosine's betas, whatever these are kept between."""
-    below = betas < CAPS[0]  # the last may be cut off elsewhere
-    return bool(below.any()) and bool(is_kept(own, float(betas_of(own).min()), betas)[below].all())
+    """True if a table is that of a cosine's betas, kept between some others than usual."""
+    shown, below = betas_of(own), betas < CAPS[0]  # the last may be cut off elsewhere
+    kept = CAPS[0] <= float(f"{float(shown.max()):.4g}") <= CAPS[1] and bool(below.any())
+    return kept and bool(is_kept(own, float(shown.min()), betas)[below].all())
 
 
 def _with_spare_beta(scheduler: Scheduler, own: Tensor) -> Setting | None:
