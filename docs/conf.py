@@ -56,7 +56,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     # Other libraries' and the standard library's names: their references are not part of the book.
     ("py:.*", r"(torch|np|numpy|PIL|diffusers)\..*"),
-    ("py:.*", r"(os|io|types|typing|collections|pathlib|argparse)\..*"),
+    ("py:.*", r"(os|io|types|typing|collections|contextlib|pathlib|argparse)\..*"),
     ("py:class", r".*\.(Level|Built)"),  # type variables have no page of their own
     ("py:.*", r".*\s.*"),  # prose and inherited docstrings that look like types
     ("py:class", r"hashlib\._Hash"),  # what hashlib makes has no public name
