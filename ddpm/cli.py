@@ -196,7 +196,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return 2
     args = parser.parse_args(argv)
     # Threads that spin long while they wait cost several times as much on cores that others use,
-    # and threads that never do half as much again on idle ones, as each operation wakes them.
+    # and threads that never do a quarter more on idle ones, as each operation wakes them.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:

@@ -84,7 +84,7 @@ def training(setting: Setting) -> list[Contestant]:
             "our trainer, scratch, bf16",
             lambda: training_step(setting, "scratch", precision="bf16"),
             b,
-            counted=partial(training_step, setting, "scratch"),  # of attention not all are counted
+            counted=partial(training_step, setting, "scratch"),  # attention in one kernel is not
             dtype="bf16",
         ),
         Contestant(

@@ -3,7 +3,7 @@ it does with a model."""
 
 import ast
 import re
-from typing import Any, TypeGuard
+from typing import Any
 
 from compare.candidate.door.embedding import OPEN
 from compare.candidate.door.names import CALLED, LABELS, plain
@@ -97,25 +97,12 @@ def _other_schedules(found: Source) -> list[str]:
         return []
     named = named_keywords(found.signed("__init__"))
     words = {n: v for n, v in named.items() if isinstance(v, str) and "schedule" in plain(n)}
-    compared = [node for node in ast.walk(found.built) if _is_equality(node)]
-    others = {
-        f"{name}={ast.literal_eval(node.comparators[0])!r}": None
-        for node in compared
-        for name, default in words.items()
-        if isinstance(node.left, ast.Name) and node.left.id == name
-        if ast.literal_eval(node.comparators[0]) != default
-    }
-    return [*others]
-
-
-def _is_equality(node: ast.AST) -> TypeGuard[ast.Compare]:
-    """True for `something == "word"`."""
-    return (
-        isinstance(node, ast.Compare)
-        and len(node.ops) == 1
-        and isinstance(node.ops[0], ast.Eq)
-        and isinstance(node.comparators[0], ast.Constant)
-    )
+    others = list[str]()
+    for node in ast.walk(found.built):
+        match node:
+            case ast.Compare(ast.Name(name), [ast.Eq()], [ast.Constant(word)]) if name in words:
+                others += [f"{name}={word!r}"] if word != words[name] else []
+    return list(dict.fromkeys(others))
 
 
 def _averages(found: Source) -> list[str]:
