@@ -14,10 +14,12 @@ from torch import Tensor
 from compare.candidate import arrays
 from compare.candidate.door import handing
 from compare.candidate.door.count import own_list
+from compare.candidate.door.find import may_be_none
 from compare.candidate.door.names import GENERATORS
 from compare.candidate.door.reading import CONTRACT, LISTED, NOT_LAST, NUMBER, PLAIN, Reading
 from compare.candidate.load import Broken, raised
 from compare.candidate.replay import Recorded
+from compare.candidate.spy import per_image
 from compare.candidate.surroundings import apart
 from compare.oracle import F64, Oracle, Setting
 from compare.oracle.samplers import BY_NAME, Sampler
@@ -175,9 +177,17 @@ class Scheduler:
         except ValueError as error:
             raise Broken(f"{self.door.call(method)} cannot be judged: {error}") from None
 
+    @property
+    def may_draw(self) -> bool:
+        """Whether its `add_noise` takes no noise, or draws it where it is handed none."""
+        function, order = self.subject.function("add_noise"), self.door.order("add_noise")
+        return "noise" not in order.takes or may_be_none(function, order, "noise")
+
     def noise_of_its_own(self, x_0: Tensor, t: Tensor) -> Tensor:
-        """The noise that an `add_noise` which takes none draws, float64."""
-        drawn = self._noised("add_noise", x_0, None, t)[1]
+        """The noise that an `add_noise` draws which is handed none, float64; `x_0` is 0."""
+        noised, drawn = self._noised("add_noise", x_0, None, t)
+        if "noise" in self.door.order("add_noise").takes:
+            return noised.to(F64) / per_image(self.coefficients(torch.float32)[1][t], x_0)
         if drawn is None:
             raise Broken(f"{self.door.call('add_noise')} does not show its noise", raised=False)
         return drawn.to(F64)
@@ -189,11 +199,11 @@ class Scheduler:
         if self.door.t_of_add_noise.value == NUMBER and t.numel() > 1:
             return self._one_by_one(method, x_0, noise, t)
         given = {"x_0": handing.shaped(self.door, x_0)}
-        given |= {} if noise is None else {"noise": handing.shaped(self.door, noise)}
+        given["noise"] = None if noise is None else handing.shaped(self.door, noise)
         at = handing.t_of_images(self.door, t + self.subject.t_base)
         with Recorded(given["x_0"].numel()) as recorded:
             result = self._asked(method, given | {"t": at})
-        noised, drawn = handing.noised_of(result, given.get("noise"))
+        noised, drawn = handing.noised_of(result, given["noise"])
         if noise is None and drawn is None and len(recorded.found) == 1:
             drawn = recorded.found[0].reshape(given["x_0"].shape)
         noised = self._like(method, noised, x_0, "images")
@@ -357,7 +367,7 @@ class Scheduler:
         """What a method returns, and of which kind that is; which clones it changed in place."""
         function, order = getattr(self.thing, method), self.door.order(method)
         result = self._call(method, handing.call, function, order, given, **more)
-        cloned = {words: given[role] for role, words in CLONED.items() if role in given}
+        cloned = {w: given[role] for role, w in CLONED.items() if given.get(role) is not None}
         changed = {f"{method} changes {words}" for words, v in cloned.items() if v._version}
         self.subject.overwritten |= changed
         self.subject.returned[method] = handing.kind_of(result)

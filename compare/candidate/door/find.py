@@ -152,6 +152,20 @@ class Parameters:
         return Order(tuple(by_place), tuple(named))
 
 
+def may_be_none(function: Any, order: Order, what: str) -> bool:
+    """True if the parameter of a method that is handed `what` is None where it is handed nothing.
+
+    >>> may_be_none(lambda x, t, noise=None: x, Order(("x_0", "t", "noise")), "noise")
+    True
+    """
+    with suppress(TypeError, ValueError):
+        parameters = Parameters(function)
+        said = dict(zip(order.roles, parameters.all, strict=False))
+        said |= {role: p for role, name in order.named for p in parameters.all if p.name == name}
+        return what in said and said[what].default is None
+    return False
+
+
 def _order(subject: "Subject", method: str) -> Fact:
     """The order of the arguments: by their names, else by the candidate's own calls."""
     contract = Fact(Order(CONTRACT[method]))

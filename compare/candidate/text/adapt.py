@@ -191,7 +191,7 @@ def _roles(found: Source) -> dict[str, str]:
         call = handed.call(what, function, own)
         taken = _taken(what, found.functions[name])
         made = f"{_owner(found, what, function)}.{name}({call}){taken}"
-        texts[what] = f"lambda {handed.given(what, known)}: {made}"
+        texts[what] = f"lambda {handed.given(what, function, known)}: {made}"
         kinds = {predicted(name) for name, role in known.items() if role == "out"}
         kinds |= {predicted(name) for name in outputs_in(found.functions[name])}
         if what == "step" and len(kinds) == 1 and None not in kinds:

@@ -26,6 +26,7 @@ from compare.candidate.text.does import (
 from compare.candidate.text.found import Source
 from compare.candidate.text.later import asked, asked_by
 from compare.candidate.text.own.condition import is_picture
+from compare.candidate.text.own.words import looks_up
 
 OF_DIFFUSION = re.compile(
     r"diffus|ddpm|ddim|nois|[qp]_sample|p_losses|alphas?_?(bar|cum|hat)|epsilon|cumprod|\bsnr\b",
@@ -65,8 +66,9 @@ def chosen(found: Source) -> dict[str, str]:
 def left_out(found: Source) -> dict[str, list[str]]:
     """{role: methods that do what it is for, and that nothing calls which is chosen}: the loops
     that ask a model step after step, the losses that are made of what it answers, what is
-    called as a step is and adds noise, what averages weights, a guidance that is not run, and the
-    words of a schedule by which it may be built."""
+    called as a step is and adds noise, what makes something of pictures and alpha-bar, what
+    averages weights, a guidance that is not run, and the words of a schedule by which it may be
+    built."""
     fill = chosen(found)
     reached = _reached({*fill.values()}, found)
     rest = [n for n in found.functions if n not in reached and not n.startswith("_")]
@@ -78,9 +80,17 @@ def left_out(found: Source) -> dict[str, list[str]]:
     called = CALLED["step"].split()
     steps = [n for n in rest if n not in loop and plain(n) in called and _has_noise(found, n)]
     every = {"sample": loop, "loss": losses, "step": steps, "ema": _averages(found)}
+    every["add_noise"] = [] if fill else _made_of_levels(rest, found)
     every["guidance"] = _guidance(found, fill.get("sample", ""))
     every["schedule"] = _other_schedules(found)
     return {role: names for role, names in every.items() if names}
+
+
+def _made_of_levels(names: list[str], found: Source) -> list[str]:
+    """Those that look alpha-bar up by one of several things that they are handed."""
+    asked = {name: {*asked_for(found.signed(name))} for name in names}
+    looked_up = {name: looks_up(found.functions[name]) & asked[name] for name in names}
+    return [name for name in names if looked_up[name] and asked[name] - looked_up[name]]
 
 
 def _guidance(found: Source, loop: str) -> list[str]:

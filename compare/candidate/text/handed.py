@@ -121,10 +121,14 @@ def models_of(function: Any) -> set[str]:
     return {k for k in named_keywords(function) if k in MODELS or (k in called and "model" in k)}
 
 
-def given(what: str, parameters: Mapping[str, str | None]) -> str:
-    """What the lambda of a role is given: an `add_noise` may draw its noise, and return both."""
-    if what == "add_noise" and "noise" not in parameters.values():
+def given(what: str, function: Any, parameters: Mapping[str, str | None]) -> str:
+    """What the lambda of a role is given: an `add_noise` may draw its noise, or draw it where it is
+    handed none."""
+    noises = [name for name, role in parameters.items() if role == "noise"]
+    if what == "add_noise" and not noises:
         return "x_0, t"
+    if what == "add_noise" and named_keywords(function)[noises[0]] is None:
+        return "x_0, t, noise=None"
     return GIVEN[what] + ", z" * (what == "step" and "z" in parameters.values())
 
 

@@ -28,7 +28,7 @@ def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         yield from _of_ones(scheduler, oracle)
     if subject.has("get_velocity"):
         yield from method_of_images(scheduler, "get_velocity", oracle, oracle.velocity)
-    if subject.has("add_noise") and "noise" not in subject.door.order("add_noise").takes:
+    if subject.has("add_noise") and scheduler.may_draw:
         yield from guarded("forward/noise", own_noise(scheduler), quiet=True)
     yield _inputs(subject)
 
@@ -49,10 +49,11 @@ def _of_ones(scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
 
 
 def own_noise(scheduler: Scheduler) -> Iterator[Check]:
-    """The law of the noise that an `add_noise` which takes none draws by itself."""
+    """The law of the noise that an `add_noise` draws which is handed none."""
 
     def ask() -> dict[str, Statistic]:
-        x_0, t = torch.zeros(64, 4, 32, 32), torch.zeros(64, dtype=torch.long)
+        last = scheduler.setting.num_train_timesteps - 1
+        x_0, t = torch.zeros(64, 4, 32, 32), torch.full((64,), last)
         seed_everything(scheduler.subject.seed)
         return statistics(*(scheduler.noise_of_its_own(x_0, t) for _ in range(2)))
 

@@ -11,12 +11,15 @@ DO = {  # {role: what its methods do}
     "sample": "asks a model step after step",
     "loss": "makes a loss of what a model answers",
     "step": "is called as a reverse step is, and adds noise",
+    "add_noise": "makes something of pictures and alpha-bar",
 }
 JUDGED_BY = {"sample": ("step", "sample"), "loss": ("loss",), "step": ("step", "sample")}
+JUDGED_BY |= {"add_noise": ("add_noise", "get_velocity")}
 SAY = {
     "sample": "sample=lambda model, shape: ...",
     "loss": "loss=lambda model, x_0: ...",
     "step": "step=lambda out, t, x: ...",
+    "add_noise": "add_noise=lambda x_0, noise, t: ...",
 }
 
 

@@ -43,6 +43,7 @@ CHAINED = {"to", "cuda", "cpu", "float", "double", "numpy", "clone", "detach", "
 NORMAL = {"randn", "randn_like", "normal", "standard_normal", "normal_"}
 COUNTED = {"randint", "randint_like", "randperm", "integers", "arange"}
 COUNTED |= {"full", "full_like", "tensor", "as_tensor", "LongTensor"}
+OF_ALPHA_BAR = {"alphas_cumprod", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"}
 Own = dict[str, str]
 
 
@@ -60,7 +61,8 @@ def usual(text: str) -> tuple[ast.Module, Own]:
     ({'denoise_fn': 'netz', 'x_start': 'bild'}, 'x_start')
     """
     tree, own = ast.parse(text), Own()
-    for look in (_tables, _betas, _models, _conditions, _losses, _noising, _loops, _lengths):
+    looks = (_tables, _betas, _models, _conditions, _losses, _noising, _noised, _loops, _lengths)
+    for look in looks:
         found = [*dict.fromkeys(look(tree))]
         sure = [(name, what) for name, what in found if [n for n, _ in found].count(name) == 1]
         words = _words(tree, sure)
@@ -200,6 +202,40 @@ def _noising(tree: ast.Module) -> Iterator[tuple[str, str]]:
                 what = _handed(argument, values, function)
                 if role("add_noise", parameter) is None and what:
                     yield parameter, what
+
+
+def _noised(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """What draws noise for pictures that it is handed, and looks alpha-bar up by what else it is
+    handed: these are x_0 and t."""
+    named = {f.name: f for f in _functions(tree)}
+    known = {word for words in CALLED.values() for word in words.split()}
+    for name, function in named.items():
+        asked, looked_up = _asked(function), looks_up(function)
+        drawn = {_name(each) for each in _given_to_draws(function)} & {*asked}
+        if len(asked) != 2 or {*drawn, *looked_up} != {*asked} or asks(name, named):
+            continue
+        if plain(name) not in known:
+            yield name, "add_noise"
+        for each in asked:
+            if role("add_noise", each) is None:
+                yield each, "x_0" if each in drawn else "t"
+
+
+def looks_up(function: ast.AST) -> set[str]:
+    """The names by which a function looks up alpha-bar, or what is made of that alone.
+
+    >>> looks_up(ast.parse("def noised(pics, level): return pics * alphas_cumprod[level]"))
+    {'level'}
+    """
+    found = [e for e in ast.walk(function) if isinstance(e, ast.Subscript)]
+    return {_name(e.slice) for e in found if meant(_name(e.value)) in OF_ALPHA_BAR} - {""}
+
+
+def _given_to_draws(function: ast.AST) -> Iterator[ast.expr]:
+    """Whose shape the noise has that a function draws: `x` of `randn_like(x)`, `randn(x.shape)`."""
+    for call in (e for e in ast.walk(function) if callee(e) in NORMAL):
+        assert isinstance(call, ast.Call)
+        yield from (getattr(each, "value", each) for each in call.args)
 
 
 def _handed(argument: ast.expr, values: Mapping[str, ast.expr], function: Function) -> str:
