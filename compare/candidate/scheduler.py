@@ -198,14 +198,14 @@ class Scheduler:
         """x_t of images, and the noise beside it where it is returned, or seen to be drawn."""
         if self.door.t_of_add_noise.value == NUMBER and t.numel() > 1:
             return self._one_by_one(method, x_0, noise, t)
-        given = {"x_0": handing.shaped(self.door, x_0)}
-        given["noise"] = None if noise is None else handing.shaped(self.door, noise)
+        images = handing.shaped(self.door, x_0)
+        handed = None if noise is None else handing.shaped(self.door, noise)
         at = handing.t_of_images(self.door, t + self.subject.t_base)
-        with Recorded(given["x_0"].numel()) as recorded:
-            result = self._asked(method, given | {"t": at})
-        noised, drawn = handing.noised_of(result, given["noise"])
+        with Recorded(images.numel()) as recorded:
+            result = self._asked(method, {"x_0": images, "noise": handed, "t": at})
+        noised, drawn = handing.noised_of(result, handed)
         if noise is None and drawn is None and len(recorded.found) == 1:
-            drawn = recorded.found[0].reshape(given["x_0"].shape)
+            drawn = recorded.found[0].reshape(images.shape)
         noised = self._like(method, noised, x_0, "images")
         return noised, handing.back(self.door, drawn, x_0)
 

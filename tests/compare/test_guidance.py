@@ -211,3 +211,42 @@ def test_questions_at_one_x_and_t_are_one_round() -> None:
     asked = [Asked(x[i], t + d, t + d, x[i], True, {}) for i, d in ((0, 0), (0, 0), (0, 1), (1, 1))]
     assert [len(each.asked) for each in rounds(asked)] == [2, 1, 1]
     assert mixed(torch.tensor([-2.0, 3.0])) == "-2 out_1 + 3 out_2"
+
+
+def drawn_anew(model: Any, x: Tensor, t: Tensor) -> Tensor:
+    return model(x, t, torch.randint(0, 10, (len(x),)))
+
+
+def drawn_for_one(model: Any, x: Tensor, t: Tensor) -> Tensor:
+    y = torch.arange(len(x)) % 10
+    y[5] += int(t[0]) == 20
+    return model(x, t, y)
+
+
+def drawn_beside_none(model: Any, x: Tensor, t: Tensor) -> Tensor:
+    y = torch.full((len(x),), 10)
+    return (1 + W) * drawn_anew(model, x, t) - W * model(x, t, y)
+
+
+@pytest.mark.parametrize(
+    ("mix", "said"),
+    each(
+        2,
+        [
+            (drawn_anew, "image 0 has label"),
+            (drawn_for_one, "image 5 has label 5 at t=49, label 6 at t=20"),
+            (drawn_beside_none, "image 0 has label"),
+        ],
+    ),
+)
+def test_a_picture_that_changes_its_label_is_told(mix: Mix, said: str) -> None:
+    report = judged(mix)
+    assert report.exit_status == 1
+    assert [c.id for c in report.checks if not c.passed] == ["sampling/loop/labels"]
+    assert said in report.verdict
+
+
+@pytest.mark.parametrize("mix", [of_classes, sometimes])
+def test_one_that_keeps_it_is_right(mix: Mix) -> None:
+    labels = [c.id for c in judged(mix).checks if c.passed and c.id.endswith("loop/labels")]
+    assert len(labels) == (mix is of_classes)  # one label for all is none of their own

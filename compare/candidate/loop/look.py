@@ -19,7 +19,7 @@ from compare.candidate.loop.calls import (
 )
 from compare.candidate.model import learned
 from compare.candidate.model.call import Manner
-from compare.candidate.model.guidance import Mix, Round, mix, rounds
+from compare.candidate.model.guidance import Mix, Round, mix, relabelled, rounds
 from compare.candidate.model.told import Told
 from compare.candidate.replay import Drawn, drawn, drawn_as_seen, fixed_noise, noise_within
 from compare.candidate.spy import Answer, Model, exact_denoiser, exact_output
@@ -51,6 +51,7 @@ class Run:
             pixels; None if unknown.
         fixed: what is the same with another seed: `"x_T"`, `"noise"` or nothing.
         mix: how several answers at one (x_t, t) are mixed, if there are such.
+        relabelled: which picture has other labels step by step, as `relabelled` has it.
         learned: what is made of a second half of the model's channels, where that can be read.
         loop: it, and how it is called.
     """
@@ -68,6 +69,7 @@ class Run:
     noise: Tensor | None
     fixed: str
     mix: Mix | None
+    relabelled: str | None
     learned: learned.Learned | None
     loop: Loop
 
@@ -139,6 +141,7 @@ def _look(subject: Subject, table: Tensor) -> Run:
         noise=noise if replayed is None or replayed.cut else None,
         fixed=fixed,
         mix=mixture,
+        relabelled=relabelled(seen),
         learned=half,
         loop=loop,
     )

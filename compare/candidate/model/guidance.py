@@ -49,6 +49,40 @@ def rounds(seen: Sequence[Asked]) -> list[Round]:
     return [Round(tuple(asked)) for asked in found]
 
 
+def relabelled(asked: Sequence[Round]) -> str | None:
+    """In words, the first picture whose label is another one at a later step.
+
+    Returns:
+        "" if every picture keeps its own; None if none has one: a label is a whole number, which
+        is not the same for all pictures.
+    """
+    found = None
+    for k, place in ((k, place) for k, e in enumerate(asked[0].asked) for place in e.labels):
+        labels = _labels(asked, k, place)
+        if labels is None:
+            continue
+        off = (labels != labels[0]).nonzero()
+        for i, image in off[:1].tolist():
+            told = [f"label {int(labels[at, image])} at t={_t(asked[at])}" for at in (0, i)]
+            return f"image {image} has {', '.join(told)}"
+        found = ""
+    return found
+
+
+def _labels(asked: Sequence[Round], k: int, place: Place) -> Tensor | None:
+    """(rounds, b) of the question k of each; None if what is told there are no labels."""
+    told = [each.asked[k].labels.get(place) for each in asked if k < len(each.asked)]
+    whole = [v.flatten() for v in told if isinstance(v, Tensor) and not v.is_floating_point()]
+    b = len(asked[0].asked[0].x)
+    if len(whole) < len(told) or any(len(v) != b or len(v.unique()) < 2 for v in whole):
+        return None
+    return torch.stack(whole)
+
+
+def _t(asked: Round) -> str:
+    return f"{float(asked.asked[0].t[0]):g}"
+
+
 @dataclass(frozen=True)
 class Mix:
     """How the answers of each round become one.

@@ -30,6 +30,8 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         yield note("sampling/loop/mode", "the model is left in eval mode")
     if run.mix is not None:
         yield from guided(run.mix)
+    if run.relabelled is not None:
+        yield _labels(run.relabelled)
     yield _start(run, oracle)
     yield _apart(run, oracle)
     yield _seeds(run, loop)
@@ -214,6 +216,16 @@ def kind_of_list(listed: list[int]) -> str:
 def ends(listed: list[int]) -> str:
     """A list, or its first and last numbers."""
     return str(listed) if len(listed) < 6 else f"{listed[0]}, {listed[1]}, ..., {listed[-1]}"
+
+
+def _labels(relabelled: str) -> Check:
+    return yes_no(
+        "sampling/loop/labels",
+        not relabelled,
+        "every picture keeps its label from step to step",
+        f"the model is told another label of one picture from step to step: {relabelled}",
+        right="one label for each picture, drawn before the loop (Ho & Salimans 2022)",
+    )
 
 
 def _start(run: Run, oracle: Oracle) -> Check:
