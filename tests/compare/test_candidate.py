@@ -198,7 +198,7 @@ class Mine:
     [
         ("1, 1, 1", "is right: "),
         ("1", "is right for points (b, d), and not for pictures (b, c, h, w)"),
-        ("1, 1", "add_noise returned shape (2000, 2000, 2, 3) for images of shape (2000, 1, 2, 3)"),
+        ("1, 1", "is right for sequences (b, l, d), and not for pictures (b, c, h, w)"),
     ],
 )
 def test_a_missing_axis_is_no_right_for_pictures(axes: str, says: str, tmp_path: Path) -> None:

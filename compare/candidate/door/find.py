@@ -52,6 +52,7 @@ OF_SEQUENCES = re.compile(
     r"(?i)\b(seq|sequence|time.?serie|serie|audio|waveform|token|action|horizon|trajectory|"
     r"trajectorie|motion|joint|residue|protein|speech)s?(_|\b)"
 )
+SHOWS_PICTURES = re.compile(r"(?i)Conv2d|mnist|cifar|\b(img|image|picture|pixel|channel)s?(_|\b)")
 # How a number for each of a batch is spread over what is a sequence, and a picture.
 SPREAD_ON_TWO = re.compile(r"(view|reshape)\([^()]*, *1, *1\)|\[:, None, None\]")
 SPREAD_ON_FOUR = re.compile(
@@ -329,7 +330,8 @@ def _says(subject: "Subject", method: str) -> set[str]:
     with suppress(TypeError, OSError):
         text = inspect.getsource(inspect.getmodule(function) or function)
         spread = SPREAD_ON_TWO.search(text) and not SPREAD_ON_THREE.search(text)
-        shows = "Conv1d" in text or (spread and OF_SEQUENCES.search(text))
+        none = not SHOWS_PICTURES.search(text)
+        shows = "Conv1d" in text or (spread and (none or OF_SEQUENCES.search(text)))
         said |= {SEQUENCES} if shows and "Conv2d" not in text else set()
         said |= {VOLUMES} if SPREAD_ON_FOUR.search(text) and "Conv2d" not in text else set()
     return said
