@@ -189,7 +189,7 @@ class Model(nn.Module):
         told = self.told or Told()
         steps = told.steps(t)
         at = (steps.long() - told.base).clamp(0, len(self.table) - 1)
-        wide = x.reshape(*x.shape, *[1] * (4 - x.dim())).to(F64, copy=True)  # it may be changed
+        wide = as_pictures(x).to(F64, copy=True)  # it may be changed
         factor: Tensor | float = 1.0
         if self.manner.answers != PLAIN:
             factor = given_for(self.manner.answers, per_image(self.table[at], wide))
@@ -210,6 +210,12 @@ def _part(value: Any, once: slice, images: int) -> Any:
 def per_image(values: Tensor, like: Tensor) -> Tensor:
     """(b,) -> (b, 1, 1, 1)."""
     return values.reshape(-1, *[1] * (like.dim() - 1))
+
+
+def as_pictures(x: Tensor) -> Tensor:
+    """Points (b, d) and sequences (b, l, d) with axes of one number more, the slices of volumes
+    (b, c, d, h, w) one below the other, pictures as they are: (b, c, h, w)."""
+    return x.flatten(2, 3) if x.dim() == 5 else x.reshape(*x.shape, *[1] * (4 - x.dim()))
 
 
 def exact_output(kind: str, table: Tensor, x_t: Tensor, t: Tensor, x_0: Tensor) -> Tensor:

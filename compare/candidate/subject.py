@@ -28,6 +28,7 @@ from compare.candidate.door.signature import (
     attribute,
     named_keywords,
     takes_generator,
+    written,
 )
 from compare.candidate.door.source import parsed
 from compare.candidate.load import REFUSALS, WHOLE, Adapter, Broken, brief, roles_apart
@@ -291,6 +292,14 @@ class Subject:
     def function(self, method: str) -> Any:
         """The candidate's own function of this name, whose parameters say what it takes."""
         return getattr(self.adapter, method, None) or getattr(self.first, method)
+
+    def declared_eta(self, role: str) -> float | None:
+        """The eta of DDIM that a loop, `"sample"`, has by default, or that stands as an attribute;
+        None if neither is a number."""
+        named = named_keywords(written(self.function(role))) if role == "sample" else {}
+        eta = named.get("eta", attribute(self.first, "eta"))
+        is_number = isinstance(eta, int | float) and not isinstance(eta, bool)
+        return float(eta) if is_number else None
 
     @property
     def is_network(self) -> bool:

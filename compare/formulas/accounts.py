@@ -65,6 +65,11 @@ class Account:
         return all(one.at_0_alone or one.at_few or one.fits for one in self.told)
 
     @property
+    def sharp(self) -> bool:
+        """True if no formula is one of several that may fit."""
+        return not any(one.fits and one.fits[0].coarse for one in self.told)
+
+    @property
     def cost(self) -> tuple[int, float]:
         """How many are wrong, then how long their formulas are."""
         lengths = [one.fits[0].formula.cost for one in self.told if one.fits]
@@ -74,12 +79,13 @@ class Account:
 def accounts(readings: list[Reading]) -> list[Account]:
     """Those with the fewest wrong coefficients, the likeliest first.
 
-    They are several ways to say one thing. None if in some reading all is right, or none has words.
+    They are several ways to say one thing. None if in some reading all is right, or none has words;
+    nor if words are near what is measured alone, and another reading has fewer wrong ones.
     """
-    long_enough = (one for one in readings if int((~one.atoms.end).sum()) > 1)
-    tried = [Account(one, _wrong(one)) for one in long_enough]
+    tried = read_all(readings)
     if not all(account.told for account in tried):
         return []
+    fewest = min((len(account.told) for account in tried), default=0)
     found: list[Account] = []
     for search in map(_once, SEARCHES):
         for account in tried:
@@ -87,11 +93,22 @@ def accounts(readings: list[Reading]) -> list[Account]:
             if search is sums and len(unclear) > 1:
                 continue  # two sums at once are not looked for: it takes long, and many would fit
             for told in unclear:
-                told.found += search(told.curve, account.reading.atoms)
-        found = sorted((one for one in tried if one.whole), key=lambda account: account.cost)
+                fits = search(told.curve, account.reading.atoms)
+                alone = len(account.told) == 1  # else a number that is fitted passes through much
+                told.found += [
+                    f for f in fits if alone or search is not sums or not f.formula.fitted
+                ]
+        whole = (one for one in tried if one.whole and (one.sharp or len(one.told) == fewest))
+        found = sorted(whole, key=lambda account: account.cost)
         if found and all(told.clear for told in found[0].told):
             break
     return [account for account in found if len(account.told) == len(found[0].told)]
+
+
+def read_all(readings: list[Reading]) -> list[Account]:
+    """What is wrong in each reading of more than one step, without words yet."""
+    long_enough = (one for one in readings if int((~one.atoms.end).sum()) > 1)
+    return [Account(one, _wrong(one)) for one in long_enough]
 
 
 def fewest_wrong(readings: list[Reading]) -> int:

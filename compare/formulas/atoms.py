@@ -13,7 +13,8 @@ from compare.oracle import F64, Level
 # beta_t is 1 - ab_t / ab_prev and alpha_t the ratio itself, on strided chains too.
 OF_STEP = ("beta_t", "ab_t", "ab_prev", "1 - ab_t", "1 - ab_prev")
 OF_TABLE = ("beta_t", "alpha_t", "ab_t", "1 - ab_t")  # where no step comes before
-PREV = "prev - 1"  # of a table that is shifted by itself
+PREV = "prev"
+BEFORE_PREV = "prev - 1"  # of a table that is shifted by itself
 STRIDE = "t - T // n"  # the step before, where lists are counted from 0 by T // n
 # (numerator, denominator): how their ratio is called
 RATIOS = {
@@ -49,6 +50,7 @@ WIDER: dict[str, tuple[Term, Term]] = {
     "1 - sqrt(beta_t)": ((1.0, "beta_t", 0.0), (-1.0, "beta_t", 0.5)),
     "1 - sqrt(alpha_t)": ((1.0, "alpha_t", 0.0), (-1.0, "alpha_t", 0.5)),
     "1 - ab_t + beta_t": ((1.0, "1 - ab_t", 1.0), (1.0, "beta_t", 1.0)),
+    "1 - ab_prev + beta_t": ((1.0, "1 - ab_prev", 1.0), (1.0, "beta_t", 1.0)),
     "1 - ab_t - beta_t": ((1.0, "1 - ab_t", 1.0), (-1.0, "beta_t", 1.0)),
 }
 
@@ -149,9 +151,11 @@ def atoms(level: Level, betas: Tensor | None = None, stride: Tensor | None = Non
     if stride is not None:  # before the first step it is 1, however far
         found = _with_level(found, f"ab[{STRIDE}]", _entry(table, (t - stride).clamp(min=-1)))
     before = level.prev.flatten() - 1
-    for name, at in (("t - 2", t - 2), ("T - 2 - t", mirrored - 1), (PREV, before)):
+    for name, at in (("t - 2", t - 2), ("T - 2 - t", mirrored - 1), (BEFORE_PREV, before)):
         found = _with_level(found, f"ab[{name}]", _entry(table, at))
-    for name in (STRIDE, PREV):
+    of_prev = _entry(table, level.prev.flatten()), found.values[f"ab[{BEFORE_PREV}]"]
+    found = _with_beta(found, f"betas[{PREV}]", *of_prev)
+    for name in (STRIDE, BEFORE_PREV):
         if f"ab[{name}]" in found.values:
             found = _with_beta(found, f"1 - ab_t / ab[{name}]", ab, found.values[f"ab[{name}]"])
     for name in ("t", "t - 1", "t + 1", "T - 1 - t"):

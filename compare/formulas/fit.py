@@ -12,7 +12,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from compare.formulas.atoms import OF_STEP, PREV, STRIDE, Atoms
+from compare.formulas.atoms import BEFORE_PREV, OF_STEP, PREV, STRIDE, Atoms
 from compare.formulas.expressions import WORDS, Expression, Monomial, Powers
 from compare.measure.tolerances import FACTOR, UNIT
 from compare.oracle import F64
@@ -38,7 +38,8 @@ MOVES: dict[str, dict[str, str]] = {
         "ab_prev": "ab[T - 2 - t]",
     },
     STRIDE: {"ab_prev": f"ab[{STRIDE}]", "beta_t": f"1 - ab_t / ab[{STRIDE}]"},
-    PREV: {"ab_prev": f"ab[{PREV}]", "beta_t": f"1 - ab_t / ab[{PREV}]"},
+    PREV: {"beta_t": f"betas[{PREV}]"},
+    BEFORE_PREV: {"ab_prev": f"ab[{BEFORE_PREV}]", "beta_t": f"1 - ab_t / ab[{BEFORE_PREV}]"},
 }
 
 
@@ -116,7 +117,7 @@ def moved_products(curve: Curve, atoms: Atoms) -> list[Fit]:
     full = len(atoms.varied(["ab_prev", "ab[t - 1]"])) == 1
     for place in MOVES:
         names = atoms.varied([*curve.names, *_names_at(place)])
-        again = full and place in (("t",) if of_step else ()) + (STRIDE, PREV)
+        again = full and place in (("t",) if of_step else ()) + (STRIDE, PREV, BEFORE_PREV)
         if again or len(names) == len(here):
             continue  # on a full chain nothing is another there
         moves = MOVES[place]

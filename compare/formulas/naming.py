@@ -8,7 +8,7 @@ from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
 from compare.formulas import bases, curves
-from compare.formulas.accounts import Account, Told, accounts
+from compare.formulas.accounts import Account, Told, accounts, read_all
 from compare.formulas.curves import Reading
 from compare.formulas.expressions import Expression
 from compare.formulas.fit import WELL, Curve
@@ -77,6 +77,23 @@ def name(subject: Subject, stage: str, oracle: Oracle) -> Named | None:
     return None
 
 
+def in_numbers(subject: Subject, stage: str, oracle: Oracle) -> Named | None:
+    """The one coefficient of a loop's steps that is wrong, where no formula is known for it; None
+    where that is not read, or several are wrong."""
+    if stage != "sampling" or not subject.has("sample"):
+        return None
+    with suppress(Broken, *NOT_COMPUTABLE):
+        for group in of_loop(subject.scheduler(), oracle)[:1]:
+            account = min(read_all(group), key=lambda account: account.cost)
+            (told, *more), reading = account.told, account.reading
+            if not (more or told.at_0_alone or told.at_few):
+                where = _numbers(told.curve, _nearest(told.curve, reading), reading)
+                should = f"{' or '.join(map(str, told.curve.right))} ({told.curve.source})"
+                words = f"your {told.curve.name} should have {should}, and has not{where}"
+                return Named(words, f"{_cure(told, reading)}: {reading.whole}", False)
+    return None
+
+
 def _asked(subject: Subject, stage: str) -> Iterator[Scheduler]:
     """The base scheduler, then those with another prediction, or another size of the noise."""
     asked: list[Setting] = []
@@ -128,7 +145,8 @@ def _samplers(seen: Measured, scheduler: Scheduler) -> Iterator[Measured]:
     yield seen
     own, named = BY_NAME[seen.setting.sampler].own, scheduler.subject.step_named
     if not own and DDIM.own[0] not in named and seen.sigma is not None:
-        yield from as_ddim(seen, curves.rounded_size(seen.sigma))
+        declared = scheduler.subject.declared_eta("step")
+        yield from as_ddim(seen, curves.rounded_size(seen.sigma), declared)
 
 
 def _of_variance(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
@@ -187,7 +205,7 @@ def _cure(told: Told, reading: Reading) -> str:
     """The right formula, and where it is not yet if that is at a few t."""
     curve, right = told.curve, _nearest(told.curve, reading)
     cure = f"{curve.name} {' or '.join(map(str, curve.right))}"
-    if told.fits:
+    if told.fits or not (told.at_0_alone or told.at_few):
         return cure
     ts = reading.t[~(curve.off(right, reading.atoms) <= 1)].unique().tolist()
     return f"{cure} at t={', '.join(map(str, ts[:OTHERS]))} too"
@@ -215,7 +233,7 @@ def _one(told: Told, reading: Reading) -> str:
     first, *more = told.fits
     has = "is consistent with" if first.coarse else "has"
     words = f"{curve.name} {has} {first.formula}, should have {should}"
-    others = [str(fit.formula) for fit in more[:OTHERS]]
+    others = [str(f.formula) for f in more if first.formula.fitted or not f.formula.fitted][:OTHERS]
     if others:
         words += f"; {' and '.join(others)} fit as well"
     if not reading.strided and "ab_prev" in str(first.formula):

@@ -22,7 +22,8 @@ POWERS = (1.0, 0.5, -1.0, -0.5, 2.0)
 
 def sums(curve: Curve, atoms: Atoms) -> list[Fit]:
     """The sums that fit, of the curve and, if none does, of its square."""
-    names = atoms.varied([*curve.names, *(n for n in ("sigma_t",) if n in atoms.values)])
+    known = ["sigma_t"] if "sigma_t" in atoms.values and curve.name != "z" else []
+    names = atoms.varied([*curve.names, *known])
     terms = _terms((*curve.right, *curve.beside), names)
     rows = (~atoms.end & curve.measured.isfinite()).nonzero().flatten()
     if not len(rows):

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
-from compare.measure.check import Check, found, guarded, owing
+from compare.measure.check import Check, found, guarded, owing, within
 from compare.measure.draw import law_of_step
 from compare.measure.probe import Probe, probe, some_steps
 from compare.measure.step import chain, level_of, loud, noise_row, strided, where_t
 from compare.measure.tolerances import propagated
 from compare.measure.values import Expected, values
-from compare.oracle import LEARNED, STEP, Level, Oracle
+from compare.oracle import LEARNED, STEP, Level, Oracle, Setting
 from compare.oracle.samplers import BY_NAME
 from compare.oracle.samplers.ddpm import FIXED
 from compare.oracle.samplers.sampler import Changes
@@ -32,6 +32,7 @@ SOURCES = {  # of checks of where the noise comes from: what is right where they
     "alone; without such a parameter the global state is fine",
 }
 
+ETA = 2e-3  # how far eta is read off the noise itself
 OWN_RULE = (
     "what step makes of its model's second half is none of: v = (out + 1) / 2, v = out, the "
     "logarithm of the variance. Another rule is not judged"
@@ -50,6 +51,8 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     (name, scheduler, steps), *others = _full(subject)
     id = f"variance/{name}"
     yield from guarded(id, _of_full(id, scheduler, oracle, steps))
+    if "eta" not in subject.step_named:
+        yield from eta_as_declared("variance/eta", subject, "step", subject.setting, ETA)
     drawing = loud(subject)
     if drawing is not None:
         yield from guarded("variance/law", law_of_step(drawing, oracle))
@@ -65,6 +68,29 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
             short = subject.offers(**changes, timestep_spacing=spacing)
             if short is not None:
                 yield from guarded(id, _of_short(id, short, oracle, spacing, n))
+
+
+def eta_as_declared(
+    id: str, subject: Subject, role: str, chosen: Setting, allowed: float
+) -> Iterator[Check]:
+    """Whether DDIM's steps, as they were read, are those of the eta that a candidate has, if it has
+    one.
+
+    With eta = 1 they are DDPM's: it may have both ways, and the eta of the other one.
+    """
+    declared = subject.declared_eta(role)
+    if declared is None or "eta" not in BY_NAME[chosen.sampler].own:
+        return
+    off = abs(chosen.eta - declared)
+    root = abs(abs(declared) ** 0.5 - chosen.eta) <= allowed < off
+    slip = ": sigma^2 has eta, not its square" if root else ""
+    yield within(
+        id,
+        off,
+        allowed,
+        f"its steps are those of eta = {chosen.eta:.3g}, and its eta is {declared:g}{slip}",
+        reason="read off the noise of its steps, of which the size is sigma = eta sqrt(beta-tilde)",
+    )
 
 
 def _kinds(subject: Subject) -> dict[str, Changes]:

@@ -9,7 +9,7 @@ from itertools import combinations, product
 from compare import stages
 from compare.candidate.load import Broken
 from compare.candidate.subject import Subject
-from compare.formulas.naming import NOT_COMPUTABLE, Named, name
+from compare.formulas.naming import NOT_COMPUTABLE, Named, in_numbers, name
 from compare.measure.check import Check
 from compare.measure.values import explains
 from compare.mistakes import BY_ID, KIND_OF_LOSS, Mistake
@@ -103,6 +103,7 @@ def diagnose(
             letters = other_limit(subject, base)
         if _stands_alone(diagnoses, letters) and not _raised_before(failing, first.name):
             hint = "" if letters or told else nearest(subject, first, base, mistakes)
+            letters = letters or (None if told else in_numbers(subject, first.name, base))
             diagnoses.append(_unnamed(subject, first, failing, hint, letters))
         judged = tuple(stage for stage in judged if stage is not first)
         later = ORDER[ORDER.index(first.name) + 1 :]
@@ -266,7 +267,7 @@ def _unnamed(
     subject: Subject, stage: Stage, failing: list[Check], hint: str, letters: Named | None
 ) -> Diagnosis:
     if letters is not None:
-        fix = f"give {letters.fix}"
+        fix = f"give {letters.fix}{hint and '; '}{hint}"
         formula, fitted = letters.formula, letters.fitted
         return Diagnosis(None, stage.name, letters.words, fix, formula=formula, fitted=fitted)
     check = next(c for c in failing if c.stage == stage.name)

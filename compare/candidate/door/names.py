@@ -14,6 +14,7 @@ PREDICTED = """pred prediction noisepred prednoise predictednoise noisepredictio
     predictedeps epstheta epsthetat epsilontheta epsilonthetat epshat noisehat epsilonhat etheta
     nethout netout unetout modelnoise estimate noiseestimate estimatednoise epspredicted v vpred
     predv velocity predx0 predxstart xpred x0pred xstartpred x0hat"""
+VELOCITY = "v vt vhat vpred predv velocity vtarget targetv velocitytarget targetvelocity"
 NOISE = "eps epsilon e et noise noises epsilont epst noiset"
 DRAWN = """z zs freshnoise newnoise randomnoise gaussian gaussiannoise rand extranoise initnoise
     initialnoise startnoise"""
@@ -110,7 +111,7 @@ def predicted(name: str) -> str | None:
         return "epsilon"
     if word == "xhat" or any(part in word for part in ("x0", "xstart")):
         return "sample"
-    return "v_prediction" if word in _of("v vt vhat vpred predv velocity") else None
+    return "v_prediction" if word in _of(VELOCITY) else None
 
 
 def roles(method: str, names: Sequence[str | None]) -> list[str | None]:

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from compare.candidate.door.signature import BESIDE_MODEL, TABLES, asked_for, so
 from compare.candidate.door.tables import meant
 from compare.candidate.text.does import loops
 
+OF_TARGETS = re.compile("velocity|target|^(get|predict|compute)?v$")  # no x_t, of what makes it
 BETAS = re.compile("betaschedule|^(get|make|linear|cosine)?betas$")
 ONE_WAY = {  # (x, t, eps) may be either: what a function is called says which
     "step": re.compile("reverse|psample|denois|posterior|step$"),
@@ -49,13 +50,15 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     found |= {} if embeds is None else {"embedding": embeds}
     made = betas_of(function)
     found |= {} if made is None else {"tables": made}
+    if OF_TARGETS.search(plain(name)):
+        found.pop("add_noise", None)
     if {*found} == {*ONE_WAY}:
         found = {role: found[role] for role in found if ONE_WAY[role].search(plain(name))}
     found = {name: found[name]} if name in found else found if len(found) == 1 else {}
     inside = inspect.unwrap(function)  # below `torch.no_grad()`
     beside = _around(inside)  # the nearest
     if not any(map(is_table, beside.values())):
-        beside = getattr(inside, "__globals__", {})
+        beside = _opened(getattr(inside, "__globals__", {}))
     known = {name: value for name, value in sorted(beside.items()) if is_table(value)}
     named = {id(table): table for name, table in known.items() if plain(name) in TABLES}
     tables = [*named.values()]  # one may have two names
@@ -66,6 +69,12 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
         table = np.asarray(betas[0]) if isinstance(betas[0], list | tuple) else betas[0]
         return found | {"alpha_bar": lambda: (1 - table).cumprod(0)}
     return found
+
+
+def _opened(beside: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands at the top of a file, and in the dicts there by their keys."""
+    dicts = [v for name, v in beside.items() if isinstance(v, Mapping) and name[:2] != "__"]
+    return {str(key): v for inner in dicts for key, v in inner.items()} | dict(beside)
 
 
 def _around(function: Any, deep: bool = True) -> dict[str, Any]:

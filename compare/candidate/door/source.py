@@ -132,6 +132,29 @@ def outputs_in(tree: ast.AST) -> list[str]:
     return found
 
 
+def compared(tree: ast.AST) -> list[str]:
+    """The names of what a model's output is compared with, or of what makes that: handed to a
+    function beside it, or taken off it.
+
+    >>> compared(ast.parse("pred = model(x, t)\nreturn mse_loss(pred, v)"))
+    ['v']
+    >>> compared(ast.parse("return ((target - model(x, t)) ** 2).mean()"))
+    ['target']
+    """
+    outs, found = {*outputs_in(tree)}, []
+    for node in ast.walk(tree):
+        sides = node.args[:2] if isinstance(node, ast.Call) and not is_model(node) else []
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):
+            sides = [node.left, node.right]
+        asked = [
+            (isinstance(e, ast.Call) and is_model(e)) or getattr(e, "id", "") in outs for e in sides
+        ]
+        if sorted(asked) == [False, True]:
+            other = sides[asked.index(False)]
+            found.append(_tail(other.func if isinstance(other, ast.Call) else other))
+    return found
+
+
 def assigned(inside: ast.AST) -> list[tuple[str, ast.expr]]:
     """(name, what it is given) of every `name = ...`, of `a, b = c, d` each."""
     every = each_assigned(inside)

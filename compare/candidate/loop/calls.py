@@ -269,4 +269,5 @@ def sized(shape: tuple[int, ...]) -> str:
     """
     if len(shape) == 2:
         return f"points of {shape[1]} {'number' if shape[1] == 1 else 'numbers'}"
-    return f"{'sequences' if len(shape) == 3 else 'pictures'} of shape {shape[1:]}"
+    kind = {3: "sequences", 4: "pictures"}.get(len(shape), "volumes")
+    return f"{kind} of shape {shape[1:]}"

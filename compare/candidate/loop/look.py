@@ -22,7 +22,7 @@ from compare.candidate.model.call import Manner
 from compare.candidate.model.guidance import Mix, Round, mix, relabelled, rounds
 from compare.candidate.model.told import Told
 from compare.candidate.replay import Drawn, drawn, drawn_as_seen, fixed_noise, noise_within
-from compare.candidate.spy import Answer, Model, exact_denoiser, exact_output
+from compare.candidate.spy import Answer, Model, as_pictures, exact_denoiser, exact_output
 from compare.candidate.subject import Subject
 
 FEW = (3, 1, 2, 2)  # by which generators of their own are tried
@@ -135,7 +135,7 @@ def _look(subject: Subject, table: Tensor) -> Run:
         training=any(each.training for each in model.seen),
         left_training=model.training,
         kept=model.kept or model.put_in_training,
-        result=_wide(result),
+        result=as_pictures(result),
         told=model.told or Told(),
         drawn=replayed,
         noise=noise if replayed is None or replayed.cut else None,
@@ -172,7 +172,7 @@ def replays(run: Run) -> bool:
     """Whether the same seed gives the same pictures; NaN, which another check is about, is one."""
     subject = run.loop.subject
     return subject.remember(
-        ("sample replays",), lambda: _same(run.result, _wide(run.loop.run_restless()[1]))
+        ("sample replays",), lambda: _same(run.result, as_pictures(run.loop.run_restless()[1]))
     )
 
 
@@ -185,7 +185,7 @@ def look_outside(run: Run) -> Run | None:
         model, result = run.loop.run_restless(reach=OUTSIDE)
         x, out = _mixed(rounds(model.seen), run.mix)
         same = x.shape == run.x.shape
-        return replace(run, x=x, out=out, result=_wide(result)) if same else None
+        return replace(run, x=x, out=out, result=as_pictures(result)) if same else None
 
     return subject.remember(_key("sample outside", subject), ask)
 
@@ -226,7 +226,7 @@ def _mixture(loop: Loop, one: list[Round], result: Tensor) -> Mix:
     two = rounds(model.seen)
     if [len(r.asked) for r in one] != [len(r.asked) for r in two]:
         raise Broken("sample asks the model more or less often with other answers", raised=False)
-    return mix(one, two, (_wide(result), _wide(other)))
+    return mix(one, two, (as_pictures(result), as_pictures(other)))
 
 
 def _learned(loop: Loop, model: Model) -> learned.Learned | None:
@@ -257,11 +257,6 @@ def _mixed(asked: Sequence[Round], mixture: Mix | None) -> tuple[Tensor, Tensor]
     if mixture is None or len(mixture.weights) != len(asked):
         return x, torch.stack([each.asked[0].out for each in asked])
     return x, mixture.of(asked)
-
-
-def _wide(pictures: Tensor) -> Tensor:
-    """(b, d) -> (b, d, 1, 1); pictures as they are."""
-    return pictures.reshape(*pictures.shape, *[1] * (4 - pictures.dim()))
 
 
 def _far_outside(kind: str, table: Tensor) -> Answer:

@@ -29,7 +29,7 @@ CALLS = 24  # by which x_t is taken apart
 TINY = (1, 2, 2)  # those images, if the loss takes any
 PICTURES = ((3, 8, 8), (1, 8, 8), (3, 32, 32), (1, 28, 28), (1, 32, 32), (3, 64, 64))
 CHANNELS_LAST = "lambda model, x_0: YOURS(model, x_0.permute(0, 2, 3, 1))"
-SHAPES = (*PICTURES, (192,), (2,), (24, 8))  # then points, and sequences
+SHAPES = (*PICTURES, (192,), (2,), (24, 8), (1, 4, 8, 8))  # then points, sequences, volumes
 NUMBERS = 32 * prod(SHAPES[0])  # of a batch
 
 

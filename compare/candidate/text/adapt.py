@@ -13,7 +13,7 @@ from typing import Any
 from compare.candidate.door import embedding
 from compare.candidate.door.names import predicted, role
 from compare.candidate.door.roles import betas_of
-from compare.candidate.door.source import assigned, may_be_nothing, outputs_in
+from compare.candidate.door.source import assigned, compared, may_be_nothing, outputs_in
 from compare.candidate.door.tables import meant
 from compare.candidate.text import handed
 from compare.candidate.text.chosen import CALLS, chosen
@@ -101,7 +101,9 @@ def _written(file: Path, name: str, source: str, tree: ast.Module) -> Written:
         said = f"{what} has nothing called as a part of a DDPM is: {_names(found)}{later}"
         raise ValueError(said + _that_trains(found))
     text = _module(file, source, found, "\n".join(_adapted(found, roles)))
-    return Written(text, tuple(role for role in roles if role != "reading"))
+    return Written(
+        text, tuple(role for role in roles if role not in ("reading", "prediction_type"))
+    )
 
 
 def _of_only_class(
@@ -126,7 +128,9 @@ def _module(file: Path, source: str, found: Source, body: str) -> str:
     for name, line in reversed(ASSUMED.items()):  # each is made of those before it
         if _is_handed(name, "\n".join([body, *assumed])):
             assumed.insert(0, line)
-    needs_T = bool(re.search(r"\bT\b", body)) or bool(assumed)
+    body = _with_own_length(found, body)
+    needs_T = bool(re.search(r"\bT\b", body)) and "    T = len(" not in body
+    needs_T = needs_T or bool(assumed)
     folder, module = package_of(file.resolve(), source)
     where = f"\n\nIt belongs into {folder}, beside the package.\n" * (module != file.stem)
     head = [f'"""{file.name} for `ddpm compare`: which of its parts is which.{where}"""\n']
@@ -139,6 +143,16 @@ def _module(file: Path, source: str, found: Source, body: str) -> str:
     text = "\n".join([*head, "", "def adapted():", body, ""])
     note = f"# {UNKNOWN} is what no name says: put it in.\n" if UNKNOWN in text else ""
     return note + text
+
+
+def _with_own_length(found: Source, body: str) -> str:
+    """The text with T by the class's own table, where nothing else says it."""
+    built, uses = body.split("    return Adapter(", 1)
+    if not re.search(r"\bT\b", uses) or re.search(r"\bT\b", built) or length(found) != UNKNOWN:
+        return body
+    if found.class_name is None or found.owns_model or not found.tables:
+        return body
+    return f"{built}    T = len(made.{found.tables[0]})\n\n    return Adapter({uses}"
 
 
 def _imported(module: str, class_name: str | None) -> list[str]:
@@ -196,6 +210,8 @@ def _roles(found: Source) -> dict[str, str]:
         kinds |= {predicted(name) for name in outputs_in(found.functions[name])}
         if what == "step" and len(kinds) == 1 and None not in kinds:
             texts["prediction_type"] = f'"{kinds.pop()}"'
+        if what == "loss" and "v_prediction" in map(predicted, compared(found.functions[name])):
+            texts.setdefault("prediction_type", '"v_prediction"')
         words += _reading(found, what, name, known)
     if {"step", "add_noise"} & {*fill} and any(map(counts_from_one, found.around.values())):
         words.append("t=1")

@@ -58,7 +58,7 @@ def chosen(found: Source) -> dict[str, str]:
     both = {what: name for what, name in both.items() if not asked_by(name)}
     if "loss" in both:
         both["loss"] = _that_draws_t(both["loss"], found)
-    if _is_a_mean(found, both) or _goes_along_a_list(found, both):
+    if any(helps(found, both) for helps in (_is_a_mean, _goes_along_a_list, _gives_parts)):
         del both["step"]
     return {what: both[what] for what in CALLED if what in both}
 
@@ -137,6 +137,24 @@ def _is_a_mean(found: Source, both: dict[str, str]) -> bool:
     if step is None or loop is None or _has_noise(found, step):
         return False
     return adds_noise(loop, found.around)
+
+
+def _gives_parts(found: Source, both: dict[str, str]) -> bool:
+    """True if what would be the step draws nothing and gives the loop several things, none of which
+    is its next x: the noise and x_0, of which the loop makes that."""
+    step, loop = both.get("step"), both.get("sample")
+    if step is None or loop is None or _has_noise(found, step):
+        return False
+    made = [e for e in ast.walk(found.around[loop]) if isinstance(e, ast.Assign)]
+    calls = [(e.targets[0], e.value) for e in made if callee(e.value) == step]
+    return bool(calls) and all(
+        isinstance(target, ast.Tuple) and not {*map(ast.unparse, target.elts)} & _handed_to(call)
+        for target, call in calls
+    )
+
+
+def _handed_to(call: ast.expr) -> set[str]:
+    return {*map(ast.unparse, call.args)} if isinstance(call, ast.Call) else set()
 
 
 def _that_draws_t(loss: str, found: Source) -> str:

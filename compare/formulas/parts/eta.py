@@ -19,15 +19,16 @@ from compare.formulas.parts.measured import Measured
 from compare.oracle.samplers import DDIM
 
 
-def as_ddim(step: Measured, slack: Tensor) -> Iterator[Measured]:
+def as_ddim(step: Measured, slack: Tensor, declared: float | None) -> Iterator[Measured]:
     """The same step as DDIM's, with the eta that its noise has, and with that of its direction.
 
-    One of them may be wrong. Where neither has one the direction may hold the sigma of the noise,
-    whatever that is.
+    One of them may be wrong: the other is that which is declared, if any is. Where neither has one
+    the direction may hold the sigma of the noise, whatever that is.
 
     Args:
         step: of which the size of the noise is known.
         slack: (k,) how far off that may be.
+        declared: the eta that the program has by default, if it names one.
     """
     sigma = step.sigma
     assert sigma is not None
@@ -39,15 +40,19 @@ def as_ddim(step: Measured, slack: Tensor) -> Iterator[Measured]:
     tilde, signal = BETA_TILDE.value(step.atoms), step.level.alpha_bar_prev.flatten()
     z = size_of_noise(sigma, slack, still.setting, named=False)
     noisy = _eta(z, float((sigma / tilde).nanmedian()), _noise, step.atoms)
-    if noisy is not None:
-        yield ddim(noisy)
     _, eps = next(readings(still)).curves
     squares = (1 - signal - eps.measured**2) / tilde**2
     along = _eta(eps, float(squares.nanmedian().clamp(min=0).sqrt()), _direction, step.atoms)
-    if noisy is None and along is None:
+    named = declared if declared is not None and 0 < declared <= 1 else None
+    along = along if named is None else named
+    if noisy is not None:
+        yield ddim(noisy)
+    elif along in (None, named):
         yield ddim(_share(z, step.atoms), sigma)
+    if along is None or along == noisy:
+        return
     # With eta = 1 the mean is DDPM's, which was read; with 0 it may be that of any noise.
-    if along not in (None, noisy, 1.0) and (is_plain(along) if along else not noisy):
+    if along == named or (along != 1.0 and (is_plain(along) if along else not noisy)):
         yield ddim(along)
 
 

@@ -46,14 +46,18 @@ def of_loop(scheduler: Scheduler, oracle: Oracle) -> list[list[Reading]]:
     if seen is None:
         return []
     kinds = (seen[0].kind, *other_kinds(scheduler))
-    read = sorted((list(_of_kind(*seen, kind)) for kind in kinds), key=fewest_wrong)
-    return read if fewest_wrong(read[0]) else []  # right so, and wrong where no step is
+    eta = scheduler.subject.declared_eta("sample")
+    read = sorted((list(_of_kind(*seen, kind, eta)) for kind in kinds), key=fewest_wrong)
+    fewest = fewest_wrong(read[0])  # none: right so, and wrong where no step is
+    return [group for group in read if 0 < fewest_wrong(group) == fewest]
 
 
-def _of_kind(step: Measured, slack: Tensor, kind: str) -> Iterator[Reading]:
+def _of_kind(
+    step: Measured, slack: Tensor, kind: str, declared: float | None = None
+) -> Iterator[Reading]:
     read = replace(step, setting=replace(step.setting, prediction_type=kind))
     assert step.sigma is not None
-    for one in (read, *as_ddim(read, slack)):
+    for one in (read, *as_ddim(read, slack, declared)):
         noise = size_of_noise(step.sigma, slack, one.setting, named=False)
         # With eta = 1 it may be DDPM's as well, whose weights are others; and with another one a
         # DDPM step whose noise alone is wrong.
@@ -165,7 +169,7 @@ def other_table(scheduler: Scheduler, oracle: Oracle) -> tuple[str, str] | None:
         return None
     step, t, sigma = seen[0].step, seen[0].t, seen[0].sigma
     assert sigma is not None
-    table = seen[0].level.table.flatten()
+    table, end = seen[0].level.table.flatten(), seen[0].level.prev.flatten() < 0
     slack = table_bound(table) * table
     for levels in (_of_ddpm_s, partial(_of_ddim_s, sigma)):
         read = levels(step.x, step.out)
@@ -175,9 +179,9 @@ def other_table(scheduler: Scheduler, oracle: Oracle) -> tuple[str, str] | None:
         sharp = off_here <= SHARP * torch.minimum(here, 1 - here)
         joined = (after[:-1] - here[1:]).abs() <= off_after[:-1] + off_here[1:]
         apart = (here - table[t]).abs() > off_here + slack[t]
-        if not (
-            bool(joined.all()) and bool(sharp.double().mean() > 0.5) and bool((apart & sharp).any())
-        ):
+        begins = (after - 1).abs() <= off_after + FACTOR * UNIT  # at t = 0
+        is_table = bool(joined.all() & (here + off_here > 0).all() & (begins | ~end).all())
+        if not (is_table and bool(sharp.double().mean() > 0.5) and bool((apart & sharp).any())):
             continue
         at = (here[:, None] - table).abs().argmin(dim=1)
         if bool(((here - table[at]).abs() <= off_here + slack[at]).all()):

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from compare.candidate.loss.slopes import Known, Slopes, slopes
 from compare.candidate.scheduler import Scheduler
-from compare.formulas.accounts import accounts
+from compare.formulas.accounts import accounts, fewest_wrong
 from compare.formulas.atoms import OF_TABLE, Atoms, atoms
 from compare.formulas.curves import EQ_4, EQ_7, NOISE, OF_X_0, OF_X_T, SIGNAL, Reading
 from compare.formulas.expressions import Expression, Monomial, Sum
 from compare.formulas.fit import Curve
+from compare.formulas.parts.measured import other_kinds
 from compare.measure.tolerances import FACTOR, RATE, UNIT
 from compare.oracle import Oracle
 
@@ -51,12 +52,30 @@ def trains_means(scheduler: Scheduler, oracle: Oracle) -> bool:
 
 
 def of_loss(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
-    """What x_t is made of and what the output is compared with, together, then one by one."""
-    seen = slopes(scheduler.subject, scheduler.alpha_bars(Oracle()), RATE)
+    """What x_t is made of and what the output is compared with, together, then one by one.
+
+    Of a loss alone nobody may say what its model predicts: it is that with which fewest are wrong.
+    """
+    subject, kind = scheduler.subject, scheduler.setting.prediction_type
+    seen = slopes(subject, scheduler.alpha_bars(Oracle()), RATE)
     if seen is None:
         return
-    made, found = _atoms(scheduler, oracle, seen), []
-    target, right, source = TARGETS[scheduler.setting.prediction_type]
+    made = _atoms(scheduler, oracle, seen)
+    alone = not (subject.has("sample") or subject.has("step"))
+    kinds = (kind, *(other_kinds(scheduler) if alone else ()))
+    read = [_of_kind(kind, seen, made) for kind in kinds]
+    found = min(read, key=lambda parts: sum(fewest_wrong([part]) for part in parts))
+    if len(found) == 2:
+        x_t, of_target = found
+        whole = f"{x_t.whole}; {of_target.whole}"
+        yield [Reading(whole, (*x_t.curves, *of_target.curves), made, seen.t)]
+    yield from ([one] for one in found)
+
+
+def _of_kind(kind: str, seen: Slopes, made: Atoms) -> list[Reading]:
+    """The same, each by itself, of a model that predicts this."""
+    target, right, source = TARGETS[kind]
+    found = []
     for what, whole, parts, formulas, where in (
         ("x_t", f"{SIGNAL} * x_0 + {NOISE} * noise", seen.x_t, (SIGNAL, NOISE), EQ_4),
         ("the target", target, seen.target, right, source),
@@ -67,11 +86,7 @@ def of_loss(scheduler: Scheduler, oracle: Oracle) -> Iterator[list[Reading]]:
                 for name, c, formula in zip(("x_0", "noise"), parts, formulas, strict=True)
             )
             found.append(Reading(f"{what} = {whole}", curves, made, seen.t))
-    if len(found) == 2:
-        x_t, of_target = found
-        whole = f"{x_t.whole}; {of_target.whole}"
-        yield [Reading(whole, (*x_t.curves, *of_target.curves), made, seen.t)]
-    yield from ([one] for one in found)
+    return found
 
 
 def _atoms(scheduler: Scheduler, oracle: Oracle, seen: Slopes) -> Atoms:

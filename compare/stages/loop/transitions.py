@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from compare.candidate.door.reading import UNMAPPED
-from compare.candidate.door.signature import named_keywords, written
 from compare.candidate.model.learned import Learned
 from compare.candidate.replay import MOST, Drawn
 from compare.candidate.subject import Subject
@@ -35,12 +34,13 @@ from compare.measure.step import mean_bound
 from compare.measure.tolerances import RATE, TOLERANCES, once_in, propagated
 from compare.measure.values import apart_in_print, deviation
 from compare.oracle import F64, Level, Oracle, Setting
-from compare.oracle.samplers import BY_NAME, silent
+from compare.oracle.samplers import silent
 from compare.stages.loop.bent import bent
 from compare.stages.loop.ending import early_pictures, pictures
 from compare.stages.loop.limit import limit
+from compare.stages.variance import ETA, eta_as_declared
 
-ETA, BY_SPREAD = 2e-3, 0.05  # how far eta is read off, by the noise itself or by its size
+BY_SPREAD = 0.05  # how far eta is read off by the size of the noise
 AXES = {1: "images", 2: "channels", 3: "rows", 4: "columns"}  # of z (calls, b, c, h, w)
 FEW = 6  # calls at which a wrong oracle is mostly seen
 SHARED = 100  # times what float32 adds to z on average: more than it adds to any pixel
@@ -75,7 +75,9 @@ def transitions(subject: Subject, exact: Steps) -> Iterator[Check]:
         if made is not None:
             return [made, *last(chosen)]
         if passed:
-            found += [*outside(steps, chosen), *_eta(subject, steps, chosen)]
+            by = ETA if steps.run.drawn is not None else BY_SPREAD
+            eta = eta_as_declared("sampling/loop/eta", subject, "sample", chosen, by)
+            found += [*outside(steps, chosen), *eta]
         return [*found, *last(chosen)]
 
     def whole() -> list[Check]:
@@ -140,29 +142,6 @@ def _exactly(steps: Steps, chosen: Setting) -> Iterator[Check]:
         yield from _weights(steps, run.drawn, chosen)
         if run.learned is not None and run.learned.used:
             yield _learned(steps, run.learned)
-
-
-def _eta(subject: Subject, steps: Steps, chosen: Setting) -> Iterator[Check]:
-    """Whether DDIM's steps are those of the eta that the loop has by default, if it names one.
-
-    With eta = 1 they are DDPM's: it may have both ways, and the eta of the other one.
-    """
-    declared = named_keywords(written(subject.function("sample"))).get("eta")
-    is_number = isinstance(declared, int | float) and not isinstance(declared, bool)
-    if not is_number or "eta" not in BY_NAME[chosen.sampler].own:
-        return
-    assert declared is not None
-    eta, allowed = chosen.eta, ETA if steps.run.drawn is not None else BY_SPREAD
-    off = abs(eta - declared)
-    root = abs(abs(declared) ** 0.5 - eta) <= allowed < off
-    slip = ": sigma^2 has eta, not its square" if root else ""
-    yield within(
-        "sampling/loop/eta",
-        off,
-        allowed,
-        f"its steps are those of eta = {eta:.3g}, and its eta is {declared:g}{slip}",
-        reason="read off the noise of its steps, of which the size is sigma = eta sqrt(beta-tilde)",
-    )
 
 
 def _cut_off(steps: Steps, chosen: Setting, allowed: Tensor, i: int) -> str:

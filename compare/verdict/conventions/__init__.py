@@ -39,6 +39,8 @@ from compare.verdict.conventions.schedule import (
 from compare.verdict.conventions.spacing import read_spacing
 from compare.verdict.conventions.step import read_step
 
+OF_SCHEDULE = ("trained_betas", "beta_schedule", "beta_start", "beta_end")
+
 
 def read(subject: Subject, door: Told | None = None) -> None:
     """Gives the subject its door and the setting of what it does by itself, and fills the card.
@@ -53,6 +55,8 @@ def read(subject: Subject, door: Told | None = None) -> None:
 
 def _read(subject: Subject, door: Told) -> None:
     claims = _claims(subject.first)
+    if "trained_betas" not in subject.named and claims.get("trained_betas") is not None:
+        claims = {k: v for k, v in claims.items() if k not in OF_SCHEDULE}  # made by itself: read
     if subject.adapter is not None and subject.adapter.prediction_type is not None:
         claims["prediction_type"] = subject.adapter.prediction_type
     if subject.declared is not None:

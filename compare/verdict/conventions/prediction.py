@@ -8,7 +8,7 @@ from compare import stages
 from compare.candidate.door.names import predicted
 from compare.candidate.door.reading import MINUS, PLAIN, SCORE, Fact
 from compare.candidate.door.signature import written
-from compare.candidate.door.source import outputs
+from compare.candidate.door.source import compared, outputs_in, parsed
 from compare.candidate.load import Broken
 from compare.candidate.loop.look import look
 from compare.candidate.subject import OTHER_NAMES, Subject
@@ -130,11 +130,16 @@ def _declared(subject: Subject, kind: str) -> Fact:
 
 def kind_named(subject: Subject) -> str | None:
     """What the model of a loop, or of a loss alone, predicts by the names of its output, if they
-    agree."""
+    agree; of a loss also v, by that of what the output is compared with: whose target is called
+    otherwise may have taken a wrong one."""
     roles = [role for role in ("sample", "loss") if subject.has(role)]
-    named = (name for role in roles[:1] for name in outputs(written(subject.function(role))))
-    found = {predicted(name) for name in named}
-    return found.pop() if len(found) == 1 else None
+    for role in roles[:1]:
+        tree = parsed(written(subject.function(role)))
+        found = {predicted(name) for name in outputs_in(tree)} if tree else set()
+        targets = [predicted(name) for name in compared(tree)] if tree and role == "loss" else []
+        found |= {*targets} & {"v_prediction"}
+        return found.pop() if len(found) == 1 else None
+    return None
 
 
 def kind_shown(subject: Subject, stage: Stage) -> Subject | None:

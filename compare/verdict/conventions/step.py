@@ -6,7 +6,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from compare.candidate.door.signature import attribute
 from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.measure.probe import SEED, SHAPE, output, picture
@@ -100,12 +99,11 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
         if _fits(rows, level, setting):
             return setting
     first = next((s for s in settings if s.sampler != base.sampler), base)
-    declared = attribute(subject.first, "eta")
-    if shown and (
-        (isinstance(declared, float | int) and declared == shown)
-        or any(_fits(rows, level, still) for still in silent(of_noise))
-    ):
+    declared = None if told else subject.declared_eta("step")
+    if shown and (declared == shown or any(_fits(rows, level, s) for s in silent(of_noise))):
         first = drawing(shown)[0]  # its direction is another's
+    elif declared is not None and 0 < declared < 1:
+        first = drawing(declared)[0]
     subject.kinds = tuple(s for s in settings if s != first)
     return first
 
@@ -122,7 +120,8 @@ def _eta_of_noise(rows: Tensor, level: Level) -> float | None:
 
 
 def _etas(rows: Tensor, level: Level) -> list[float]:
-    """What the eta between 0 and 1 of a DDIM step on the noise may be, by its direction.
+    """What the eta between 0 and 1 of a DDIM step on the noise may be, by its direction, of two
+    digits as people write it: a factor in another step comes near to others.
 
     None where its noise is of quite another size.
     """
@@ -132,6 +131,7 @@ def _etas(rows: Tensor, level: Level) -> list[float]:
     sigma = RIGHT.std("fixed_small", level)
     squares = (1 - level.alpha_bar_prev - direction**2) / sigma**2
     found = [float(f"{float(v):.3g}") for v in squares.clamp(min=0).sqrt().flatten()]
+    found = [eta for eta in found if eta == round(eta, 2)]
     shares = rows[:, 0].to(F64).square().mean(1, keepdim=True).sqrt() / sigma
     least, most = float(shares.min()) / FAR, float(shares.max()) * FAR
     return [eta for eta in dict.fromkeys(found) if least <= eta <= most]
