@@ -54,6 +54,7 @@ CALLED = {
     "posterior_mean_coef2": "posteriormeancoef2 posteriormeancoeff2 posteriormeanc2",
 }
 MEANT = {word: name for name, words in CALLED.items() for word in words.split()}
+SCHEDULERS = re.compile("schedule|diffusion|process")  # what holds one is called
 NUMBERS = Tensor | np.ndarray | list | tuple
 SCHEDULE = ("alphas_cumprod", "betas")  # attributes that the stage `schedule` judges
 
@@ -208,7 +209,17 @@ def of_schedule(thing: Any, name: str) -> Any:
                 value = getattr(thing, other)
                 if _is_table(value):
                     return value
-    return None
+    found = [of_schedule(part, name) for part in _parts(thing)]
+    kept = [value for value in found if value is not None]
+    return kept[0] if len(kept) == 1 else None
+
+
+def _parts(thing: Any) -> list[Any]:
+    """What an object keeps that holds a schedule: is called so, or is a scheduler."""
+    kept = {
+        name: value for name, value in getattr(thing, "__dict__", {}).items() if value is not thing
+    }
+    return [value for name, value in kept.items() if SCHEDULERS.search(plain(name))]
 
 
 def _is_table(value: Any) -> bool:

@@ -204,7 +204,8 @@ def _roles(found: Source) -> dict[str, str]:
         known = handed.known(what, function)
         call = handed.call(what, function, own)
         taken = _taken(what, found.functions[name])
-        made = f"{_owner(found, what, function)}.{name}({call}){taken}"
+        method = "" if name == "__call__" else f".{name}"
+        made = f"{_owner(found, what, function)}{method}({call}){taken}"
         texts[what] = f"lambda {handed.given(what, function, known)}: {made}"
         kinds = {predicted(name) for name, role in known.items() if role == "out"}
         kinds |= {predicted(name) for name in outputs_in(found.functions[name])}

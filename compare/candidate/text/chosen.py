@@ -52,7 +52,7 @@ def chosen(found: Source) -> dict[str, str]:
             by_name[what] = min(fitting, key=lambda name: called.index(plain(name)))
     others = _by_what_they_take(found, by_name)
     if found.class_name:
-        others = _called_as_noising(others) | _step_that_draws(found, others)
+        others = _called_as_noising(found, others) | _step_that_draws(found, others)
     others = _by_what_they_do(found) | others
     both = others | by_name if OF_DIFFUSION.search(found.text) else {}
     both = {what: name for what, name in both.items() if not asked_by(name)}
@@ -230,16 +230,19 @@ def _samples(name: str, function: Any, found: Source) -> bool:
 
 def _by_what_they_take(found: Source, by_name: dict[str, str]) -> dict[str, str]:
     """{role: a function that nobody calls so} of those whose parameters say the role."""
-    rest = [n for n in found.functions if n not in by_name.values() and not n.startswith("_")]
+    rest = [n for n in found.functions if n not in by_name.values()]
+    rest = [n for n in rest if n in CALLS or not n.startswith("_")]
     roles = [(name, role_of(found.signed(name))) for name in rest]
     fitting = [(what, name) for name, role in roles for what in CALLED if what in role]
     return dict(reversed(fitting))
 
 
-def _called_as_noising(by_take: dict[str, str]) -> dict[str, str]:
-    """Its `add_noise` by what it takes and what it is called; what else takes the same is v."""
+def _called_as_noising(found: Source, by_take: dict[str, str]) -> dict[str, str]:
+    """Its `add_noise` by what it takes and what it, or a class that is called, is called; what else
+    takes the same is v."""
     name = by_take.get("add_noise", "")
-    return {"add_noise": name} if NOISING.search(plain(name)) else {}
+    word = found.class_name or "" if name in CALLS else name
+    return {"add_noise": name} if NOISING.search(plain(word)) else {}
 
 
 def _step_that_draws(found: Source, by_take: dict[str, str]) -> dict[str, str]:

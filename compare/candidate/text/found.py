@@ -8,7 +8,7 @@ from typing import Any
 
 from compare.candidate.door.names import plain
 from compare.candidate.door.signature import MODELS, TABLES, asked_for, named_keywords
-from compare.candidate.door.source import each_assigned
+from compare.candidate.door.source import assigned, each_assigned
 from compare.candidate.door.tables import meant
 from compare.candidate.text.handed import OPEN, STEPS
 from compare.candidate.text.offered import Function, bases_of, is_network, methods_of, signed
@@ -115,7 +115,7 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     if name in classes:
         node = classes[name]
         names = _attributes([node, *bases_of(node, classes)], tree)
-        tables = [known for known in names if _is_alpha_bar(known)]
+        tables = [known for known in names if _is_alpha_bar(known)] or _of_parts(node)
         methods, derived = _written_out(methods_of(node, classes)), _derived(names)
         tables_of_it = {known for known in names if _is_alpha_bar(known) or meant(known)}
         own = own_network(methods, {*names} - tables_of_it, tables_of_it, classes)
@@ -223,6 +223,17 @@ def _attributes(nodes: list[ast.ClassDef], tree: ast.Module) -> list[str]:
             found.append(each.value)  # register_buffer("alphas_cumprod", ...)
         if isinstance(each, ast.Call) and getattr(each.func, "id", "") == "dict":
             found += [keyword.arg for keyword in each.keywords if keyword.arg]
+    return list(dict.fromkeys(found))
+
+
+def _of_parts(node: ast.ClassDef) -> list[str]:
+    """`"schedule.alpha_bar"` of a class that looks it up in something which it keeps."""
+    found = []
+    for method in (each for each in node.body if isinstance(each, Function)):
+        kept = {name: of_self(value) for name, value in assigned(method)}
+        for each in (e for e in ast.walk(method) if isinstance(e, ast.Attribute)):
+            part = of_self(each.value) or kept.get(getattr(each.value, "id", ""), "")
+            found += [f"{part}.{each.attr}"] if part and _is_alpha_bar(each.attr) else []
     return list(dict.fromkeys(found))
 
 
