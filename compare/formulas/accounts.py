@@ -15,6 +15,7 @@ from compare.formulas.fit import (
     Fit,
     best,
     moved_products,
+    numbers_in_levels,
     products,
     wider_products,
 )
@@ -22,8 +23,14 @@ from compare.formulas.sums import sums
 
 Search = Callable[[Curve, Atoms], list[Fit]]
 # Products of powers at t are looked for in every basis before other indices, those before products
-# with a sum, and sums.
-SEARCHES: tuple[Search, ...] = (products, moved_products, wider_products, sums)
+# with a sum, those before other numbers in a right one, and sums.
+SEARCHES: tuple[Search, ...] = (
+    products,
+    moved_products,
+    wider_products,
+    numbers_in_levels,
+    sums,
+)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -55,6 +56,27 @@ WIDER: dict[str, tuple[Term, Term]] = {
 }
 
 
+# A number and so many times a level, or 1 less it and a number more or less.
+OF_LEVEL = re.compile(r"(?!1 - ab_\w+$)(\S+) ([+-]) (?:(\S+) \* )?(ab_t|ab_prev)(?: ([+-]) (\S+))?")
+
+
+@lru_cache(maxsize=4096)
+def wide(name: str) -> tuple[Term, Term] | None:
+    """The terms of a sum that may stand as a factor; of a level with numbers of any kind too.
+
+    >>> wide("1 - 0.9 * ab_t"), wide("1 - ab_t")
+    (((1.0, 'ab_t', 0.0), (-0.9, 'ab_t', 1.0)), None)
+    >>> wide("1 - ab_t + 0.25")
+    ((1.25, 'ab_t', 0.0), (-1.0, 'ab_t', 1.0))
+    """
+    found = OF_LEVEL.fullmatch(name)
+    if name in WIDER or found is None:
+        return WIDER.get(name)
+    number, sign, factor, level, less, more = found.groups()
+    whole = float(number) + (float(f"{less}{more}") if more else 0.0)
+    return (whole, level, 0.0), (float(f"{sign}{factor or 1}"), level, 1.0)
+
+
 def is_sum(name: str) -> bool:
     """True for a curve whose name is a sum, which stands in brackets among factors.
 
@@ -101,12 +123,12 @@ class Atoms:
         if name in self.slack:
             return self.slack[name]
         value = self.value(name)
-        parts = zip(self._terms(name), WIDER[name], strict=True)
+        parts = zip(self._terms(name), wide(name) or (), strict=True)
         size = sum((v.abs() * (1 + abs(p) * self.slack[of]) for v, (_, of, p) in parts), value)
         return size / value.abs().clamp(min=1e-300)
 
     def _terms(self, name: str) -> tuple[Tensor, Tensor]:
-        one, other = (c * self.values[of] ** power for c, of, power in WIDER[name])
+        one, other = (c * self.values[of] ** power for c, of, power in wide(name) or ())
         return one, other
 
     def sums_of(self, names: Iterable[str]) -> list[str]:

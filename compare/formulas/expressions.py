@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from compare.formulas.atoms import RATIOS, WIDER, Atoms, is_sum
+from compare.formulas.atoms import OF_LEVEL, RATIOS, Atoms, is_sum, wide
 from compare.measure.tolerances import FACTOR, UNIT
 from compare.oracle import F64
 
@@ -74,7 +74,8 @@ class Monomial:
         powers = self.merged
         unusual = sum(abs(e) not in (0.5, 1) for e in powers.values())
         indices = sum("[" in name for name in powers)
-        factors = len(powers) + sum(name in WIDER for name in powers)
+        factors = len(powers) + sum(wide(name) is not None for name in powers)
+        factors += sum(OF_LEVEL.fullmatch(name) is not None for name in powers)  # a number in it
         constant = 0 if abs(self.constant) in (0, 1) else 2 if self.fitted else 1
         return factors + 0.5 * (unusual + indices) + constant
 
@@ -86,7 +87,7 @@ class Monomial:
     @property
     def has_sum(self) -> bool:
         """True if a factor is a sum."""
-        return any(name in WIDER for name in self.powers)
+        return any(wide(name) is not None for name in self.powers)
 
     def value(self, atoms: Atoms) -> Tensor:
         """(k,) its curve: that of what is written, ratios by their names."""

@@ -7,13 +7,19 @@ only if it is the measured curve at every t, within what float32 costs that very
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from itertools import combinations, islice, product
 
 import torch
 from torch import Tensor
 
 from compare.formulas.atoms import BEFORE_PREV, OF_STEP, PREV, STRIDE, Atoms
-from compare.formulas.expressions import WORDS, Expression, Monomial, Powers
+from compare.formulas.expressions import (
+    WORDS,
+    Expression,
+    Monomial,
+    Powers,
+    is_plain,
+)
 from compare.measure.tolerances import FACTOR, UNIT
 from compare.oracle import F64
 
@@ -26,6 +32,8 @@ SHARP = 5.0  # what fits less than well, and so many times worse than another, d
 NEAR = 20.0  # times what is allowed: a proposal further off is not checked
 HUGE = 20.0  # of the logarithm of a constant
 DIGITS = 7
+LEVELS = ("ab_t", "ab_prev")
+MANY, TRIED = 6, 3  # steps by which two numbers are read off, and numbers that are tried for each
 PLAIN = (1.0, 2.0, 0.5, 3.0, 4.0, 0.25, *WORDS)
 # How the indices of a formula may be moved as a whole: {atom: the same at the other index}.
 MOVES: dict[str, dict[str, str]] = {
@@ -137,6 +145,51 @@ def wider_products(curve: Curve, atoms: Atoms) -> list[Fit]:
         fits = _fitted(curve, atoms, _starts(curve), [*here, name], 3)
         found += [fit for fit in fits if _is_written(fit.formula, name) and _is_plain(fit.formula)]
     return found
+
+
+def numbers_in_levels(curve: Curve, atoms: Atoms) -> list[Fit]:
+    """The products that fit where 1 - ab, or ab, of a right formula has other numbers in it."""
+    found = list[Fit]()
+    for right in (each for each in curve.right if isinstance(each, Monomial)):
+        for name, power in right.powers.items():
+            level = name.removeprefix("1 - ")
+            if level in LEVELS:
+                rest = right.times(1.0, {name: -power})
+                found += _with_numbers(curve, atoms, rest, level, power)
+    return found
+
+
+def _with_numbers(
+    curve: Curve, atoms: Atoms, rest: Monomial, level: str, power: float
+) -> Iterator[Fit]:
+    """The fits of `rest` times (a + b * level)^power, a and b numbers that people write."""
+    inner = ~atoms.end
+    part = (curve.measured / rest.value(atoms))[inner]
+    known = (part > 0) & part.isfinite()
+    if int(known.sum()) < MANY or not bool(known.all()):
+        return
+    sum_, at = part ** (1 / power), atoms.values[level][inner]
+    weight = 1 / (sum_ * (curve.slack[inner] / curve.measured[inner].abs() + UNIT))
+    design = torch.stack([torch.ones_like(at), at], dim=1) * weight[:, None]
+    fitted = torch.linalg.lstsq(design, (sum_ * weight)[:, None]).solution.flatten().tolist()
+    for a, b in product(*(islice(constants(value), TRIED) for value in fitted)):
+        if (is_plain(a) or is_plain(round(a - 1, DIGITS))) and is_plain(b) and a > 0:
+            fit = verified(curve, atoms, rest.times(1.0, {_level(a, b, level): power}), 3)
+            if fit is not None:
+                yield fit
+                return
+
+
+def _level(a: float, b: float, level: str) -> str:
+    """a + b * level, as it is written.
+
+    >>> _level(1.0, -0.9, "ab_t"), _level(1.05, -1.0, "ab_t"), _level(0.1, 0.9, "ab_prev")
+    ('1 - 0.9 * ab_t', '1 - ab_t + 0.05', '0.1 + 0.9 * ab_prev')
+    """
+    if b == -1:
+        return f"1 - {level} {'-' if a < 1 else '+'} {abs(a - 1):.{DIGITS}g}"
+    times = "" if b == 1 else f"{abs(b):.{DIGITS}g} * "
+    return f"{a:.{DIGITS}g} {'-' if b < 0 else '+'} {times}{level}"
 
 
 def _is_plain(formula: Expression) -> bool:

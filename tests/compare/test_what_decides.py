@@ -193,7 +193,7 @@ SLIPS = {  # {what: (program, its name, what is right in it, the slip, what is s
         "sample",
         "/ (1 - ab) * (",
         "/ (1 - 0.9 * ab) * (",
-        "your z should have sqrt(beta_t * (1 - ab_prev) / (1 - ab_t))",
+        "your z has sqrt(beta_t * (1 - ab_prev) / (1 - 0.9 * ab_t))",
     ),
     "large": (
         LARGE,
@@ -209,11 +209,18 @@ SLIPS = {  # {what: (program, its name, what is right in it, the slip, what is s
         "x + betas[prev] ** 0.5",
         "your z has sqrt(betas[prev])",
     ),
-    "no formula": (
+    "a small number": (
         STRIDED,
         "sample",
         "(1 - ab) ** 0.5 * eps",
         "(1 - ab + 0.05) ** 0.5 * eps",
+        "your model output has -beta_t / sqrt(1 - ab_t + 0.05) / sqrt(alpha_t)",
+    ),
+    "no formula": (
+        STRIDED,
+        "sample",
+        "(1 - ab) ** 0.5 * eps",
+        "torch.sin(1 - ab) * eps",
         "your model output should have -beta_t / sqrt(1 - ab_t) / sqrt(alpha_t)",
     ),
     "v": (
