@@ -131,14 +131,16 @@ class Model(nn.Module):
         whole = named.pop("return_dict", True)
         self.owner.called(self)
         asked_with = [*given, *named.values()]
-        self.in_arrays |= any(isinstance(each, np.ndarray) for each in asked_with)
+        if not self.in_arrays and any(isinstance(each, np.ndarray) for each in asked_with):
+            self.in_arrays = True
         if self.in_arrays:
             given, named = to_tensors(given), to_tensors(named)
         with torch._C.DisableTorchFunction():  # what it computes is none of the candidate's
             call = read(given, named, self.manner, self.beside)
             for place, value in call.maybe.items():
                 self.maybe.setdefault(place, []).append(value.detach().flatten().clone())
-            self.beside = call.beside if call.beside.where else self.beside
+            if call.beside.where:
+                self.beside = call.beside
             if self.dtype != call.x.dtype:
                 self.dtype = call.x.dtype
             out = self._answered(call.x.detach(), call.t.detach(), call.more)
@@ -196,7 +198,8 @@ class Model(nn.Module):
         given = (self.answer(wide, at) * factor).to(x.dtype).to(F64)  # as the caller gets it
         out = given / factor
         training = self.training and not self.in_arrays  # NumPy's have no mode
-        self.put_in_training |= training and self.trained
+        if training and self.trained:
+            self.put_in_training = True
         self.seen.append(Asked(wide, t.clone(), steps.clone(), out, training, labels))
         return given
 

@@ -144,10 +144,15 @@ def _spiked(right: Tensor, reading: Reading) -> bool:
 
 
 def _wrong(reading: Reading) -> list[Told]:
-    """The coefficients that are not right at every t."""
+    """The coefficients that are not right at every t; at a few a right one may have no value, where
+    another than it is wrong."""
     inner, found = ~reading.atoms.end, []
     for curve in reading.curves:
         off = [curve.off(right, reading.atoms) <= 1 for right in curve.right]
+        none = [~right.value(reading.atoms).isfinite() for right in curve.right]
+        off = [
+            o | n if int((n & inner).sum()) <= FEW else o for o, n in zip(off, none, strict=True)
+        ]
         if not any(bool(fits.all()) for fits in off):
             at_0_alone = any(bool(fits[inner].all()) for fits in off)
             right = torch.stack(off).any(dim=0)
