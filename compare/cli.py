@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import os
 from pathlib import Path
+from platform import python_version
 
 from compare.candidate.door.reading import OPTIONS, told_by
 from compare.process import judge_in_child, refuse
@@ -142,7 +143,7 @@ def _tell(file: Path) -> int:
     except (OSError, UnicodeDecodeError):
         return refuse(f"no such file, or not one of text: {file}")
     except SyntaxError as error:
-        return refuse(f"{file} is no Python: {error.msg} (line {error.lineno})")
+        return refuse(f"{file} is no Python {python_version()}: {error.msg} (line {error.lineno})")
     if not found:
         return refuse(text)
     print(text)

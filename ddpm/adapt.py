@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from platform import python_version
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,5 +29,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         print(adapter(file, name, file.read_text(encoding="utf-8")), end="")
     except SyntaxError as error:
-        raise ValueError(f"{file} is no Python: {error.msg} (line {error.lineno})") from None
+        raise ValueError(
+            f"{file} is no Python {python_version()}: {error.msg} (line {error.lineno})"
+        ) from None
     return 0

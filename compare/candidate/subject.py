@@ -293,6 +293,23 @@ class Subject:
         """The candidate's own function of this name, whose parameters say what it takes."""
         return getattr(self.adapter, method, None) or getattr(self.first, method)
 
+    @property
+    def own_objects(self) -> list[Any]:
+        """What it built; of an adapter also what its loop is written about, which it may make."""
+        found: list[Any] = self.remember(("own objects",), self._own_objects)
+        return found
+
+    def _own_objects(self) -> list[Any]:
+        roles = [getattr(self.adapter, each, None) for each in ("sample", "loss", "step")]
+        role = next((written(each) for each in roles if each is not None), None)
+        kept = inspect.getclosurevars(role).nonlocals if inspect.isfunction(role) else {}
+        found = [self.first]
+        for name, value in kept.items():
+            with contextlib.suppress(Exception), apart(self.own):
+                makes = name == "made" and inspect.isfunction(value)
+                found.append(value() if makes else value)
+        return found
+
     def declared_eta(self, role: str) -> float | None:
         """The eta of DDIM that a loop, `"sample"`, has by default, or that stands as an attribute;
         None if neither is a number."""
@@ -319,7 +336,11 @@ class Subject:
     def shows(self, thing: Any, name: str) -> Any:
         """The table of its schedule that something which it built shows; a property may be code."""
         with apart(self.own):
-            return tables.of_schedule(thing, name)
+            found = tables.of_schedule(thing, name)
+        if found is None and self.adapter is not None:
+            shown = (tables.of_schedule(each, name) for each in self.own_objects[1:])
+            found = next((each for each in shown if each is not None), None)
+        return found
 
     def offers(self, **changes: Any) -> Scheduler | None:
         """The scheduler of the base setting with some values changed, or None if not offered.

@@ -56,7 +56,7 @@ def visits(run: Run, oracle: Oracle, setting: Setting, table: Tensor) -> Visited
     if len(strange):
         raise Broken(f"sample tells its model t = {float(strange[0])}", raised=False)
     said = [int(t) for t in run.t.tolist()]
-    base = run.loop.subject.t_base or int(max(said) == T)
+    base = 0 if run.told.listed else run.loop.subject.t_base or int(max(said) == T)
     counted = [t - base for t in said]
     full = n >= T - 1
     paths = _paths(setting, oracle, n, full)
@@ -91,12 +91,15 @@ def _may_visit(listed: list[int], table: Tensor) -> bool:
     """True if a list falls from where nothing is left of the image to near t = 0, or is the
     quadratic one of DDIM's code, which begins at 0.8 T.
 
-    One that is dense at its end, such as a quadratic one, may be rounded to one number more than
-    once there, where no step is longer than 1: from it to itself a step is to stay where it is.
+    Neighbours alone that end above 0 are no list: it is a chain that ends early. One that is dense
+    at its end, such as a quadratic one, may be rounded to one number more than once there, where no
+    step is longer than 1: from it to itself a step is to stay where it is.
     """
     stride = -(-len(table) // len(listed))
     starts = listed[0] >= len(table) - stride or float(table[listed[0]].sqrt()) < NOTHING_LEFT
     steps = [a - b for a, b in pairwise(listed)]
+    if {*steps} == {1} and listed[-1] > 0:
+        return False
     dense = steps[steps.index(0) :] if 0 in steps else []
     falls = min(steps, default=1) >= 0 and max(dense, default=0) <= 1
     starts = starts or _is_quadratic(listed, len(table))

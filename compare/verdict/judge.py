@@ -81,7 +81,8 @@ def judge(
         with kept(report.checks, "load", "schedule"):
             if isinstance(candidate, str):
                 candidate, own = load(candidate, own.settings)
-            adapter, left = ready(candidate, name, NAMES), unread(candidate)
+            adapter = ready(candidate, name, NAMES)
+            left = unread(candidate, adapter is None)
             candidate = candidate if adapter is None else adapter.make
             make = partial(Subject, candidate, name, level, seed, own, base)
             subject, others = _read(make, reading or {})

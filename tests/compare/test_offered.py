@@ -80,7 +80,7 @@ def test_what_stands_in_a_file_is_told_by_names_and_never_run(
     [
         ("def train(data): ...", "nothing that could be judged by its names: train(data); an "),
         ("x = 1", "nothing that could be judged by its names; an Adapter"),
-        ("def f(:", "is no Python: "),
+        ("def f(:", "is no Python 3."),
         (None, "no such file"),
     ],
 )

@@ -327,14 +327,28 @@ def _says(subject: "Subject", method: str) -> set[str]:
         given = [*inspect.signature(function).parameters.values()]
         said |= {NUMBER for p in given if p.annotation in (int, "int")}
         said |= {IMAGES for p in given if OF_PICTURES.match(p.name.lower())}
-    with suppress(TypeError, OSError):
-        text = inspect.getsource(inspect.getmodule(function) or function)
+    for text in _texts(function):
         spread = SPREAD_ON_TWO.search(text) and not SPREAD_ON_THREE.search(text)
         none = not SHOWS_PICTURES.search(text)
         shows = "Conv1d" in text or (spread and (none or OF_SEQUENCES.search(text)))
         said |= {SEQUENCES} if shows and "Conv2d" not in text else set()
         said |= {VOLUMES} if SPREAD_ON_FOUR.search(text) and "Conv2d" not in text else set()
     return said
+
+
+def _texts(function: Any) -> list[str]:
+    """The files of a function, and of what an adapter's calls; none that cannot be read."""
+    modules, found = [inspect.getmodule(function)], []
+    with suppress(TypeError):
+        seen = inspect.getclosurevars(inspect.unwrap(function))
+        for value in (*seen.nonlocals.values(), *seen.globals.values()):
+            named = inspect.ismodule(value) or inspect.isfunction(value)
+            modules.append(inspect.getmodule(value if named else type(value)))
+    for module in dict.fromkeys(filter(None, modules)):
+        if module.__name__.partition(".")[0] not in ("torch", "numpy", "builtins", "compare"):
+            with suppress(TypeError, OSError):
+                found.append(inspect.getsource(module))
+    return found
 
 
 def _ways(method: str, found: dict[str, Fact], said: set[str]) -> Iterator[dict[str, Fact]]:

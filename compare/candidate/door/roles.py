@@ -11,7 +11,7 @@ from compare.candidate.door.embedding import LENGTHS, ROWS, embedding_of
 from compare.candidate.door.names import plain, roles
 from compare.candidate.door.reading import CONTRACT
 from compare.candidate.door.signature import BESIDE_MODEL, TABLES, asked_for, source_of, with_model
-from compare.candidate.door.tables import meant
+from compare.candidate.door.tables import meant, product_of
 from compare.candidate.text.does import loops
 
 OF_TARGETS = re.compile("velocity|target|^(get|predict|compute)?v$")  # no x_t, of what makes it
@@ -64,7 +64,7 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     tables = [*named.values()]  # one may have two names
     betas = [table for name, table in known.items() if meant(name) == "betas"]
     if found and len(tables) == 1:
-        return found | {"alpha_bar": lambda: tables[0]}
+        return found | {"alpha_bar": lambda: product_of(tables[0], known.values())}
     if found and not tables and len(betas) == 1:
         table = np.asarray(betas[0]) if isinstance(betas[0], list | tuple) else betas[0]
         return found | {"alpha_bar": lambda: (1 - table).cumprod(0)}

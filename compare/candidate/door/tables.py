@@ -4,10 +4,11 @@ Whatever the words, alpha-bar is `P` in them, alpha `A` and beta `B`; what is le
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +56,7 @@ CALLED = {
 }
 MEANT = {word: name for name, words in CALLED.items() for word in words.split()}
 SCHEDULERS = re.compile("schedule|diffusion|process")  # what holds one is called
+FOREIGN = ("builtins", "torch", "numpy", "collections", "types", "functools")
 NUMBERS = Tensor | np.ndarray | list | tuple
 SCHEDULE = ("alphas_cumprod", "betas")  # attributes that the stage `schedule` judges
 
@@ -205,21 +207,40 @@ def of_schedule(thing: Any, name: str) -> Any:
         return usual
     for other in public(thing):
         if meant(other) == name:
-            with suppress(Exception):
-                value = getattr(thing, other)
-                if _is_table(value):
-                    return value
+            value = attribute(thing, other)
+            if _is_table(value):
+                every = (attribute(thing, each) for each in public(thing))
+                return value if name == "betas" else product_of(value, every)
     found = [of_schedule(part, name) for part in _parts(thing)]
     kept = [value for value in found if value is not None]
     return kept[0] if len(kept) == 1 else None
 
 
+def product_of(table: Any, others: Iterable[Any]) -> Any:
+    """A table that is called alpha-bar, or the one of the others that is its product: then its own
+    name is that of alpha."""
+    alpha = torch.as_tensor(table).to("cpu", torch.float64).flatten()
+    product = alpha.cumprod(0)
+    for other in others:
+        if _is_table(other) and len(other) == len(product):
+            found = torch.as_tensor(other).to("cpu", torch.float64).flatten()
+            if torch.allclose(found, product, rtol=1e-4) and not torch.allclose(found, alpha):
+                return other
+    return table
+
+
 def _parts(thing: Any) -> list[Any]:
-    """What an object keeps that holds a schedule: is called so, or is a scheduler."""
-    kept = {
-        name: value for name, value in getattr(thing, "__dict__", {}).items() if value is not thing
-    }
-    return [value for name, value in kept.items() if SCHEDULERS.search(plain(name))]
+    """What an object keeps that may hold a schedule: is called so, is a mapping, or is no network
+    and of a class of its own."""
+    found = []
+    for name, value in getattr(thing, "__dict__", {}).items():
+        package = type(value).__module__.partition(".")[0]
+        own = package not in FOREIGN and not isinstance(value, torch.nn.Module)
+        if isinstance(value, Mapping):
+            found.append(SimpleNamespace(**{str(key): each for key, each in value.items()}))
+        elif value is not thing and (own or SCHEDULERS.search(plain(name))):
+            found.append(value)
+    return found
 
 
 def _is_table(value: Any) -> bool:

@@ -87,7 +87,7 @@ def _settled(subject: Subject, table: Tensor) -> tuple[Loop, Model, Tensor]:
         raise broken if plain is None else plain
     assert result is not None
     _check(result, model, manner.shape)
-    told = told_by(subject.first, said_by(model), table)
+    told = told_by(subject.own_objects, said_by(model), table)
     loop = Loop(subject, table, replace(manner, beside=model.beside))
     if told not in (None, model.told):
         loop = replace(loop, manner=replace(manner, told=told))
@@ -103,7 +103,7 @@ def loop_told(subject: Subject, table: Tensor) -> Tensor:
 
 def loop_tells(subject: Subject, table: Tensor) -> Told | None:
     """By which number it tells its model t."""
-    return told_by(subject.first, loop_told(subject, table), table)
+    return told_by(subject.own_objects, loop_told(subject, table), table)
 
 
 def shape_of_loop(subject: Subject, table: Tensor) -> tuple[int, ...]:

@@ -207,7 +207,7 @@ def _takes_any_order(loss: Loss) -> bool:
 def _times(loss: Loss, calls: int, x_0: Tensor) -> tuple[Tensor, Told]:
     """The t that each call of the loss draws for `TIMES` images, (calls, TIMES), and how told."""
     said, table = said_in(loss, calls), loss.table
-    told = told_by(loss.subject.first, said.flatten(), table) or taken_for(said, len(table))
+    told = told_by(loss.subject.own_objects, said.flatten(), table) or taken_for(said, len(table))
     times = told.steps(said)
     loss = replace(loss, manner=replace(loss.manner, told=told))
     return times, replace(told, base=_base(loss, times, x_0))

@@ -1,6 +1,6 @@
 """By which number a caller tells its model the time: t, t from 1, t / T and the like."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -59,17 +59,18 @@ def read_told(told: Tensor, T: int) -> Told | None:
     return None
 
 
-def told_by(thing: Any, told: Tensor, table: Tensor) -> Told | None:
+def told_by(things: Iterable[Any], told: Tensor, table: Tensor) -> Told | None:
     """The same; else that of a list of T numbers which an object has: a respaced chain tells its
     model the numbers of the steps that were kept; else the level of noise itself.
 
     Args:
-        thing: the object.
+        things: the objects.
         told: (n,) what it tells.
         table: (T,) float64 its alpha-bars.
     """
     T = len(table)
-    lists = (own for own in own_lists(thing, T) if {*told.tolist()} <= {*own.listed})
+    every = (own for thing in things for own in own_lists(thing, T))
+    lists = (own for own in every if {*told.tolist()} <= {*own.listed})
     return read_told(told, T) or next(lists, None) or _level(told, table) or _clock(told, T)
 
 

@@ -41,6 +41,10 @@ ASSUMED = {  # tables that functions are handed, where their file has none
 }
 
 
+BETAS_FROM_1 = "BETAS = torch.cat([torch.zeros(1), torch.linspace(1e-4, 0.02, T)])"  # t = 1..T
+ONE_OFF = re.compile(r"\b(t|i|step|timestep)s? - 1\b")
+
+
 @dataclass(frozen=True)
 class Written:
     """The text of a module whose `adapted()` makes an adapter, and the roles that it fills."""
@@ -131,6 +135,12 @@ def _module(file: Path, source: str, found: Source, body: str) -> str:
     body = _with_own_length(found, body)
     needs_T = bool(re.search(r"\bT\b", body)) and "    T = len(" not in body
     needs_T = needs_T or bool(assumed)
+    if (
+        assumed
+        and '"t=1"' in body
+        and not any(map(ONE_OFF.search, map(ast.unparse, found.functions.values())))
+    ):
+        assumed[0] = BETAS_FROM_1
     folder, module = package_of(file.resolve(), source)
     where = f"\n\nIt belongs into {folder}, beside the package.\n" * (module != file.stem)
     head = [f'"""{file.name} for `ddpm compare`: which of its parts is which.{where}"""\n']
@@ -216,6 +226,8 @@ def _roles(found: Source) -> dict[str, str]:
         words += _reading(found, what, name, known)
     if {"step", "add_noise"} & {*fill} and any(map(counts_from_one, found.around.values())):
         words.append("t=1")
+    if "loss" in texts and any(map(counts_from_one, found.around.values())):
+        texts["loss"] = texts["loss"].replace("torch.randint(0, T,", "torch.randint(1, T + 1,")
     if words:
         texts["reading"] = (
             f'"{words[0]}"' if len(words) == 1 else str(tuple(words)).replace("'", '"')

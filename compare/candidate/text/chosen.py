@@ -63,13 +63,17 @@ def chosen(found: Source) -> dict[str, str]:
     return {what: both[what] for what in CALLED if what in both}
 
 
-def left_out(found: Source) -> dict[str, list[str]]:
+def left_out(found: Source, as_it_is: bool) -> dict[str, list[str]]:
     """{role: methods that do what it is for, and that nothing calls which is chosen}: the loops
     that ask a model step after step, the losses that are made of what it answers, what is
     called as a step is and adds noise, what makes something of pictures and alpha-bar, what
     averages weights, a guidance that is not run, and the words of a schedule by which it may be
-    built."""
+    built.
+
+    `as_it_is`: of a class that is judged by the names of its methods alone, and by no adapter.
+    """
     fill = chosen(found)
+    fill = {what: n for what, n in fill.items() if n == what} if as_it_is else fill
     reached = _reached({*fill.values()}, found)
     rest = [n for n in found.functions if n not in reached and not n.startswith("_")]
     rest = [n for n in rest if not trains(found.functions[n])]
@@ -79,8 +83,10 @@ def left_out(found: Source) -> dict[str, list[str]]:
     losses = [n for n in made if returns_a_loss(n, found.around)]
     called = CALLED["step"].split()
     steps = [n for n in rest if n not in loop and plain(n) in called and _has_noise(found, n)]
+    levels = _made_of_levels(rest, found)
+    steps += [n for n in levels if n not in [*loop, *made, *steps] and _draws_for_two(found, n)]
     every = {"sample": loop, "loss": losses, "step": steps, "ema": _averages(found)}
-    every["add_noise"] = [] if fill else _made_of_levels(rest, found)
+    every["add_noise"] = [] if fill or steps else levels
     every["guidance"] = _guidance(found, fill.get("sample", ""))
     every["schedule"] = _other_schedules(found)
     return {role: names for role, names in every.items() if names}
@@ -91,6 +97,13 @@ def _made_of_levels(names: list[str], found: Source) -> list[str]:
     asked = {name: {*asked_for(found.signed(name))} for name in names}
     looked_up = {name: looks_up(found.functions[name]) & asked[name] for name in names}
     return [name for name in names if looked_up[name] and asked[name] - looked_up[name]]
+
+
+def _draws_for_two(found: Source, name: str) -> bool:
+    """True if a function draws noise, and is handed two things beside what it looks alpha-bar up
+    by, as a step is."""
+    asked = {*asked_for(found.signed(name))} - looks_up(found.functions[name])
+    return len(asked) > 1 and draws(name, found.around)
 
 
 def _guidance(found: Source, loop: str) -> list[str]:

@@ -10,6 +10,7 @@ from compare.candidate.door.names import plain
 from compare.candidate.door.signature import MODELS, TABLES, asked_for, named_keywords
 from compare.candidate.door.source import assigned, each_assigned
 from compare.candidate.door.tables import meant
+from compare.candidate.text.does import callee
 from compare.candidate.text.handed import OPEN, STEPS
 from compare.candidate.text.offered import Function, bases_of, is_network, methods_of, signed
 from compare.candidate.text.own.network import (
@@ -116,6 +117,7 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
         node = classes[name]
         names = _attributes([node, *bases_of(node, classes)], tree)
         tables = [known for known in names if _is_alpha_bar(known)] or _of_parts(node)
+        tables = _products(tables, node)
         methods, derived = _written_out(methods_of(node, classes)), _derived(names)
         tables_of_it = {known for known in names if _is_alpha_bar(known) or meant(known)}
         own = own_network(methods, {*names} - tables_of_it, tables_of_it, classes)
@@ -126,7 +128,7 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
         near = get_close_matches(name, [*classes, *functions], 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"{file} has no class or function {name!r} at its top{hint}")
-    tables = [known for known in values if _is_alpha_bar(known)]
+    tables = _products([known for known in values if _is_alpha_bar(known)], tree)
     dicts = [known for known, value in values.items() if holds_tables(value)]
     built = [k for k, v in values.items() if isinstance(v, ast.Call) and not _is_alpha_bar(k)]
     derived = _derived(list(values))
@@ -224,6 +226,23 @@ def _attributes(nodes: list[ast.ClassDef], tree: ast.Module) -> list[str]:
         if isinstance(each, ast.Call) and getattr(each.func, "id", "") == "dict":
             found += [keyword.arg for keyword in each.keywords if keyword.arg]
     return list(dict.fromkeys(found))
+
+
+def _products(tables: list[str], tree: ast.AST) -> list[str]:
+    """The names of alpha-bars; of one of which the product is made, that of the product: it is
+    alpha."""
+    made = {}
+    for target, value in each_assigned(tree):
+        if isinstance(value, ast.Call) and callee(value) == "cumprod":
+            inner = value.func.value if isinstance(value.func, ast.Attribute) else None
+            for each in filter(None, (inner, *value.args)):
+                made[of_self(each) or getattr(each, "id", "")] = target
+    names = [made.get(name) for name in tables]
+    found = [
+        name if product is None else of_self(product) or getattr(product, "id", "")
+        for name, product in zip(tables, names, strict=True)
+    ]
+    return [name for name in found if name]
 
 
 def _of_parts(node: ast.ClassDef) -> list[str]:

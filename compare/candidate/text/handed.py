@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compare.candidate.door.embedding import OPEN, ROWS, Way
-from compare.candidate.door.names import GENERATORS, LABELS, OF_LOOPS, plain, roles
+from compare.candidate.door.names import GENERATORS, LABELS, OF_LOOPS, PREDICTED, plain, roles
 from compare.candidate.door.signature import (
     MODELS,
     PLACES,
@@ -118,7 +118,9 @@ def models_of(function: Any) -> set[str]:
     nodes = [*ast.walk(source_of(function) or ast.Module([], []))]
     calls = [e for e in nodes if isinstance(e, ast.Call) and len(e.args) > 1]
     called = {e.func.id for e in calls if isinstance(e.func, ast.Name)}
-    return {k for k in named_keywords(function) if k in MODELS or (k in called and "model" in k)}
+    named = {*named_keywords(function)}
+    known = {k for k in named & MODELS if k in called or plain(k) not in PREDICTED.split()}
+    return known | {k for k in named & called if "model" in k}
 
 
 def given(what: str, function: Any, parameters: Mapping[str, str | None]) -> str:

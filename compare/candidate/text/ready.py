@@ -118,14 +118,14 @@ def _file_of(thing: Any) -> str:
     return ""
 
 
-def unread(thing: Any) -> dict[str, list[str]]:
+def unread(thing: Any, as_it_is: bool) -> dict[str, list[str]]:
     """`left_out` of a class; nothing where its file cannot be read."""
     if not inspect.isclass(thing):
         return {}
     with suppress(OSError, TypeError, ValueError, SyntaxError):
         file = Path(_file_of(thing))
         tree, own = usual(file.read_text(encoding="utf-8"))
-        found = left_out(source_of(file, thing.__name__, tree))
+        found = left_out(source_of(file, thing.__name__, tree), as_it_is)
         return {role: [own.get(name, name) for name in names] for role, names in found.items()}
     return {}
 

@@ -176,6 +176,9 @@ def _visits(run: Run, visited: Visited) -> Check:
     wrong = f"{said}, should be {ends(should)}"
     if len(told) != len(should) and ends(told) == ends(should):
         wrong = f"{said}: {len(told)} calls, should be {len(should)}"
+    last, T = told[-1] - base, run.loop.subject.setting.num_train_timesteps
+    if last > 1 and told == [*range(T - 1 + base, told[-1] - 1, -1)]:
+        wrong = f"{said}, and ends there: its last {last} steps are left out"
     if base and told == visited.should:
         wrong = f"{wrong}: the loop counts t from 0, the table from {base}, where the noise begins"
     wrong = departure(told, visited.should) or wrong

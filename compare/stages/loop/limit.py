@@ -47,6 +47,9 @@ def limit(steps: Steps, chosen: Setting) -> Iterator[Check]:
 
     if any(map(fits, _ways(chosen))):
         yield yes_no(ID, True, "x0-hat outside [-1, 1] is kept, limited or thresholded", "")
+    elif _undivided(few, chosen, z):
+        words = "x0-hat is limited to the quantile s of its image, and not divided by s"
+        yield replace(yes_no(ID, False, "", words), right=RIGHT)
     elif _inside_is_kept(few, chosen, z):
         yield found(ID, "close", "x0-hat outside [-1, 1] is limited in a way of its own")
     else:
@@ -73,6 +76,28 @@ def _ways(chosen: Setting) -> Iterator[Setting]:
             yield replace(way, use_clipped_model_output=again)
 
 
+def _undivided(steps: Steps, chosen: Setting, z: Tensor) -> bool:
+    """True if x0-hat is clamped to the quantile by which a dynamic threshold divides it as well."""
+    i, x_0, is_, weight = _read(steps, chosen)
+    off = steps.bound(chosen.unlimited, largest, z)[i] / weight.abs().amin()
+    for q in QUANTILES:
+        s = x_0.abs().flatten(1).quantile(q, dim=1).clamp(min=1).reshape(-1, 1, 1, 1)
+        if bool(((x_0.clamp(-s, s) - is_).abs() <= off).all()):
+            return True
+    return False
+
+
+def _read(steps: Steps, chosen: Setting) -> tuple[int, Tensor, Tensor, Tensor]:
+    """The step that shows x0-hat best: its place, x0-hat, what became of that, and its weight."""
+    plain, at = chosen.unlimited, steps.level.at(steps.calls)
+    one = torch.ones_like(steps.run.x[steps.calls], dtype=F64)
+    weight = steps.oracle.step_mean(0 * one, 0 * one, at, plain, one)
+    end, right = steps.ends(plain)
+    i = int(weight.flatten(1).amin(dim=1).argmax())
+    x_0 = _x_0(steps, chosen)[i]
+    return i, x_0, x_0 + ((end - right) / weight)[i], weight[i]
+
+
 def _inside_is_kept(steps: Steps, chosen: Setting, z: Tensor) -> bool:
     """True if each step is right at the pixels whose x0-hat is inside [-1, 1]."""
     end, right = steps.ends(chosen.unlimited)
@@ -88,13 +113,8 @@ def _x_0(steps: Steps, chosen: Setting) -> Tensor:
 
 def _words(steps: Steps, chosen: Setting) -> str:
     """What becomes of x0-hat at the step that shows it best."""
-    plain, at = chosen.unlimited, steps.level.at(steps.calls)
-    one = torch.ones_like(steps.run.x[steps.calls], dtype=F64)
-    weight = steps.oracle.step_mean(0 * one, 0 * one, at, plain, one)
-    end, right = steps.ends(plain)
-    i = int(weight.flatten(1).amin(dim=1).argmax())
-    x_0 = _x_0(steps, chosen)[i]
-    is_ = x_0 + ((end - right) / weight)[i]
+    at = steps.level.at(steps.calls)
+    i, x_0, is_, _ = _read(steps, chosen)
     inside = x_0.abs() > 0.1
     divisors = (x_0 / is_)[inside]
     by = float(divisors.median())

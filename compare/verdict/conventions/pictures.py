@@ -8,7 +8,11 @@ from compare import stages
 from compare.candidate.door.reading import BYTES, SIGNED, UNIT, UNMAPPED, Fact
 from compare.candidate.load import Broken
 from compare.candidate.loop.look import Run, look
+from compare.candidate.loss.inside import look_inside
+from compare.candidate.loss.look import look as look_at_loss
 from compare.candidate.subject import Subject
+from compare.measure.law import normal_bound
+from compare.measure.tolerances import RATE
 from compare.oracle import F64, Oracle
 from compare.stages.loop.ending import CUT
 
@@ -41,7 +45,7 @@ def read_pictures(subject: Subject) -> Fact:
             return Fact(SIGNED, others=(UNIT,))
         if in_bytes and taken == BYTES:
             return Fact(BYTES, "behaviour", "its loss maps such, and its loop returns such")
-        if not in_bytes and taken != BYTES and _ends_in_unit(run):
+        if not in_bytes and (taken == UNIT or _shifts(subject)) and _ends_in_unit(run):
             maps = "its loss maps such, and " if taken else ""
             return Fact(UNIT, "behaviour", f"{maps}its loop returns such")
     return plain
@@ -56,6 +60,19 @@ def _takes(subject: Subject, pictures: str) -> bool | None:
         checks = stages.LOSS.of(read, Oracle())
         return next((check.passed for check in checks if check.id == "loss/range"), None)
     return None
+
+
+def _shifts(subject: Subject) -> bool:
+    """Whether a loss adds something to its pictures: those as bright as others are dark reach its
+    model otherwise, whatever they are multiplied by."""
+    read = subject.reading()
+    read.door = subject.door.told({"pictures": Fact(SIGNED)})
+    with suppress(Broken):
+        table = read.scheduler().alpha_bars(Oracle())
+        seen = look_at_loss(read, table, RATE)
+        inside = look_inside(seen, table, Oracle(), normal_bound(RATE / 2), 0.0)
+        return abs(inside.bright + inside.dark) > 2 * inside.allowed
+    return False
 
 
 def _cuts(subject: Subject) -> bool:

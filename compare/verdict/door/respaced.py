@@ -32,14 +32,15 @@ DECIDES = "Say by which table it was trained: Adapter(alpha_bar=...)"
 
 def respaced(report: Report, subject: Subject) -> None:
     """Passes no such loop whose levels, or what its model is told, are not those of its list."""
-    if subject.adapter is not None or "sampling" not in report.judged:
+    if "sampling" not in report.judged:
         return
     table = subject.scheduler().table()
     if table is None:
         return
     with suppress(Broken):
         told = loop_tells(subject, table)
-        for own in own_lists(subject.first, len(table)):
+        every = (own for thing in subject.own_objects for own in own_lists(thing, len(table)))
+        for own in every:
             family = _family(table, own.listed, _levels)
             levels = f"its levels are those of {family} steps at {own.words}"
             if family is None and told == own:
