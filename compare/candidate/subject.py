@@ -305,6 +305,8 @@ class Subject:
         kept = inspect.getclosurevars(role).nonlocals if inspect.isfunction(role) else {}
         found = [self.first]
         for name, value in kept.items():
+            if type(value).__module__.partition(".")[0] == "compare":
+                continue
             with contextlib.suppress(Exception), apart(self.own):
                 makes = name == "made" and inspect.isfunction(value)
                 found.append(value() if makes else value)

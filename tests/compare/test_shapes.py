@@ -38,10 +38,10 @@ CASES = [
         ("43",),
         (
             ("import Decoder", "import Decoder, Schedule"),
-            ("T = ...", "T = 100"),
             ("made = Decoder(", "made = lambda model: Decoder("),
             ("noise_schedule=..., g=...", "Schedule(), model"),
-            ("return Adapter(", "return Adapter(alpha_bar=lambda: Schedule().alphas_bar,"),
+            ("len(made.schedule", "len(made(None).schedule"),
+            ("lambda: made.schedule", "lambda: made(None).schedule"),
             ("made.DDPM_sampling(", "made(model).DDPM_sampling("),
         ),
     ),

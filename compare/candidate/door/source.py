@@ -136,7 +136,7 @@ def compared(tree: ast.AST) -> list[str]:
     """The names of what a model's output is compared with, or of what makes that: handed to a
     function beside it, or taken off it.
 
-    >>> compared(ast.parse("pred = model(x, t)\nreturn mse_loss(pred, v)"))
+    >>> compared(ast.parse("pred = model(x, t); mse_loss(pred, v)"))
     ['v']
     >>> compared(ast.parse("return ((target - model(x, t)) ** 2).mean()"))
     ['target']

@@ -53,7 +53,7 @@ def read_told(told: Tensor, T: int) -> Told | None:
     for words, unit in units.items():
         for base in (0, 1):
             at = told.to(F64) * unit - base
-            whole = bool(((at - at.round()).abs() < NEAR_WHOLE).all())
+            whole = bool(((at - at.round()).abs() < NEAR_WHOLE * min(unit, 1.0)).all())
             if whole and round(float(at.min())) >= 0 and round(float(at.max())) < T:
                 return Told(words, unit, base)
     return None

@@ -128,19 +128,8 @@ def _of_only_class(
 
 def _module(file: Path, source: str, found: Source, body: str) -> str:
     """The whole text, below what it imports and assumes."""
-    assumed: list[str] = []
-    for name, line in reversed(ASSUMED.items()):  # each is made of those before it
-        if _is_handed(name, "\n".join([body, *assumed])):
-            assumed.insert(0, line)
-    body = _with_own_length(found, body)
-    needs_T = bool(re.search(r"\bT\b", body)) and "    T = len(" not in body
-    needs_T = needs_T or bool(assumed)
-    if (
-        assumed
-        and '"t=1"' in body
-        and not any(map(ONE_OFF.search, map(ast.unparse, found.functions.values())))
-    ):
-        assumed[0] = BETAS_FROM_1
+    assumed, body = _assumed(found, body), _with_own_length(found, body)
+    needs_T = bool(assumed) or (bool(re.search(r"\bT\b", body)) and "    T = len(" not in body)
     folder, module = package_of(file.resolve(), source)
     where = f"\n\nIt belongs into {folder}, beside the package.\n" * (module != file.stem)
     head = [f'"""{file.name} for `ddpm compare`: which of its parts is which.{where}"""\n']
@@ -153,6 +142,19 @@ def _module(file: Path, source: str, found: Source, body: str) -> str:
     text = "\n".join([*head, "", "def adapted():", body, ""])
     note = f"# {UNKNOWN} is what no name says: put it in.\n" if UNKNOWN in text else ""
     return note + text
+
+
+def _assumed(found: Source, body: str) -> list[str]:
+    """The lines of the tables that functions are handed, where their file has none; of t from 1,
+    where nothing is taken off that, with an entry of no step before the others."""
+    lines: list[str] = []
+    for name, line in reversed(ASSUMED.items()):  # each is made of those before it
+        if _is_handed(name, "\n".join([body, *lines])):
+            lines.insert(0, line)
+    less = any(ONE_OFF.search(ast.unparse(node)) for node in found.functions.values())
+    if lines and '"t=1"' in body and not less:
+        lines[0] = BETAS_FROM_1
+    return lines
 
 
 def _with_own_length(found: Source, body: str) -> str:

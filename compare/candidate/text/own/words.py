@@ -252,7 +252,7 @@ def _loops(tree: ast.Module) -> Iterator[tuple[str, str]]:
     """What a loop is told of its pictures: by where that stands in the shape of what it draws."""
     named = {f.name: f for f in _functions(tree)}
     for name, function in named.items():
-        asked = {each for each in _asked(function) if _says_nothing(each)}
+        asked = {each.arg for each in function.args.args if _says_nothing(each.arg)} - {"self"}
         if not asked or not loops(name, named):
             continue
         for call in (e for e in ast.walk(function) if callee(e) in NORMAL | {"rand", "zeros"}):

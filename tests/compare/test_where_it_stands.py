@@ -1,0 +1,300 @@
+"""Tables, counts and names where strangers have them; and what is not passed for want of a name.
+Each right program is judged, and a slip in it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.compare.written import judged_file
+
+HEAD = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+T = 60
+betas = torch.linspace(1e-3, 0.1, T)
+"""
+SPARE = """
+b = torch.cat([torch.zeros(1), betas])
+a = 1 - b
+alpha_bars = a.cumprod(0)
+
+
+@torch.no_grad()
+def sample(net, n, channels=1, size=16):
+    x = torch.randn(n, channels, size, size)
+    for t in range(T, 0, -1):
+        z = torch.randn_like(x) if t > 1 else torch.zeros_like(x)
+        e = net(x, TOLD[[t] * n])
+        x = (x - b[t] / (1 - alpha_bars[t]).sqrt() * e) / a[t].sqrt() + b[t].sqrt() * z
+    return x
+"""
+UNEVEN = """
+class Respaced:
+    def __init__(self, model, T=1000, keep=50):
+        full = (1 - torch.linspace(1e-4, 0.02, T, dtype=torch.float64)).cumprod(0)
+        self.kept = [round(i * (T - 1) / (keep - 1)) for i in range(keep)]
+        self.alphas_cumprod, self.model = full[self.kept], model
+
+    @torch.no_grad()
+    def sample(self, n, channels=1, size=16):
+        x = torch.randn(n, channels, size, size)
+        for i in reversed(range(len(self.kept))):
+            eps = self.model(x, torch.full((n,), self.kept[i]))
+            ab = self.alphas_cumprod[i].item()
+            p = self.alphas_cumprod[i - 1].item() if i else 1.0
+            x0 = (x - (1 - ab) ** 0.5 * eps) / ab**0.5
+            x = (p**0.5 * (1 - ab / p) * x0 + (ab / p) ** 0.5 * (1 - p) * x) / (1 - ab)
+            if i:
+                x = x + ((1 - ab / p) * (1 - p) / (1 - ab)) ** 0.5 * torch.randn_like(x)
+        return x
+"""
+OTHER_NAMES = """
+class Imputer:
+    def __init__(self, model):
+        self.model, self.beta = model, betas
+        self.alpha_hat = 1 - self.beta
+        self.alpha = torch.cumprod(self.alpha_hat, 0)
+
+    def loss(self, x):
+        t = torch.randint(0, T, (len(x),))
+        a, eps = self.alpha[t].view(-1, 1, 1, 1), torch.randn_like(x)
+        return F.mse_loss(self.model(a.sqrt() * x + (1 - a).sqrt() * eps, t), eps)
+"""
+KEPT = """
+class Sched:
+    def __init__(self):
+        self.beta = torch.linspace(1e-3, 0.3, T)
+        self.abar = (1 - self.beta).cumprod(0)
+
+
+class Trainer:
+    def __init__(self, model):
+        self.model, self.sched = model, Sched()
+
+    def noisy(self, x, t, eps):
+        a = self.sched.abar[t].view(-1, 1, 1, 1)
+        return a.sqrt() * x + (1 - a).sqrt() * eps
+
+    def loss(self, x):
+        t, eps = torch.randint(0, T, (len(x),)), torch.randn_like(x)
+        return F.mse_loss(self.model(self.noisy(x, t, eps), t), eps)
+"""
+FROM_ONE = """
+class Diffusion:
+    def __init__(self, model):
+        self.model, self.T = model, T
+        self.alpha_bar = torch.cat([torch.ones(1), (1 - betas).cumprod(0)])
+
+    def add_noise(self, x_0, noise, t):
+        a = self.alpha_bar[t].view(-1, 1, 1, 1)
+        return a.sqrt() * x_0 + (1 - a).sqrt() * noise
+
+    def loss(self, x_0, t):
+        noise = torch.randn_like(x_0)
+        return F.mse_loss(self.model(self.add_noise(x_0, noise, t), t), noise)
+
+    def train(self, x_0):
+        t = torch.randint(1, self.T + 1, (len(x_0),))
+        self.loss(x_0, t).backward()
+"""
+THETA = """
+class Scheduler(nn.Module):
+    def __init__(self, steps):
+        super().__init__()
+        self.betas = torch.linspace(1e-4, 0.02, steps)
+        self.alphas_cumprod = (1 - self.betas).cumprod(0)
+
+    def step(self, x_t, t, eps_theta):
+        b, ab = self.betas[t], self.alphas_cumprod[t]
+        mean = (x_t - b / (1 - ab).sqrt() * eps_theta) / (1 - b).sqrt()
+        return mean + b.sqrt() * torch.randn_like(x_t) if t > 0 else mean
+"""
+LOOP = """
+alpha_bar = (1 - betas).cumprod(0)
+
+
+def threshold(x_0, p=0.9):
+    s = torch.quantile(x_0.abs().flatten(1), p, dim=1).clamp(min=1).view(-1, 1, 1, 1)
+    return x_0.clamp(-s, s) / s
+
+
+@torch.no_grad()
+def sample(model, n, channels=1, size=16):
+    x = torch.randn(n, channels, size, size)
+    for t in range(T - 1, -1, -1):
+        a, p = alpha_bar[t].item(), alpha_bar[t - 1].item() if t else 1.0
+        x_0 = threshold((x - (1 - a) ** 0.5 * model(x, torch.full((n,), t))) / a**0.5)
+        x = (p**0.5 * (1 - a / p) * x_0 + (a / p) ** 0.5 * (1 - p) * x) / (1 - a)
+        if t:
+            x = x + ((1 - a / p) * (1 - p) / (1 - a)) ** 0.5 * torch.randn_like(x)
+    return x
+"""
+IN_UNIT = """
+alpha_bar = (1 - betas).cumprod(0)
+
+
+def loss(model, x_0):
+    t, noise = torch.randint(0, T, (len(x_0),)), torch.randn_like(x_0)
+    ab = alpha_bar[t].view(-1, 1, 1, 1)
+    return F.mse_loss(model(ab.sqrt() * x_0 + (1 - ab).sqrt() * noise, t), noise)
+
+
+@torch.no_grad()
+def sample(model, n, channels=3, size=16):
+    x = torch.randn(n, channels, size, size)
+    for t in reversed(range(T)):
+        b, ab = betas[t], alpha_bar[t]
+        x = (x - b / (1 - ab).sqrt() * model(x, torch.full((n,), t))) / (1 - b).sqrt()
+        x = x + b.sqrt() * torch.randn_like(x) if t else x
+    return (x.clamp(-1, 1) + 1) / 2
+"""
+TOGETHER = (
+    IN_UNIT
+    + "\n\nfrom compare import Adapter\n\nboth = Adapter("
+    + (
+        "alpha_bar=lambda: alpha_bar, loss=lambda model, x_0: loss(model, x_0), "
+        "sample=lambda model, shape: sample(model, *shape[:3]))\n"
+    )
+)
+SLIPS = {  # {what: (program, its name, what is right in it, the slip, what is said)}
+    "told a level": (
+        SPARE.replace("TOLD", "alpha_bars.sqrt()"),
+        "sample",
+        "+ b[t].sqrt() * z",
+        "+ b[t] * z",
+        "the standard deviation is the variance itself",
+    ),
+    "told a beta": (
+        SPARE.replace("TOLD", "b"),
+        "sample",
+        "b[t] / (1 - alpha_bars[t]).sqrt()",
+        "b[t] / (1 - alpha_bars[t])",
+        "your model output has -beta_t / (1 - ab_t) / sqrt(alpha_t)",
+    ),
+    "uneven": (
+        UNEVEN,
+        "Respaced",
+        "(1 - ab) ** 0.5 * eps",
+        "(1 - ab) * eps",
+        "x0-hat subtracts (1-ab) eps",
+    ),
+    "other names": (OTHER_NAMES, "Imputer", "a.sqrt() * x", "a * x", "mistake 5"),
+    "kept": (KEPT, "Trainer", "a.sqrt() * x", "a * x", "mistake 5"),
+    "from one": (FROM_ONE, "Diffusion", "a.sqrt() * x_0", "a * x_0", "mistake 5"),
+    "eps_theta": (
+        THETA,
+        "Scheduler",
+        "/ (1 - ab).sqrt() *",
+        "/ (1 - ab) *",
+        "your model output has -beta_t / (1 - ab_t) / sqrt(alpha_t)",
+    ),
+    "threshold": (LOOP, "sample", " / s\n", "\n", "clips to s but does not divide by s"),
+    "ends early": (
+        LOOP.replace("if t else", "if t > 0 else"),
+        "sample",
+        "range(T - 1, -1, -1)",
+        "range(T - 1, 1, -1)",
+        "the model is asked at 59, 58, ..., 2, and ends there: its last 2 steps are left out",
+    ),
+    "in [0, 1] at its end": (TOGETHER, "both", "ab.sqrt() * x_0", "ab * x_0", "mistake 5"),
+}
+
+
+@pytest.mark.parametrize("what", SLIPS)
+def test_it_is_right(what: str, tmp_path: Path) -> None:
+    text, name, *_ = SLIPS[what]
+    report = judged_file(tmp_path, name, HEAD + text)
+    assert report.exit_status == 0, str(report)
+
+
+@pytest.mark.parametrize("what", SLIPS)
+def test_its_slip_is_told(what: str, tmp_path: Path) -> None:
+    text, name, right, wrong, said = SLIPS[what]
+    assert text.count(right) == 1
+    report = judged_file(tmp_path, name, HEAD + text.replace(right, wrong))
+    assert report.exit_status == 1, str(report)
+    assert said in str(report)
+
+
+def test_levels_of_no_family_at_the_steps_that_were_kept_are_left_open(tmp_path: Path) -> None:
+    text = UNEVEN.replace("full[self.kept]", "full[self.kept] ** 1.1")
+    report = judged_file(tmp_path, "Respaced", HEAD + text)
+    assert report.exit_status == 2
+    assert "its levels are those of no family at these numbers" in report.verdict
+
+
+STEP = """
+class Harmonogram:
+    def __init__(self):
+        self.bety, self.alfa_kreska = betas, torch.cumprod(1 - betas, 0)
+
+    def add_noise(self, img, szum, t):
+        a = self.alfa_kreska[t].view(-1, 1, 1, 1)
+        return torch.sqrt(a) * img + torch.sqrt(1 - a) * szum
+
+    def NAMED(self, PREDICTED, t, img):
+        a, b = self.alfa_kreska[t], self.bety[t]
+        mean = (img - b / (1 - a) * PREDICTED) / (1 - b) ** 0.5
+        return mean + b**0.5 * torch.randn_like(img) if t > 0 else mean
+"""
+
+
+@pytest.mark.parametrize(
+    ("named", "predicted"), [("remove_noise", "noise_hat"), ("krok_wstecz", "szum_przewidziany")]
+)
+def test_a_step_that_was_not_called_is_not_passed(
+    named: str, predicted: str, tmp_path: Path
+) -> None:
+    text = STEP.replace("NAMED", named).replace("PREDICTED", predicted)
+    report = judged_file(tmp_path, "Harmonogram", HEAD + text)
+    assert report.exit_status == 2
+    assert f"its {named}, which is called as a reverse step is, and adds noise" in report.verdict
+
+
+def test_an_adapter_is_read_by_the_file_that_it_is_for(tmp_path: Path) -> None:
+    """Sequences are known by how t is spread there."""
+    text = """
+class Policy:
+    def __init__(self):
+        self.alphas_cumprod = torch.cumprod(1 - betas, 0)
+
+    def noised(self, x, t, z):
+        a = self.alphas_cumprod[t].view(-1, 1, 1)
+        return a.sqrt() * x + (1 - a).sqrt() * z
+"""
+    (tmp_path / "policy_of_sequences.py").write_text(HEAD + text)
+    adapter = """
+from compare import Adapter
+from policy_of_sequences import Policy
+
+
+def adapted():
+    made = Policy()
+    return Adapter(alpha_bar=lambda: made.alphas_cumprod,
+                   add_noise=lambda x_0, noise, t: made.noised(x_0, t, noise))
+"""
+    report = judged_file(tmp_path, "adapted", adapter)
+    assert report.exit_status == 0, str(report)
+    assert "is right for sequences (b, l, d), and not for pictures" in report.verdict
+
+
+def test_tables_from_one_have_an_entry_of_no_step(tmp_path: Path) -> None:
+    """Those that a function is handed which counts its t from 1, and takes nothing off."""
+    text = """
+def denoise(x_t, t, pred_noise, beta_t, alpha_t, alpha_bar_t, z=None):
+    z = torch.randn_like(x_t) if z is None else z
+    mean = x_t - pred_noise * ((1 - alpha_t[t]) / (1 - alpha_bar_t[t]).sqrt())
+    return mean / alpha_t[t].sqrt() + torch.sqrt(beta_t[t]) * z
+
+
+@torch.no_grad()
+def run(model, x, beta_t, alpha_t, alpha_bar_t):
+    for i in range(T, 0, -1):
+        z = torch.randn_like(x) if i > 1 else 0
+        x = denoise(x, i, model(x, i), beta_t, alpha_t, alpha_bar_t, z)
+    return x
+"""
+    report = judged_file(tmp_path, "denoise", f"import torch\n\nT = 60\n{text}")
+    assert report.exit_status == 0, str(report)
