@@ -115,6 +115,21 @@ class Sched:
             x = a.sqrt() * pred_images + (1 - a).sqrt() * pred_noises
         return x
 """
+RATES = (
+    PARTS.replace("torch.linspace(1e-3, 0.1, T), 0)", "torch.linspace(1e-3, 0.05, T), 0)")
+    .replace("self.alpha_bar = ", "levels = ")
+    .replace(
+        "    def denoise",
+        "        self.signal_rates = levels.sqrt()\n"
+        "        self.noise_rates = (1 - levels).sqrt()\n\n    def denoise",
+    )
+    .replace(
+        "        a = self.alpha_bar[t].view(-1, 1, 1, 1)\n",
+        "        s, n = (v[t].view(-1, 1, 1, 1) for v in (self.signal_rates, self.noise_rates))\n",
+    )
+    .replace("(noisy - (1 - a).sqrt() * pred_noises) / a.sqrt()", "(noisy - n * pred_noises) / s")
+    .replace("self.alpha_bar[t - 5]", "self.signal_rates[t - 5] ** 2")
+)
 VOLUMES = """
 class Sched(nn.Module):
     def __init__(self, unet3d, num_steps=60, size=(4, 8, 8)):
@@ -246,6 +261,13 @@ SLIPS = {  # {what: (program, its name, what is right in it, the slip, what is s
     ),
     "parts": (
         PARTS,
+        "Sched",
+        "a.sqrt() * pred_images",
+        "a * pred_images",
+        "your x0-hat has ab_prev",
+    ),
+    "rates": (
+        RATES,
         "Sched",
         "a.sqrt() * pred_images",
         "a * pred_images",

@@ -225,6 +225,13 @@ def test_levels_of_no_family_at_the_steps_that_were_kept_are_left_open(tmp_path:
     assert "its levels are those of no family at these numbers" in report.verdict
 
 
+def test_a_list_of_even_steps_is_one_of_what_is_told(tmp_path: Path) -> None:
+    text = UNEVEN.replace("round(i * (T - 1) / (keep - 1)) for", "i * (T // keep) for")
+    report = judged_file(tmp_path, "Respaced", HEAD + text)
+    assert report.exit_status == 0, str(report)
+    assert "its levels are those of 1000 linear steps at its own kept[t]" in str(report)
+
+
 STEP = """
 class Harmonogram:
     def __init__(self):

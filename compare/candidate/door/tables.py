@@ -40,9 +40,9 @@ CALLED = {
     "one_minus_alphas_cumprod": "oneminusP 1minusP 1mP",
     "sqrt_alphas": "sqrtA Asqrt sqrta",
     "sqrt_betas": "sqrtB Bsqrt",
-    "sqrt_alphas_cumprod": "sqrtP Psqrt rootP",
+    "sqrt_alphas_cumprod": "sqrtP Psqrt rootP signalrate signalrates",
     "sqrt_one_minus_alphas_cumprod": """sqrtoneminusP oneminusPsqrt sqrt1minusP 1minusPsqrt sqrt1mP
-        sqrtmP""",
+        sqrtmP noiserate noiserates""",
     "log_one_minus_alphas_cumprod": "logoneminusP oneminusPlog log1minusP",
     "sqrt_recip_alphas": "sqrtrecipA recipsqrtA oneoversqrtA oneoversqrta invsqrtA rsqrtA",
     "noise_coef": "noisecoef noisecoeff mPoversqrtmP mPoversqrtmPinv",
@@ -69,6 +69,8 @@ def meant(name: str) -> str | None:
     ['alphas_cumprod_prev', 'alphas_cumprod_prev', 'alphas_cumprod', 'sqrt_alphas_cumprod']
     >>> meant("oneover_sqrta"), meant("beta_tilde"), meant("loss_weight"), meant("P")
     ('sqrt_recip_alphas', 'posterior_variance', None, None)
+    >>> meant("signal_rates"), meant("noise_rates")
+    ('sqrt_alphas_cumprod', 'sqrt_one_minus_alphas_cumprod')
     """
     word = plain(name)
     for written, letter in LETTERS:

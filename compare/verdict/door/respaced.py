@@ -42,14 +42,21 @@ def respaced(report: Report, subject: Subject) -> None:
         every = (own for thing in subject.own_objects for own in own_lists(thing, len(table)))
         for own in every:
             family = _family(table, own.listed, _levels)
+            is_told = told is not None and _alike(told, own)
             levels = f"its levels are those of {family} steps at {own.words}"
-            if family is None and told == own:
+            if family is None and is_told:
                 _of_none(report, table, own)
-            elif told == own:
+            elif is_told:
                 report.checks.append(note(ID, levels))
             elif family is not None:
                 words = f"{levels}, and its model is told {told or 'other numbers'}"
                 report.leave_open((), "sampling", f"{words}. {DECIDES}")
+
+
+def _alike(told: Told, own: Told) -> bool:
+    """True if the numbers that are told are those of a list, whatever they are called."""
+    told_of = (told.number(t) for t in range(len(own.listed)))
+    return all(abs(number - kept) < 0.5 for number, kept in zip(told_of, own.listed, strict=True))
 
 
 def _of_none(report: Report, table: Tensor, own: Told) -> None:
