@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from compare.formulas.atoms import OF_LEVEL, RATIOS, Atoms, is_sum, wide
+from compare.formulas.atoms import RATIOS, WIDER, Atoms, is_sum, wide
 from compare.measure.tolerances import FACTOR, UNIT
 from compare.oracle import F64
 
@@ -69,13 +69,13 @@ class Monomial:
 
     @property
     def cost(self) -> float:
-        """A point for each factor, one more for a sum among them or for a constant, half a point
-        for each unusual power or index."""
+        """A point for each factor, one more for a sum among them, for a number in that and for a
+        constant, half a point for each unusual power or index."""
         powers = self.merged
         unusual = sum(abs(e) not in (0.5, 1) for e in powers.values())
         indices = sum("[" in name for name in powers)
-        factors = len(powers) + sum(wide(name) is not None for name in powers)
-        factors += sum(OF_LEVEL.fullmatch(name) is not None for name in powers)  # a number in it
+        sums = [name for name in powers if wide(name) is not None]
+        factors = len(powers) + len(sums) + sum(name not in WIDER for name in sums)  # with a number
         constant = 0 if abs(self.constant) in (0, 1) else 2 if self.fitted else 1
         return factors + 0.5 * (unusual + indices) + constant
 

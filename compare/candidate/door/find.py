@@ -52,6 +52,7 @@ OF_SEQUENCES = re.compile(
     r"(?i)\b(seq|sequence|time.?serie|serie|audio|waveform|token|action|horizon|trajectory|"
     r"trajectorie|motion|joint|residue|protein|speech)s?(_|\b)"
 )
+FOREIGN = ("torch", "numpy", "diffusers", "builtins", "compare")  # whose text says nothing of data
 SHOWS_PICTURES = re.compile(r"(?i)Conv2d|mnist|cifar|\b(img|image|picture|pixel|channel)s?(_|\b)")
 # How a number for each of a batch is spread over what is a sequence, and a picture.
 SPREAD_ON_TWO = re.compile(r"(view|reshape)\([^()]*, *1, *1\)|\[:, None, None\]")
@@ -345,7 +346,7 @@ def _texts(function: Any) -> list[str]:
             named = inspect.ismodule(value) or inspect.isfunction(value)
             modules.append(inspect.getmodule(value if named else type(value)))
     for module in dict.fromkeys(filter(None, modules)):
-        if module.__name__.partition(".")[0] not in ("torch", "numpy", "builtins", "compare"):
+        if module.__name__.partition(".")[0] not in FOREIGN:
             with suppress(TypeError, OSError):
                 found.append(inspect.getsource(module))
     return found

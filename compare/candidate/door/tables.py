@@ -200,9 +200,10 @@ def _given(thing: Any) -> dict[str, Any]:
     return dict(found)
 
 
-def of_schedule(thing: Any, name: str) -> Any:
+def of_schedule(thing: Any, name: str, deep: int = 2) -> Any:
     """What an object has under Diffusers' name of alpha-bar or of the betas, else its table under
-    another name that says the same; None if there is none."""
+    another name that says the same, else that of what it keeps, so many objects deep; None if there
+    is none."""
     usual = attribute(thing, name)
     ends = isinstance(usual, tuple | list) and len(usual) == 2
     if usual is not None and not ends:
@@ -211,9 +212,9 @@ def of_schedule(thing: Any, name: str) -> Any:
         if meant(other) == name:
             value = attribute(thing, other)
             if _is_table(value):
-                every = (attribute(thing, each) for each in public(thing))
+                every = (attribute(thing, each) for each in public(thing) if meant(each))
                 return value if name == "betas" else product_of(value, every)
-    found = [of_schedule(part, name) for part in _parts(thing)]
+    found = [of_schedule(part, name, deep - 1) for part in _parts(thing)] if deep else []
     kept = [value for value in found if value is not None]
     return kept[0] if len(kept) == 1 else None
 
