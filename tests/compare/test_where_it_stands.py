@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compare.written import judged_file
+from tests.compare.written import Slip, judged_file
 
 HEAD = """
 import torch
@@ -203,19 +203,9 @@ SLIPS = {  # {what: (program, its name, what is right in it, the slip, what is s
 
 
 @pytest.mark.parametrize("what", SLIPS)
-def test_it_is_right(what: str, tmp_path: Path) -> None:
-    text, name, *_ = SLIPS[what]
-    report = judged_file(tmp_path, name, HEAD + text)
-    assert report.exit_status == 0, str(report)
-
-
-@pytest.mark.parametrize("what", SLIPS)
-def test_its_slip_is_told(what: str, tmp_path: Path) -> None:
-    text, name, right, wrong, said = SLIPS[what]
-    assert text.count(right) == 1
-    report = judged_file(tmp_path, name, HEAD + text.replace(right, wrong))
-    assert report.exit_status == 1, str(report)
-    assert said in str(report)
+def test_it_is_right_and_its_slip_is_told(what: str, tmp_path: Path) -> None:
+    text, *more = SLIPS[what]
+    Slip(HEAD + text, *more).judged(tmp_path)
 
 
 def test_levels_of_no_family_at_the_steps_that_were_kept_are_left_open(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -206,3 +206,28 @@ def judged_file(folder: Path, name: str, text: str) -> Report:
     file = folder / f"program_{next(FILES)}.py"
     file.write_text(text)
     return run(f"{file}:{name}")
+
+
+class Slip(NamedTuple):
+    """A right program, and a slip in it.
+
+    Attributes:
+        text, name: the file, and what is judged in it.
+        right, wrong: what stands in it once, and what stands there in place of that.
+        said: what the report says of the slip.
+    """
+
+    text: str
+    name: str
+    right: str
+    wrong: str
+    said: str
+
+    def judged(self, folder: Path) -> None:
+        """Fails where the program is not right, or the slip is not told."""
+        report = judged_file(folder, self.name, self.text)
+        assert report.exit_status == 0, str(report)
+        assert self.text.count(self.right) == 1
+        report = judged_file(folder, self.name, self.text.replace(self.right, self.wrong))
+        assert report.exit_status == 1, str(report)
+        assert self.said in str(report)
