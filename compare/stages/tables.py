@@ -47,11 +47,13 @@ class Given:
         steps: its betas and alpha-bars, with the formulas of an oracle.
         of_beta: (T,) how far off a beta may be.
         of_table: (T,) by what factor, less 1, all alpha-bars together may be off.
+        walks: its steps are judged too, or a loop: which variance they have is then known.
     """
 
     steps: Steps
     of_beta: Tensor
     of_table: Tensor
+    walks: bool = False
 
     def bound(self, table: str) -> Tensor:
         """(T,) allowed deviation of a table: what one rounding of each thing that it is made of
@@ -106,6 +108,7 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         text = "not judged: there is neither alphas_cumprod nor betas, of which they are made"
         yield note("tables/made_of", text)
         return
+    at = replace(at, walks=subject.has("step") or subject.has("sample"))
     for name, table in sorted(found.known.items(), key=lambda pair: order.index(pair[1])):
         if table in ("alphas_cumprod", "betas"):
             judged = _schedule(scheduler, found, name, at)
@@ -163,7 +166,8 @@ def _derived(found: Shown, name: str, at: Given) -> Iterator[Check]:
     if not check.passed:
         check = _at_another_t(check, name, measured[-T:], at, table)
     if not check.passed and "over" not in plain(name):  # which says the quotient
-        for other, words in ALSO.get(table, {}).items():
+        also = {k: words for k, words in ALSO.get(table, {}).items() if k != "betas" or at.walks}
+        for other, words in also.items():
             if _judged(name, other, measured, at).passed:
                 check = note(f"tables/{name}", f"{name} is {words}: a convention")
     yield check
