@@ -330,8 +330,8 @@ def _says(subject: "Subject", method: str) -> set[str]:
         said |= {IMAGES for p in given if OF_PICTURES.match(p.name.lower())}
     for text in _texts(function):
         spread = SPREAD_ON_TWO.search(text) and not SPREAD_ON_THREE.search(text)
-        none = not SHOWS_PICTURES.search(text)
-        shows = "Conv1d" in text or (spread and (none or OF_SEQUENCES.search(text)))
+        may_be = not SHOWS_PICTURES.search(text) or OF_SEQUENCES.search(text)
+        shows = "Conv1d" in text or (spread and may_be)
         said |= {SEQUENCES} if shows and "Conv2d" not in text else set()
         said |= {VOLUMES} if SPREAD_ON_FOUR.search(text) and "Conv2d" not in text else set()
     return said

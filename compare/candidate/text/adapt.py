@@ -226,9 +226,10 @@ def _roles(found: Source) -> dict[str, str]:
         if what == "loss" and "v_prediction" in map(predicted, compared(found.functions[name])):
             texts.setdefault("prediction_type", '"v_prediction"')
         words += _reading(found, what, name, known)
-    if {"step", "add_noise"} & {*fill} and any(map(counts_from_one, found.around.values())):
+    from_one = any(map(counts_from_one, found.around.values()))
+    if {"step", "add_noise"} & {*fill} and from_one:
         words.append("t=1")
-    if "loss" in texts and any(map(counts_from_one, found.around.values())):
+    if "loss" in texts and from_one:
         texts["loss"] = texts["loss"].replace("torch.randint(0, T,", "torch.randint(1, T + 1,")
     if words:
         texts["reading"] = (
