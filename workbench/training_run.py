@@ -296,7 +296,11 @@ ENDINGS = [
 @contextmanager
 def ending_asked() -> Iterator[Callable[[], int]]:
     """Within the block the first Ctrl-C, TERM or HUP is only noted, and its number is given; the
-    second one does what it did before."""
+    second one does what it did before.
+
+    Where one of several processes leaves the block by an error, it stays so: a launcher that has
+    seen another one end sends TERM, which would cut off the line that says why.
+    """
     before = {number: signal.getsignal(number) for number in ENDINGS}
     heard = [number for number in ENDINGS if before[number] is not signal.SIG_IGN]
     if threading.current_thread() is not threading.main_thread():  # signals do not come here
@@ -317,5 +321,8 @@ def ending_asked() -> Iterator[Callable[[], int]]:
         signal.signal(number, note)
     try:
         yield lambda: noted
-    finally:
-        back()
+    except BaseException:
+        if processes.count() == 1:
+            back()
+        raise
+    back()

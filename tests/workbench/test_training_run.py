@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from workbench import checkpoints, history, progress_bar, runs, trainer, training_run
+from workbench import checkpoints, history, processes, progress_bar, runs, trainer, training_run
 from workbench.checkpoints import RunFiles
 from workbench.config import RunConfig, TrainConfig
 from workbench.data import Dataset
@@ -254,6 +254,23 @@ def test_an_ignored_ctrl_c_stays_ignored(
 
     ctrl_c(signal.SIG_IGN)
     assert train(tiny(sample_every=2), tmp_path, dataset, draw_grid=draw_grid).finished
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_of_several_that_fails_is_not_cut_off(
+    count: int, ctrl_c: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the signal with which a launcher ends the rest; alone, a signal ends it as before."""
+    monkeypatch.setattr(processes, "count", lambda: count)
+    ctrl_c(signal.default_int_handler)
+    with pytest.raises(ValueError, match="lost"), training_run.ending_asked():
+        raise ValueError("lost")
+    after = signal.getsignal(signal.SIGINT)
+    if count > 1:
+        signal.raise_signal(signal.SIGINT)  # noted by nobody
+    assert (after is signal.default_int_handler) == (count == 1)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_training_in_a_thread_needs_no_signals(
