@@ -13,7 +13,7 @@ from compare.measure import law as laws
 from compare.measure.check import Check, note, yes_no
 from compare.measure.tolerances import RATE, TOLERANCES
 from compare.oracle import F64, Oracle, Setting
-from compare.oracle.algorithms import NORMAL, TARGETS
+from compare.oracle.algorithms import NORMAL, TARGETS, Weight
 from compare.stages.loss.given import Shown
 from compare.stages.loss.rounding import Rounding
 
@@ -129,6 +129,12 @@ def _parts(oracle: Oracle, setting: Setting, t: Tensor) -> tuple[Tensor, Tensor]
     return scale[t], shift[t] * HEIGHT
 
 
+def _weights(weight: Weight, oracle: Oracle, setting: Setting) -> Tensor:
+    """(T,) what an image of each t weighs."""
+    alpha_bar = oracle.alpha_bar(setting)
+    return weight(alpha_bar / (1 - alpha_bar), setting.prediction_type)
+
+
 def _mean(
     cost: Cost, scale: Tensor, shift: Tensor, power: float, pixels: int
 ) -> tuple[float, float]:
@@ -176,7 +182,9 @@ def _zero(shown: Shown, oracle: Oracle, setting: Setting, cost: Cost) -> Check |
         reason = f"mean of {scale.numel() * seen.pixels} targets: {TOLERANCES['law'].why}"
     else:
         target = scale[:, None] * shown.inside.noise + shift[:, None] * seen.signs
-        zero, error = float(cost.phi(target).mean()), scale.abs() * rounding.noise[seen.x_t]
+        weight = 1.0 if how.weight is None else _weights(how.weight, oracle, setting)[seen.x_t]
+        zero = float((weight * cost.phi(target).mean(dim=1)).mean())
+        error = scale.abs() * rounding.noise[seen.x_t]
         size = float(target.square().mean()) ** 0.5
         by_float = float(error.square().mean()) ** 0.5
         allowed = cost.slope(size) * by_float + cost.at(by_float)
