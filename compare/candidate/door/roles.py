@@ -72,8 +72,12 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _opened(beside: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands at the top of a file, and in the dicts there by their keys."""
-    dicts = [v for name, v in beside.items() if isinstance(v, Mapping) and name[:2] != "__"]
+    """What stands at the top of a file, and by their names in the dicts there and in things of its
+    own classes."""
+    values = [v for name, v in beside.items() if name[:2] != "__"]
+    dicts = [v for v in values if isinstance(v, Mapping)]
+    own = [v for v in values if type(v).__module__ == beside.get("__name__")]
+    dicts += [v._asdict() if hasattr(v, "_asdict") else getattr(v, "__dict__", {}) for v in own]
     return {str(key): v for inner in dicts for key, v in inner.items()} | dict(beside)
 
 

@@ -18,7 +18,7 @@ from compare.candidate.door.tables import meant
 from compare.candidate.text import handed
 from compare.candidate.text.chosen import CALLS, chosen
 from compare.candidate.text.does import counts_from_one, trains
-from compare.candidate.text.found import Source, holds_tables, length, source_of
+from compare.candidate.text.found import Source, holds_tables, length, of_what_is_handed, source_of
 from compare.candidate.text.later import asked_by
 from compare.candidate.text.offered import Function, embeds_by, methods_of, offered, signed
 from compare.candidate.text.own.words import in_own_words, usual
@@ -42,6 +42,7 @@ ASSUMED = {  # tables that functions are handed, where their file has none
 
 
 BETAS_FROM_1 = "BETAS = torch.cat([torch.zeros(1), torch.linspace(1e-4, 0.02, T)])"  # t = 1..T
+USES_T = re.compile(r"\bT\b(?!=)")  # and says no argument of that name
 ONE_OFF = re.compile(r"\b(t|i|step|timestep)s? - 1\b")
 
 
@@ -129,16 +130,20 @@ def _of_only_class(
 def _module(file: Path, source: str, found: Source, body: str) -> str:
     """The whole text, below what it imports and assumes."""
     assumed, body = _assumed(found, body), _with_own_length(found, body)
-    needs_T = bool(assumed) or (bool(re.search(r"\bT\b", body)) and "    T = len(" not in body)
+    kinds = [] if found.class_name else filter(found.of_file.made, found.classes)
+    tops = map(found.of_file.at_the_top, kinds)
+    at_the_top = [line for name, line in tops if re.search(rf"(?<![.\w]){name}\b", body)]
+    needs_T = bool(assumed) or (bool(USES_T.search(body)) and "    T = len(" not in body)
     folder, module = package_of(file.resolve(), source)
     where = f"\n\nIt belongs into {folder}, beside the package.\n" * (module != file.stem)
     head = [f'"""{file.name} for `ddpm compare`: which of its parts is which.{where}"""\n']
     head += ["import torch"] * ("torch." in body or bool(assumed))
-    head += _imported(module, found.class_name)
+    head += _imported(module, _named(found, body))
     head += [f"from compare import Adapter{', as_network' * ('as_network(' in body)}\n"]
     any_T = bool(assumed) or bool(re.search(r"tables=lambda: .*\bT\b", body))  # an argument
     T = "1000" if any_T and length(found) == UNKNOWN else length(found)
-    head += [f"T = {T}"] * needs_T + assumed + [""] * (needs_T or bool(assumed))
+    head += [f"T = {T}"] * needs_T + assumed + at_the_top
+    head += [""] * (needs_T or bool(assumed) or bool(at_the_top))
     text = "\n".join([*head, "", "def adapted():", body, ""])
     note = f"# {UNKNOWN} is what no name says: put it in.\n" if UNKNOWN in text else ""
     return note + text
@@ -160,22 +165,28 @@ def _assumed(found: Source, body: str) -> list[str]:
 def _with_own_length(found: Source, body: str) -> str:
     """The text with T by the class's own table, where nothing else says it."""
     built, uses = body.split("    return Adapter(", 1)
-    if not re.search(r"\bT\b", uses) or re.search(r"\bT\b", built) or length(found) != UNKNOWN:
+    if not USES_T.search(uses) or USES_T.search(built) or length(found) != UNKNOWN:
         return body
     if found.class_name is None or found.owns_model or not found.tables:
         return body
     return f"{built}    T = len(made.{found.tables[0]})\n\n    return Adapter({uses}"
 
 
-def _imported(module: str, class_name: str | None) -> list[str]:
-    """The lines that import somebody's file, whatever it is called."""
-    names = module.split(".")
-    if all(name.isidentifier() for name in names) and (class_name or len(names) == 1):
-        return [f"from {module} import {class_name}" if class_name else f"import {module} as mine"]
-    taken = f"{class_name} = import_module({module!r}).{class_name}"
-    whole = f"mine = import_module({module!r})"
-    line = (taken if class_name else whole).replace("'", '"')
-    return ["from importlib import import_module\n", line]
+def _named(found: Source, body: str) -> list[str]:
+    """What of a file an adapter names: a class, and what that is built with; none of functions."""
+    tops = [*found.classes, *found.of_file.functions] if found.class_name else []
+    return [name for name in tops if re.search(rf"(?<![.\w]){name}\b", body)]
+
+
+def _imported(module: str, names: list[str]) -> list[str]:
+    """The lines that import somebody's file, whatever it is called, or these names of it."""
+    parts = module.split(".")
+    if all(part.isidentifier() for part in parts) and (names or len(parts) == 1):
+        said = f"from {module} import {', '.join(sorted(names))}"
+        return [said if names else f"import {module} as mine"]
+    whole = f"import_module({module!r})".replace("'", '"')
+    lines = [f"{name} = {whole}.{name}" for name in names] or [f"mine = {whole}"]
+    return ["from importlib import import_module\n", *lines]
 
 
 def _is_handed(table: str, text: str) -> bool:
@@ -214,7 +225,7 @@ def _roles(found: Source) -> dict[str, str]:
             tables = (*found.tables, *found.derived, *([found.betas] if found.betas else []))
             own = {str(meant(known)): f"mine.{known}" for known in tables}
         known = handed.known(what, function)
-        call = handed.call(what, function, own)
+        call = found.called(what, name, own)
         taken = _taken(what, found.functions[name])
         method = "" if name == "__call__" else f".{name}"
         made = f"{_owner(found, what, function)}{method}({call}){taken}"
@@ -294,6 +305,9 @@ def _of_tables(found: Source) -> dict[str, str]:
         texts["tables"] = f"lambda: {found.owner}.{found.dicts[0]}"
     elif found.derived:
         texts["tables"] = f"lambda: shown({found.owner})"
+    of_parts = {} if found.class_name else of_what_is_handed(found.around, found.of_file)
+    for kind, tables in of_parts.items():
+        texts.setdefault("alpha_bar", f"lambda: {found.of_file.at_the_top(kind)[0]}.{tables[0]}")
     return texts
 
 
@@ -357,7 +371,8 @@ def _adapted(found: Source, roles: dict[str, str]) -> list[str]:
     body = "\n".join(roles.values())
     if re.search(r"\bmade\b", body):
         built = None if found.built is None else found.signed("__init__")
-        made = f"{found.class_name}({handed.build(built, found.built, found.is_network)})"
+        parts = {} if found.built is None else found.parts("__init__")
+        made = f"{found.class_name}({handed.build(built, found.built, found.is_network, parts)})"
         head = f"    made = {made}\n"
         if found.owns_model:
             head = f"    def made(model=as_network()):\n        return {made}\n"

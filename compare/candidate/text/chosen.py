@@ -183,7 +183,7 @@ def _that_draws_t(loss: str, found: Source) -> str:
         values = dict(assigned(node))
         given = [values.get(getattr(e, "id", ""), e) for e in returned]
         is_it = bool(given) and all(loss in {callee(e) for e in ast.walk(v or node)} for v in given)
-        whole = "t" not in known and OPEN not in handed.call("loss", function, {})
+        whole = "t" not in known and OPEN not in found.called("loss", name)
         if is_it and whole and "x_0" in known and not trains(node):
             fitting.append(name)
     return fitting[0] if len(fitting) == 1 else loss
@@ -227,7 +227,7 @@ def _by_what_they_do(found: Source) -> dict[str, str]:
             makes = makes and not yields(found.functions[name])
             makes = makes and plain(name) not in CALLED["step"].split()
             fits, what = makes and (is_call or "x_0" in known.values()), "loss"
-        is_whole = is_call or OPEN not in handed.call(what, function, {})
+        is_whole = is_call or OPEN not in found.called(what, name)
         if fits and is_whole and what not in roles:
             roles[what] = name
     return roles
@@ -277,7 +277,7 @@ def _has_output(found: Source, step: str) -> bool:
     unless it is held where we can put our own."""
     function = found.signed(step)
     handed_over = "out" in handed.known("step", function).values() or handed.models_of(function)
-    return found.owns_model or bool(handed_over) or OPEN in handed.call("step", function, {})
+    return found.owns_model or bool(handed_over) or OPEN in found.called("step", step)
 
 
 def _takes(found: Source, what: str, name: str) -> bool:

@@ -1,6 +1,7 @@
 """Somebody's class, or the functions of a file, as their text shows them."""
 
 import ast
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +11,7 @@ from compare.candidate.door.names import plain
 from compare.candidate.door.signature import MODELS, TABLES, asked_for, named_keywords
 from compare.candidate.door.source import assigned, each_assigned
 from compare.candidate.door.tables import meant
+from compare.candidate.text import handed
 from compare.candidate.text.does import callee
 from compare.candidate.text.handed import OPEN, STEPS
 from compare.candidate.text.offered import Function, bases_of, is_network, methods_of, signed
@@ -19,6 +21,7 @@ from compare.candidate.text.own.network import (
     of_self,
     own_network,
 )
+from compare.candidate.text.own.parts import OfFile
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Source:
         tables: names of what is called alpha-bar in it.
         derived: names of the tables that are made of it, and of betas beside such.
         T: a constant of the file that is called as the number of steps is; "" if there is none.
-        classes: {name: its source}, all of the file.
+        of_file: all classes and functions at its top.
         dicts: names of dicts at its top, or of the class, that hold tables.
         text: of the file.
         betas: the name of what is called so, at its top or of the class, and is no number; "" if
@@ -48,11 +51,16 @@ class Source:
     tables: list[str]
     derived: list[str]
     T: str
-    classes: dict[str, ast.ClassDef] = field(default_factory=dict)
+    of_file: OfFile = field(default_factory=OfFile)
     dicts: list[str] = field(default_factory=list)
     text: str = ""
     betas: str = ""
     model: str = ""
+
+    @property
+    def classes(self) -> Mapping[str, ast.ClassDef]:
+        """{name: its source}, all of the file."""
+        return self.of_file.classes
 
     @property
     def built(self) -> Function | None:
@@ -100,6 +108,18 @@ class Source:
         """One of its functions, as `signed` reads it."""
         return signed(self.functions[name], self.class_name is not None)
 
+    def parts(self, name: str) -> dict[str, str]:
+        """{parameter of one of its functions: the thing of the file's own classes it is handed}."""
+        node = self.functions[name]
+        if self.class_name:
+            return self.of_file.parts(node)
+        kinds = self.of_file.kinds(node)
+        return {each: self.of_file.at_the_top(kind)[0] for each, kind in kinds.items()}
+
+    def called(self, what: str, name: str, own: Mapping[str, str] | None = None) -> str:
+        """What a function of it is handed in a role; `own`: {a table: where the file has it}."""
+        return handed.call(what, self.signed(name), own or {}, self.parts(name))
+
 
 def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     """A class or a function of a file; with no name, all its functions.
@@ -113,6 +133,7 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     values = {t.id: value for t, value in assigned if isinstance(t, ast.Name)}
     lengths = [ast.unparse(v) for k, v in values.items() if plain(k) in STEPS and _is_count(v)]
     T, text = next(iter(lengths), ""), ast.unparse(tree)
+    of_file = OfFile(classes, functions)
     if name in classes:
         node = classes[name]
         names = _attributes([node, *bases_of(node, classes)], tree)
@@ -122,20 +143,21 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
         tables_of_it = {known for known in names if _is_alpha_bar(known) or meant(known)}
         own = own_network(methods, {*names} - tables_of_it, tables_of_it, classes)
         methods = as_asking(methods, own) if own else methods
-        beside = (T, classes, _dicts_of(node), text, _only_betas(names), own)
+        beside = (T, of_file, _dicts_of(node), text, _only_betas(names), own)
         return Source(methods, methods, name, tables, derived, *beside)
     if name and name not in functions:
         near = get_close_matches(name, [*classes, *functions], 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"{file} has no class or function {name!r} at its top{hint}")
     tables = _products([known for known in values if _is_alpha_bar(known)], tree)
+    tables = tables or _of_tops({*values}, tree)
     dicts = [known for known, value in values.items() if holds_tables(value)]
     built = [k for k, v in values.items() if isinstance(v, ast.Call) and not _is_alpha_bar(k)]
     derived = _derived(list(values))
     own = function_that_is_a_network(functions, {*built} - {*derived}, {*tables, *derived})
     functions = as_asking(functions, own) if own else functions
     chosen = {name: functions[name]} if name else functions
-    given = (tables, derived, T, classes, dicts, text)
+    given = (tables, derived, T, of_file, dicts, text)
     only = _only_betas([k for k, v in values.items() if not _is_number(v)])
     return Source(chosen, functions, None, *given, only, own or _model(values, functions))
 
@@ -254,6 +276,24 @@ def _of_parts(node: ast.ClassDef) -> list[str]:
             part = of_self(each.value) or kept.get(getattr(each.value, "id", ""), "")
             found += [f"{part}.{each.attr}"] if part and _is_alpha_bar(each.attr) else []
     return list(dict.fromkeys(found))
+
+
+def _of_tops(tops: set[str], tree: ast.Module) -> list[str]:
+    """`"TABLES.alpha_bar"` of a file that looks it up in something at its top."""
+    parts = [e for e in ast.walk(tree) if isinstance(e, ast.Attribute) and _is_alpha_bar(e.attr)]
+    return list(dict.fromkeys(ast.unparse(e) for e in parts if getattr(e.value, "id", "") in tops))
+
+
+def of_what_is_handed(functions: Mapping[str, Function], of_file: OfFile) -> dict[str, list[str]]:
+    """{a class: what is called alpha-bar in a thing of it}, which functions are handed."""
+    found: dict[str, list[str]] = {}
+    for node in functions.values():
+        kinds = of_file.kinds(node)
+        for each in (e for e in ast.walk(node) if isinstance(e, ast.Attribute)):
+            kind = kinds.get(getattr(each.value, "id", ""))
+            if kind and _is_alpha_bar(each.attr):
+                found.setdefault(kind, []).append(each.attr)
+    return found
 
 
 def _targets(line: ast.stmt) -> list[ast.expr]:

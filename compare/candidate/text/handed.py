@@ -135,7 +135,10 @@ def given(what: str, function: Any, parameters: Mapping[str, str | None]) -> str
 
 
 def build(
-    function: Any, source: ast.FunctionDef | ast.AsyncFunctionDef | None, network: bool
+    function: Any,
+    source: ast.FunctionDef | ast.AsyncFunctionDef | None,
+    network: bool,
+    parts: Mapping[str, str] | None = None,
 ) -> str:
     """The arguments that a class is built with: its model, what it cannot do without, and small
     pictures.
@@ -144,6 +147,7 @@ def build(
         function: its `__init__`; None if it has none.
         source: of that.
         network: it is a network.
+        parts: {parameter: how what it is to be is made}, of the file's own classes.
     """
     if function is None or source is None:
         return ""
@@ -153,6 +157,8 @@ def build(
         is_side = plain(name) in SIDES and not network
         if name in asked or name in MODELS or is_side:
             values[name] = "model" if name in MODELS else words.get(plain(name), OPEN)
+        if name in asked and name not in MODELS:
+            values[name] = (parts or {}).get(name, values[name])
         if is_side and isinstance(default, tuple | list):
             values[name] = SMALL.get(sizes.meant(name, default, None, sizes.SIDE), OPEN)
     if "betas" in values and OF_NUMPY.search(ast.unparse(source)):
@@ -179,17 +185,19 @@ def _is_pair(name: str, source: ast.AST) -> bool:
     return bool(two) or {ast.unparse(each.slice) for each in items} == {"0", "1"}
 
 
-def call(what: str, function: Any, own: Mapping[str, str]) -> str:
+def call(what: str, function: Any, own: Mapping[str, str], parts: Mapping[str, str]) -> str:
     """What a function is handed in a role: by place what it asks for, by name what it may be told.
 
     Args:
         what: the role.
         function: as `signed` reads it.
         own: {a table of the oracle: where its file has it}.
+        parts: {parameter: what it is to be}, of the file's own classes.
     """
     asked, parameters = asked_for(function), inspect.signature(function).parameters
     models = dict.fromkeys(models_of(function), "as_network(out)" if what == "step" else "model")
     values = {name: value(what, name, role, own) for name, role in known(what, function).items()}
+    values |= {name: text for name, text in parts.items() if name in asked and not values[name]}
     values |= models
     values |= of_pictures(function) if what == "sample" else {}
     if what == "loss":

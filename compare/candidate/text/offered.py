@@ -50,7 +50,7 @@ def offered(source: str) -> list[Offered]:
     return [each for each in found if not each.name.startswith("_")]
 
 
-def _of(node: ast.stmt, classes: dict[str, ast.ClassDef]) -> Iterator[Offered]:
+def _of(node: ast.stmt, classes: Mapping[str, ast.ClassDef]) -> Iterator[Offered]:
     if isinstance(node, ast.ClassDef):
         yield _of_class(node, classes)
     elif isinstance(node, Function):
@@ -88,7 +88,7 @@ def _of_function(node: Function) -> Offered:
     return Offered(node.name, "function", tuple(role_of(function)), asks)
 
 
-def _of_class(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> Offered:
+def _of_class(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> Offered:
     methods = methods_of(node, classes)
     whole = {role: methods[role] for role in BESIDE_MODEL if role in methods}
     judged = [name for name in METHODS if name in methods]
@@ -109,7 +109,7 @@ def embeds_by(name: str, methods: dict[str, Function]) -> embedding.Way | None:
 
 
 def is_network(
-    node: ast.ClassDef, methods: dict[str, Function], classes: dict[str, ast.ClassDef]
+    node: ast.ClassDef, methods: dict[str, Function], classes: Mapping[str, ast.ClassDef]
 ) -> bool:
     """True for a module that is called with a picture and a time, and is no diffusion."""
     if "forward" not in methods or any(plain(name) in OF_DIFFUSION for name in methods):
@@ -121,13 +121,13 @@ def is_network(
     return named and _is_module(node, classes)
 
 
-def _is_module(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> bool:
+def _is_module(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> bool:
     names = [getattr(base, "attr", getattr(base, "id", "")) for base in node.bases]
     own = [classes[name] for name in names if name in classes and name != node.name]
     return "Module" in names or any(_is_module(base, classes) for base in own)
 
 
-def methods_of(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, Function]:
+def methods_of(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> dict[str, Function]:
     """Its own, and those of its bases in the same file."""
     nodes = reversed([node, *bases_of(node, classes)])
     methods = (each for owner in nodes for each in owner.body if isinstance(each, Function))

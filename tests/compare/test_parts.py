@@ -1,0 +1,163 @@
+"""Programs whose functions and classes are handed things of the file's own classes: a schedule, a
+configuration. Each is judged as it is, with nothing filled in by hand, and with a slip in it."""
+
+from pathlib import Path
+
+import pytest
+
+from compare.candidate.text.adapt import adapter
+from tests.compare.written import Slip
+
+HEAD = """
+from dataclasses import dataclass
+from typing import NamedTuple, Optional
+
+import torch
+"""
+RECORD = """
+@dataclass
+class Schedule:
+    betas: torch.Tensor
+    alphas: torch.Tensor
+    alpha_bars: torch.Tensor
+
+
+def make_schedule(T: int = 60, low=1e-3, high=0.1) -> Schedule:
+    betas = torch.linspace(low, high, T)
+    return Schedule(betas, 1 - betas, torch.cumprod(1 - betas, 0))
+
+
+def q_sample(s: Schedule, x0, t, noise):
+    ab = s.alpha_bars[t].view(-1, 1, 1, 1)
+    return ab.sqrt() * x0 + (1 - ab).sqrt() * noise
+
+
+def loss_fn(model, s: Schedule, x0):
+    t = torch.randint(0, len(s.betas), (x0.shape[0],))
+    noise = torch.randn_like(x0)
+    return ((model(q_sample(s, x0, t, noise), t) - noise) ** 2).mean()
+
+
+@torch.no_grad()
+def sample(model, s: Schedule, shape):
+    x = torch.randn(shape)
+    for t in reversed(range(len(s.betas))):
+        eps = model(x, torch.full((shape[0],), t))
+        x = (x - s.betas[t] / (1 - s.alpha_bars[t]).sqrt() * eps) / s.alphas[t].sqrt()
+        if t > 0:
+            x = x + s.betas[t].sqrt() * torch.randn_like(x)
+    return x
+"""
+CONFIGURED = """
+@dataclass(frozen=True)
+class Config:
+    steps: int = 60
+    low: float = 1e-3
+    high: float = 0.1
+
+
+class NoiseSchedule:
+    def __init__(self, cfg: Config) -> None:
+        self.steps = cfg.steps
+        self.beta = torch.linspace(cfg.low, cfg.high, cfg.steps)
+        self.alpha_bar = torch.cumprod(1 - self.beta, 0)
+
+
+class Sampler:
+    def __init__(self, model, schedule):
+        self.model, self.schedule = model, schedule
+
+    @torch.no_grad()
+    def sample(self, shape):
+        s = self.schedule
+        x = torch.randn(shape)
+        for t in reversed(range(s.steps)):
+            eps = self.model(x, torch.full((shape[0],), t))
+            x = (x - s.beta[t] / (1 - s.alpha_bar[t]).sqrt() * eps) / (1 - s.beta[t]).sqrt()
+            if t > 0:
+                x = x + s.beta[t].sqrt() * torch.randn_like(x)
+        return x
+"""
+ASKS_FOR_T = (
+    CONFIGURED.replace("cfg: Config", "T: int, low: float = 1e-3, high: float = 0.02")
+    .replace("cfg.steps", "T")
+    .replace("cfg.", "")
+    .replace("schedule):", "schedule: Optional[NoiseSchedule]):")
+)
+AT_THE_TOP = """
+class Tables(NamedTuple):
+    beta: torch.Tensor
+    alpha_bar: torch.Tensor
+
+
+def build(T):
+    beta = torch.linspace(1e-3, 0.1, T)
+    return Tables(beta, torch.cumprod(1 - beta, 0))
+
+
+TABLES = build(60)
+
+
+@torch.no_grad()
+def generate(net, shape):
+    x = torch.randn(shape)
+    for t in reversed(range(60)):
+        beta, ab = TABLES.beta[t], TABLES.alpha_bar[t]
+        x = (x - beta / (1 - ab).sqrt() * net(x, torch.full((shape[0],), t))) / (1 - beta).sqrt()
+        if t > 0:
+            x = x + beta.sqrt() * torch.randn_like(x)
+    return x
+"""
+SLIPS = {
+    "add_noise": Slip(
+        HEAD + RECORD,
+        "q_sample",
+        "(1 - ab).sqrt() * noise",
+        "(1 - ab) * noise",
+        "your noise has 1 - ab_t, should have sqrt(1 - ab_t)",
+    ),
+    "loss": Slip(HEAD + RECORD, "loss_fn", "randint(0, len", "randint(1, len", "never trained"),
+    "loop": Slip(HEAD + RECORD, "sample", "/ s.alphas[t].sqrt()", "/ s.alphas[t]", "alpha_t"),
+    "configured": Slip(HEAD + CONFIGURED, "Sampler", "if t > 0", "if t >= 0", "noise"),
+    "asks for T": Slip(
+        HEAD + ASKS_FOR_T,
+        "Sampler",
+        "(1 - s.beta[t]).sqrt()",
+        "(1 - s.alpha_bar[t]).sqrt()",
+        "alpha_t",
+    ),
+    "at the top": Slip(
+        HEAD + AT_THE_TOP,
+        "generate",
+        "+ beta.sqrt()",
+        "+ beta",
+        "your z has beta_t, should have sqrt(beta_t",
+    ),
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS.values(), ids=SLIPS)
+def test_what_is_handed_is_made(slip: Slip, tmp_path: Path) -> None:
+    slip.judged(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ("cfg: Config", "cfg: dict"),  # no class of the file
+        ("    low: float = 1e-3", "    low: float"),  # no default, and no name that is known
+        ("class Sampler", "class OtherSchedule:\n    pass\n\n\nclass Sampler"),  # which of the two?
+    ],
+)
+def test_what_nobody_can_make_is_left_open(changed: tuple[str, str], tmp_path: Path) -> None:
+    text = (HEAD + CONFIGURED).replace(*changed)
+    assert text != HEAD + CONFIGURED
+    assert "schedule=..." in adapter(tmp_path / "mine.py", "Sampler", text)
+
+
+def test_a_function_that_makes_one_comes_first(tmp_path: Path) -> None:
+    text = adapter(tmp_path / "mine.py", "", HEAD + RECORD)
+    assert text.count("SCHEDULE = mine.make_schedule()\n") == 1
+    text = adapter(tmp_path / "mine.py", "", HEAD + AT_THE_TOP)
+    assert "alpha_bar=lambda: mine.TABLES.alpha_bar," in text
+    assert "TABLES =" not in text
