@@ -52,6 +52,13 @@ class LitDDPM(nn.Module):
                 x = x + B[i].sqrt() * torch.randn_like(x)
         return x.clamp(-1, 1)
 """
+HANDS_ITS_BATCH_ON = TRAINS_ITSELF.replace(
+    "def training_step(self, batch, batch_idx):",
+    """def training_step(self, batch, batch_idx):
+        return self._step(batch, "train")
+
+    def _step(self, both, stage):""",
+).replace("x, _ = batch", "x, _ = both")
 KEEPS_ITS_OWN = """
 class Digits(nn.Module):
     def __init__(self, image_size, in_channels):
@@ -162,6 +169,11 @@ PROGRAMS = {  # {what it is: (its source, the name, [(what is put wrong, by what
         TRAINS_ITSELF,
         "LitDDPM",
         [("if i > 0", "if i > -1", "variance"), ("t), eps)", "t), x)", "prediction")],
+    ),
+    "one that hands its batch on": (
+        HANDS_ITS_BATCH_ON,
+        "LitDDPM",
+        [("(1 - ab).sqrt() * eps, t)", "(1 - ab) * eps, t)", "forward")],
     ),
     "one that keeps a network of its own": (
         KEEPS_ITS_OWN,

@@ -118,7 +118,8 @@ class Source:
 
     def called(self, what: str, name: str, own: Mapping[str, str] | None = None) -> str:
         """What a function of it is handed in a role; `own`: {a table: where the file has it}."""
-        return handed.call(what, self.signed(name), own or {}, self.parts(name))
+        function, parts = self.signed(name), self.parts(name)
+        return handed.call(what, function, own or {}, parts, self.around)
 
 
 def source_of(file: Path, name: str, tree: ast.Module) -> Source:

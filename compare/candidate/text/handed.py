@@ -6,7 +6,7 @@ What no name says is `OPEN`. What is drawn by the function itself is left to it.
 import ast
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from compare.candidate.door.embedding import OPEN, ROWS, Way
@@ -185,7 +185,13 @@ def _is_pair(name: str, source: ast.AST) -> bool:
     return bool(two) or {ast.unparse(each.slice) for each in items} == {"0", "1"}
 
 
-def call(what: str, function: Any, own: Mapping[str, str], parts: Mapping[str, str]) -> str:
+def call(
+    what: str,
+    function: Any,
+    own: Mapping[str, str],
+    parts: Mapping[str, str],
+    around: Mapping[str, ast.AST],
+) -> str:
     """What a function is handed in a role: by place what it asks for, by name what it may be told.
 
     Args:
@@ -193,6 +199,7 @@ def call(what: str, function: Any, own: Mapping[str, str], parts: Mapping[str, s
         function: as `signed` reads it.
         own: {a table of the oracle: where its file has it}.
         parts: {parameter: what it is to be}, of the file's own classes.
+        around: {a function that it may call: its source}.
     """
     asked, parameters = asked_for(function), inspect.signature(function).parameters
     models = dict.fromkeys(models_of(function), "as_network(out)" if what == "step" else "model")
@@ -201,7 +208,8 @@ def call(what: str, function: Any, own: Mapping[str, str], parts: Mapping[str, s
     values |= models
     values |= of_pictures(function) if what == "sample" else {}
     if what == "loss":
-        values |= {k: _apart(k, function) for k, text in values.items() if text == "x_0"}
+        node = source_of(function) or ast.Module([], [])
+        values |= {k: _apart(k, node, around) for k, text in values.items() if text == "x_0"}
     words = []
     for name, text in values.items():
         if name not in asked and text == "T":  # how many steps is its own
@@ -215,10 +223,11 @@ def call(what: str, function: Any, own: Mapping[str, str], parts: Mapping[str, s
     return ", ".join(words)
 
 
-def _apart(name: str, function: Any) -> str:
-    """The pictures of a loss; with labels beside them where it takes its batch apart."""
+def _apart(name: str, function: ast.AST, around: Mapping[str, ast.AST], deep: int = 2) -> str:
+    """The pictures of a loss; with labels beside them where it takes its batch apart, or hands it
+    on to a function that does."""
     x_0, labels = "x_0", "torch.arange(len(x_0)) % 10"
-    nodes = [*ast.walk(source_of(function) or ast.Module([], []))]
+    nodes = [*ast.walk(function)]
     named = [
         e for e in nodes if isinstance(e, ast.Subscript) and getattr(e.value, "id", "") == name
     ]
@@ -229,8 +238,27 @@ def _apart(name: str, function: Any) -> str:
     assigned = [
         e for e in nodes if isinstance(e, ast.Assign) and getattr(e.value, "id", "") == name
     ]
-    pairs = [e for e in assigned if isinstance(e.targets[0], ast.Tuple)]
-    return f"({x_0}, {labels})" if pairs or 0 in keys else x_0
+    if 0 in keys or any(isinstance(e.targets[0], ast.Tuple) for e in assigned):
+        return f"({x_0}, {labels})"
+    handed_on = _handed_on(name, nodes, around) if deep else {}
+    texts = (_apart(inner, node, around, deep - 1) for inner, node in handed_on.items())
+    return next((text for text in texts if text != x_0), x_0)
+
+
+def _handed_on(
+    name: str, nodes: Iterable[ast.AST], around: Mapping[str, ast.AST]
+) -> dict[str, ast.AST]:
+    """{what a function that is called calls a thing: its source}, of those that get it."""
+    found: dict[str, ast.AST] = {}
+    for each in (e for e in nodes if isinstance(e, ast.Call)):
+        node = around.get(getattr(each.func, "attr", getattr(each.func, "id", "")))
+        if isinstance(node, ast.FunctionDef):
+            names = [a.arg for a in node.args.args if a.arg != "self"]
+            by_place = zip(names, each.args, strict=False)
+            by_name = ((k.arg, k.value) for k in each.keywords)
+            given = [k for k, v in (*by_place, *by_name) if k and getattr(v, "id", "") == name]
+            found |= dict.fromkeys(given, node)
+    return found
 
 
 def of_pictures(function: Any) -> dict[str, str]:
