@@ -170,7 +170,8 @@ def _is_pair(value: Any) -> bool:
 def asked(role: Any) -> Any:
     """What an adapter's `tables` returns, or what it raises."""
     try:
-        return role()
+        found = role()
+        return {**found} if isinstance(found, torch.nn.ParameterDict) else found
     except Exception as error:
         return error
 

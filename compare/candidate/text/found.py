@@ -139,12 +139,14 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
         node = classes[name]
         names = _attributes([node, *bases_of(node, classes)], tree)
         tables = [known for known in names if _is_alpha_bar(known)] or _of_parts(node)
-        tables = _products(tables, node)
+        dicts = _dicts_of(node)
+        used = {e.attr for e in ast.walk(node) if isinstance(e, ast.Attribute)}
+        tables = [name for name in _products(tables, node) if not dicts or name in used]
         methods, derived = _written_out(methods_of(node, classes)), _derived(names)
         tables_of_it = {known for known in names if _is_alpha_bar(known) or meant(known)}
         own = own_network(methods, {*names} - tables_of_it, tables_of_it, classes)
         methods = as_asking(methods, own) if own else methods
-        beside = (T, of_file, _dicts_of(node), text, _only_betas(names), own)
+        beside = (T, of_file, dicts, text, _only_betas(names), own)
         return Source(methods, methods, name, tables, derived, *beside)
     if name and name not in functions:
         near = get_close_matches(name, [*classes, *functions], 1)
@@ -239,12 +241,14 @@ def _attributes(nodes: list[ast.ClassDef], tree: ast.Module) -> list[str]:
     every = [e for node in nodes for e in ast.walk(node) if isinstance(e, ast.Call)]
     called = {getattr(e.func, "id", "") for e in every}
     makers = [e for e in tree.body if isinstance(e, Function) and e.name in called]
+    elsewhere = {id(e) for call in every for e in call.args if _of_a_part(call)}
     set_here = [target for node in nodes for line in node.body for target in _targets(line)]
     found = [target.id for target in set_here if isinstance(target, ast.Name)]
     for each in (e for part in (*nodes, *makers) for e in ast.walk(part)):
         if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Store):
             found.append(each.attr)
-        if isinstance(each, ast.Constant) and isinstance(each.value, str):
+        is_word = isinstance(each, ast.Constant) and isinstance(each.value, str)
+        if is_word and id(each) not in elsewhere:
             found.append(each.value)  # register_buffer("alphas_cumprod", ...)
         if isinstance(each, ast.Call) and getattr(each.func, "id", "") == "dict":
             found += [keyword.arg for keyword in each.keywords if keyword.arg]
@@ -276,6 +280,10 @@ def _of_parts(node: ast.ClassDef) -> list[str]:
         for each in (e for e in ast.walk(method) if isinstance(e, ast.Attribute)):
             part = of_self(each.value) or kept.get(getattr(each.value, "id", ""), "")
             found += [f"{part}.{each.attr}"] if part and _is_alpha_bar(each.attr) else []
+        for call in (e for e in ast.walk(method) if isinstance(e, ast.Call) and _of_a_part(e)):
+            words = [e.value for e in call.args if isinstance(e, ast.Constant)]
+            said = [word for word in words if isinstance(word, str) and _is_alpha_bar(word)]
+            found += [f"{_of_a_part(call)}.{word}" for word in said]
     return list(dict.fromkeys(found))
 
 
@@ -295,6 +303,11 @@ def of_what_is_handed(functions: Mapping[str, Function], of_file: OfFile) -> dic
             if kind and _is_alpha_bar(each.attr):
                 found.setdefault(kind, []).append(each.attr)
     return found
+
+
+def _of_a_part(call: ast.Call) -> str:
+    """`"schedule"` of `self.schedule.lookup(...)`; "" for any other call."""
+    return of_self(call.func.value) if isinstance(call.func, ast.Attribute) else ""
 
 
 def _targets(line: ast.stmt) -> list[ast.expr]:
