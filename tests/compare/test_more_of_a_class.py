@@ -9,6 +9,9 @@ import pytest
 from compare import Report, run
 
 HEAD = """
+import copy
+from dataclasses import dataclass, field
+
 import numpy as np
 import torch
 from torch import nn
@@ -59,6 +62,11 @@ HANDS_ITS_BATCH_ON = TRAINS_ITSELF.replace(
 
     def _step(self, both, stage):""",
 ).replace("x, _ = batch", "x, _ = both")
+DRAWS_BY_A_COPY = TRAINS_ITSELF.replace(
+    """        self.register""",
+    """        self.average = copy.deepcopy(self.net).requires_grad_(False)
+        self.register""",
+).replace("eps = self.net(x", "eps = self.average(x")
 KEEPS_ITS_OWN = """
 class Digits(nn.Module):
     def __init__(self, image_size, in_channels):
@@ -164,6 +172,42 @@ def forward_diffusion_sample(x_0: torch.Tensor, t: int, alpha_bar: torch.Tensor)
     noise = torch.randn_like(x_0)
     return alpha_bar[t].sqrt() * x_0 + (1 - alpha_bar[t]).sqrt() * noise, noise
 """
+OF_FIELDS = """
+@dataclass(frozen=True)
+class Coefficients:
+    steps: int = 50
+
+    @property
+    def alpha_bar_list(self):
+        return [float(each) for each in AB]
+
+
+@dataclass
+class Ddim:
+    noisePredictor: nn.Module
+    stride: int = 5
+    table: Coefficients = field(default_factory=Coefficients)
+
+    @torch.no_grad()
+    def sample(self, n, c=1, size=8):
+        x, kept = torch.randn(n, c, size, size), self.table.alpha_bar_list
+        for t in reversed(range(0, self.table.steps, self.stride)):
+            ab, prev = kept[t], kept[t - self.stride] if t else 1.0
+            eps = self.noisePredictor(x, torch.full((n,), t))
+            x = prev**0.5 * (x - (1 - ab) ** 0.5 * eps) / ab**0.5 + (1 - prev) ** 0.5 * eps
+        return x
+"""
+SEEDED = """
+def sample(model, n, seed=None):
+    rng = np.random.default_rng(seed)
+    x = torch.from_numpy(rng.standard_normal((n, 1, 8, 8))).float()
+    for t in reversed(range(50)):
+        eps = model(x, torch.full((n,), t))
+        x = (x - B[t] / (1 - AB[t]).sqrt() * eps) / (1 - B[t]).sqrt()
+        if t:
+            x = x + B[t].sqrt() * torch.from_numpy(rng.standard_normal(x.shape)).float()
+    return x
+"""
 PROGRAMS = {  # {what it is: (its source, the name, [(what is put wrong, by what, its stage)])}
     "one that trains itself": (
         TRAINS_ITSELF,
@@ -174,6 +218,11 @@ PROGRAMS = {  # {what it is: (its source, the name, [(what is put wrong, by what
         HANDS_ITS_BATCH_ON,
         "LitDDPM",
         [("(1 - ab).sqrt() * eps, t)", "(1 - ab) * eps, t)", "forward")],
+    ),
+    "one that draws by a copy": (
+        DRAWS_BY_A_COPY,
+        "LitDDPM",
+        [("if i > 0", "if i > -1", "variance"), ("t), eps)", "t), x)", "prediction")],
     ),
     "one that keeps a network of its own": (
         KEEPS_ITS_OWN,
@@ -201,6 +250,9 @@ PROGRAMS = {  # {what it is: (its source, the name, [(what is put wrong, by what
         "denoise_all",
         [("AB[t - 1] if", "AB[t] if", "")],
     ),
+    "a dataclass": (OF_FIELDS, "Ddim", [("(1 - prev) ** 0.5 * eps", "(1 - ab) ** 0.5 * eps", "")]),
+    "a seed": (SEEDED, "sample", [("B[t].sqrt() *", "B[t] *", "variance")]),
+    "a seed that has to be a number": (SEEDED.replace("g(seed)", "g(int(seed))"), "sample", []),
     "one picture alone": (
         ONE_PICTURE,
         "forward_diffusion_sample",

@@ -3,6 +3,7 @@
 Names are what people write; a name that could be two things is what is left of the two.
 """
 
+import re
 from collections.abc import Sequence
 
 T = "t ts timestep timesteps step steps time times timestepts i k idx index tt"
@@ -37,7 +38,9 @@ MODELS |= {"noise_model", "noise_predictor", "noise_net", "eps_network", "score_
 MODELS |= {"denoising_model", "denoiser_model", "mlp", "noise_mlp", "eps_mlp", "backbone"}
 MODELS |= {"predictor", "noise_estimator", "estimator", "net_model", "diffusion_model", "eps_unet"}
 MODELS |= {"predict", "predict_noise", "predict_eps", "ddpm"}
+MODELS |= {re.sub("_(.)", lambda letter: letter[1].upper(), name) for name in MODELS}
 GENERATORS = {"generator", "rng"}
+SEEDS = {"seed", "random_seed", "randomSeed"}
 
 
 def _of(text: str) -> frozenset[str]:

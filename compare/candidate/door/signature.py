@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from compare.candidate.door.names import GENERATORS, MODELS, OF_LOOPS, WORDS, plain
+from compare.candidate.door.names import GENERATORS, MODELS, OF_LOOPS, SEEDS, WORDS, plain
 from compare.candidate.door.source import parsed
 from compare.candidate.text import sizes
 
@@ -140,7 +140,7 @@ def asked_for(function: Callable[..., Any]) -> list[str]:
     """Names of the parameters that have no default, and are no generator."""
     named = named_keywords(function)
     empty = inspect.Parameter.empty
-    return [name for name, v in named.items() if v is empty and name not in GENERATORS]
+    return [name for name, v in named.items() if v is empty and name not in GENERATORS | SEEDS]
 
 
 def with_model(function: Callable[..., Any], role: str) -> Callable[..., Any] | None:
@@ -166,8 +166,13 @@ def with_model(function: Callable[..., Any], role: str) -> Callable[..., Any] | 
     def with_generator(model: Any, what: Any, generator: Any) -> Any:
         return called(model, what, **{streams[0]: generator})
 
+    def with_seed(model: Any, what: Any, generator: Any) -> Any:
+        seed = None if generator is None else generator.initial_seed()
+        return called(model, what, **{seeds[0]: seed})
+
     streams = [name for name in named_keywords(function) if name in GENERATORS]
-    return with_generator if streams else called
+    seeds = [name for name in named_keywords(function) if name in SEEDS]
+    return with_generator if streams else with_seed if seeds else called
 
 
 def of_loop(function: Callable[..., Any]) -> dict[str, str]:

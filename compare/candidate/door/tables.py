@@ -31,6 +31,7 @@ LETTERS = (
     ("alphas?(?!qrt)t?", "A"),
     ("betas?(?!qrt)t?(?!ilde)", "B"),
 )
+KIND = re.compile("(list|table|array|tensor|values|buffer)s?$")  # `betaList` is beta
 CALLED = {
     "alphas_cumprod": "P",
     "betas": "B bt",
@@ -69,10 +70,10 @@ def meant(name: str) -> str | None:
     ['alphas_cumprod_prev', 'alphas_cumprod_prev', 'alphas_cumprod', 'sqrt_alphas_cumprod']
     >>> meant("oneover_sqrta"), meant("beta_tilde"), meant("loss_weight"), meant("P")
     ('sqrt_recip_alphas', 'posterior_variance', None, None)
-    >>> meant("signal_rates"), meant("noise_rates")
-    ('sqrt_alphas_cumprod', 'sqrt_one_minus_alphas_cumprod')
+    >>> meant("signal_rates"), meant("noise_rates"), meant("alphaBarList")
+    ('sqrt_alphas_cumprod', 'sqrt_one_minus_alphas_cumprod', 'alphas_cumprod')
     """
-    word = plain(name)
+    word = KIND.sub("", plain(name))
     for written, letter in LETTERS:
         word = re.sub(written, letter, word)
     return MEANT.get(word)

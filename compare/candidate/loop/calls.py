@@ -167,7 +167,8 @@ def _check(result: Tensor, model: Model, shape: tuple[int, ...]) -> None:
         raise Broken(f"{text} behind the loop is not judged; leave it out for this")
     if made != shape:
         text = f"sample returned shape {tuple(result.shape)}, asked for {shape}"
-        raise Broken(text, raised=False)
+        own = "" if model.seen else ", and never asks the model that it is handed: it has its own"
+        raise Broken(text + own, raised=bool(own))
     if not model.seen:
         raise Broken("sample never calls the model", raised=False)
     other = next((tuple(given) for given in model.shapes if tuple(given) != shape), None)

@@ -383,7 +383,8 @@ def _adapted(found: Source, roles: dict[str, str]) -> list[str]:
             if found.class_name and found.model in found.functions:  # for an `nn.Module` too
                 own = f'vars({it})["{found.model}"]'
             head += "    def made(model=as_network()):\n"
-            head += f"        {own} = model\n        return {it}\n"
+            every = [own, *(f"{it}.{copy}" for copy in found.copies), "model"]
+            head += f"        {' = '.join(every)}\n        return {it}\n"
         lines = [head, *lines]
     if "shown(" in body:
         names = "".join(f"            {name!r},\n" for name in found.derived).replace("'", '"')

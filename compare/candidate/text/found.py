@@ -92,6 +92,16 @@ class Source:
         return next((a for t in made if (a := of_self(t)) in MODELS and a in called), "")
 
     @property
+    def copies(self) -> list[str]:
+        """The attributes that are copies of the model that the class keeps, or built as that is."""
+        if self.built is None or not self.kept_model:
+            return []
+        made = {of_self(t): ast.unparse(value) for t, value in each_assigned(self.built)}
+        built = made.pop(self.kept_model, "")
+        copied = f"deepcopy(self.{self.kept_model})"
+        return [k for k, text in made.items() if k and (text == built or copied in text)]
+
+    @property
     def is_network(self) -> bool:
         """True for the class of a network."""
         name = self.class_name
@@ -247,9 +257,9 @@ def _attributes(nodes: list[ast.ClassDef], tree: ast.Module) -> list[str]:
     for each in (e for part in (*nodes, *makers) for e in ast.walk(part)):
         if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Store):
             found.append(each.attr)
-        is_word = isinstance(each, ast.Constant) and isinstance(each.value, str)
-        if is_word and id(each) not in elsewhere:
-            found.append(each.value)  # register_buffer("alphas_cumprod", ...)
+        word = each.value if isinstance(each, ast.Constant) and id(each) not in elsewhere else ""
+        if isinstance(word, str) and word:
+            found.append(word)  # register_buffer("alphas_cumprod", ...)
         if isinstance(each, ast.Call) and getattr(each.func, "id", "") == "dict":
             found += [keyword.arg for keyword in each.keywords if keyword.arg]
     return list(dict.fromkeys(found))

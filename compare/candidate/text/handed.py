@@ -10,7 +10,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from compare.candidate.door.embedding import OPEN, ROWS, Way
-from compare.candidate.door.names import GENERATORS, LABELS, OF_LOOPS, PREDICTED, plain, roles
+from compare.candidate.door.names import (
+    GENERATORS,
+    LABELS,
+    OF_LOOPS,
+    PREDICTED,
+    SEEDS,
+    plain,
+    roles,
+)
 from compare.candidate.door.signature import (
     MODELS,
     PLACES,
@@ -89,6 +97,7 @@ NETWORK |= dict.fromkeys(STEPS, str(ROWS))
 OF_NUMPY = re.compile(r"\bnp\.\w+\([^()]*\b(betas|alphas)\b")
 WHOLE = {"device": '"cpu"'}  # what a loop takes beside its model
 WHOLE |= dict.fromkeys(GENERATORS, "generator")
+WHOLE |= dict.fromkeys(SEEDS, "generator and generator.initial_seed()")
 WHOLE |= dict.fromkeys(map(plain, LABELS - {"mask"}), "torch.arange(shape[0]) % 10")
 WHOLE |= dict.fromkeys({*STEPS, "timestep"}, "T") | dict.fromkeys(("batchidx", "batchindex"), "0")
 WHOLE |= dict.fromkeys(("seq", "timeseq"), "range(T)")  # the steps that a loop is to take

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from compare.candidate.door.embedding import OPEN
 from compare.candidate.door.names import plain
 from compare.candidate.door.signature import MODELS
-from compare.candidate.text.handed import BUILT, build
+from compare.candidate.text.handed import build
 from compare.candidate.text.offered import Function, is_network, methods_of, signed
 
 COUNT = "1000"  # steps of what asks for their number, and has no default
@@ -52,10 +52,7 @@ class OfFile:
         rest = replace(self, classes={k: v for k, v in self.classes.items() if k != kind})
         texts = [rest._called(name) for name in self.functions if self._makes(name, kind)]
         init = methods_of(node, self.classes).get("__init__")
-        if init is not None:
-            words = build(signed(init, True), init, False, rest.parts(init))
-        else:
-            words = ", ".join(f"{name}={BUILT.get(plain(name), OPEN)}" for name in _fields(node))
+        words = "" if init is None else build(signed(init, True), init, False, rest.parts(init))
         texts.append(f"{kind}({words})")
         whole = (text for text in texts if OPEN not in text and not re.search(r"\bmodel\b", text))
         return re.sub(r"\bT\b(?!=)", COUNT, next(whole, ""))
@@ -80,9 +77,3 @@ class OfFile:
         node = self.functions[name]
         rest = replace(self, functions={k: f for k, f in self.functions.items() if k != name})
         return f"{name}({build(signed(node, False), node, False, rest.parts(node))})"
-
-
-def _fields(node: ast.ClassDef) -> list[str]:
-    """The fields of a dataclass or a named tuple that have no default."""
-    lines = [line for line in node.body if isinstance(line, ast.AnnAssign) and line.value is None]
-    return [line.target.id for line in lines if isinstance(line.target, ast.Name)]
