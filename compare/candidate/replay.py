@@ -152,14 +152,21 @@ def noise_within(
 def remembers(x: Tensor, out: Tensor) -> bool:
     """True if x_{t-1} is a sum of x_t and the model's output and of those before, exactly.
 
+    A step that asks twice (Heun's) goes by the call before; one of Adams and Bashforth by three.
+
     Args:
         x, out: (calls, b, c, h, w) what the model was given, and what it answered.
     """
+    return any(_goes_by(x, out, before) for before in (1, 3))
+
+
+def _goes_by(x: Tensor, out: Tensor, before: int) -> bool:
+    """The same of x_t and the one before it, and of so many outputs before this one."""
     calls = _some(x)
-    calls = calls[calls > 0]
+    calls = calls[calls >= before]
     if len(calls) < 2:
         return False
-    parts = [part[at] for at in (calls, calls - 1) for part in (x, out)]
+    parts = [x[calls], x[calls - 1], *(out[calls - ago] for ago in range(before + 1))]
     off = _fitted(_columns(*parts), _columns(x[calls + 1]))[1].abs().amax(dim=(1, 2))
     return bool((off <= CLOSE * (1 + x[calls + 1].abs().amax(dim=(1, 2, 3, 4)))).all())
 
@@ -266,10 +273,11 @@ def fixed_noise(x: Tensor, out: Tensor, other_x: Tensor, other_out: Tensor) -> s
 
 
 def _some(x: Tensor) -> Tensor:
-    """Some of the calls that a step follows, where x is not so large that rounding hides z."""
+    """Some of the calls that a step follows, where x is not so large that rounding hides z: of a
+    step that asks twice the first and the second."""
     small = x.abs().amax(dim=(1, 2, 3, 4)).nan_to_num(torch.inf) < EXPLODED
     calls = (small[:-1] & small[1:]).nonzero().flatten()
-    return calls[:: 1 + len(calls) // LOOKED_AT]
+    return calls[:: (1 + len(calls) // LOOKED_AT) | 1]
 
 
 def _columns(*parts: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ def _opened(beside: Mapping[str, Any]) -> dict[str, Any]:
     values = [v for name, v in beside.items() if name[:2] != "__"]
     dicts = [v for v in values if isinstance(v, Mapping)]
     own = [v for v in values if type(v).__module__ == beside.get("__name__")]
-    dicts += [v._asdict() if hasattr(v, "_asdict") else getattr(v, "__dict__", {}) for v in own]
+    dicts += [v._asdict() if hasattr(type(v), "_asdict") else getattr(v, "__dict__", {}) for v in own]
     return {str(key): v for inner in dicts for key, v in inner.items()} | dict(beside)
 
 
@@ -96,7 +96,7 @@ def is_table(value: Any) -> bool:
     """True for several numbers in a row: a tensor, an array or a list of floats."""
     if isinstance(value, list | tuple):
         return len(value) > 2 and all(isinstance(number, float) for number in value)
-    return getattr(value, "ndim", 0) == 1 and len(value) > 1
+    return hasattr(type(value), "ndim") and value.ndim == 1 and len(value) > 1
 
 
 def betas_of(function: Callable[..., Any]) -> Callable[[], Any] | None:

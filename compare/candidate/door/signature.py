@@ -205,6 +205,7 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
     unsure = set() if sized else {"c", "w"}
     if type(named.get("c")) is int:  # a default that no labels have
         unsure.discard("c")
+    unsure |= {plain(name) for name in found if type(named[name]) is float}  # a weight, and no size
     points = {*found.values()} == {sizes.COUNT, "features"} and {*found} <= {*asked}
     if not points and not {"length", "features"} <= {*found.values()}:
         unsure |= OF_LOOPS["length"] | OF_LOOPS["features"]

@@ -131,7 +131,7 @@ def methods_of(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> dict[
     """Its own, and those of its bases in the same file; of a dataclass or a named tuple also the
     `__init__` that is made of its fields.
 
-    >>> class_of = ast.parse("@dataclass\nclass A:\n    x: int\n    y: float = 0.5").body[0]
+    >>> class_of = ast.parse("@dataclass\\nclass A:\\n    x: int\\n    y: float = 0.5").body[0]
     >>> ast.unparse(methods_of(class_of, {})["__init__"].args)
     'self, x: int, y: float=0.5'
     """

@@ -11,9 +11,11 @@ from compare.oracle import Oracle
 from compare.verdict.report import Report
 
 OF_STEPS = ("steps", "pictures", "distance", "correlation", "bent", "silent")
+OF_VISITS = ("visits",)  # of a solver that asks twice at a t
 OF_MEMORY = (
-    "its steps go by the answer before as well, as those of a multistep solver do (Lu et al. 2022, "
-    "DPM-Solver++): they are not judged"
+    "its steps go by the answer before as well, as those of a multistep solver do (Liu et al. 2022, "
+    "PNDM; Lu et al. 2022, DPM-Solver++), or of one that asks twice in a step (Karras et al. 2022, "
+    "algorithm 1): they are not judged"
 )
 OF_HALF = (
     "it computes in half precision, whose rounding cannot be told from a coefficient that is off: "
@@ -28,10 +30,11 @@ def of_steps(report: Report, subject: Subject) -> None:
     if report.exit_status != 1 or named or not subject.has("sample"):
         return
     open_ = [c for c in report.checks if not c.passed and c.id.startswith("sampling/loop/")]
-    open_ = [c for c in open_ if c.id.split("/")[2].startswith(OF_STEPS)]
     with suppress(Broken):
         run = look(subject, subject.scheduler().alpha_bars(Oracle()))
         remembered = run.drawn is None and remembers(run.x, run.out)
+        left = OF_STEPS + OF_VISITS * remembered
+        open_ = [c for c in open_ if c.id.split("/")[2].startswith(left)]
         if open_ and (remembered or (grain(run.x) and grain(run.result))):
             report.leave_open(open_, "sampling", OF_MEMORY if remembered else OF_HALF)
             still = {c.stage for c in report.checks if c.status == "differs"}
