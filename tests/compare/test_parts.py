@@ -108,7 +108,43 @@ def generate(net, shape):
             x = x + beta.sqrt() * torch.randn_like(x)
     return x
 """
+OBJECT = """
+class Diffusion:
+    def __init__(self, T, net=None):
+        self.T, self.beta, self.net = T, torch.linspace(1e-3, 0.1, T), net
+        self.alpha_bar = torch.cumprod(1 - self.beta, 0)
+
+    @classmethod
+    def short(cls):
+        return cls(60)
+
+    def p_losses(self, x0):
+        t, noise = torch.randint(0, self.T, (len(x0),)), torch.randn_like(x0)
+        ab = self.alpha_bar[t].view(-1, 1, 1, 1)
+        return ((self.net(ab.sqrt() * x0 + (1 - ab).sqrt() * noise, t) - noise) ** 2).mean()
+
+    @torch.no_grad()
+    def generate(self, n):
+        x = torch.randn(n, 1, 8, 8)
+        for t in range(self.T - 1, -1, -1):
+            x = self.one_back(x, self.net(x, torch.full((n,), t)), t, t - 1)
+        return x
+
+    def one_back(self, x, eps, t, s):
+        mean = (x - self.beta[t] / (1 - self.alpha_bar[t]).sqrt() * eps) / (1 - self.beta[t]).sqrt()
+        return mean + self.beta[t].sqrt() * torch.randn_like(x) if s >= 0 else mean
+
+
+diffusion = Diffusion.short()
+"""
+GIVEN = OBJECT.replace("net=None", "net").replace("cls(60)", "cls(60, torch.nn.Identity())")
 SLIPS = {
+    "the loss of an object": Slip(
+        HEAD + OBJECT, "diffusion", "(1 - ab).sqrt()", "(1 - ab)", "noise by 1 - alpha-bar"
+    ),
+    "the loop of an object": Slip(
+        HEAD + GIVEN, "diffusion", "self.T - 1, -1, -1", "self.T - 1, 0, -1", "stops before t = 0"
+    ),
     "add_noise": Slip(
         HEAD + RECORD,
         "q_sample",

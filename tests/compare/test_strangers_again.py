@@ -83,6 +83,36 @@ def sample(model, n):
         old = x_0, h
     return x
 """
+ALONG = """
+def moved(x, e, t, s):
+    a, b = ALPHA_BAR[t], ALPHA_BAR[s] if s >= 0 else torch.ones(())
+    return (b / a).sqrt() * x + ((1 - b).sqrt() - (b / a * (1 - a)).sqrt()) * e
+
+
+def asked(model, x, t):
+    return model(x, torch.full((len(x),), t))
+
+
+"""
+ASKS_TWICE = """
+def sample(model, n):
+    x, listed = torch.randn(n, 3, 8, 8), [*range(99, -1, -4), -1]
+    for t, s in zip(listed, listed[1:]):
+        e = asked(model, x, t)
+        both = e if s < 0 else (e + asked(model, moved(x, e, t, s), s)) / 2
+        x = moved(x, both, t, s)
+    return x
+"""
+BY_THREE = """
+def sample(model, n):
+    x, old, listed = torch.randn(n, 3, 8, 8), [], [*range(99, -1, -4), -1]
+    for t, s in zip(listed, listed[1:]):
+        e = asked(model, x, t)
+        along = e if len(old) < 2 else (23 * e - 16 * old[-1] + 5 * old[-2]) / 12
+        old.append(e)
+        x = moved(x, along, t, s)
+    return x
+"""
 STEP = """
 class Table:
     def __init__(self):
@@ -100,6 +130,12 @@ OPEN = {  # {what: (name, program, what is said)}
     "a crop behind the loop": ("guided", CROPPED, "behind the loop is not judged"),
     "channels last": ("loss", CHANNELS_LAST, "Adapter(loss=lambda model, x_0: YOURS(model, x_0."),
     "a multistep solver": ("sample", SOLVER, "its steps go by the answer before as well"),
+    "a solver that asks twice": (
+        "sample",
+        ALONG + ASKS_TWICE,
+        "or of one that asks twice in a step",
+    ),
+    "a solver by three answers": ("sample", ALONG + BY_THREE, "its steps go by the answer before"),
     "a step that nobody could call": ("Table", STEP, "its remove_noise, which is called as a"),
 }
 SLIPS = {  # {what: (name, program, what is right, what is wrong, what is said)}

@@ -77,7 +77,9 @@ def _opened(beside: Mapping[str, Any]) -> dict[str, Any]:
     values = [v for name, v in beside.items() if name[:2] != "__"]
     dicts = [v for v in values if isinstance(v, Mapping)]
     own = [v for v in values if type(v).__module__ == beside.get("__name__")]
-    dicts += [v._asdict() if hasattr(type(v), "_asdict") else getattr(v, "__dict__", {}) for v in own]
+    dicts += [
+        v._asdict() if hasattr(type(v), "_asdict") else getattr(v, "__dict__", {}) for v in own
+    ]
     return {str(key): v for inner in dicts for key, v in inner.items()} | dict(beside)
 
 

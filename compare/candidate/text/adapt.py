@@ -16,7 +16,7 @@ from compare.candidate.door.roles import betas_of
 from compare.candidate.door.source import assigned, compared, may_be_nothing, outputs_in
 from compare.candidate.door.tables import meant
 from compare.candidate.text import handed
-from compare.candidate.text.chosen import CALLS, chosen
+from compare.candidate.text.chosen import CALLS, chosen, reached
 from compare.candidate.text.does import counts_from_one, trains
 from compare.candidate.text.found import Source, holds_tables, length, of_what_is_handed, source_of
 from compare.candidate.text.later import asked_by
@@ -175,6 +175,7 @@ def _with_own_length(found: Source, body: str) -> str:
 def _named(found: Source, body: str) -> list[str]:
     """What of a file an adapter names: a class, and what that is built with; none of functions."""
     tops = [*found.classes, *found.of_file.functions] if found.class_name else []
+    tops += [found.instance] * bool(found.instance)
     return [name for name in tops if re.search(rf"(?<![.\w]){name}\b", body)]
 
 
@@ -237,6 +238,8 @@ def _roles(found: Source) -> dict[str, str]:
         if what == "loss" and "v_prediction" in map(predicted, compared(found.functions[name])):
             texts.setdefault("prediction_type", '"v_prediction"')
         words += _reading(found, what, name, known)
+    if UNKNOWN in texts.get("step", "") and _is_judged_in_a_loop(found, fill, texts):
+        del texts["step"]
     from_one = any(map(counts_from_one, found.around.values()))
     if {"step", "add_noise"} & {*fill} and from_one:
         words.append("t=1")
@@ -261,6 +264,12 @@ def _roles(found: Source) -> dict[str, str]:
     ):
         texts["network"] = "lambda: made"
     return texts
+
+
+def _is_judged_in_a_loop(found: Source, fill: dict[str, str], texts: dict[str, str]) -> bool:
+    """True if a step is called by the loop, which says what no name of the step's does."""
+    whole = "sample" in texts and UNKNOWN not in texts["sample"]
+    return whole and fill["step"] in reached({fill["sample"]}, found)
 
 
 def _taken(what: str, node: Function) -> str:
@@ -373,6 +382,7 @@ def _adapted(found: Source, roles: dict[str, str]) -> list[str]:
         built = None if found.built is None else found.signed("__init__")
         parts = {} if found.built is None else found.parts("__init__")
         made = f"{found.class_name}({handed.build(built, found.built, found.is_network, parts)})"
+        made = found.instance or made
         head = f"    made = {made}\n"
         if found.owns_model:
             head = f"    def made(model=as_network()):\n        return {made}\n"

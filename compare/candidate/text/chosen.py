@@ -74,11 +74,11 @@ def left_out(found: Source, as_it_is: bool) -> dict[str, list[str]]:
     """
     fill = chosen(found)
     fill = {what: n for what, n in fill.items() if n == what} if as_it_is else fill
-    reached = _reached({*fill.values()}, found)
-    rest = [n for n in found.functions if n not in reached and not n.startswith("_")]
+    judged = reached({*fill.values()}, found)
+    rest = [n for n in found.functions if n not in judged and not n.startswith("_")]
     rest = [n for n in rest if not trains(found.functions[n])]
     loop = [n for n in rest if loops(n, found.around)]
-    loop = [n for n in loop if fill.get("loss") not in _reached({n}, found)]  # else it trains
+    loop = [n for n in loop if fill.get("loss") not in reached({n}, found)]  # else it trains
     made = [n for n in rest if n not in loop and asks(n, found.around)]
     losses = [n for n in made if returns_a_loss(n, found.around)]
     called = CALLED["step"].split()
@@ -137,11 +137,11 @@ def _averages(found: Source) -> list[str]:
     return [name for name, role in later.items() if role is not None and role.name == "ema"]
 
 
-def _reached(names: set[str], found: Source) -> set[str]:
+def reached(names: set[str], found: Source) -> set[str]:
     """These functions, and all that they call of the others."""
     nodes = [node for name in names for node in ast.walk(found.functions[name])]
     called = {callee(node) for node in nodes} & {*found.functions}
-    return names if called <= names else _reached(names | called, found)
+    return names if called <= names else reached(names | called, found)
 
 
 def _is_a_mean(found: Source, both: dict[str, str]) -> bool:

@@ -40,6 +40,7 @@ class Source:
         text: of the file.
         betas: the name of what is called so, at its top or of the class, and is no number; "" if
             there is none, or several.
+        instance: what is built of the class at the top of the file, where that is meant.
         model: the name of a network at its top, or of a function that asks one, which a function of
             it asks; or the attribute or method that is the network of a class (`own_network`); ""
             if there is none.
@@ -56,6 +57,7 @@ class Source:
     text: str = ""
     betas: str = ""
     model: str = ""
+    instance: str = ""
 
     @property
     def classes(self) -> Mapping[str, ast.ClassDef]:
@@ -74,9 +76,10 @@ class Source:
 
     @property
     def _is_given_model(self) -> bool:
-        return self.built is not None and any(
-            n in MODELS for n in named_keywords(self.signed("__init__"))
+        given = (
+            {} if self.built is None or self.instance else named_keywords(self.signed("__init__"))
         )
+        return any(name in MODELS for name in given)
 
     @property
     def kept_model(self) -> str:
@@ -87,6 +90,8 @@ class Source:
         if self.built is None or self._is_given_model or self.is_network:
             return ""
         made = [t for t, value in each_assigned(self.built) if isinstance(value, ast.Call)]
+        if self.instance:  # it was given its model
+            made += [t for t, v in each_assigned(self.built) if getattr(v, "id", "") in MODELS]
         others = [node for name, node in self.functions.items() if name != "__init__"]
         called = {of_self(e.func) for f in others for e in ast.walk(f) if isinstance(e, ast.Call)}
         return next((a for t in made if (a := of_self(t)) in MODELS and a in called), "")
@@ -145,6 +150,11 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
     lengths = [ast.unparse(v) for k, v in values.items() if plain(k) in STEPS and _is_count(v)]
     T, text = next(iter(lengths), ""), ast.unparse(tree)
     of_file = OfFile(classes, functions)
+    of = values.get(name)
+    made = of.func if isinstance(of, ast.Call) else of  # `Mine(...)`, `Mine.from_config(...)`
+    kind = getattr(getattr(made, "value", made), "id", "")
+    instance = name if kind in classes else ""
+    name = kind if instance else name
     if name in classes:
         node = classes[name]
         names = _attributes([node, *bases_of(node, classes)], tree)
@@ -156,7 +166,7 @@ def source_of(file: Path, name: str, tree: ast.Module) -> Source:
         tables_of_it = {known for known in names if _is_alpha_bar(known) or meant(known)}
         own = own_network(methods, {*names} - tables_of_it, tables_of_it, classes)
         methods = as_asking(methods, own) if own else methods
-        beside = (T, of_file, dicts, text, _only_betas(names), own)
+        beside = (T, of_file, dicts, text, _only_betas(names), own, instance)
         return Source(methods, methods, name, tables, derived, *beside)
     if name and name not in functions:
         near = get_close_matches(name, [*classes, *functions], 1)
@@ -333,8 +343,8 @@ def _is_alpha_bar(name: str) -> bool:
 
 def length(found: Source) -> str:
     """T, where a default or a constant of the file says it; of a class that asks for it, 1000."""
-    if found.built is None:
-        return found.T or OPEN
+    if found.built is None or found.instance:
+        return (not found.instance and found.T) or OPEN
     given = found.built.args
     by_place = [*given.posonlyargs, *given.args][-len(given.defaults) or None :]
     named = [*zip(by_place, given.defaults, strict=False)]

@@ -40,39 +40,51 @@ class Ready:
 
 def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
     """The adapter for a class that asks for more than we know, such as its model, or of which an
-    adapter fills more roles than are judged as they are; for a function of no role, and for a step
-    that its file hands the noise, none at the end; None for anything else, where its file cannot be
-    read, or the adapter needs an edit.
+    adapter fills more roles than are judged as they are, as for what is built of it at the top of
+    its file; for a function of no role, and for a step that its file hands the noise, none at the
+    end; None for anything else, where its file cannot be read, or the adapter needs an edit.
 
     Args:
         thing: what was loaded.
         spec: how it was named, for the command.
         known: keywords that a class may ask for and is given.
     """
-    is_class = inspect.isclass(thing)
-    if not is_class and not inspect.isfunction(thing):
+    is_function, kind = inspect.isfunction(thing), _kind_of(thing)
+    roles = role_of(thing) if is_function else {}
+    is_one = {*roles} - {"step", "alpha_bar"} if is_function else _is_one(kind)
+    if is_one:
         return None
-    asks = not {*asked_for(thing)} <= {*known}
-    roles = {} if is_class else role_of(thing)
-    if (embedding_of(thing) or is_network(thing)) if is_class else {*roles} - {"step", "alpha_bar"}:
-        return None
-    name = thing.__name__
+    is_object = kind is not thing
+    asks = not is_object and not {*asked_for(thing)} <= {*known}
+    name = spec.rpartition(":")[2] if is_object else thing.__name__
     try:
-        file = Path(_file_of(thing))
+        file = Path(_file_of(kind))
         source = file.read_text(encoding="utf-8")
         found = written(file, name, source)
         judged = {method for method in METHODS if callable(getattr(thing, method, None))}
-        judged |= {role for each in offered(source) if each.name == name for role in each.judged}
+        same = [each for each in offered(source) if each.name == kind.__name__]
+        judged |= {role for each in same for role in each.judged}
     except (OSError, TypeError, ValueError, SyntaxError):
         return None
     if roles and '"z=0"' not in found.text:
         return None
     has_more = found.is_whole and judged < {*found.roles} & {*CALLED}
-    if found.needs_edit or (is_class and not asks and not has_more):
+    if found.needs_edit or (not is_function and not asks and not has_more):
         return None
     make = _made(thing, package_of(file.resolve(), source)[1], found.text)
     known_as = spec if spec.endswith(f"{file.name}:{name}") else f"{file}:{name}"
     return None if make is None else Ready(make, f"ddpm adapt {known_as}")
+
+
+def _kind_of(thing: Any) -> Any:
+    """A class or a function itself; of anything else its class."""
+    return thing if inspect.isclass(thing) or inspect.isfunction(thing) else type(thing)
+
+
+def _is_one(kind: Any) -> bool:
+    """True for a class of one role, and for one of ours."""
+    ours = kind.__module__.partition(".")[0] == "compare"
+    return ours or bool(embedding_of(kind)) or is_network(kind)
 
 
 def how_to_build(network: Any) -> str:
@@ -119,13 +131,14 @@ def _file_of(thing: Any) -> str:
 
 
 def unread(thing: Any, as_it_is: bool) -> dict[str, list[str]]:
-    """`left_out` of a class; nothing where its file cannot be read."""
-    if not inspect.isclass(thing):
+    """`left_out` of a class, or of what is built of it; nothing where its file cannot be read."""
+    kind = _kind_of(thing)
+    if inspect.isfunction(kind) or _is_one(kind):
         return {}
     with suppress(OSError, TypeError, ValueError, SyntaxError):
-        file = Path(_file_of(thing))
+        file = Path(_file_of(kind))
         tree, own = usual(file.read_text(encoding="utf-8"))
-        found = left_out(source_of(file, thing.__name__, tree), as_it_is)
+        found = left_out(source_of(file, kind.__name__, tree), as_it_is)
         return {role: [own.get(name, name) for name in names] for role, names in found.items()}
     return {}
 
