@@ -191,6 +191,20 @@ SLIPS = {  # {what: (program, its name, what is right in it, the slip, what is s
         "your model output has -beta_t / (1 - ab_t) / sqrt(alpha_t)",
     ),
     "threshold": (LOOP, "sample", " / s\n", "\n", "clips to s but does not divide by s"),
+    "limited on one side": (
+        LOOP.replace("return x_0.clamp(-s, s) / s", "return x_0.clamp(-1, 1)"),
+        "sample",
+        "clamp(-1, 1)",
+        "clamp(min=-1)",
+        "x0-hat is limited below, to -1, and not above",
+    ),
+    "limited on the other": (
+        LOOP.replace("return x_0.clamp(-s, s) / s", "return x_0.clamp(-1, 1)"),
+        "sample",
+        "clamp(-1, 1)",
+        "clamp(-2, 1)",
+        "x0-hat is limited above, to 1, and not below",
+    ),
     "ends early": (
         LOOP.replace("if t else", "if t > 0 else"),
         "sample",

@@ -50,6 +50,8 @@ def limit(steps: Steps, chosen: Setting) -> Iterator[Check]:
     elif _undivided(few, chosen, z):
         words = "x0-hat is limited to the quantile s of its image, and not divided by s"
         yield replace(yes_no(ID, False, "", words), right=RIGHT)
+    elif one_sided := _one_sided(few, chosen, z):
+        yield replace(yes_no(ID, False, "", one_sided), right=RIGHT)
     elif _inside_is_kept(few, chosen, z):
         yield found(ID, "close", "x0-hat outside [-1, 1] is limited in a way of its own")
     else:
@@ -85,6 +87,19 @@ def _undivided(steps: Steps, chosen: Setting, z: Tensor) -> bool:
         if bool(((x_0.clamp(-s, s) - is_).abs() <= off).all()):
             return True
     return False
+
+
+def _one_sided(steps: Steps, chosen: Setting, z: Tensor) -> str:
+    """That x0-hat is limited to -1 below and kept above, or to 1 above and kept below; else ""."""
+    i, x_0, is_, weight = _read(steps, chosen)
+    off = steps.bound(chosen.unlimited, largest, z)[i] / weight.abs().amin()
+    for limits, words in (
+        ({"min": -1.0}, "below, to -1, and not above"),
+        ({"max": 1.0}, "above, to 1, and not below"),
+    ):
+        if bool(((x_0.clamp(**limits) - is_).abs() <= off).all()):
+            return f"x0-hat is limited {words}: its mean is moved"
+    return ""
 
 
 def _read(steps: Steps, chosen: Setting) -> tuple[int, Tensor, Tensor, Tensor]:
