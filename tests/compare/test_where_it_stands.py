@@ -158,6 +158,21 @@ TOGETHER = (
         "sample=lambda model, shape: sample(model, *shape[:3]))\n"
     )
 )
+CAPPED = """
+angle = (torch.arange(T + 1, dtype=torch.float64) / T + 0.008) / 1.008 * torch.pi / 2
+kept = (angle.cos()[1:] / angle.cos()[:-1]) ** 2
+alpha_bar = kept.clamp(min=1e-3).cumprod(0)
+
+
+@torch.no_grad()
+def sample(model, n):
+    x = torch.randn(n, 1, 8, 8)
+    for t in range(T - 1, -1, -1):
+        a, p = float(alpha_bar[t]), float(alpha_bar[t - 1]) if t else 1.0
+        x = x - (1 - a / p) / (1 - a) ** 0.5 * model(x, torch.full((n,), t))
+        x = x / (a / p) ** 0.5 + (t > 0) * (1 - a / p) ** 0.5 * torch.randn_like(x)
+    return x
+"""
 SLIPS = {  # {what: (program, its name, what is right in it, the slip, what is said)}
     "told a level": (
         SPARE.replace("TOLD", "alpha_bars.sqrt()"),
@@ -191,6 +206,7 @@ SLIPS = {  # {what: (program, its name, what is right in it, the slip, what is s
         "your model output has -beta_t / (1 - ab_t) / sqrt(alpha_t)",
     ),
     "threshold": (LOOP, "sample", " / s\n", "\n", "clips to s but does not divide by s"),
+    "capped": (CAPPED, "sample", "kept.clamp(min=1e-3)", "kept", "mistake 11: cosine-without-cap"),
     "limited on one side": (
         LOOP.replace("return x_0.clamp(-s, s) / s", "return x_0.clamp(-1, 1)"),
         "sample",

@@ -13,6 +13,7 @@ from compare.candidate.replay import MOST, Drawn
 from compare.candidate.subject import Subject
 from compare.measure import law as laws
 from compare.measure.check import Check, within, yes_no
+from compare.measure.check import found as left_open
 from compare.measure.loop_steps import (
     OVERFLOWS,
     Steps,
@@ -74,6 +75,10 @@ def transitions(subject: Subject, exact: Steps) -> Iterator[Check]:
         made = bent(steps, setting) if not passed or exact.run.noise is not None else None
         if made is not None:
             return [made, *last(chosen)]
+        if passed and len(exact.calls) and not len(steps.calls):
+            size = float(exact.run.size.nan_to_num(torch.inf).min())
+            words = f"x_t is of size {size:.3g} or more, whose rounding hides every step"
+            return [left_open("sampling/loop/steps", "error", words), *last(chosen)]
         if passed:
             by = ETA if steps.run.drawn is not None else BY_SPREAD
             eta = eta_as_declared("sampling/loop/eta", subject, "sample", chosen, by)

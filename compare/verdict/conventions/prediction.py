@@ -12,7 +12,7 @@ from compare.candidate.door.source import compared, outputs_in, parsed
 from compare.candidate.load import Broken
 from compare.candidate.loop.look import look
 from compare.candidate.subject import OTHER_NAMES, Subject
-from compare.measure.loop_steps import end_right, steps_of, visits
+from compare.measure.loop_steps import HUGE, end_right, steps_of, visits
 from compare.oracle import KINDS, Oracle
 from compare.stages.stage import Stage
 
@@ -111,13 +111,16 @@ def _is_right(subject: Subject, stage: Stage) -> bool:
 
 def _without_signal(subject: Subject, by_name: str | None) -> Fact:
     """What the model of a loop predicts that is right by no kind, where alpha-bar is 0: v, unless
-    it is called noise or divided by that."""
+    it is called noise, or the answers of either model are divided by that."""
     if by_name is not None:
         return _declared(subject, by_name)
+    of_v = subject.reading(prediction_type="v_prediction")
     with suppress(Broken):
-        run = look(subject, subject.scheduler().alpha_bars(Oracle()))
-        if not bool(run.size.isfinite().all() & run.result.isfinite().all()):
-            return Fact("epsilon", "behaviour", "its loop gives NaN or infinity at alpha-bar = 0")
+        for each in (subject, of_v):
+            run = look(each, each.scheduler().alpha_bars(Oracle()))
+            if not bool((run.size < HUGE).all() & run.result.isfinite().all()):
+                why = "its loop divides by what is 0 at alpha-bar = 0"
+                return Fact("epsilon", "behaviour", why)
     subject.setting = replace(subject.setting, prediction_type="v_prediction")
     return Fact("v_prediction", "behaviour", "its table ends without the image")
 
