@@ -158,6 +158,30 @@ TOGETHER = (
         "sample=lambda model, shape: sample(model, *shape[:3]))\n"
     )
 )
+ALL_FROM_ONE = """
+alpha_bar = (1 - betas).cumprod(0)
+
+
+class Mine:
+    def __init__(self):
+        self.alphas_cumprod = alpha_bar
+
+    def add_noise(self, x_0, noise, t):
+        a = alpha_bar[t - 1].reshape(-1, 1, 1, 1)
+        return a.sqrt() * x_0 + (1 - a).sqrt() * noise
+
+    def loss(self, model, x_0):
+        t, noise = torch.randint(1, T + 1, (len(x_0),)), torch.randn_like(x_0)
+        return ((model(self.add_noise(x_0, noise, t), t) - noise) ** 2).mean()
+
+    def sample(self, model, n):
+        x = torch.randn(n, 1, 8, 8)
+        for t in range(T, 0, -1):
+            b, a = betas[t - 1], alpha_bar[t - 1]
+            x = (x - b / (1 - a).sqrt() * model(x, torch.full((n,), t))) / (1 - b).sqrt()
+            x = x + b.sqrt() * torch.randn_like(x) if t > 1 else x
+        return x
+"""
 CAPPED = """
 angle = (torch.arange(T + 1, dtype=torch.float64) / T + 0.008) / 1.008 * torch.pi / 2
 kept = (angle.cos()[1:] / angle.cos()[:-1]) ** 2
@@ -206,6 +230,20 @@ SLIPS = {  # {what: (program, its name, what is right in it, the slip, what is s
         "your model output has -beta_t / (1 - ab_t) / sqrt(alpha_t)",
     ),
     "threshold": (LOOP, "sample", " / s\n", "\n", "clips to s but does not divide by s"),
+    "all from one": (
+        ALL_FROM_ONE,
+        "Mine",
+        "a = alpha_bar[t - 1].r",
+        "a = alpha_bar[t - 2].r",
+        "add_noise reads",
+    ),
+    "one from zero": (
+        ALL_FROM_ONE,
+        "Mine",
+        "randint(1, T + 1,",
+        "randint(0, T,",
+        "t covers 0..59, should cover 1..60",
+    ),
     "capped": (CAPPED, "sample", "kept.clamp(min=1e-3)", "kept", "mistake 11: cosine-without-cap"),
     "limited on one side": (
         LOOP.replace("return x_0.clamp(-s, s) / s", "return x_0.clamp(-1, 1)"),

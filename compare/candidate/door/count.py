@@ -117,9 +117,14 @@ def by_end(subject: "Subject", T: int) -> Fact | None:
     A table of T entries has none at T, so that code which counts from 0 fails there; code that
     reads entry t - 1 finds the last one at t = 0, by Python's counting from the end.
     """
-    if not (subject.has("add_noise") and subject.has("step") and all_take(subject, T)):
-        return None
-    first, last = (asked(subject, "add_noise", t) for t in (0, T))
-    if first is None or last is None or not torch.equal(first, last):
+    if not (subject.has("add_noise") and subject.has("step") and wraps(subject, T)):
         return None
     return Fact(1, "structural", f"all methods take t={T}, and t=0 is the last of the table")
+
+
+def wraps(subject: "Subject", T: int) -> bool:
+    """True if all methods take t = T, and `add_noise` gives there what it gives at 0."""
+    if not all_take(subject, T):
+        return False
+    first, last = (asked(subject, "add_noise", t) for t in (0, T))
+    return first is not None and last is not None and torch.equal(first, last)

@@ -53,7 +53,8 @@ def length(subject: Subject) -> tuple[int, dict[str, Fact]]:
         said.append(None if betas is None else len(betas))
         declared = next((v for v in said if isinstance(v, int) and v > 0), 0)
         T = declared or _visited(subject) or _answered(subject)
-    base = _list_from_one(subject, T, raw) or count.by_list(subject, T)
+    base = _list_from_one(subject, T, raw) or _all_from_one(subject, T, raw)
+    base = base or count.by_list(subject, T)
     return T, {} if base is None else {"t_base": base}
 
 
@@ -67,6 +68,21 @@ def _list_from_one(subject: Subject, T: int, raw: Tensor | None) -> Fact | None:
         told = loop_told(subject, Oracle().alpha_bar(setting) if raw is None else raw[-T:])
         if len(told.unique()) < T - 1 and float(told.min()) == 1 and float(told.max()) <= T:
             return Fact(0, others=(1,))
+    return None
+
+
+def _all_from_one(subject: Subject, T: int, raw: Tensor | None) -> Fact | None:
+    """Counted from 1, if a loop tells its model t = 1..T, and `add_noise`, as a step beside it,
+    takes t = T, and finds at t = 0 the last of its table."""
+    if raw is None or not (subject.has("sample") and subject.has("add_noise")):
+        return None
+    with contextlib.suppress(Broken):
+        told = loop_told(subject, raw)
+        whole = len(told.unique()) == T and float(told.min()) == 1 and float(told.max()) == T
+        if whole and count.wraps(subject, T):
+            return Fact(
+                1, "structural", f"its loop tells its model t = 1..{T}, as add_noise takes it"
+            )
     return None
 
 
