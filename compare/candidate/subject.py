@@ -123,6 +123,7 @@ class Subject:
         seed: of the probes.
         own: what it finds around it while it runs.
         base: the setting that it is asked to be, where it names the keywords.
+        assumed: the tables that its adapter hands it are nobody's.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class Subject:
         seed: int = 0,
         own: Surroundings | None = None,
         base: Setting | None = None,
+        assumed: bool = False,
     ):
         self.name, self.level, self.seed = name, level, seed
         self.own = own or Surroundings()
@@ -148,7 +150,7 @@ class Subject:
         self.kinds: tuple[Setting, ...] = ()  # other readings of a step or list that fits none
         self.door: Reading = CANONICAL
         self.returned: dict[str, str] = {}  # {method: what kind of thing it returned last}
-        self.table_is_assumed = False  # it shows none
+        self.table_is_assumed = assumed  # it shows none
         self.own_variance = False  # its model says the size of the noise by a rule of its own
         self.steps_pass = True  # whole chains are judged only where every single step passes
         self.overwritten: set[str] = set()  # arguments that a method changed in place

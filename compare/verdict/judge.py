@@ -84,7 +84,8 @@ def judge(
             adapter = ready(candidate, name, NAMES)
             left = unread(candidate, adapter is None)
             candidate = candidate if adapter is None else adapter.make
-            make = partial(Subject, candidate, name, level, seed, own, base)
+            assumes = adapter is not None and adapter.assumes
+            make = partial(Subject, candidate, name, level, seed, own, base, assumes)
             subject, others = _read(make, reading or {})
             _refuse_replacements(before)
             beside = beside and not subject.is_network

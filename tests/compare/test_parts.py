@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from compare.candidate.text.adapt import adapter
-from tests.compare.written import Slip
+from tests.compare.written import Slip, judged_file
 
 HEAD = """
 from dataclasses import dataclass
@@ -137,6 +137,23 @@ class Diffusion:
 
 diffusion = Diffusion.short()
 """
+HANDED_OVER = """
+class Process:
+    def __init__(self, T=60):
+        self.T = T
+
+    def denoise_add_noise(self, x, t, pred_noise, a_t, b_t, ab_t, z):
+        mean = (x - pred_noise * ((1 - a_t[t]) / (1 - ab_t[t]).sqrt())) / a_t[t].sqrt()
+        return mean + b_t.sqrt()[t] * z
+
+    def sample(self, model, n):
+        b_t = torch.cat([torch.zeros(1), torch.linspace(1e-4, 0.02, self.T)])
+        a_t, ab_t, x = 1 - b_t, (1 - b_t).cumprod(0), torch.randn(n, 3, 8, 8)
+        for t in range(self.T, 0, -1):
+            z = torch.randn_like(x) if t > 1 else 0
+            x = self.denoise_add_noise(x, t, model(x, torch.full((n,), t)), a_t, b_t, ab_t, z)
+        return x
+"""
 GIVEN = OBJECT.replace("net=None", "net").replace("cls(60)", "cls(60, torch.nn.Identity())")
 SLIPS = {
     "the loss of an object": Slip(
@@ -175,6 +192,18 @@ SLIPS = {
 @pytest.mark.parametrize("slip", SLIPS.values(), ids=SLIPS)
 def test_what_is_handed_is_made(slip: Slip, tmp_path: Path) -> None:
     slip.judged(tmp_path)
+
+
+def test_tables_that_nobody_shows_blame_no_loop(tmp_path: Path) -> None:
+    """Those that a step is handed in the adapter, and the loop beside it makes for itself."""
+    report = judged_file(tmp_path, "Process", HEAD + HANDED_OVER)
+    assert report.exit_status == 0, str(report)
+    other = HANDED_OVER.replace("1e-4, 0.02", "1e-4, 0.1")
+    report = judged_file(tmp_path, "Process", HEAD + other)
+    assert report.exit_status == 2, str(report)
+    assert "right by another table than the usual one" in report.verdict
+    report = judged_file(tmp_path, "Process", HEAD + other.replace("/ a_t[t].sqrt()", "/ a_t[t]"))
+    assert report.exit_status == 1, str(report)
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,12 @@ class Ready:
     Attributes:
         make: () -> the adapter.
         command: that prints it.
+        assumes: the tables in it, which the file's functions are handed, are nobody's.
     """
 
     make: Callable[[], Any]
     command: str
+    assumes: bool = False
 
 
 def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
@@ -73,7 +75,8 @@ def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
         return None
     make = _made(thing, package_of(file.resolve(), source)[1], found.text)
     known_as = spec if spec.endswith(f"{file.name}:{name}") else f"{file}:{name}"
-    return None if make is None else Ready(make, f"ddpm adapt {known_as}")
+    assumes = "\nBETAS = " in found.text
+    return None if make is None else Ready(make, f"ddpm adapt {known_as}", assumes)
 
 
 def _kind_of(thing: Any) -> Any:
