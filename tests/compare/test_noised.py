@@ -47,7 +47,13 @@ FROM_NOTHING = """add_noise(self, x_0, noise=None, timesteps=None):
         a = self.levels[timesteps].reshape(-1, 1, 1, 1)
         return a.sqrt() * x_0 + (1 - a).sqrt() * noise
 """
+MODULE = (
+    CLASS.replace("class Noiser:", "class Noiser(torch.nn.Module):")
+    .replace("(self, T=60):", "(self, T=60):\n        super().__init__()")
+    .replace("METHOD", FROM_NOTHING.replace("add_noise", "forward"))
+)
 SLIPS = {
+    "a module": (MODULE, "Noiser", "a.sqrt() *", "a *", "mistake 5"),
     "uniform": (FUNCTION, "q_sample", "randn_like", "rand_like", "mean of the noise"),
     "half as large": (
         FUNCTION,

@@ -1,5 +1,6 @@
 """How a network's `forward` is called: the picture, t and labels by the names of its parameters."""
 
+import ast
 import inspect
 import re
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from compare.candidate.door.names import CALLED, DRAWN, LABELS, NOISE, TIMES, T, X, plain
 from compare.candidate.door.signature import MODELS, TABLES, asked_for, named_keywords
+from compare.candidate.door.source import parsed
 from compare.candidate.load import Adapter
 
 if TYPE_CHECKING:
@@ -19,7 +21,8 @@ NO_NETWORKS = {*NOISE.split(), *DRAWN.split(), "target", "targets"}  # what a lo
 OF_DIFFUSION = {word for words in CALLED.values() for word in words.split()} - {"forward"}
 OF_DIFFUSION |= TABLES | {"betas"}
 DROPPED = {"conddropprob", "dropprob", "labeldropprob", "classdropprob", "puncond"}
-NO_NETWORK = re.compile("sampler|trainer")  # what a class is called that has a network
+NO_NETWORK = re.compile("sampler|trainer|forward(diffusion|process)")  # what a class is called
+NORMAL = ("randn", "randn_like", "normal", "normal_")  # which no network draws
 WRAPPERS = ("_orig_mod", "module")  # of torch.compile, of data in parallel
 
 
@@ -46,7 +49,16 @@ def is_network(thing: Any) -> bool:
         or any(plain(n) in OF_DIFFUSION for n in own_names(thing))
     ):
         return False
+    source = parsed(thing.forward)
+    if source is not None and draws_noise(source):
+        return False
     return {"x", "t"} <= {*arguments(thing.forward).values()}
+
+
+def draws_noise(forward: ast.AST) -> bool:
+    """True if what a module does when it is called draws from N(0, 1): it makes x_t."""
+    calls = [e.func for e in ast.walk(forward) if isinstance(e, ast.Call)]
+    return any(getattr(f, "attr", getattr(f, "id", "")) in NORMAL for f in calls)
 
 
 def in_its_role(thing: Any) -> Any:

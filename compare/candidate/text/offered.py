@@ -11,7 +11,7 @@ from inspect import Parameter, Signature
 from typing import Any
 
 from compare.candidate.door import embedding
-from compare.candidate.door.forward import NO_NETWORK, OF_DIFFUSION, TIME, arguments
+from compare.candidate.door.forward import NO_NETWORK, OF_DIFFUSION, TIME, arguments, draws_noise
 from compare.candidate.door.names import plain
 from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import BESIDE_MODEL, asked_for, with_model
@@ -114,7 +114,7 @@ def is_network(
     """True for a module that is called with a picture and a time, and is no diffusion."""
     if "forward" not in methods or any(plain(name) in OF_DIFFUSION for name in methods):
         return False
-    if NO_NETWORK.search(plain(node.name)):
+    if NO_NETWORK.search(plain(node.name)) or draws_noise(methods["forward"]):
         return False
     asked = arguments(signed(methods["forward"], True))
     named = any(role == "t" and plain(name) in TIME for name, role in asked.items())
