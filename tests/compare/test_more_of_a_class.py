@@ -197,6 +197,27 @@ class Ddim:
             x = prev**0.5 * (x - (1 - ab) ** 0.5 * eps) / ab**0.5 + (1 - prev) ** 0.5 * eps
         return x
 """
+IN_PLACE = """
+class Ddpm(nn.Module):
+    def __init__(self, gt, n_T=50):
+        super().__init__()
+        self.gt, self.n_T, self.scalars = gt, n_T, {"beta": B, "alpha_bar": AB}
+
+    def forward(self, x):
+        t, eps = torch.randint(0, self.n_T, (len(x),)), torch.randn_like(x)
+        a = self.scalars["alpha_bar"][t, None, None, None]
+        return F.mse_loss(eps, self.gt(a.sqrt() * x + (1 - a).sqrt() * eps, t / self.n_T))
+
+    def sample(self, n_sample, size, device):
+        z, one = torch.randn(n_sample, *size, device=device), torch.ones(n_sample)
+        for i in range(self.n_T - 1, -1, -1):
+            b = self.scalars["beta"][i]
+            z -= b / (1 - self.scalars["alpha_bar"][i]).sqrt() * self.gt(z, i / self.n_T * one)
+            z /= (1 - b).sqrt()
+            if i > 0:
+                z += b.sqrt() * torch.randn_like(z)
+        return z
+"""
 SEEDED = """
 def sample(model, n, seed=None):
     rng = np.random.default_rng(seed)
@@ -251,6 +272,7 @@ PROGRAMS = {  # {what it is: (its source, the name, [(what is put wrong, by what
         [("AB[t - 1] if", "AB[t] if", "")],
     ),
     "a dataclass": (OF_FIELDS, "Ddim", [("(1 - prev) ** 0.5 * eps", "(1 - ab) ** 0.5 * eps", "")]),
+    "in place": (IN_PLACE, "Ddpm", [("z /= (1 - b).sqrt()", "z /= 1 - b", "mean")]),
     "a seed": (SEEDED, "sample", [("B[t].sqrt() *", "B[t] *", "variance")]),
     "a seed that has to be a number": (SEEDED.replace("g(seed)", "g(int(seed))"), "sample", []),
     "one picture alone": (

@@ -315,15 +315,24 @@ def _told(call: ast.Call) -> int:
 
 
 def _has_time(call: ast.Call, function: Function) -> bool:
-    """True if one of the arguments behind the first is t by its name, or was drawn or counted."""
+    """True if one of the arguments is t by its name, or was drawn or counted; or if one behind the
+    first is computed of such: `i / T * ones`."""
     counts = {_name(e.target) for e in ast.walk(function) if isinstance(e, ast.For)}
     values = {_name(t): _inner(value) for t, value in each_assigned(function)}
-    for argument in [*call.args, *(k.value for k in call.keywords)]:
+    computed = [part for each in call.args[1:] for part in _factors(each)]
+    for argument in [*call.args, *(k.value for k in call.keywords), *computed]:
         name = _name(_inner(argument))
         made = values.get(name, _inner(argument))
         if role("step", name) == "t" or name in counts or callee(made) in COUNTED:
             return True
     return False
+
+
+def _factors(node: ast.expr) -> list[ast.expr]:
+    """What a product, a quotient or a sum is made of."""
+    if isinstance(node, ast.BinOp):
+        return [*_factors(node.left), *_factors(node.right)]
+    return [node]
 
 
 def _inner(value: ast.expr) -> ast.expr:
