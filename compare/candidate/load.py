@@ -5,6 +5,7 @@ of it is called is called within `apart`, which says what it may not change and 
 """
 
 import ast
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -264,7 +265,20 @@ def load(spec: str, settings: "Settings | None" = None) -> tuple[Any, Surroundin
                 if not hasattr(found, part):
                     raise Unloadable(f"{path} has no {name!r}")
                 found = getattr(found, part)
-    return found, own
+    return _as_function(found), own
+
+
+def _as_function(found: Any) -> Any:
+    """What `functools.partial` leaves of a function, as one that asks for no more than that."""
+    if not isinstance(found, functools.partial):
+        return found
+
+    @functools.wraps(found.func)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return found(*args, **kwargs)
+
+    function.__signature__ = inspect.signature(found)  # type: ignore[attr-defined]
+    return function
 
 
 def _load_module(name: str, own: Surroundings) -> ModuleType:

@@ -11,6 +11,7 @@ from compare import Report, run
 HEAD = """
 import copy
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -218,6 +219,34 @@ class Ddpm(nn.Module):
                 z += b.sqrt() * torch.randn_like(z)
         return z
 """
+PARTIAL = """
+def _sample(table, model, n):
+    x = torch.randn(n, 1, 8, 8)
+    for t in reversed(range(0, len(table), 5)):
+        a, b = table[t], table[t - 5] if t else torch.ones(())
+        e = model(x, torch.full((n,), t))
+        x = b.sqrt() * (x - (1 - a).sqrt() * e) / a.sqrt() + (1 - b).sqrt() * e
+    return x
+
+
+sample = partial(_sample, AB)
+"""
+OF_LAYERS = """
+class Tabular(nn.Module):
+    def __init__(self, n_features=6, hidden=16):
+        super().__init__()
+        self.time, self.first = nn.Embedding(50, hidden), nn.Linear(n_features, hidden)
+        self.n_features, self.last = n_features, nn.Linear(hidden, n_features)
+        self.register_buffer("alpha_bar", AB)
+
+    def predict_noise(self, x, t):
+        return self.last(F.silu(self.first(x) + self.time(t)))
+
+    def loss(self, x):
+        t, noise = torch.randint(0, 50, (len(x),)), torch.randn_like(x)
+        a = self.alpha_bar[t].unsqueeze(1)
+        return ((self.predict_noise(a.sqrt() * x + (1 - a).sqrt() * noise, t) - noise) ** 2).mean()
+"""
 SEEDED = """
 def sample(model, n, seed=None):
     rng = np.random.default_rng(seed)
@@ -273,6 +302,8 @@ PROGRAMS = {  # {what it is: (its source, the name, [(what is put wrong, by what
     ),
     "a dataclass": (OF_FIELDS, "Ddim", [("(1 - prev) ** 0.5 * eps", "(1 - ab) ** 0.5 * eps", "")]),
     "in place": (IN_PLACE, "Ddpm", [("z /= (1 - b).sqrt()", "z /= 1 - b", "mean")]),
+    "a partial": (PARTIAL, "sample", [("(1 - b).sqrt() * e", "(1 - a).sqrt() * e", "")]),
+    "made of layers": (OF_LAYERS, "Tabular", [("a.sqrt() * x", "a * x", "forward")]),
     "a seed": (SEEDED, "sample", [("B[t].sqrt() *", "B[t] *", "variance")]),
     "a seed that has to be a number": (SEEDED.replace("g(seed)", "g(int(seed))"), "sample", []),
     "one picture alone": (

@@ -32,7 +32,7 @@ def own_network(
     whole = [of_self(call.func) for call in calls if len(call.args) + len(call.keywords) > 1]
     built_by = methods.get("__init__")
     given = [] if built_by is None else [each.arg for each in built_by.args.args]
-    if {*whole, *given} & MODELS:
+    if {*given, *whole} - {*methods} & MODELS:
         return ""
     assigned = [] if built_by is None else each_assigned(built_by)
     built = {of_self(t) for t, value in assigned if builds_network(value, classes)}
