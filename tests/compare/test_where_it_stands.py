@@ -182,6 +182,22 @@ class Mine:
             x = x + b.sqrt() * torch.randn_like(x) if t > 1 else x
         return x
 """
+ROOTS = """
+alpha_bar = (1 - betas).cumprod(0)
+
+
+class Trainer(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.register_buffer("signal_rate", alpha_bar.sqrt())
+        self.register_buffer("noise_rate", (1 - alpha_bar).sqrt())
+
+    def forward(self, x_0):
+        t, noise = torch.randint(T, (len(x_0),)), torch.randn_like(x_0)
+        signal, rest = (v[t].view(-1, 1, 1, 1) for v in (self.signal_rate, self.noise_rate))
+        return ((self.model(signal * x_0 + rest * noise, t) - noise) ** 2).mean()
+"""
 CAPPED = """
 angle = (torch.arange(T + 1, dtype=torch.float64) / T + 0.008) / 1.008 * torch.pi / 2
 kept = (angle.cos()[1:] / angle.cos()[:-1]) ** 2
@@ -230,6 +246,13 @@ SLIPS = {  # {what: (program, its name, what is right in it, the slip, what is s
         "your model output has -beta_t / (1 - ab_t) / sqrt(alpha_t)",
     ),
     "threshold": (LOOP, "sample", " / s\n", "\n", "clips to s but does not divide by s"),
+    "two roots": (
+        ROOTS,
+        "Trainer",
+        '"noise_rate", (1 - alpha_bar).sqrt()',
+        '"noise_rate", 1 - alpha_bar.sqrt()',
+        "your noise in x_t has 1 - sqrt(ab_t), should have sqrt(1 - ab_t)",
+    ),
     "all from one": (
         ALL_FROM_ONE,
         "Mine",

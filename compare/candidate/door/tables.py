@@ -59,6 +59,7 @@ MEANT = {word: name for name, words in CALLED.items() for word in words.split()}
 SCHEDULERS = re.compile("schedule|diffusion|process")  # what holds one is called
 FOREIGN = ("builtins", "torch", "numpy", "collections", "types", "functools")
 NUMBERS = Tensor | np.ndarray | list | tuple
+ONE_TABLE = 1e-5  # far above what float32 makes of two squares whose sum is 1
 SCHEDULE = ("alphas_cumprod", "betas")  # attributes that the stage `schedule` judges
 
 
@@ -180,7 +181,8 @@ def asked(role: Any) -> Any:
 def schedule(found: Any) -> tuple[Any, Any]:
     """The tables of alpha-bar and of betas among those that `tables` returned; None for none.
 
-    Where neither is there, alpha-bar is that of its root and the root of the rest.
+    Where neither is there, alpha-bar is that of its root and the root of the rest; of its root
+    alone, if the two are not of one alpha-bar.
     """
     known: dict[str | None, Any] = {}
     for name, value in found.items() if isinstance(found, Mapping) else ():
@@ -189,7 +191,9 @@ def schedule(found: Any) -> tuple[Any, Any]:
     roots = [known.get("sqrt_alphas_cumprod"), known.get("sqrt_one_minus_alphas_cumprod")]
     if alpha_bar is None and betas is None and all(_is_table(root) for root in roots):
         signal, rest = (torch.as_tensor(root).to(torch.float64) ** 2 for root in roots)
-        alpha_bar = torch.where(rest < 0.5, 1 - rest, signal)  # each where it is sharp
+        one = torch.allclose(signal + rest, torch.ones_like(rest), atol=ONE_TABLE)
+        sharp = one & (rest < 0.5)
+        alpha_bar = torch.where(sharp, 1 - rest, signal)  # each where it is sharp
     return alpha_bar, betas
 
 
