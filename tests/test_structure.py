@@ -180,6 +180,7 @@ TESTED_WITH = {
     "losses": "naming_losses",
     "measured": "naming",
     "method": "forward",
+    "named": "adapt",
     "names": "reading",
     "network_alone": "network",
     "network_diagnosis": "network",

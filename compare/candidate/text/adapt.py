@@ -18,9 +18,10 @@ from compare.candidate.door.tables import meant
 from compare.candidate.text import handed
 from compare.candidate.text.chosen import CALLS, chosen, reached
 from compare.candidate.text.does import counts_from_one, trains
-from compare.candidate.text.found import Source, holds_tables, length, of_what_is_handed, source_of
+from compare.candidate.text.found import Source, length, source_of
 from compare.candidate.text.later import asked_by
 from compare.candidate.text.offered import Function, embeds_by, methods_of, offered, signed
+from compare.candidate.text.own.named import holds_tables, of_what_is_handed
 from compare.candidate.text.own.words import in_own_words, usual
 from compare.candidate.text.package import package_of
 
