@@ -6,6 +6,7 @@ et al. 2022, section 2.3).
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,6 +42,13 @@ def other_limits(percentiles: Iterable[float]) -> Iterator[OtherLimit]:
         words = f"your x0-hat is made of clamp({thing}, -1, 1), should be of the {thing} as it is, "
         fix = f"x0-hat the {thing} as it is; clip x0-hat itself"
         yield OtherLimit(f"{words}and clipped itself (Ho et al. eq. 15)", fix, {"x_0": formula})
+    for words, limits in (
+        ("clamp(x0-hat, min=-1)", {"min": -1.0}),
+        ("clamp(x0-hat, max=1)", {"max": 1.0}),
+    ):
+        said = f"your x0-hat is {words}, should be clamp(x0-hat, -1, 1), or as it is, of images in "
+        limit: dict[str, Any] = {"limit": partial(_limited, limits)}
+        yield OtherLimit(f"{said}[-1, 1] (Ho et al. eq. 15)", "x0-hat clamp(x0-hat, -1, 1)", limit)
     whole = f"x0-hat clamp(x0-hat, -s, s) / s {SOURCE}"
     for percentile in percentiles:
         words = f"your x0-hat is clamp(x0-hat, -s, s), s the {percentile:g} quantile of |x0-hat|, "
@@ -57,6 +65,10 @@ def _of_clipped_x_t(kind: str, out: Tensor, x_t: Tensor, level: Level) -> Tensor
 
 def _of_clipped_output(kind: str, out: Tensor, x_t: Tensor, level: Level) -> Tensor:
     return right.x_0(kind, out.clamp(-1, 1), x_t, level)
+
+
+def _limited(limits: dict[str, float], x_0: Tensor, setting: Setting) -> Tensor:
+    return x_0.clamp(**limits)
 
 
 def _by_signed_quantile(x_0: Tensor, setting: Setting) -> Tensor:

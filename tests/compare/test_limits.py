@@ -67,6 +67,8 @@ def test_a_right_limit_is_right(x_0):
     [
         (lambda x, out, ab: hat(x.clamp(-1, 1), out, ab), "is made of clamp(x_t, -1, 1), should"),
         (lambda x, out, ab: hat(x, out.clamp(-1, 1), ab), "is made of clamp(model output, -1, 1)"),
+        (lambda x, out, ab: hat(x, out, ab).clamp(min=-1), "is clamp(x0-hat, min=-1), should be"),
+        (lambda x, out, ab: hat(x, out, ab).clamp(max=1), "is clamp(x0-hat, max=1), should be"),
         (undivided, "is clamp(x0-hat, -s, s), s the 0.99 quantile of |x0-hat|, should be divided"),
         (signed, "is the 0.99 quantile of x0-hat, should be that of |x0-hat|"),
     ],
