@@ -198,6 +198,8 @@ def test_tables_that_nobody_shows_blame_no_loop(tmp_path: Path) -> None:
     """Those that a step is handed in the adapter, and the loop beside it makes for itself."""
     report = judged_file(tmp_path, "Process", HEAD + HANDED_OVER)
     assert report.exit_status == 0, str(report)
+    beside = "\n    def before(self, i):\n        return i - 1\n"  # which is no role's
+    assert "torch.zeros(1), torch" in adapter(tmp_path / "a.py", "", HEAD + HANDED_OVER + beside)
     other = HANDED_OVER.replace("1e-4, 0.02", "1e-4, 0.1")
     report = judged_file(tmp_path, "Process", HEAD + other)
     assert report.exit_status == 2, str(report)

@@ -157,7 +157,8 @@ def _assumed(found: Source, body: str) -> list[str]:
     for name, line in reversed(ASSUMED.items()):  # each is made of those before it
         if _is_handed(name, "\n".join([body, *lines])):
             lines.insert(0, line)
-    less = any(ONE_OFF.search(ast.unparse(node)) for node in found.functions.values())
+    called = [node for name, node in found.functions.items() if f".{name}(" in body]
+    less = any(ONE_OFF.search(ast.unparse(node)) for node in called)
     if lines and '"t=1"' in body and not less:
         lines[0] = BETAS_FROM_1
     return lines
