@@ -130,11 +130,13 @@ def _of_only_class(
 
 def _module(file: Path, source: str, found: Source, body: str) -> str:
     """The whole text, below what it imports and assumes."""
-    assumed, body = _assumed(found, body), _with_own_length(found, body)
+    assumed, own_T = _assumed(found, body), _own_length(found, body)
+    if own_T:
+        body = body.replace("    return Adapter(", f"    {own_T}\n\n    return Adapter(", 1)
     kinds = [] if found.class_name else filter(found.of_file.made, found.classes)
     tops = map(found.of_file.at_the_top, kinds)
     at_the_top = [line for name, line in tops if re.search(rf"(?<![.\w]){name}\b", body)]
-    needs_T = bool(assumed) or (bool(USES_T.search(body)) and "    T = len(" not in body)
+    needs_T = bool(assumed) or (bool(USES_T.search(body)) and not own_T)
     folder, module = package_of(file.resolve(), source)
     where = f"\n\nIt belongs into {folder}, beside the package.\n" * (module != file.stem)
     head = [f'"""{file.name} for `ddpm compare`: which of its parts is which.{where}"""\n']
@@ -164,14 +166,14 @@ def _assumed(found: Source, body: str) -> list[str]:
     return lines
 
 
-def _with_own_length(found: Source, body: str) -> str:
-    """The text with T by the class's own table, where nothing else says it."""
+def _own_length(found: Source, body: str) -> str:
+    """The line that reads T off the class's own table, where nothing else says it; else ""."""
     built, uses = body.split("    return Adapter(", 1)
     if not USES_T.search(uses) or USES_T.search(built) or length(found) != UNKNOWN:
-        return body
+        return ""
     if found.class_name is None or found.owns_model or not found.tables:
-        return body
-    return f"{built}    T = len(made.{found.tables[0]})\n\n    return Adapter({uses}"
+        return ""
+    return f"T = len(made.{found.tables[0]})"
 
 
 def _named(found: Source, body: str) -> list[str]:
@@ -317,8 +319,8 @@ def _of_tables(found: Source) -> dict[str, str]:
     elif found.derived:
         texts["tables"] = f"lambda: shown({found.owner})"
     of_parts = {} if found.class_name else of_what_is_handed(found.around, found.of_file)
-    for kind, tables in of_parts.items():
-        texts.setdefault("alpha_bar", f"lambda: {found.of_file.at_the_top(kind)[0]}.{tables[0]}")
+    for kind, table in of_parts.items():
+        texts.setdefault("alpha_bar", f"lambda: {found.of_file.at_the_top(kind)[0]}.{table}")
     return texts
 
 

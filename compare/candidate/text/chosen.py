@@ -198,12 +198,12 @@ def _goes_along_a_list(found: Source, both: dict[str, str]) -> bool:
     known = handed.known("step", found.signed(step))
     places = {name for name, what in known.items() if what == "t"}
     node = found.functions[step]
-    listed = {name for name, value in assigned(node) if _looks_up(value, places)}
-    return any(_looks_up(each, listed) for each in ast.walk(node))
+    listed = {name for name, value in assigned(node) if _goes_by(value, places)}
+    return any(_goes_by(each, listed) for each in ast.walk(node))
 
 
-def _looks_up(node: ast.AST, places: set[str]) -> bool:
-    """True if something is looked up by one of these names."""
+def _goes_by(node: ast.AST, places: set[str]) -> bool:
+    """True for what is looked up by one of these names."""
     index = node.slice if isinstance(node, ast.Subscript) else ast.Constant(None)
     return any(getattr(each, "id", "") in places for each in ast.walk(index))
 

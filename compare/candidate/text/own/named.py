@@ -119,15 +119,15 @@ def of_tops(tops: set[str], tree: ast.Module) -> list[str]:
     return list(dict.fromkeys(ast.unparse(e) for e in parts if getattr(e.value, "id", "") in tops))
 
 
-def of_what_is_handed(functions: Mapping[str, Function], of_file: OfFile) -> dict[str, list[str]]:
+def of_what_is_handed(functions: Mapping[str, Function], of_file: OfFile) -> dict[str, str]:
     """{a class: what is called alpha-bar in a thing of it}, which functions are handed."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, str] = {}
     for node in functions.values():
         kinds = of_file.kinds(node)
         for each in (e for e in ast.walk(node) if isinstance(e, ast.Attribute)):
             kind = kinds.get(getattr(each.value, "id", ""))
             if kind and is_alpha_bar(each.attr):
-                found.setdefault(kind, []).append(each.attr)
+                found.setdefault(kind, each.attr)
     return found
 
 
