@@ -68,6 +68,16 @@ DRAWS_BY_A_COPY = TRAINS_ITSELF.replace(
     """        self.average = copy.deepcopy(self.net).requires_grad_(False)
         self.register""",
 ).replace("eps = self.net(x", "eps = self.average(x")
+DRAWS_BY_AN_AVERAGE = """
+class Average:
+    def __init__(self, net):
+        self.copy = copy.deepcopy(net).requires_grad_(False)
+
+""" + TRAINS_ITSELF.replace(
+    """        self.register""",
+    """        self.average = Average(self.net)
+        self.register""",
+).replace("eps = self.net(x", "eps = self.average.copy(x")
 KEEPS_ITS_OWN = """
 class Digits(nn.Module):
     def __init__(self, image_size, in_channels):
@@ -271,6 +281,11 @@ PROGRAMS = {  # {what it is: (its source, the name, [(what is put wrong, by what
     ),
     "one that draws by a copy": (
         DRAWS_BY_A_COPY,
+        "LitDDPM",
+        [("if i > 0", "if i > -1", "variance"), ("t), eps)", "t), x)", "prediction")],
+    ),
+    "one that draws by an average": (
+        DRAWS_BY_AN_AVERAGE,
         "LitDDPM",
         [("if i > 0", "if i > -1", "variance"), ("t), eps)", "t), x)", "prediction")],
     ),

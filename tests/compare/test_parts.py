@@ -154,10 +154,42 @@ class Process:
             x = self.denoise_add_noise(x, t, model(x, torch.full((n,), t)), a_t, b_t, ab_t, z)
         return x
 """
+RESPACED = """
+from copy import deepcopy
+from types import SimpleNamespace
+
+
+class Trainer:
+    def __init__(self, net, T=1000, keep=50):
+        self.net, self.ema_net = net, deepcopy(net)
+        kept = torch.linspace(0, T - 1, keep).round().long()
+        ab = torch.cumprod(1 - torch.linspace(1e-4, 0.02, T, dtype=torch.float64), 0)[kept]
+        before = torch.cat([torch.ones(1, dtype=torch.float64), ab[:-1]])
+        self.tab = SimpleNamespace(kept=kept, ab=ab, beta=1 - ab / before, before=before)
+
+    def sample(self, n):
+        tab, net, x = self.tab, self.ema_net, torch.randn(n, 1, 8, 8)
+        for j in reversed(range(len(tab.kept))):
+            b, ab = float(tab.beta[j]), float(tab.ab[j])
+            x = (x - b / (1 - ab) ** 0.5 * net(x, tab.kept[j].repeat(n))) / (1 - b) ** 0.5
+            std = (b * (1 - float(tab.before[j])) / (1 - ab)) ** 0.5
+            x = x + std * torch.randn_like(x) if j else x
+        return x
+
+
+trainer = Trainer(torch.nn.Identity())
+"""
 GIVEN = OBJECT.replace("net=None", "net").replace("cls(60)", "cls(60, torch.nn.Identity())")
 SLIPS = {
     "the loss of an object": Slip(
         HEAD + OBJECT, "diffusion", "(1 - ab).sqrt()", "(1 - ab)", "noise by 1 - alpha-bar"
+    ),
+    "the kept steps of an object": Slip(
+        HEAD + RESPACED,
+        "trainer",
+        "* (1 - float(tab.before[j]))",
+        "",
+        "z has sqrt(beta_t) / sqrt(1 - ab_t)",
     ),
     "the loop of an object": Slip(
         HEAD + GIVEN, "diffusion", "self.T - 1, -1, -1", "self.T - 1, 0, -1", "stops before t = 0"

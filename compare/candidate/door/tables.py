@@ -220,7 +220,7 @@ def of_schedule(thing: Any, name: str, deep: int = 2) -> Any:
             if _is_table(value):
                 every = (attribute(thing, each) for each in public(thing) if meant(each))
                 return value if name == "betas" else product_of(value, every)
-    found = [of_schedule(part, name, deep - 1) for part in _parts(thing)] if deep else []
+    found = [of_schedule(part, name, deep - 1) for part in kept_by(thing)] if deep else []
     kept = [value for value in found if value is not None]
     return kept[0] if len(kept) == 1 else None
 
@@ -238,13 +238,14 @@ def product_of(table: Any, others: Iterable[Any]) -> Any:
     return table
 
 
-def _parts(thing: Any) -> list[Any]:
+def kept_by(thing: Any) -> list[Any]:
     """What an object keeps that may hold a schedule: is called so, is a mapping, or is no network
     and of a class of its own."""
     found = []
     for name, value in getattr(thing, "__dict__", {}).items():
         package = type(value).__module__.partition(".")[0]
-        own = package not in FOREIGN and not isinstance(value, torch.nn.Module)
+        known = package not in FOREIGN or isinstance(value, SimpleNamespace)
+        own = known and not isinstance(value, torch.nn.Module)
         if isinstance(value, Mapping):
             found.append(SimpleNamespace(**{str(key): each for key, each in value.items()}))
         elif value is not thing and (own or SCHEDULERS.search(plain(name))):

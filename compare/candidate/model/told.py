@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compare.candidate.door.tables import public
+from compare.candidate.door.tables import kept_by, public
 from compare.oracle import F64
 
 NEAR_LEVEL = 2e-6  # of a level or 1: float32 rounds it, and what it is made of, by less
@@ -110,14 +110,16 @@ def _clock(told: Tensor, T: int) -> Told | None:
 
 
 def own_lists(thing: Any, T: int) -> Iterator[Told]:
-    """The lists of an object that hold T whole numbers, some beyond those of its own T steps."""
-    for name in public(thing):
-        with suppress(Exception):
-            numbers = torch.as_tensor(getattr(thing, name)).to(F64)
-            listed = sorted({*numbers.tolist()})
-            whole = bool((numbers == numbers.round()).all())
-            if len(listed) == len(numbers) == T and whole and listed[0] >= 0 and listed[-1] > T:
-                yield Told(f"its own {name}[t]", listed=tuple(listed))
+    """The lists of an object, and of what it keeps, that hold T whole numbers, some beyond those of
+    its own T steps."""
+    for owner in (thing, *kept_by(thing)):
+        for name in public(owner):
+            with suppress(Exception):
+                numbers = torch.as_tensor(getattr(owner, name)).to(F64)
+                listed = sorted({*numbers.tolist()})
+                whole = bool((numbers == numbers.round()).all())
+                if len(listed) == len(numbers) == T and whole and listed[0] >= 0 and listed[-1] > T:
+                    yield Told(f"its own {name}[t]", listed=tuple(listed))
 
 
 def taken_for(told: Tensor, T: int) -> Told:

@@ -99,9 +99,11 @@ class Source:
             return self.model
         if self.built is None or self._is_given_model or self.is_network:
             return ""
-        made = [t for t, value in each_assigned(self.built) if isinstance(value, ast.Call)]
-        if self.instance:  # it was given its model
-            made += [t for t, v in each_assigned(self.built) if getattr(v, "id", "") in MODELS]
+        assigned = [*each_assigned(self.built)]
+        given = [t for t, value in assigned if getattr(value, "id", "") in MODELS]
+        if self.instance and given:  # it was given its model
+            return of_self(given[0])
+        made = [t for t, value in assigned if isinstance(value, ast.Call)]
         others = [node for name, node in self.functions.items() if name != "__init__"]
         called = {of_self(e.func) for f in others for e in ast.walk(f) if isinstance(e, ast.Call)}
         return next((a for t in made if (a := of_self(t)) in MODELS and a in called), "")
@@ -111,10 +113,18 @@ class Source:
         """The attributes that are copies of the model that the class keeps, or built as that is."""
         if self.built is None or not self.kept_model:
             return []
-        made = {of_self(t): ast.unparse(value) for t, value in each_assigned(self.built)}
+        values = {of_self(t): value for t, value in each_assigned(self.built) if of_self(t)}
+        made = {name: ast.unparse(value) for name, value in values.items()}
         built = made.pop(self.kept_model, "")
-        copied = f"deepcopy(self.{self.kept_model})"
-        return [k for k, text in made.items() if k and (text == built or copied in text)]
+        names = {f"self.{self.kept_model}", built}
+        found = [k for k, text in made.items() if text == built or _copies(text, names)]
+        for name in made:  # `self.ema = EMA(self.net)`
+            call = values[name]
+            holder = self.classes.get(getattr(getattr(call, "func", None), "id", ""))
+            if holder is not None and {*map(ast.unparse, getattr(call, "args", ()))} & names:
+                inner = [(of_self(t), ast.unparse(v)) for t, v in each_assigned(holder)]
+                found += [f"{name}.{k}" for k, text in inner if k and "deepcopy(" in text]
+        return found
 
     @property
     def is_network(self) -> bool:
@@ -234,6 +244,11 @@ def _model(values: dict[str, ast.expr], functions: dict[str, Function]) -> str:
         and getattr(e.func, "id", "") not in {*named_keywords(signed(node, False))}
     }
     return next((name for name in built if name in asked), "")
+
+
+def _copies(text: str, names: set[str]) -> bool:
+    """True for `copy.deepcopy(net)` of one of these names."""
+    return any(f"deepcopy({name})" in text for name in names)
 
 
 def _written_out(functions: dict[str, Function]) -> dict[str, Function]:
