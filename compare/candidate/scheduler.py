@@ -86,9 +86,14 @@ class Scheduler:
             raise Broken(f"{called} raises {raised(error)}") from None
 
     def raw_table(self) -> Tensor | None:
-        """`alphas_cumprod`, or what it calls so, as float64, whatever its length, or None."""
+        """`alphas_cumprod`, or what it calls so, as float64, whatever its length, or None; without
+        the 1 behind the last step that entry -1 may be."""
         value = self.subject.shows(self.thing, "alphas_cumprod")
-        return None if value is None else self._tensor("alphas_cumprod", value)
+        if value is None:
+            return None
+        raw = self._tensor("alphas_cumprod", value)
+        ends_with_one = len(raw) > 2 and float(raw[-1]) == 1 and bool((raw[:-1].diff() < 0).all())
+        return raw[:-1] if ends_with_one and float(raw[0]) < 1 else raw
 
     def betas(self) -> Tensor | None:
         """`betas`, or what it calls so, as float64, or None."""

@@ -19,7 +19,7 @@ from compare.candidate.door import tables
 from compare.candidate.door.embedding import embedding_of
 from compare.candidate.door.forward import in_its_role
 from compare.candidate.door.names import GENERATORS, plain, role
-from compare.candidate.door.reading import CANONICAL, Reading
+from compare.candidate.door.reading import CANONICAL, CONTRACT, Reading
 from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import (
     SIDE,
@@ -83,6 +83,12 @@ def _step_of(run: Callable[..., Any]) -> Callable[..., Any]:
         return run(*given, generator)
 
     return step
+
+
+def _is_built(thing: Any) -> bool:
+    """True for an object that can be called, and has what a factory has not: a method of a role."""
+    routine = inspect.isclass(thing) or inspect.isroutine(thing)
+    return not routine and any(hasattr(type(thing), name) for name in (*CONTRACT, *WHOLE))
 
 
 def _is_large(name: str, default: Any) -> bool:
@@ -191,7 +197,7 @@ class Subject:
         if isinstance(candidate, Adapter):
             self.adapter = candidate
             return lambda: _FromAdapter(candidate)
-        if isinstance(candidate, nn.Module) or not callable(candidate):
+        if isinstance(candidate, nn.Module) or not callable(candidate) or _is_built(candidate):
             return lambda: candidate
         return candidate
 

@@ -289,6 +289,12 @@ PROGRAMS = {  # {what it is: (its source, the name, [(what is put wrong, by what
         "LitDDPM",
         [("if i > 0", "if i > -1", "variance"), ("t), eps)", "t), x)", "prediction")],
     ),
+    "one that draws by a copy that is made elsewhere": (
+        "\ndef averaged(net):\n    return copy.deepcopy(net)\n"
+        + DRAWS_BY_A_COPY.replace("copy.deepcopy(self.net)", "averaged(self.net)"),
+        "LitDDPM",
+        [("if i > 0", "if i > -1", "variance")],
+    ),
     "one that keeps a network of its own": (
         KEEPS_ITS_OWN,
         "Digits",

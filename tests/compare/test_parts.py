@@ -179,10 +179,63 @@ class Trainer:
 
 trainer = Trainer(torch.nn.Identity())
 """
+LOOKED_UP = """
+class Tables(NamedTuple):
+    beta: torch.Tensor
+    alphaBar: torch.Tensor
+
+
+class Reverse:
+    def __init__(self, T):
+        beta = torch.linspace(1e-3, 0.1, T)
+        self.T, self.tables = T, Tables(beta, torch.cumprod(1 - beta, 0))
+
+    def at(self, name, t):
+        return getattr(self.tables, name)[t]
+
+    def __call__(self, model, n):
+        return self.sample(model, n)
+
+    def sample(self, model, n):
+        x = torch.randn(n, 1, 8, 8)
+        for t in reversed(range(self.T)):
+            b, ab = self.at("beta", t), self.at("alphaBar", t)
+            x = (x - b / (1 - ab).sqrt() * model(x, torch.full((n,), t))) / (1 - b).sqrt()
+            x = x + b.sqrt() * torch.randn_like(x) if t else x
+        return x
+
+
+reverse = Reverse(60)
+"""
+ENDS_WITH_ONE = """
+class Loop:
+    def __init__(self, T):
+        kept = torch.cumprod(1 - torch.linspace(1e-3, 0.1, T, dtype=torch.float64), 0)
+        self.T, self.ab = T, torch.cat([kept, torch.ones(1, dtype=torch.float64)])
+
+    def sample(self, model, n):
+        x = torch.randn(n, 1, 8, 8)
+        for t in range(self.T - 1, -1, -1):
+            a, p = float(self.ab[t]), float(self.ab[t - 1])
+            x = x - (1 - a / p) / (1 - a) ** 0.5 * model(x, torch.full((n,), t))
+            x = x / (a / p) ** 0.5
+            if t > 0:
+                x = x + ((1 - a / p) * (1 - p) / (1 - a)) ** 0.5 * torch.randn_like(x)
+        return x
+
+
+loop = Loop(60)
+"""
 GIVEN = OBJECT.replace("net=None", "net").replace("cls(60)", "cls(60, torch.nn.Identity())")
 SLIPS = {
     "the loss of an object": Slip(
         HEAD + OBJECT, "diffusion", "(1 - ab).sqrt()", "(1 - ab)", "noise by 1 - alpha-bar"
+    ),
+    "looked up by a word": Slip(
+        HEAD + LOOKED_UP, "reverse", "/ (1 - b).sqrt()", "/ (1 - ab).sqrt()", "alpha_t"
+    ),
+    "a 1 behind the last": Slip(
+        HEAD + ENDS_WITH_ONE, "loop", "x / (a / p) ** 0.5", "x / a**0.5", "alpha_t"
     ),
     "the kept steps of an object": Slip(
         HEAD + RESPACED,

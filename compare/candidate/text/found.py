@@ -27,6 +27,7 @@ from compare.candidate.text.own.named import (
 )
 from compare.candidate.text.own.network import (
     as_asking,
+    copies_of,
     function_that_is_a_network,
     of_self,
     own_network,
@@ -113,18 +114,7 @@ class Source:
         """The attributes that are copies of the model that the class keeps, or built as that is."""
         if self.built is None or not self.kept_model:
             return []
-        values = {of_self(t): value for t, value in each_assigned(self.built) if of_self(t)}
-        made = {name: ast.unparse(value) for name, value in values.items()}
-        built = made.pop(self.kept_model, "")
-        names = {f"self.{self.kept_model}", built}
-        found = [k for k, text in made.items() if text == built or _copies(text, names)]
-        for name in made:  # `self.ema = EMA(self.net)`
-            call = values[name]
-            holder = self.classes.get(getattr(getattr(call, "func", None), "id", ""))
-            if holder is not None and {*map(ast.unparse, getattr(call, "args", ()))} & names:
-                inner = [(of_self(t), ast.unparse(v)) for t, v in each_assigned(holder)]
-                found += [f"{name}.{k}" for k, text in inner if k and "deepcopy(" in text]
-        return found
+        return copies_of(self.kept_model, self.built, self.classes)
 
     @property
     def is_network(self) -> bool:
@@ -244,11 +234,6 @@ def _model(values: dict[str, ast.expr], functions: dict[str, Function]) -> str:
         and getattr(e.func, "id", "") not in {*named_keywords(signed(node, False))}
     }
     return next((name for name in built if name in asked), "")
-
-
-def _copies(text: str, names: set[str]) -> bool:
-    """True for `copy.deepcopy(net)` of one of these names."""
-    return any(f"deepcopy({name})" in text for name in names)
 
 
 def _written_out(functions: dict[str, Function]) -> dict[str, Function]:

@@ -2,6 +2,7 @@
 class, in what that keeps, in what a function is handed."""
 
 import ast
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from compare.candidate.text.does import callee
 from compare.candidate.text.offered import Function
 from compare.candidate.text.own.network import of_self
 from compare.candidate.text.own.parts import OfFile
+
+KEEPS = re.compile("set|buffer|regist|put|add|store|save|keep|Parameter")  # what is named, it has
 
 
 def is_alpha_bar(name: str) -> bool:
@@ -67,7 +70,7 @@ def attributes(nodes: list[ast.ClassDef], tree: ast.Module) -> list[str]:
     every = [e for node in nodes for e in ast.walk(node) if isinstance(e, ast.Call)]
     called = {getattr(e.func, "id", "") for e in every}
     makers = [e for e in tree.body if isinstance(e, Function) and e.name in called]
-    elsewhere = {id(e) for call in every for e in call.args if _of_a_part(call)}
+    elsewhere = {id(e) for call in every for e in call.args if not KEEPS.search(_method(call))}
     set_here = [target for node in nodes for line in node.body for target in _targets(line)]
     found = [target.id for target in set_here if isinstance(target, ast.Name)]
     for each in (e for part in (*nodes, *makers) for e in ast.walk(part)):
@@ -106,10 +109,6 @@ def of_parts(node: ast.ClassDef) -> list[str]:
         for each in (e for e in ast.walk(method) if isinstance(e, ast.Attribute)):
             part = of_self(each.value) or kept.get(getattr(each.value, "id", ""), "")
             found += [f"{part}.{each.attr}"] if part and is_alpha_bar(each.attr) else []
-        for call in (e for e in ast.walk(method) if isinstance(e, ast.Call) and _of_a_part(e)):
-            words = [e.value for e in call.args if isinstance(e, ast.Constant)]
-            said = [word for word in words if isinstance(word, str) and is_alpha_bar(word)]
-            found += [f"{_of_a_part(call)}.{word}" for word in said]
     return list(dict.fromkeys(found))
 
 
@@ -131,9 +130,9 @@ def of_what_is_handed(functions: Mapping[str, Function], of_file: OfFile) -> dic
     return found
 
 
-def _of_a_part(call: ast.Call) -> str:
-    """`"schedule"` of `self.schedule.lookup(...)`; "" for any other call."""
-    return of_self(call.func.value) if isinstance(call.func, ast.Attribute) else ""
+def _method(call: ast.Call) -> str:
+    """The name of the method that is called; that of a function is not looked at."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else "set"
 
 
 def _targets(line: ast.stmt) -> list[ast.expr]:

@@ -5,11 +5,12 @@ import copy
 import re
 from collections.abc import Collection, Mapping
 
-from compare.candidate.door.names import MODELS, role
+from compare.candidate.door.names import MODELS, plain, role
 from compare.candidate.door.source import each_assigned
 from compare.candidate.text.offered import Function, is_network, methods_of
 
 MOST_TOLD = 4  # arguments of a network: a picture, a time, labels and a mask
+OF_AVERAGES = re.compile("ema|average|avg|shadow")  # what a copy of a network is called
 NETWORKS = re.compile(r"net|mlp|denois|model|transformer|predictor", re.IGNORECASE)
 
 
@@ -69,6 +70,30 @@ def as_asking(methods: Mapping[str, Function], own: str) -> dict[str, Function]:
     if own in methods:
         return {**methods, own: _that_asks(methods[own])}
     return {name: _Renamed(own).visit(copy.deepcopy(node)) for name, node in methods.items()}
+
+
+def copies_of(kept: str, built: ast.AST, classes: Mapping[str, ast.ClassDef]) -> list[str]:
+    """The attributes that are copies of the network that a class keeps as one, or are built as that
+    is: `net` copied, `EMA(net)` with a copy in it, `average_of(net)` called an average.
+
+    >>> init = ast.parse("self.net = Net(); self.ema = copy.deepcopy(self.net).eval()")
+    >>> copies_of("net", init, {})
+    ['ema']
+    """
+    values = {of_self(t): value for t, value in each_assigned(built) if of_self(t)}
+    own = ast.unparse(values.pop(kept)) if kept in values else ""
+    found = [name for name, value in values.items() if ast.unparse(value) == own]
+    for name, value in values.items():
+        calls = [e for e in ast.walk(value) if isinstance(e, ast.Call)]
+        for call in (e for e in calls if {*map(ast.unparse, e.args)} & {f"self.{kept}", own}):
+            maker = getattr(call.func, "attr", getattr(call.func, "id", ""))
+            if maker == "deepcopy" or (maker not in classes and OF_AVERAGES.search(plain(name))):
+                found.append(name)
+            elif maker in classes:
+                inner = each_assigned(classes[maker])
+                copies = [of_self(t) for t, v in inner if "deepcopy(" in ast.unparse(v)]
+                found += [f"{name}.{copy}" for copy in copies if copy]
+    return list(dict.fromkeys(found))
 
 
 def of_self(node: ast.expr) -> str:
