@@ -76,8 +76,8 @@ def transitions(subject: Subject, exact: Steps) -> Iterator[Check]:
         if made is not None:
             return [made, *last(chosen)]
         if passed and len(exact.calls) and not len(steps.calls):
-            size = float(exact.run.size.nan_to_num(torch.inf).min())
-            words = f"x_t is of size {size:.3g} or more, whose rounding hides every step"
+            size = float(exact.run.size.nan_to_num(torch.inf).max())
+            words = f"x_t grows to size {size:.3g}, whose rounding hides every step"
             return [left_open("sampling/loop/steps", "error", words), *last(chosen)]
         if passed:
             by = ETA if steps.run.drawn is not None else BY_SPREAD
