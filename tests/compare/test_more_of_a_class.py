@@ -268,11 +268,12 @@ def sample(model, n, seed=None):
             x = x + B[t].sqrt() * torch.from_numpy(rng.standard_normal(x.shape)).float()
     return x
 """
+OF_LIT = [("if i > 0", "if i > -1", "variance"), ("t), eps)", "t), x)", "prediction")]
 PROGRAMS = {  # {what it is: (its source, the name, [(what is put wrong, by what, its stage)])}
     "one that trains itself": (
         TRAINS_ITSELF,
         "LitDDPM",
-        [("if i > 0", "if i > -1", "variance"), ("t), eps)", "t), x)", "prediction")],
+        OF_LIT,
     ),
     "one that hands its batch on": (
         HANDS_ITS_BATCH_ON,
@@ -282,12 +283,12 @@ PROGRAMS = {  # {what it is: (its source, the name, [(what is put wrong, by what
     "one that draws by a copy": (
         DRAWS_BY_A_COPY,
         "LitDDPM",
-        [("if i > 0", "if i > -1", "variance"), ("t), eps)", "t), x)", "prediction")],
+        OF_LIT,
     ),
     "one that draws by an average": (
         DRAWS_BY_AN_AVERAGE,
         "LitDDPM",
-        [("if i > 0", "if i > -1", "variance"), ("t), eps)", "t), x)", "prediction")],
+        OF_LIT,
     ),
     "one that draws by a copy that is made elsewhere": (
         "\ndef averaged(net):\n    return copy.deepcopy(net)\n"

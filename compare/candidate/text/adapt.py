@@ -60,6 +60,11 @@ class Written:
         return UNKNOWN in self.text
 
     @property
+    def assumes(self) -> bool:
+        """True if the tables in it, which functions are handed, are nobody's."""
+        return "\nBETAS = " in self.text
+
+    @property
     def is_whole(self) -> bool:
         """True if it has more than parts that a step or a loop is made with, and calls nothing that
         is private."""

@@ -87,10 +87,9 @@ class Source:
 
     @property
     def _is_given_model(self) -> bool:
-        given = (
-            {} if self.built is None or self.instance else named_keywords(self.signed("__init__"))
-        )
-        return any(name in MODELS for name in given)
+        if self.built is None or self.instance:
+            return False
+        return any(name in MODELS for name in named_keywords(self.signed("__init__")))
 
     @property
     def kept_model(self) -> str:
@@ -252,8 +251,10 @@ def _is_number(value: ast.expr) -> bool:
 
 def length(found: Source) -> str:
     """T, where a default or a constant of the file says it; of a class that asks for it, 1000."""
-    if found.built is None or found.instance:
-        return (not found.instance and found.T) or OPEN
+    if found.instance:
+        return OPEN
+    if found.built is None:
+        return found.T or OPEN
     given = found.built.args
     by_place = [*given.posonlyargs, *given.args][-len(given.defaults) or None :]
     named = [*zip(by_place, given.defaults, strict=False)]

@@ -75,8 +75,7 @@ def ready(thing: Any, spec: str, known: Iterable[str]) -> Ready | None:
         return None
     make = _made(thing, package_of(file.resolve(), source)[1], found.text)
     known_as = spec if spec.endswith(f"{file.name}:{name}") else f"{file}:{name}"
-    assumes = "\nBETAS = " in found.text
-    return None if make is None else Ready(make, f"ddpm adapt {known_as}", assumes)
+    return None if make is None else Ready(make, f"ddpm adapt {known_as}", found.assumes)
 
 
 def _kind_of(thing: Any) -> Any:

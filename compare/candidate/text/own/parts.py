@@ -25,13 +25,12 @@ class OfFile:
 
     def kinds(self, function: Function) -> dict[str, str]:
         """{parameter: the class of the file that it is of}, of those that can be made."""
-        given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-        kinds = {each.arg: self._kind(each) for each in given if each.arg not in MODELS}
-        return {name: kind for name, kind in kinds.items() if self.made(kind)}
+        return {name: kind for name, kind in self._said(function).items() if self.made(kind)}
 
     def parts(self, function: Function) -> dict[str, str]:
         """{parameter: the call that makes what it is to be}, of a function or an `__init__`."""
-        return {name: self.made(kind) for name, kind in self.kinds(function).items()}
+        texts = {name: self.made(kind) for name, kind in self._said(function).items()}
+        return {name: text for name, text in texts.items() if text}
 
     def at_the_top(self, kind: str) -> tuple[str, str]:
         """The name that a thing of a class has in an adapter, and the line that makes it there."""
@@ -57,6 +56,11 @@ class OfFile:
         whole = (text for text in texts if OPEN not in text and not re.search(r"\bmodel\b", text))
         return re.sub(r"\bT\b(?!=)", COUNT, next(whole, ""))
 
+    def _said(self, function: Function) -> dict[str, str]:
+        """{parameter: the class that it is said to be of, or ""}, of what is no model."""
+        given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+        return {each.arg: self._kind(each) for each in given if each.arg not in MODELS}
+
     def _kind(self, parameter: ast.arg) -> str:
         """The class of a parameter by its annotation; without one, the only class that ends so."""
         if parameter.annotation is not None:
@@ -74,6 +78,7 @@ class OfFile:
         return kind in called or (node.returns is not None and ast.unparse(node.returns) == kind)
 
     def _called(self, name: str) -> str:
+        """The call of a function, with what it asks for by names."""
         node = self.functions[name]
         rest = replace(self, functions={k: f for k, f in self.functions.items() if k != name})
         return f"{name}({build(signed(node, False), node, False, rest.parts(node))})"
