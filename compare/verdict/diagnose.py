@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 
 from compare import stages
@@ -229,7 +229,7 @@ def _are_named(
     """True if mistakes, one after another, explain all that fails in the first stage."""
     stage, subject = trial.left[0], trial.subject
     while failing:
-        behind = replace(trial, base=base, failing=failing)
+        behind = replace(trial, base=base, failing=failing, held={})
         best = _best(subject, behind, mistakes)
         if best is not None:
             return stage not in best[1]
@@ -298,6 +298,7 @@ class _Trial:
     base: Oracle
     tolerated: frozenset[str]
     failing: dict[str, Check]
+    held: dict[tuple[Subject, str, Oracle], bool] = field(default_factory=dict)
 
     def rest(self, subject: Subject, mistake: Mistake) -> list[Stage] | None:
         """The stages that it leaves, None if it does not explain the first or spoils another."""
@@ -313,9 +314,18 @@ class _Trial:
         return rest
 
     def _holds(self, subject: Subject, stage: Stage, oracle: Oracle) -> bool:
-        """True if every check holds and explains why it failed; the first that does not ends it."""
+        """True if every check holds and explains why it failed; asked once of oracles that are the
+        same to the stage."""
         if self._looks_away(subject, stage, oracle):
             return stage not in self.left
+        shown = _shows_its_table(subject, stage)
+        key = subject, stage.name, oracle.only(*stage.sees) if shown else oracle
+        if key not in self.held:
+            self.held[key] = self._explained(subject, stage, oracle)
+        return self.held[key]
+
+    def _explained(self, subject: Subject, stage: Stage, oracle: Oracle) -> bool:
+        """The same, checked; the first that does not hold ends it."""
         found: list[Check] = []
         with suppress(Broken, *NOT_COMPUTABLE):  # a wrong formula may not fit these inputs
             for check in stage.of(subject, oracle):
@@ -334,9 +344,14 @@ class _Trial:
             return False
         if oracle.only(*stage.sees) != self.base.only(*stage.sees):
             return False
-        with suppress(Broken):
-            return subject.scheduler().table() is not None
-        return False
+        return _shows_its_table(subject, stage)
+
+
+def _shows_its_table(subject: Subject, stage: Stage) -> bool:
+    """True if what a stage says goes by nothing of an oracle but the formulas that it sees."""
+    with suppress(Broken):
+        return bool(stage.sees) and subject.scheduler().table() is not None
+    return False
 
 
 def _failing(subject: Subject, stages: list[Stage], oracle: Oracle) -> dict[str, Check]:

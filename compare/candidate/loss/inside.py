@@ -1,6 +1,7 @@
 """What the x_t that a loss gave the model is made of, by an oracle's q(x_t given x_0)."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,11 @@ class Inside:
         """True if the model sees noise added to scale x_0 + shift."""
         wanted = [scale * v + shift for v in (HEIGHT, -HEIGHT)]
         return max(abs(self.bright - wanted[0]), abs(self.dark - wanted[1])) <= self.allowed
+
+
+def what_makes_x_t(oracle: Oracle) -> tuple[Any, ...]:
+    """All of an oracle by which x_t is taken apart."""
+    return oracle.add_noise, oracle.loss.scale, oracle.loss.shift
 
 
 def look_inside(seen: Seen, table: Tensor, oracle: Oracle, errors: float, rounded: float) -> Inside:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from compare.candidate.loop.calls import sized
 from compare.candidate.loss.calls import HEIGHT, SHAPES
-from compare.candidate.loss.inside import look_inside
+from compare.candidate.loss.inside import Inside, look_inside, what_makes_x_t
 from compare.candidate.loss.look import look
 from compare.candidate.loss.slopes import slopes
 from compare.candidate.subject import Subject
@@ -42,8 +42,13 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     asked, seen = subject.asked_as, look(subject, table, RATE)
     rounding = rounding_of(seen, table)
     may = laws.normal_bound(RATE / 2), FACTOR * rounding.unit * HEIGHT
-    inside = look_inside(seen, table, oracle, *may)
-    right = subject.remember(("inside", *asked), lambda: look_inside(seen, table, Oracle(), *may))
+
+    def by(oracle: Oracle) -> Inside:
+        key = "inside", *asked, *what_makes_x_t(oracle)
+        found: Inside = subject.remember(key, lambda: look_inside(seen, table, oracle, *may))
+        return found
+
+    inside, right = by(oracle), by(Oracle())
     if seen.shape[1:] != SHAPES[0]:
         yield note("loss/shape", f"judged with {sized(seen.shape)}")
     if seen.pair:
@@ -57,7 +62,8 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     yield from times(seen, oracle, subject.setting)
     alike = own.passed and not oracle.loss.others and not is_told_nothing(seen)
     if alike:
-        yield from given(shown, oracle)
+        key = "given", *asked, *what_makes_x_t(oracle), oracle.loss.noise
+        yield from subject.remember(key, lambda: list(given(shown, oracle)))
     if len(seen.t.unique()) > 1:
         yield from told(subject, seen, table, oracle)
     if seen.gradient is None:
