@@ -209,9 +209,14 @@ def _of_module(module: Any) -> tuple[ast.AST | None, list[ast.ClassDef]]:
 def parsed(owner: Any) -> ast.AST | None:
     """The source of a module, class or function; None if it cannot be read."""
     try:
-        return ast.parse(textwrap.dedent(inspect.getsource(owner)))
+        return _parsed(owner)
     except (OSError, TypeError, SyntaxError):
         return None
+
+
+@lru_cache(maxsize=64)
+def _parsed(owner: Any) -> ast.AST:
+    return ast.parse(textwrap.dedent(inspect.getsource(owner)))
 
 
 def _calls(method: str, tree: ast.AST, names: list[str]) -> Iterator[Call]:
