@@ -8,7 +8,7 @@ DOCS := docs/_build/html
 # The processes that tests start would compile the project each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup tour test test-long test-gpu test-lowest check fix docs docs-check bench clean
+.PHONY: setup tour test test-rest test-long test-gpu test-lowest check fix docs docs-check bench clean
 
 setup: $(READY)  ## Make .venv and install the project into it, with its extras
 
@@ -20,8 +20,11 @@ $(READY): pyproject.toml constraints.txt
 tour: setup  ## Train both backends on digits, compare them, write runs/tour/index.html
 	$(BIN)/ddpm tour
 
-test: setup  ## The whole suite
-	$(PYTEST) -m "not long"
+test: setup  ## The suite, with one in eight of the programs that compare judges
+	$(PYTEST) -m "not long and not rest" --durations=10
+
+test-rest: setup  ## The other programs that compare judges
+	$(PYTEST) -m rest
 
 test-long: setup  ## What takes minutes: many seeds, full sizes
 	$(PYTEST) -m long

@@ -21,6 +21,25 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+SHARE = 8  # of the programs that `compare` judges, one in so many is for `make test`
+IN_WHOLE = ("test_doors.py", "test_kill_table.py")  # each a share already
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of each file that judges programs the first test, the ninth and so on are for `make test`;
+    the others are marked `rest`, for `make test-rest`."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        judges = item.path.parent == Path(__file__).parent / "compare"
+        if judges and item.path.name not in IN_WHOLE and not item.get_closest_marker("long"):
+            files.setdefault(item.path, []).append(item)
+    for tests in files.values():
+        for i, item in enumerate(tests):
+            if i % SHARE:
+                item.add_marker("rest")
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays: no collection of garbage need look at it again."""
     gc.freeze()
