@@ -10,7 +10,7 @@ from compare.candidate.subject import Subject
 from compare.formulas import bases, curves
 from compare.formulas.accounts import Account, Told, accounts, read_all
 from compare.formulas.curves import Reading
-from compare.formulas.expressions import Expression
+from compare.formulas.expressions import Expression, Sum
 from compare.formulas.fit import WELL, Curve
 from compare.formulas.parts.eta import as_ddim
 from compare.formulas.parts.loops import of_loop, other_table, sum_of_answers
@@ -231,7 +231,8 @@ def _one(told: Told, reading: Reading) -> str:
         where = _numbers(curve, _nearest(curve, reading), reading)
         return f"{curve.name} has {should}, as it should, but not everywhere{where}"
     first, *more = told.fits
-    has = "is consistent with" if first.coarse else "has"
+    near = first.coarse or (first.formula.fitted and isinstance(first.formula, Sum))
+    has = "is consistent with" if near else "has"
     words = f"{curve.name} {has} {first.formula}, should have {should}"
     others = [str(f.formula) for f in more if first.formula.fitted or not f.formula.fitted][:OTHERS]
     if others:

@@ -321,6 +321,22 @@ def test_what_is_no_formula_gets_none(place, wrong, T, table, dtype):
     assert told(program(T, table, dtype, **{place: wrong}), STAGE_OF.get(place, "mean")) == {}
 
 
+@pytest.mark.parametrize("more", [lambda b: 0.001, lambda b: b], ids=["0.001", "beta"])
+def test_a_sum_below_a_fraction_is_not_told_as_a_sum_that_is_near(more):
+    inside = lambda b, ab, **_: b / ((1 - ab).sqrt() + more(b))  # noqa: E731
+    assert named(program(100, "linear", F32, form="eps", inside=inside), "mean") == []
+
+
+@pytest.mark.parametrize(("T", "size"), [(1000, 0.98), (1000, 0.97), (25, 0.98)])
+def test_a_factor_near_1_beside_ddpms_larger_variance_is_no_eta_of_ddim(T, size):
+    inside = lambda b, ab, **_: size * b / (1 - ab).sqrt()  # noqa: E731
+    larger = lambda b, **_: b.sqrt()  # noqa: E731
+    candidate = program(T, "linear", F64, form="eps", inside=inside, sigma=larger)
+    found = judge(candidate, "quick", 0, beside=False)
+    assert {check.stage for check in found.checks if not check.passed} == {"mean"}
+    assert f"model output has -{size} * beta_t / sqrt(1 - ab_t) / sqrt(alpha_t)" in found.verdict
+
+
 @pytest.mark.parametrize(
     ("place", "coefficient", "wrong", "letters", "T", "table", "dtype"),
     everywhere([*MONOMIALS, *INDICES, *SUMS]),

@@ -110,21 +110,30 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
 
 def _eta_of_noise(rows: Tensor, level: Level) -> float | None:
     """The eta up to 1 with which the noise of each step is DDIM's; None where z is not known."""
-    z = replayed(rows[len(rows) // 2, :1].to(F64), RIGHT)
-    if z is None:
+    sizes = _sizes_of_noise(rows)
+    if sizes is None:
         return None
-    sizes = (rows[:, 0].to(F64) @ z.flatten()) / z.square().sum()
     shares = sizes / RIGHT.std("fixed_small", level).flatten()
     eta = float(f"{float(shares.median()):.3g}")
     return eta if 0 < eta <= 1 and bool(((shares - eta).abs() <= EXACT * eta).all()) else None
+
+
+def _sizes_of_noise(rows: Tensor) -> Tensor | None:
+    """(steps,) what z is multiplied by at each step; None where z is not known."""
+    z = replayed(rows[len(rows) // 2, :1].to(F64), RIGHT)
+    return None if z is None else (rows[:, 0].to(F64) @ z.flatten()) / z.square().sum()
 
 
 def _etas(rows: Tensor, level: Level) -> list[float]:
     """What the eta between 0 and 1 of a DDIM step on the noise may be, by its direction, of two
     digits as people write it: a factor in another step comes near to others.
 
-    None where its noise is of quite another size.
+    None where its noise is of quite another size, or just that of DDPM's larger variance, whose
+    mean with a factor on the output is nearly that of an eta.
     """
+    sizes, large = _sizes_of_noise(rows), RIGHT.std("fixed_large", level).flatten()
+    if sizes is not None and bool(((sizes - large).abs() <= EXACT * large).all()):
+        return []
     one, zero = torch.ones(1, 1, dtype=F64), torch.zeros(1, 1, dtype=F64)
     from_x_0 = RIGHT.ddim_mean(RIGHT.x_0("epsilon", one, zero, level), zero, level, zero)
     direction = (rows[:, 2] / output().to(F64)).mean(1, keepdim=True) - from_x_0
