@@ -215,6 +215,20 @@ def test_every_pair_of_model_and_target_has_its_losses(kind, target):
         assert [(d.bug, d.stage) for d in report.diagnoses] == [(wanted, "loss")]
 
 
+def test_of_a_table_that_grows_beyond_float32_the_table_is_told() -> None:
+    alpha_bar = (1 - torch.linspace(20, -20, 1000)).cumprod(0)
+
+    def loss(model, x_0):
+        t, eps = torch.randint(0, 1000, (len(x_0),)), torch.randn_like(x_0)
+        a = alpha_bar[t][:, None, None, None]
+        return ((model(a.sqrt() * x_0 + (1 - a).sqrt() * eps, t) - eps) ** 2).mean()
+
+    report = judge(Adapter(alpha_bar=lambda: alpha_bar, loss=loss), "quick", 0, beside=False)
+    assert report.exit_status == 1
+    assert "beta is above 1 from t=0 on" in report.verdict
+    assert "compare itself failed" not in str(report)
+
+
 def test_errors_that_cancel_are_found() -> None:
     def loss(model, x_0, generator):
         t = torch.randint(1, T + 1, (len(x_0),), generator=generator)  # counted from 1

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from compare.mistakes import BY_ID
 from compare.oracle import Oracle, Setting
 from compare.verdict import conventions
 from compare.verdict.judge import judge
-from tests.compare.written import TABLES, computed, loop, stated
+from tests.compare.written import TABLES, computed, judged_file, loop, stated
 from tests.often import each
 
 F32, F64 = torch.float32, torch.float64
@@ -408,3 +409,30 @@ def test_a_loop_whose_pictures_grow_to_one_side_is_read_all_the_same(clip: float
 
     report = judge(Adapter(alpha_bar=lambda: levels, sample=sample), "quick", 0, beside=False)
     assert "your x0-hat has ab_t / (1 - ab_t) / sqrt(ab_prev), should have" in report.verdict
+
+
+@pytest.mark.parametrize("eta", [0.5, 0.8])
+def test_what_z_should_have_holds_the_eta_that_is_declared(eta: float, tmp_path: Path) -> None:
+    text = f"""
+import torch
+
+alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 500, dtype=torch.float64), 0)
+
+
+@torch.no_grad()
+def sample(model, n, eta={eta}):
+    model.eval()
+    x = torch.randn(n, 1, 8, 8, dtype=torch.float64)
+    for t in range(480, -20, -20):
+        ab = alphas_cumprod[t]
+        p, q = (alphas_cumprod[t - k] if t >= k else torch.ones(()) for k in (20, 40))
+        eps = model(x, torch.full((n,), t))
+        sigma = eta * ((1 - p) / (1 - ab) * (1 - p / q)).sqrt()  # of the step that comes next
+        x = p.sqrt() * (x - (1 - ab).sqrt() * eps) / ab.sqrt() + (1 - p - sigma**2).sqrt() * eps
+        x = x + (sigma if t else 0.0) * torch.randn_like(x)
+    return x
+"""
+    report = judged_file(tmp_path, "sample", text)
+    assert report.exit_status == 1
+    should = f"should have {eta} * sqrt(beta_t * (1 - ab_prev) / (1 - ab_t)) (Song et al. eq. 16)"
+    assert f"your z {should}" in report.verdict

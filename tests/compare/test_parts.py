@@ -313,3 +313,22 @@ def test_a_function_that_makes_one_comes_first(tmp_path: Path) -> None:
     text = adapter(tmp_path / "mine.py", "", HEAD + AT_THE_TOP)
     assert "alpha_bar=lambda: mine.TABLES.alpha_bar," in text
     assert "TABLES =" not in text
+
+
+@pytest.mark.parametrize("asks", ["self.device.type", "'cuda' in self.device"])
+def test_who_asks_for_the_type_of_a_device_is_handed_one(asks: str, tmp_path: Path) -> None:
+    text = f"""
+class Diffusion(torch.nn.Module):
+    def __init__(self, model, device, T=60):
+        super().__init__()
+        self.model, self.device, self.T = model, device, T
+        self.alpha_bar = torch.cumprod(1 - torch.linspace(1e-3, 0.1, T), 0)
+
+    def loss(self, x0):
+        assert ({asks}) is not None
+        t = torch.randint(0, self.T, (len(x0),))
+        ab, noise = self.alpha_bar[t].view(-1, 1, 1, 1), torch.randn_like(x0)
+        return ((self.model(ab.sqrt() * x0 + (1 - ab).sqrt() * noise, t) - noise) ** 2).mean()
+"""
+    report = judged_file(tmp_path, "Diffusion", HEAD + text)
+    assert report.passed, str(report)

@@ -133,10 +133,12 @@ class Source:
         return signed(self.functions[name], self.class_name is not None)
 
     def parts(self, name: str) -> dict[str, str]:
-        """{parameter of one of its functions: the thing of the file's own classes it is handed}."""
+        """{parameter of one of its functions: the thing of the file's own classes it is handed};
+        the device, too, where the file asks for its type."""
         node = self.functions[name]
         if self.class_name:
-            return self.of_file.parts(node)
+            asked = {"device": 'torch.device("cpu")'} if "device.type" in self.text else {}
+            return asked | self.of_file.parts(node)
         kinds = self.of_file.kinds(node)
         return {each: self.of_file.at_the_top(kind)[0] for each, kind in kinds.items()}
 

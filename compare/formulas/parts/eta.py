@@ -48,7 +48,7 @@ def as_ddim(step: Measured, slack: Tensor, declared: float | None) -> Iterator[M
     if noisy is not None:
         yield ddim(noisy)
     elif along in (None, named):
-        yield ddim(_share(z, step.atoms), sigma)
+        yield ddim(_share(z, step.atoms) if named is None else named, sigma)
     if along is None or along == noisy:
         return
     # With eta = 1 the mean is DDPM's, which was read; with 0 it may be that of any noise.

@@ -14,7 +14,7 @@ from compare.candidate.loss.slopes import slopes
 from compare.candidate.subject import Subject
 from compare.formulas.parts.losses import weights_of
 from compare.measure import law as laws
-from compare.measure.check import Check, guarded, note, yes_no
+from compare.measure.check import Check, found, guarded, note, yes_no
 from compare.measure.tolerances import FACTOR, RATE
 from compare.oracle import ALPHA_BAR, Oracle
 from compare.stages.loss.costs import values
@@ -39,14 +39,17 @@ def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
 
 def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     table = subject.scheduler().alpha_bars(Oracle())
+    if not bool(table.isfinite().all()):
+        yield found("loss/run", "error", "not judged: its alpha-bar is not finite at every t")
+        return
     asked, seen = subject.asked_as, look(subject, table, RATE)
     rounding = rounding_of(seen, table)
     may = laws.normal_bound(RATE / 2), FACTOR * rounding.unit * HEIGHT
 
     def by(oracle: Oracle) -> Inside:
         key = "inside", *asked, *what_makes_x_t(oracle)
-        found: Inside = subject.remember(key, lambda: look_inside(seen, table, oracle, *may))
-        return found
+        taken: Inside = subject.remember(key, lambda: look_inside(seen, table, oracle, *may))
+        return taken
 
     inside, right = by(oracle), by(Oracle())
     if seen.shape[1:] != SHAPES[0]:
