@@ -28,6 +28,7 @@ from compare.verdict.conventions.clip import PERCENTILES, large_answers, thresho
 
 SAME = 1e-4  # relative: float32 rounding, also of 1 - alpha-bar at small t
 NEAR = 0.7  # of the difference may be left; above it the right formula is about as near
+LITTLE = 0.01  # of the difference: what is less is not said in figures
 FEW = 3  # wrong steps that are told one by one
 
 
@@ -141,7 +142,8 @@ def _by_curve(
     best = min(left, default=1.0)
     if best > NEAR:
         return ""
-    return f"{_said(left[best])}, which leaves {best:.0%} of the difference"
+    much = f"{best:.0%}" if best >= LITTLE else f"less than {LITTLE:.0%}"
+    return f"{_said(left[best])}, which leaves {much} of the difference"
 
 
 def _has_curve(scheduler: Scheduler, name: str, oracle: Oracle, seen: Tensor) -> bool:

@@ -229,6 +229,28 @@ def test_of_a_table_that_grows_beyond_float32_the_table_is_told() -> None:
     assert "compare itself failed" not in str(report)
 
 
+def between_two_steps(model, x_0):
+    """A level of noise of each image's own (Saharia et al. 2022), told as it is."""
+    levels, t = torch.cat([torch.ones(1), ALPHA_BAR]).sqrt(), torch.randint(1, T + 1, (len(x_0),))
+    level = levels[t] + (levels[t - 1] - levels[t]) * torch.rand(len(x_0))
+    eps, a = torch.randn_like(x_0), level[:, None, None, None]
+    return ((model(a * x_0 + (1 - a**2).sqrt() * eps, level) - eps) ** 2).mean()
+
+
+def log_normal(model, x_0):
+    """Karras et al. 2022, without their scaling of what the model is given."""
+    sigma, eps = (1.2 * torch.randn(len(x_0), 1, 1, 1) - 1.2).exp(), torch.randn_like(x_0)
+    weight = (sigma**2 + 0.25) / (0.5 * sigma) ** 2
+    return (weight * (model(x_0 + sigma * eps, sigma.flatten()) - x_0) ** 2).mean()
+
+
+@pytest.mark.parametrize("loss", [between_two_steps, log_normal])
+def test_levels_of_noise_that_are_no_steps_are_not_judged(loss) -> None:
+    report = judged(loss)
+    assert report.exit_status == 2
+    assert f"loss tells its model numbers that are none of {T} steps" in report.verdict
+
+
 def test_errors_that_cancel_are_found() -> None:
     def loss(model, x_0, generator):
         t = torch.randint(1, T + 1, (len(x_0),), generator=generator)  # counted from 1

@@ -207,10 +207,21 @@ def _takes_any_order(loss: Loss) -> bool:
 def _times(loss: Loss, calls: int, x_0: Tensor) -> tuple[Tensor, Told]:
     """The t that each call of the loss draws for `TIMES` images, (calls, TIMES), and how told."""
     said, table = said_in(loss, calls), loss.table
-    told = told_by(loss.subject.own_objects, said.flatten(), table) or taken_for(said, len(table))
+    told = told_by(loss.subject.own_objects, said.flatten(), table)
+    if told is None:
+        _refuse_continuous(said, len(table))
+        told = taken_for(said, len(table))
     times = told.steps(said)
     loss = replace(loss, manner=replace(loss.manner, told=told))
     return times, replace(told, base=_base(loss, times, x_0))
+
+
+def _refuse_continuous(said: Tensor, T: int) -> None:
+    """Raises `Broken` where a loss tells more numbers than there are steps, and not whole ones."""
+    parts = said[said != said.round()]
+    if len(parts.unique()) > T:
+        text = f"loss tells its model numbers that are none of {T} steps, such as {parts[0]:.4g}"
+        raise Broken(f"{text}: a noise level between steps, or a continuous time, is not judged")
 
 
 def _shown(loss: Loss, x_0: Tensor) -> dict[str, Any]:
