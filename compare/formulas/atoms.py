@@ -16,6 +16,7 @@ OF_STEP = ("beta_t", "ab_t", "ab_prev", "1 - ab_t", "1 - ab_prev")
 OF_TABLE = ("beta_t", "alpha_t", "ab_t", "1 - ab_t")  # where no step comes before
 PREV = "prev"
 BEFORE_PREV = "prev - 1"  # of a table that is shifted by itself
+OVER_PREV = "prev of prev"  # two entries further in a list
 STRIDE = "t - T // n"  # the step before, where lists are counted from 0 by T // n
 # (numerator, denominator): how their ratio is called
 RATIOS = {
@@ -177,13 +178,29 @@ def atoms(level: Level, betas: Tensor | None = None, stride: Tensor | None = Non
         found = _with_level(found, f"ab[{name}]", _entry(table, at))
     of_prev = _entry(table, level.prev.flatten()), found.values[f"ab[{BEFORE_PREV}]"]
     found = _with_beta(found, f"betas[{PREV}]", *of_prev)
-    for name in (STRIDE, BEFORE_PREV):
+    over = _over(t, level.prev.flatten())
+    if over is not None:
+        found = _with_level(found, f"ab[{OVER_PREV}]", _entry(table, over))
+    for name in (STRIDE, BEFORE_PREV, OVER_PREV):
         if f"ab[{name}]" in found.values:
             found = _with_beta(found, f"1 - ab_t / ab[{name}]", ab, found.values[f"ab[{name}]"])
     for name in ("t", "t - 1", "t + 1", "T - 1 - t"):
         alpha = 1 - found.values[f"betas[{name}]"]
         found = found.also(f"alphas[{name}]", alpha, torch.full_like(alpha, 4.0))
     return found
+
+
+def _over(t: Tensor, prev: Tensor) -> Tensor | None:
+    """(k,) the step before that before each t, -1 where there is none, -2 where it was not
+    measured; None for several chains, in which a t has several.
+
+    >>> _over(torch.tensor([9, 6, 3, 0]), torch.tensor([6, 3, 0, -1])).tolist()
+    [3, 0, -1, -1]
+    """
+    if len(t.unique()) < len(t):
+        return None
+    before = {-1: -1, **dict(zip(t.tolist(), prev.tolist(), strict=True))}
+    return torch.tensor([before.get(each, -2) for each in prev.tolist()])
 
 
 def _sharpened(found: Atoms, own: Tensor, full: Tensor) -> Atoms:

@@ -12,7 +12,7 @@ from itertools import combinations, islice, product
 import torch
 from torch import Tensor
 
-from compare.formulas.atoms import BEFORE_PREV, OF_STEP, PREV, STRIDE, Atoms
+from compare.formulas.atoms import BEFORE_PREV, OF_STEP, OVER_PREV, PREV, STRIDE, Atoms
 from compare.formulas.expressions import (
     WORDS,
     Expression,
@@ -48,6 +48,7 @@ MOVES: dict[str, dict[str, str]] = {
     },
     STRIDE: {"ab_prev": f"ab[{STRIDE}]", "beta_t": f"1 - ab_t / ab[{STRIDE}]"},
     PREV: {"beta_t": f"betas[{PREV}]"},
+    OVER_PREV: {"ab_prev": f"ab[{OVER_PREV}]", "beta_t": f"1 - ab_t / ab[{OVER_PREV}]"},
     BEFORE_PREV: {"ab_prev": f"ab[{BEFORE_PREV}]", "beta_t": f"1 - ab_t / ab[{BEFORE_PREV}]"},
 }
 
@@ -126,7 +127,12 @@ def moved_products(curve: Curve, atoms: Atoms) -> list[Fit]:
     full = len(atoms.varied(["ab_prev", "ab[t - 1]"])) == 1
     for place in MOVES:
         names = atoms.varied([*curve.names, *_names_at(place)])
-        again = full and place in (("t",) if of_step else ()) + (STRIDE, PREV, BEFORE_PREV)
+        again = full and place in (("t",) if of_step else ()) + (
+            STRIDE,
+            PREV,
+            BEFORE_PREV,
+            OVER_PREV,
+        )
         if again or len(names) == len(here):
             continue  # on a full chain nothing is another there
         moves = MOVES[place]

@@ -166,6 +166,23 @@ def test_a_strided_loop_with_another_stride_in_all_its_weights_is_told_the_entry
     }
 
 
+def test_a_loop_that_reads_two_entries_further_in_its_list_is_told_so():
+    """Of a list of its own, by which no stride is meant."""
+    visited = [59, 50, 43, 33, 29, 22, 14, 9, 4, 0]
+
+    def over(abs, t):
+        return abs[visited[visited.index(t) + 2]] if t > 4 else torch.ones(())
+
+    written = loop(
+        T, visited=visited, of_x_0=lambda abs, t, b, ab, **_: over(abs, t).sqrt() * b / (1 - ab)
+    )
+    assert told(written) == {"x0-hat": "beta_t * sqrt(ab[prev of prev]) / (1 - ab_t)"}
+    written = loop(
+        T, visited=visited, form="ddim", along=lambda abs, t, **_: (1 - over(abs, t)).sqrt()
+    )
+    assert told(written) == {"eps": "sqrt(1 - ab[prev of prev])"}
+
+
 @pytest.mark.parametrize("case", ["t - 1", "a sum", "strided, the entry before"])
 def test_the_letters_compute_what_the_loop_does(case):
     """From the letters alone, on the table in float64."""
