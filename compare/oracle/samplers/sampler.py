@@ -43,7 +43,7 @@ class Inputs:
         level: where in the chain it stands.
         setting: what it is asked to be.
         given: a candidate's own (clipped) x0-hat in place of ours.
-        memory: what the step before kept; None before the first.
+        memory: what the step before kept; None before the first, and of a step that is asked alone.
     """
 
     out: Tensor
@@ -58,8 +58,10 @@ class Sampler(ABC):
     """One kind of reverse step. It owns its formula, its noise, its rounding, and what is to be
     looked at in it: nobody else asks which sampler a setting has.
 
-    A step may carry a memory, such as the x0-hat of the step before: `mean` is given what `keep`
-    made of the last step, so a sampler of several steps fits too.
+    A step may carry a memory, such as the x0-hat of the step before: in the chains of the oracle
+    `mean` is given what `keep` made of the last step. A candidate's steps are asked one by one,
+    without any: of one that reads the step before nothing is judged yet, and its loop is left open
+    (`verdict/door/of_steps.py`).
 
     Attributes:
         name: the `sampler` of a `Setting`.
