@@ -290,7 +290,8 @@ def _unnamed(
 
 @dataclass(frozen=True)
 class _Trial:
-    """What a mistake is tried on: `left` of the stages `judged` fail with `base`, by `failing`."""
+    """What a mistake is tried on: `left` of the stages `judged` fail with `base`, by `failing`;
+    and whether a stage `held` with what it sees of an oracle."""
 
     subject: Subject
     judged: tuple[Stage, ...]
