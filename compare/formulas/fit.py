@@ -52,6 +52,8 @@ MOVES: dict[str, dict[str, str]] = {
     BEFORE_PREV: {"ab_prev": f"ab[{BEFORE_PREV}]", "beta_t": f"1 - ab_t / ab[{BEFORE_PREV}]"},
 }
 
+OF_LISTS = (STRIDE, PREV, BEFORE_PREV, OVER_PREV)  # which a full chain has under other names
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -127,12 +129,7 @@ def moved_products(curve: Curve, atoms: Atoms) -> list[Fit]:
     full = len(atoms.varied(["ab_prev", "ab[t - 1]"])) == 1
     for place in MOVES:
         names = atoms.varied([*curve.names, *_names_at(place)])
-        again = full and place in (("t",) if of_step else ()) + (
-            STRIDE,
-            PREV,
-            BEFORE_PREV,
-            OVER_PREV,
-        )
+        again = full and place in (("t", *OF_LISTS) if of_step else OF_LISTS)
         if again or len(names) == len(here):
             continue  # on a full chain nothing is another there
         moves = MOVES[place]
