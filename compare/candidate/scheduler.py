@@ -1,9 +1,10 @@
 """One scheduler of a candidate: called through its door, its answers as float64, remembered."""
 
+import copy
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ NOTHING = 1e-12  # alpha-bar, of which no image is read
 CALLS = {  # how others than those of the door are called
     "set_timesteps": "set_timesteps(n)",
     "previous_timestep": "previous_timestep(t)",
+    "copy": "copy.deepcopy(scheduler)",
 }
 CLONED = {"out": "the model output", "x": "x_t", "x_0": "the images", "noise": "the noise"}
 
@@ -52,6 +54,20 @@ class Chain:
     visited: list[int] = field(default_factory=list)
     by_t: dict[int, Any] = field(default_factory=dict)
     lists: dict[int, Tensor] = field(default_factory=dict)
+    known: dict[int, list[int]] = field(default_factory=dict)  # {n: what was visited of it}
+    come: "Come | None" = None
+
+
+@dataclass(frozen=True)
+class Come:
+    """A copy of a scheduler that has come to place `at` of a list, by steps on zeros of a shape; and
+    what it was before the last of them."""
+
+    n: int | None
+    shape: torch.Size
+    at: int
+    thing: Any
+    before: Any = None
 
 
 @dataclass(frozen=True)
@@ -272,7 +288,14 @@ class Scheduler:
             chain.n = n
             chain.visited = [int(e) - base for e in inside]
             chain.by_t = dict(zip(chain.visited, inside, strict=True))
+            chain.known[n] = chain.visited
         return chain.visited
+
+    def before(self, t: Tensor, n: int | None = None) -> Tensor:
+        """(k, 1) the steps that come before others in a list that was set, -1 before its first."""
+        visited = self.chain.known[n or self.setting.num_train_timesteps]
+        known = dict(zip(visited, [-1, *visited], strict=False))
+        return torch.tensor([[known.get(i, -1)] for i in t.flatten().tolist()])
 
     def near(self, wanted: list[int]) -> tuple[Tensor, Tensor]:
         """(k, 1) the steps that are wanted, and those after them; of a list of its own the first
@@ -377,6 +400,43 @@ class Scheduler:
         self.subject.overwritten |= changed
         self.subject.returned[method] = handing.kind_of(result)
         return result
+
+    def alone(
+        self,
+        out: Tensor,
+        t: int,
+        x_t: Tensor,
+        seed: int | None,
+        generator: Any = None,
+        said: Tensor | None = None,
+        before: tuple[Tensor, Tensor] | None = None,
+    ) -> Answer:
+        """One step by itself. One that remembers has come to it through its list by steps on zeros,
+        the last of them on the output and x_t `before`, if those are given."""
+        if not self.sampler.remembers:
+            return self.step(out, t, x_t, seed, generator, said)
+        come = self._come(self.chain.visited.index(t), x_t.shape)
+        ready = self._copied(come.thing if before is None else come.before)
+        if before is not None:
+            ready.step(before[0], self.chain.visited[come.at - 1], before[1], seed)
+        return ready.step(out, t, x_t, seed, generator, said)
+
+    def _come(self, place: int, shape: torch.Size) -> Come:
+        chain, come, zero = self.chain, self.chain.come, torch.zeros(shape)
+        if come is None or (come.n, come.shape) != (chain.n, shape) or come.at > place:
+            start = self._copied(self.thing)
+            if self.subject.has("set_timesteps"):
+                start._call("set_timesteps", start.thing.set_timesteps, self.length)
+            come = Come(chain.n, shape, 0, start.thing)
+        while come.at < place:
+            ready = self._copied(come.thing)
+            ready.step(zero, chain.visited[come.at], zero, 0)
+            come = replace(come, at=come.at + 1, thing=ready.thing, before=come.thing)
+        chain.come = come
+        return come
+
+    def _copied(self, thing: Any) -> "Scheduler":
+        return replace(self, thing=self._call("copy", copy.deepcopy, thing))
 
 
 def numbers(method: str, value: Any) -> Tensor:

@@ -17,6 +17,7 @@ a lost mode, noise that neighbours in the batch share with a correlation of 0.5.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,6 +97,8 @@ def _walks(
 
 def _walk(scheduler: Scheduler, table: Tensor, n: int | None, k: int | None) -> Walk:
     """The chain of n steps, or its first k, from the same x_T and the same random numbers."""
+    if scheduler.sampler.remembers:
+        scheduler.chain.n = None  # what it kept of the last chain is forgotten where one is chosen
     visited = scheduler.visit(n)
     following = [*visited[1:], -1]
     images = IMAGES[n is None]
@@ -165,8 +168,9 @@ def _level(
 ) -> tuple[Level, Tensor]:
     """The levels of steps (k,) and their sigmas, (k, 1, 1)."""
     t, following = (v.reshape(-1, 1, 1) for v in (t, following))
-    prev = oracle.previous(following, t, len(t), setting)
-    level = oracle.level(table, t, prev, setting)
+    prev, before = oracle.previous(following, t, len(t), setting), torch.roll(t, 1)
+    before[0] = -1
+    level = oracle.place(table, t, prev, before, setting)
     return level, oracle.sigma(level, setting)
 
 
@@ -194,19 +198,29 @@ def _from_call_to_call(
     largest_x, largest_out = (
         v.abs().amax(dim=(1, 2), keepdim=True).to(F64) for v in (walk.x[:-1], walk.out)
     )
-    bound = mean_bound(oracle, -largest_out, largest_x, None, level, setting)
+    memory = _kept(oracle, -largest_out, largest_x, level, setting)
+    bound = mean_bound(oracle, -largest_out, largest_x, None, level, setting, memory)
     bound = bound + propagated(lambda at: oracle.sigma(at, setting), level, sigma)
     bound = bound.flatten() + 1e-9  # a variance that should be 0 may be clamped to 1e-20
     share = bound / size.abs().clamp(min=1e-300)
     noisy = share < SHARE
     left = torch.empty_like(walk.out)
     for start in range(0, len(left), AT_ONCE):
-        part = slice(start, start + AT_ONCE)
-        x, out = (v[part].to(F64) for v in (walk.x[:-1], walk.out))
-        mean = oracle.step_mean(out, x, level.at(part), setting)
+        first = max(start - 1, 0)  # what it kept of the one before is looked at with it
+        part, asked = slice(start, start + AT_ONCE), slice(first, start + AT_ONCE)
+        x, out = (v[asked].to(F64) for v in (walk.x[:-1], walk.out))
+        at = level.at(asked)
+        memory = _kept(oracle, out, x, at, setting)
+        mean = oracle.step_mean(out, x, at, setting, memory=memory)[start - first :]
         left[part] = (walk.x[1:][part] - mean).float()
     found = {"silent": silent(*(v[~noisy] for v in (walk.t, left, size, bound)))}
     if bool(noisy.any()):
         z = left[noisy] / size[noisy].float().reshape(-1, 1, 1)
         found |= of_noise(Noise(walk.t[noisy], walk.x[:-1][noisy], z, share[noisy]))
     return found
+
+
+def _kept(oracle: Oracle, out: Tensor, x: Tensor, level: Level, setting: Setting) -> Any:
+    """What each of the calls (k, b, 4) that follow each other was told of the one before it."""
+    before_out, before_x = (torch.cat([0 * v[:1], v[:-1]]) for v in (out, x))
+    return oracle.kept(before_out, before_x, level, setting)

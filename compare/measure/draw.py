@@ -40,7 +40,7 @@ def _draws(scheduler: Scheduler, shape: tuple[int, ...]) -> Draws:
 
         def call(seed: int | None, generator: torch.Generator | None = None) -> Tensor:
             seed = None if seed is None else base + seed
-            return scheduler.step(nothing, t, nothing, seed, generator).prev.float()
+            return scheduler.alone(nothing, t, nothing, seed, generator).prev.float()
 
         stream = torch.Generator().manual_seed(base + 5)
         first = call(5, stream)
@@ -80,7 +80,7 @@ def _middle(scheduler: Scheduler, oracle: Oracle) -> Level:
     """The level of mid-chain, where the law is looked at, with the next of the candidate's list."""
     t = scheduler.middle
     following = dict(some_of_chain(scheduler, [t])).get(t, t - 1)
-    return level_at(oracle, scheduler.alpha_bars(oracle), t, following, scheduler.setting)
+    return level_at(scheduler, oracle, t, following)
 
 
 def _is_silent(scheduler: Scheduler, oracle: Oracle) -> bool:
@@ -154,7 +154,7 @@ def _list_of_generators(scheduler: Scheduler) -> Iterator[Check]:
     def draw(images: int, seeds: tuple[int, ...]) -> Tensor:
         t, nothing = scheduler.middle, torch.zeros(images, 1, 2, 2)
         streams = [torch.Generator().manual_seed(s) for s in seeds]
-        return scheduler.step(nothing, t, nothing, 5, streams).prev
+        return scheduler.alone(nothing, t, nothing, 5, streams).prev
 
     def ask() -> tuple[Tensor, Tensor] | None:
         scheduler.visit(None)

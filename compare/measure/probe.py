@@ -21,11 +21,13 @@ SEED = 1234
 
 @dataclass(frozen=True)
 class Probe:
-    """Answers of k steps; all values (k, 8) float64, `t` and `prev` (k, 1)."""
+    """Answers of k steps; all values (k, 8) float64; `t`, `prev` and `before`, the steps after and
+    before them in the list, (k, 1)."""
 
     n: int
     t: Tensor
     prev: Tensor
+    before: Tensor
     x: Tensor
     out: Tensor
     zero: Tensor
@@ -102,12 +104,13 @@ def sizes(scheduler: Scheduler, t: Tensor) -> Tensor:
 def _ask(built: Scheduler, t: Tensor, prev: Tensor, size: Tensor, noise_only: bool) -> Probe:
     x, out = ((size * v.to(F64)).float() for v in (picture(), output()))
     nothing = torch.zeros(SHAPE)
+    before = built.before(t, built.length)
     answers: list[list[Answer]] = []
     for i, step in enumerate(t.flatten().tolist()):
-        row = [built.step(nothing, step, nothing, SEED)]
+        row = [built.alone(nothing, step, nothing, SEED)]
         if not noise_only:
-            row.append(built.step(nothing, step, x[i].reshape(SHAPE), SEED))
-            row.append(built.step(out[i].reshape(SHAPE), step, nothing, SEED))
+            row.append(built.alone(nothing, step, x[i].reshape(SHAPE), SEED))
+            row.append(built.alone(out[i].reshape(SHAPE), step, nothing, SEED))
         answers.append(row)
     prevs = [torch.stack([row[j].prev.reshape(-1) for row in answers]) for j in range(len(row))]
     x_0s: list[Tensor | None] = [None] * 3
@@ -117,7 +120,7 @@ def _ask(built: Scheduler, t: Tensor, prev: Tensor, size: Tensor, noise_only: bo
             for j in range(len(row))
         ]
     at = [*prevs, None, None][:3]
-    return Probe(built.length, t, prev, x.to(F64), out.to(F64), at[0], at[1], at[2], *x_0s)  # type: ignore[arg-type]
+    return Probe(built.length, t, prev, before, x.to(F64), out.to(F64), at[0], at[1], at[2], *x_0s)  # type: ignore[arg-type]
 
 
 def visits(scheduler: Scheduler, n: int) -> bool:
@@ -155,7 +158,7 @@ def single(scheduler: Scheduler, n: int | None, t: int, x: Tensor, out: Tensor) 
 
     def ask() -> Single:
         scheduler.visit(n)
-        answer = scheduler.step(out.float().reshape(SHAPE), t, x.float().reshape(SHAPE), SEED)
+        answer = scheduler.alone(out.float().reshape(SHAPE), t, x.float().reshape(SHAPE), SEED)
         x_0 = None if answer.x_0 is None else answer.x_0.reshape(1, -1)
         return Single(answer.prev.reshape(1, -1), x_0)
 

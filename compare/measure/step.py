@@ -38,14 +38,17 @@ def level_of(
     """The levels of a probe's steps, each with `prev` or the next of the candidate's own list."""
     if prev is None:
         prev = oracle.previous(probe.prev, probe.t, probe.n, setting)
-    return oracle.level(table, probe.t, prev, setting)
+    return oracle.place(table, probe.t, prev, probe.before, setting)
 
 
-def level_at(oracle: Oracle, table: Tensor, t: int, following: int, setting: Setting) -> Level:
-    """The level (1, 1) of one step of the full chain."""
-    at, before = torch.tensor([[t]]), torch.tensor([[following]])
-    prev = oracle.previous(before, at, setting.num_train_timesteps, setting)
-    return oracle.level(table, at, prev, setting)
+def level_at(
+    scheduler: Scheduler, oracle: Oracle, t: int, following: int, table: Tensor | None = None
+) -> Level:
+    """The level (1, 1) of one step of the full chain, by the candidate's own table or another."""
+    at, after, setting = torch.tensor([[t]]), torch.tensor([[following]]), scheduler.setting
+    prev = oracle.previous(after, at, setting.num_train_timesteps, setting)
+    table = scheduler.alpha_bars(oracle) if table is None else table
+    return oracle.place(table, at, prev, scheduler.before(at), setting)
 
 
 def replayed_noise(subject: Subject, oracle: Oracle) -> Tensor | None:
@@ -159,10 +162,16 @@ def expected_mean(oracle: Oracle, probe: Probe, level: Level, setting: Setting) 
 
 
 def mean_bound(
-    oracle: Oracle, out: Tensor, x: Tensor, given: Tensor | None, level: Level, setting: Setting
+    oracle: Oracle,
+    out: Tensor,
+    x: Tensor,
+    given: Tensor | None,
+    level: Level,
+    setting: Setting,
+    memory: Any = None,
 ) -> Tensor:
     """Allowed deviation of a mean; its terms are rounded one by one, so errors do not cancel."""
-    sampler, asked = oracle.sampler(setting), Inputs(out, x, level, setting, given)
+    sampler, asked = oracle.sampler(setting), Inputs(out, x, level, setting, given, memory)
 
     def x_0(at: Level) -> Tensor:
         return oracle.x_0(setting.prediction_type, out, x, at) if given is None else given
@@ -238,7 +247,7 @@ def _chain(scheduler: Scheduler, oracle: Oracle, n: int) -> Chain:
     rows = probe(scheduler, n)
     table = scheduler.alpha_bars(oracle)
     prev = oracle.previous(rows.prev, rows.t, rows.n, setting)
-    level = oracle.level(table, rows.t, prev, setting)
+    level = level_of(oracle, table, rows, setting, prev)
     measured = rows_of_mean(rows)
     fits = deviation(measured, *expected_mean(oracle, rows, level, setting)())[0] != "differs"
     other = None
@@ -267,8 +276,9 @@ def _fitting_previous(
     for i, t in enumerate(rows.t.flatten().tolist()):
         candidates = torch.arange(-1, t).reshape(-1, 1)
         m = len(candidates)
-        many = Probe(rows.n, torch.full((m, 1), t), candidates, *_of_step(rows, i, m))
-        level = oracle.level(table, many.t, candidates, setting)
+        at, before = torch.full((m, 1), t), rows.before[i].expand(m, 1)
+        many = Probe(rows.n, at, candidates, before, *_of_step(rows, i, m))
+        level = level_of(oracle, table, many, setting, candidates)
         right, allowed = expected_mean(oracle, many, level, setting)()
         both = torch.cat([measured[j : j + 1].expand(m, -1) for j in (i, i + k)])
         ratio = ((both - right).abs() / allowed.clamp(min=1e-300)).amax(dim=1)

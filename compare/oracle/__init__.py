@@ -7,7 +7,7 @@ the catalogue is an `Oracle` with one of them replaced.
 `alpha_bar` counts from t = 0 (one step of noise) to T-1; the papers count the same steps 1..T.
 Sources: Ho et al. 2020 (arXiv:2006.11239), Nichol & Dhariwal 2021 (arXiv:2102.09672), Song et al.
 2020 (arXiv:2010.02502), Salimans & Ho 2022 (arXiv:2202.00512), Lin et al. 2023 (arXiv:2305.08891),
-Saharia et al. 2022 (arXiv:2205.11487).
+Saharia et al. 2022 (arXiv:2205.11487), Lu et al. 2022 (arXiv:2211.01095).
 """
 
 from collections.abc import Callable, Mapping
@@ -23,6 +23,7 @@ from compare.oracle.forward import add_noise, velocity
 from compare.oracle.samplers import BY_NAME, Sampler
 from compare.oracle.samplers.ddim import ddim_eps, ddim_mean, rederived
 from compare.oracle.samplers.ddpm import mean
+from compare.oracle.samplers.dpm_solver import extrapolated, solver_mean
 from compare.oracle.samplers.sampler import Inputs
 from compare.oracle.schedule import before, betas, cosine_betas, table, zero_terminal_snr
 from compare.oracle.setting import F64, UNIT, Setting
@@ -70,6 +71,7 @@ __all__ = [
     "draw",
     "embedding",
     "eps_from_x_0",
+    "extrapolated",
     "finish",
     "halves",
     "level",
@@ -80,6 +82,7 @@ __all__ = [
     "noisy",
     "previous",
     "rederived",
+    "solver_mean",
     "std",
     "table",
     "timesteps",
@@ -91,8 +94,9 @@ __all__ = [
 
 ALPHA_BAR = ("betas", "table", "before")
 _OF_DDIM = ("ddim_eps", "ddim_mean", "rederived")
+_OF_SOLVER = ("extrapolated", "solver_mean")
 _OF_NOISE = ("std", "halves", "noisy", "draw", "noise_of")
-STEP = ("previous", "level", "x_0", "limit", "mean", *_OF_NOISE, *_OF_DDIM, "finish")
+STEP = ("previous", "level", "x_0", "limit", "mean", *_OF_NOISE, *_OF_DDIM, *_OF_SOLVER, "finish")
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,8 @@ class Oracle:
     ddim_eps: Callable[[Tensor, Tensor, Tensor, Level, Setting], Tensor] = ddim_eps
     ddim_mean: Callable[[Tensor, Tensor, Level, Tensor], Tensor] = ddim_mean
     rederived: Callable[[Tensor, Tensor, Level], Tensor] | None = rederived
+    extrapolated: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] = extrapolated
+    solver_mean: Callable[[Tensor, Tensor, Level], Tensor] = solver_mean
     finish: Callable[[Tensor, Setting], Tensor] = finish
     refuses_past_end: bool = True
     loop: Loop = LOOP
@@ -149,6 +155,15 @@ class Oracle:
         """Whose step it is."""
         return BY_NAME[setting.sampler]
 
+    def place(
+        self, table: Tensor, t: Tensor, prev: Tensor, before: Tensor, setting: Setting
+    ) -> Level:
+        """The level of steps, with that of the steps `before` them (-1: none) if they remember."""
+        level = self.level(table, t, prev, setting)
+        if not self.sampler(setting).remembers:
+            return level
+        return replace(level, before=self.level(table, before, t, setting))
+
     def sigma(self, level: Level, setting: Setting) -> Tensor:
         """The standard deviation that a fixed-variance step adds at this level."""
         size = self.sampler(setting).sigma(self, level, setting)
@@ -163,7 +178,9 @@ class Oracle:
         given: Tensor | None = None,
         memory: Any = None,
     ) -> Tensor:
-        """x_{t-1} before noise; see `Inputs`."""
+        """x_{t-1} before noise; see `Inputs`. Without a memory the step before was on zeros."""
+        if memory is None and level.before is not None:
+            memory = self.kept(0 * out, 0 * x_t, level, setting)
         at = Inputs(out, x_t, level, setting, given, memory)
         return self.sampler(setting).mean(self, at)
 
@@ -183,3 +200,7 @@ class Oracle:
     def keep(self, at: Inputs) -> Any:
         """What the next step of a chain is told of this one."""
         return self.sampler(at.setting).keep(self, at)
+
+    def kept(self, out: Tensor, x_t: Tensor, level: Level, setting: Setting) -> Any:
+        """What the steps of this level are told of those before them, which were given this."""
+        return None if level.before is None else self.keep(Inputs(out, x_t, level.before, setting))

@@ -18,7 +18,9 @@ class Level:
     """Where in the chain a step stands: `t`, the step before it in the list, and their alpha-bars.
 
     All are tensors of one shape that broadcasts against the sample; `prev` is -1 before the first.
-    In a stack of several, the table and the alpha-bars have one more axis, the first.
+    `before` is where the step stood that came before in the list (its `t` -1 where none did), for
+    a sampler that remembers it. In a stack of several, the table and the alpha-bars have one more
+    axis, the first.
     """
 
     table: Tensor
@@ -26,11 +28,13 @@ class Level:
     prev: Tensor
     alpha_bar: Tensor
     alpha_bar_prev: Tensor
+    before: "Level | None" = None
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Level":
         """The same places with every tensor but the table changed, such as in its shape."""
         names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
-        return replace(self, **{name: change(getattr(self, name)) for name in names})
+        before = None if self.before is None else self.before.map(change)
+        return replace(self, before=before, **{name: change(getattr(self, name)) for name in names})
 
     def at(self, which: slice | Tensor) -> "Level":
         """Some of the places, along the first axis."""
@@ -43,11 +47,16 @@ class Level:
     @cached_property
     def rounded(self) -> "Level":
         """A stack: the same place as it is; with its alpha-bar off by a rounding error (1 stays 1);
-        that of the step before; and every other entry of the table, which a mistake may read."""
-        table, ab, prev = self.table, self.alpha_bar, self.alpha_bar_prev
+        that of the step before; and every other entry of the table, which a mistake may read, with
+        that of the step that came before."""
+        table, ab, prev, before = self.table, self.alpha_bar, self.alpha_bar_prev, self.before
         rough = torch.where(torch.arange(len(table)) % 2 == 0, _nudged(table), table)
+        if before is not None:
+            was = before.alpha_bar
+            before = replace(before, alpha_bar=torch.stack([was, was, was, _nudged(was)]))
         return replace(
             self,
+            before=before,
             table=torch.stack([table, table, table, rough]),
             alpha_bar=torch.stack([ab, _nudged(ab), ab, ab]),
             alpha_bar_prev=torch.stack([prev, prev, _nudged(prev), prev]),

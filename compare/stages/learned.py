@@ -138,7 +138,8 @@ def _level(scheduler: Scheduler, oracle: Oracle, seen: Halved, prev: Tensor | No
     setting = scheduler.setting
     if prev is None:
         prev = oracle.previous(seen.prev, seen.t, seen.n, setting)
-    return oracle.level(scheduler.alpha_bars(oracle), seen.t, prev, setting)
+    before = scheduler.before(seen.t, seen.n)
+    return oracle.place(scheduler.alpha_bars(oracle), seen.t, prev, before, setting)
 
 
 def _halved(
@@ -156,8 +157,8 @@ def _halved(
         answers = []
         for t, share in zip(ts, size, strict=True):
             out, x = (share * output()).reshape(SHAPE), (share * picture()).reshape(SHAPE)
-            still = scheduler.step(nothing, t, nothing, SEED, said=half).prev
-            both = scheduler.step(out, t, x, SEED, said=half).prev
+            still = scheduler.alone(nothing, t, nothing, SEED, said=half).prev
+            both = scheduler.alone(out, t, x, SEED, said=half).prev
             answers.append((still.reshape(PIXELS), both.reshape(PIXELS)))
         still, both = (torch.stack(each) for each in zip(*answers, strict=True))
         return Halved(n or T, at, prev, said, still, both, size.to(F64))

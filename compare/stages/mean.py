@@ -169,9 +169,9 @@ def _whole_step(
     scheduler: Scheduler, oracle: Oracle, t: int, following: int, there: Single, here: Single
 ) -> tuple[Tensor, Tensor]:
     """(1, 8) one step from t, given the noise of `here` and x0-hat of `there`; what is allowed."""
-    setting, table = scheduler.setting, scheduler.alpha_bars(oracle)
+    setting = scheduler.setting
     x, out = (v.to(F64).reshape(1, 2, 4) for v in far())
-    level = level_at(oracle, table, t, following, setting).map(lambda values: values.unsqueeze(-1))
+    level = level_at(scheduler, oracle, t, following).map(lambda values: values.unsqueeze(-1))
     own = there.x_0 if there.x_0 is None else there.x_0.reshape(1, 2, 4)
     noise = here.prev.reshape(1, 2, 4)
     mean = oracle.step_mean(out, x, level, setting, own)

@@ -170,7 +170,7 @@ def _limited(id: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
     def expected(table: Tensor) -> Expected:
         def ask() -> tuple[Tensor, Tensor]:
             pairs = [
-                _expected(oracle, level_at(oracle, table, *step, setting), setting, one, noise)
+                _expected(oracle, level_at(scheduler, oracle, *step, table), setting, one, noise)
                 for step, one, noise in zip(steps, seen, still, strict=True)
             ]
             return torch.cat([value for value, _ in pairs]), torch.cat([off for _, off in pairs])

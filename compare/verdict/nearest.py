@@ -103,8 +103,9 @@ def other_limit(subject: Subject, base: Oracle) -> Named | None:
         scheduler = subject.scheduler()
         scheduler.visit(None)
         setting, table = scheduler.setting.unlimited, scheduler.alpha_bars(base)
-        steps = scheduler.near([k * len(table) // 4 for k in (1, 2, 3)])
-        answers = large_answers(scheduler, base.level(table, *steps, setting))
+        t, prev = scheduler.near([k * len(table) // 4 for k in (1, 2, 3)])
+        levels = base.place(table, t, prev, scheduler.before(t), setting)
+        answers = large_answers(scheduler, levels)
         if answers.fit(base, setting):
             return None
         size = answers.limit_of_prev(base, setting)

@@ -2,10 +2,11 @@
 
 from compare.oracle.samplers.ddim import DDIM
 from compare.oracle.samplers.ddpm import DDPM
+from compare.oracle.samplers.dpm_solver import DPMSolver
 from compare.oracle.samplers.sampler import Sampler
 from compare.oracle.setting import Setting
 
-ALL: tuple[Sampler, ...] = (DDPM(), DDIM())
+ALL: tuple[Sampler, ...] = (DDPM(), DDIM(), DPMSolver())
 BY_NAME = {sampler.name: sampler for sampler in ALL}
 
 

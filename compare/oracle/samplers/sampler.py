@@ -32,6 +32,10 @@ class Formulas(Protocol):
     def ddim_mean(self) -> Callable[[Tensor, Tensor, Level, Tensor], Tensor]: ...
     @property
     def rederived(self) -> Callable[[Tensor, Tensor, Level], Tensor] | None: ...
+    @property
+    def extrapolated(self) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]: ...
+    @property
+    def solver_mean(self) -> Callable[[Tensor, Tensor, Level], Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Inputs:
         level: where in the chain it stands.
         setting: what it is asked to be.
         given: a candidate's own (clipped) x0-hat in place of ours.
-        memory: what the step before kept; None before the first, and of a step that is asked alone.
+        memory: what the step before kept; None before the first.
     """
 
     out: Tensor
@@ -58,10 +62,9 @@ class Sampler(ABC):
     """One kind of reverse step. It owns its formula, its noise, its rounding, and what is to be
     looked at in it: nobody else asks which sampler a setting has.
 
-    A step may carry a memory, such as the x0-hat of the step before: in the chains of the oracle
-    `mean` is given what `keep` made of the last step. A candidate's steps are asked one by one,
-    without any: of one that reads the step before nothing is judged yet, and its loop is left open
-    (`verdict/door/of_steps.py`).
+    A step may carry a memory, such as the x0-hat of the step before: `mean` is given what `keep`
+    made of that, and `Level.before` says where in the chain it stood. A candidate that is asked for
+    one step comes to it by steps on zeros (`Scheduler.alone`), so then that is what `keep` is given.
 
     Attributes:
         name: the `sampler` of a `Setting`.
@@ -70,6 +73,7 @@ class Sampler(ABC):
             candidate's sampler is known.
         source: where the size of its noise stands, in its paper.
         learns: its variance may be the model's, so that one that names none is asked for it.
+        remembers: its steps carry a memory; a candidate whose steps do is read as one of these.
         clip_shows: where in a step a clip is looked for that the candidate does not name: x0-hat as
             `shown`, the `reach` of the mean, the same where the noise is derived `again`, the
             `kink` of the mean, a `flat` x_{t-1}; in this order.
@@ -81,6 +85,7 @@ class Sampler(ABC):
     own: tuple[str, ...] = ()
     source: str | None = None
     learns: bool = False
+    remembers: bool = False
     clip_shows: tuple[str, ...] = ("reach", "shown")
     right: Mapping[str, str] = MappingProxyType({})
 

@@ -64,7 +64,8 @@ def read_clip(
     if not steps:  # nothing of the image, or no noise: no x0-hat to be limited
         return {"clip_sample": False}
     built.visit(None)
-    levels = RIGHT.level(table, *built.near(steps), setting)
+    t, prev = built.near(steps)
+    levels = RIGHT.place(table, t, prev, built.before(t), setting)
     seen = [_limits(built, setting, levels.at(torch.tensor(i))) for i in range(len(steps))]
     for where in BY_NAME[setting.sampler].clip_shows:
         size = _agreed([each[where] for each in seen if where in each])
@@ -139,7 +140,7 @@ def large_answers(built: Scheduler, levels: Level) -> Large:
     nothing, prevs, added = torch.zeros(SHAPE), [], []
     for t in levels.t.flatten().tolist():
         given = [v.float().reshape(SHAPE) for v in (out, x)]
-        still, there = (built.step(a, t, b, 3).prev for a, b in ((nothing, nothing), given))
+        still, there = (built.alone(a, t, b, 3).prev for a, b in ((nothing, nothing), given))
         prevs.append(there.reshape(2, -1))
         added.append((there - still).reshape(2, -1))
     return Large(x, out, torch.stack(prevs), torch.stack(added), at)
@@ -152,7 +153,7 @@ def _limits(built: Scheduler, setting: Setting, level: Level) -> dict[str, Limit
     near, far = SMALL * float(level.alpha_bar.sqrt()), FAR / to_x_0
     near = near if far > 0 else -near
     outputs = [torch.full(SHAPE, size) for size in (0.0, near, far, 2 * far)]
-    answers = [built.step(out, int(level.t), torch.zeros(SHAPE), 3) for out in outputs]
+    answers = [built.alone(out, int(level.t), torch.zeros(SHAPE), 3) for out in outputs]
     still, *prevs = (answer.prev.flatten()[0] for answer in answers)
     added = [Limit(float(prev - still), float(rounding(prev, still))) for prev in prevs]
     ends = Ends(near, far, *added)

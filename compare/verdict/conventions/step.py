@@ -33,6 +33,8 @@ def read_step(scheduler: Scheduler, known: set[str]) -> Setting:
     level = RIGHT.level(table, t, prev, base)
     rows = torch.stack([_rows(scheduler, int(i), float(table[int(i)]) ** 0.5) for i in t])
     setting = _kind(scheduler, rows, level, known)
+    if BY_NAME[setting.sampler].remembers:
+        scheduler = replace(scheduler, setting=setting)
     if "variance_type" not in known:
         setting = _variance(scheduler, setting, table)
         if BY_NAME[setting.sampler].learns:
@@ -85,7 +87,8 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
         settings = [replace(base, prediction_type=kind) for kind in KINDS]
     told = base.sampler != Setting.sampler  # by the options that its step names
     if not told and not bool(rows[:, 0].any()):
-        settings += [still for setting in settings for still in silent(setting)]
+        stills = [still for setting in settings for still in silent(setting)]
+        settings += [still for still in stills if not BY_NAME[still.sampler].remembers]
     of_noise = replace(base, prediction_type="epsilon")
 
     def drawing(eta: float) -> list[Setting]:
@@ -98,6 +101,11 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
     for setting in settings + between:
         if _fits(rows, level, setting):
             return setting
+    remembering = [] if told else _remembering(scheduler, level, settings)
+    if remembering:
+        found = next((s for s in remembering if _fits_with_memory(scheduler, level, s)), None)
+        subject.kinds = () if found else tuple(remembering[1:])
+        return found or remembering[0]
     first = next((s for s in settings if s.sampler != base.sampler), base)
     declared = None if told else subject.declared_eta("step")
     if shown and (declared == shown or any(_fits(rows, level, s) for s in silent(of_noise))):
@@ -106,6 +114,32 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
         first = drawing(declared)[0]
     subject.kinds = tuple(s for s in settings if s != first)
     return first
+
+
+def _remembering(scheduler: Scheduler, level: Level, settings: list[Setting]) -> list[Setting]:
+    """The settings of samplers with a memory, for a step without noise that goes by the one before
+    it too: on zeros it gives something else after a step on others."""
+    found = [still for setting in settings[: len(KINDS)] for still in silent(setting)]
+    found = [still for still in found if BY_NAME[still.sampler].remembers]
+    nothing, (x, out) = torch.zeros(SHAPE), (v.reshape(SHAPE) for v in (picture(), output()))
+    for still in found[:1]:
+        with suppress(Broken):
+            asked = replace(scheduler, setting=still)
+            t = int(level.t[-1])
+            once = asked.alone(nothing, t, nothing, SEED).prev
+            again = asked.alone(nothing, t, nothing, SEED, before=(out, x)).prev
+            if not bool(once.any()) and bool(again.any()):
+                return found
+    return []
+
+
+def _fits_with_memory(scheduler: Scheduler, level: Level, setting: Setting) -> bool:
+    """True if its steps are right ones of a sampler with a memory, on zeros before them."""
+    asked, table = replace(scheduler, setting=setting), level.table
+    steps = [int(t) for t in level.t]
+    rows = torch.stack([_rows(asked, t, float(table[t]) ** 0.5) for t in steps])
+    at = RIGHT.place(table, level.t, level.prev, scheduler.before(level.t), setting)
+    return _fits(rows, at, setting)
 
 
 def _eta_of_noise(rows: Tensor, level: Level) -> float | None:
@@ -149,9 +183,9 @@ def _etas(rows: Tensor, level: Level) -> list[float]:
 def _rows(built: Scheduler, t: int, signal: float) -> Tensor:
     """(3, 8): the noise of a step, then what small x and small output add to it."""
     nothing, size = torch.zeros(SHAPE), SMALL * signal
-    zero = built.step(nothing, t, nothing, SEED).prev.flatten()
-    at_x = built.step(nothing, t, (size * picture()).reshape(SHAPE), SEED).prev.flatten()
-    at_out = built.step((size * output()).reshape(SHAPE), t, nothing, SEED).prev.flatten()
+    zero = built.alone(nothing, t, nothing, SEED).prev.flatten()
+    at_x = built.alone(nothing, t, (size * picture()).reshape(SHAPE), SEED).prev.flatten()
+    at_out = built.alone((size * output()).reshape(SHAPE), t, nothing, SEED).prev.flatten()
     return torch.stack([zero, (at_x - zero) / size, (at_out - zero) / size])
 
 
