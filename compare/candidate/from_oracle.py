@@ -26,6 +26,13 @@ class Step:
     pred_original_sample: Tensor
 
 
+class _Shared(dict):
+    """What a copy of a scheduler may share with it: what follows from its tables and list."""
+
+    def __deepcopy__(self, memo: dict) -> "_Shared":
+        return self
+
+
 class Scheduler:
     """A scheduler over `oracle`, an attribute that `scheduler()` sets in a subclass."""
 
@@ -62,8 +69,9 @@ class Scheduler:
         self._visit(torch.arange(num_train_timesteps - 1, -1, -1))
 
     def _visit(self, visited: Tensor) -> None:
-        self.timesteps, self._listed = visited, visited.tolist()
-        self._known: dict = {}
+        self.timesteps = visited
+        self._known = _Shared()
+        self._kept: Any = None  # what the next step is told of this one
 
     def set_timesteps(self, num_inference_steps: int) -> None:
         """Chooses n steps; an offset that passes T-1 is refused unless the oracle lets it pass."""
@@ -99,7 +107,8 @@ class Scheduler:
         flat = (shape[0], -1)
         out_64, x_64 = out.to(F64).reshape(flat), sample.to(F64).reshape(flat)
         x_0 = oracle.limit(oracle.x_0(setting.prediction_type, out_64, x_64, level), setting)
-        prev = oracle.step_mean(out_64, x_64, level, setting, x_0).float()
+        prev = oracle.step_mean(out_64, x_64, level, setting, x_0, self._kept).float()
+        self._kept = oracle.keep(Inputs(out_64, x_64, level, setting))
         if noisy:
             z = oracle.draw(shape, generator, torch.float32).reshape(flat)
             size = sigma if v is None else self._learned(level, v, setting)
@@ -115,11 +124,12 @@ class Scheduler:
         """The level of t in the list, the size of its noise, and whether there is any."""
         key = (t, setting)
         if key not in self._known:
-            i = self._listed.index(t)
-            following = self._listed[i + 1] if i + 1 < len(self._listed) else -1
-            at, n = torch.tensor([t]), len(self._listed)
-            prev = self.oracle.previous(torch.tensor([following]), at, n, setting)
-            level = self.oracle.level(self.table, at, prev, setting)
+            listed = [-1, *self.timesteps.tolist(), -1]
+            i = listed.index(t)
+            at, n = torch.tensor([t]), len(self.timesteps)
+            before, after = torch.tensor([listed[i - 1]]), torch.tensor([listed[i + 1]])
+            prev = self.oracle.previous(after, at, n, setting)
+            level = self.oracle.place(self.table, at, prev, before, setting)
             sigma = self.oracle.sigma(level, setting).float()
             self._known[key] = level, sigma, bool(self.oracle.noisy(level))
         return self._known[key]
@@ -143,9 +153,21 @@ class DDIM(Scheduler):
         return self._step(model_output, timestep, sample, generator, setting)
 
 
+class DPMSolver(Scheduler):
+    """The same with the step of DPM-Solver++(2M), which goes by the one before it."""
+
+    def step(
+        self, model_output: Tensor, timestep: int, sample: Tensor, generator: Any = None
+    ) -> Step:
+        """One reverse step, without noise."""
+        setting = replace(self.setting, sampler=samplers.DPMSolver.name)
+        return self._step(model_output, timestep, sample, generator, setting)
+
+
 def scheduler(oracle: Oracle, only: str = "", name: str = "Mutant") -> type:
     """A scheduler class over this oracle; `only` may be the sampler whose step it has."""
-    parent = {samplers.DDIM.name: DDIM}.get(only, Scheduler)
+    kinds = {samplers.DDIM.name: DDIM, samplers.DPMSolver.name: DPMSolver}
+    parent = kinds.get(only, Scheduler)
     return type(name, (parent,), {"oracle": oracle, "learned": only == "learned_range"})
 
 
@@ -167,19 +189,19 @@ def sample_of(oracle: Oracle, setting: Setting, n: int | None = None, uint8: boo
         generator = _reseeded(generator) if loop.fixed == "x_T" else generator
         x = _drawn(oracle.start, loop, shape, generator)
         generator = _reseeded(generator) if loop.fixed == "noise" else generator
-        memory = None
+        memory, before = None, -1
         for i, t in enumerate(visited):
             told = t if loop.tells == "t" else i
             told += max(-oracle.loss.ahead, 0)
             out = model(x, torch.full((shape[0],), told)).to(F64)
             at = torch.full((shape[0], 1, 1, 1), t)
             prev = oracle.previous(torch.full_like(at, following[t]), at, len(following), setting)
-            level = oracle.level(table, at, prev, setting)
+            level = oracle.place(table, at, prev, torch.full_like(at, before), setting)
             stream = _reseeded(generator) if loop.reseeds else generator
             z = _drawn(noise, loop, shape, stream).to(F64) if following[t] >= 0 else torch.zeros(())
             given = Inputs(out, x.to(F64), level, setting, memory=memory)
             if following[t] >= 0 or loop.keeps_last:
-                x, memory = oracle.step(given, z).float(), oracle.keep(given)
+                x, memory, before = oracle.step(given, z).float(), oracle.keep(given), t
         model.train(training)
         return loop.codec(x).to(torch.uint8) if uint8 else x
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from compare.candidate.subject import Subject
 
 
+KEPT = 16  # copies on the way through a list, of those last asked for
 NOTHING = 1e-12  # alpha-bar, of which no image is read
 CALLS = {  # how others than those of the door are called
     "set_timesteps": "set_timesteps(n)",
@@ -55,19 +56,17 @@ class Chain:
     by_t: dict[int, Any] = field(default_factory=dict)
     lists: dict[int, Tensor] = field(default_factory=dict)
     known: dict[int, list[int]] = field(default_factory=dict)  # {n: what was visited of it}
-    come: "Come | None" = None
+    come: "list[Come]" = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Come:
-    """A copy of a scheduler that has come to place `at` of a list, by steps on zeros of a shape; and
-    what it was before the last of them."""
+    """A copy of a scheduler that has come to place `at` of a list by steps on zeros of a shape."""
 
     n: int | None
     shape: torch.Size
     at: int
     thing: Any
-    before: Any = None
 
 
 @dataclass(frozen=True)
@@ -415,25 +414,31 @@ class Scheduler:
         the last of them on the output and x_t `before`, if those are given."""
         if not self.sampler.remembers:
             return self.step(out, t, x_t, seed, generator, said)
-        come = self._come(self.chain.visited.index(t), x_t.shape)
-        ready = self._copied(come.thing if before is None else come.before)
+        visited, shape = self.chain.visited, x_t.shape
+        place = visited.index(t)
+        ready = self._come(place if before is None else place - 1, shape)
         if before is not None:
-            ready.step(before[0], self.chain.visited[come.at - 1], before[1], seed)
+            ready.step(before[0], visited[place - 1], before[1], seed)
         return ready.step(out, t, x_t, seed, generator, said)
 
-    def _come(self, place: int, shape: torch.Size) -> Come:
-        chain, come, zero = self.chain, self.chain.come, torch.zeros(shape)
-        if come is None or (come.n, come.shape) != (chain.n, shape) or come.at > place:
-            start = self._copied(self.thing)
-            if self.subject.has("set_timesteps"):
-                start._call("set_timesteps", start.thing.set_timesteps, self.length)
-            come = Come(chain.n, shape, 0, start.thing)
-        while come.at < place:
-            ready = self._copied(come.thing)
-            ready.step(zero, chain.visited[come.at], zero, 0)
-            come = replace(come, at=come.at + 1, thing=ready.thing, before=come.thing)
-        chain.come = come
-        return come
+    def _come(self, place: int, shape: torch.Size) -> "Scheduler":
+        """One that may be changed, at this place of the list."""
+        chain, zero = self.chain, torch.zeros(shape)
+        known = [c for c in chain.come if (c.n, c.shape) == (chain.n, shape) and c.at <= place]
+        come = max(known, key=lambda each: each.at) if known else self._at_the_start(shape)
+        if come.at < place:
+            there = self._copied(come.thing)
+            for t in chain.visited[come.at : place]:
+                there.step(zero, t, zero, 0)
+            come = replace(come, at=place, thing=there.thing)
+        chain.come = [come, *(each for each in chain.come if each is not come)][:KEPT]
+        return self._copied(come.thing)
+
+    def _at_the_start(self, shape: torch.Size) -> Come:
+        start = self._copied(self.thing)
+        if self.subject.has("set_timesteps"):
+            start._call("set_timesteps", start.thing.set_timesteps, self.length)
+        return Come(self.chain.n, shape, 0, start.thing)
 
     def _copied(self, thing: Any) -> "Scheduler":
         return replace(self, thing=self._call("copy", copy.deepcopy, thing))

@@ -138,9 +138,10 @@ def rows(
                 table = built.alpha_bars(oracle)
                 found.append((one, oracle.level(table, one.t, seen.prev, setting)))
     parts = [level for _, level in found]
-    names = ("t", "prev", "alpha_bar", "alpha_bar_prev")
-    joined = [torch.cat([getattr(level, name) for level in parts]) for name in names]
-    return Rows([one for one, _ in found], Level(parts[0].table, *joined))
+    places = [(one.t, one.prev, one.alpha_bar, one.alpha_bar_prev) for one in parts]
+    t, prev, alpha_bar, alpha_bar_prev = (torch.cat(each) for each in zip(*places, strict=True))
+    level = Level(parts[0].table, t, prev, alpha_bar, alpha_bar_prev)
+    return Rows([one for one, _ in found], level)
 
 
 def chosen_steps(scheduler: Scheduler) -> list[int] | None:

@@ -10,8 +10,8 @@ from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.measure.check import Check, note, within, yes_no
 from compare.measure.noise import Statistic, has_right, reference, statistics
-from compare.measure.probe import PIXELS, single, some_of_chain
-from compare.measure.step import level_at, replayed_noise
+from compare.measure.probe import PIXELS, SHAPE, single, some_of_chain
+from compare.measure.step import level_at, loud_noise, replayed_noise
 from compare.measure.tolerances import FACTOR, UNIT, propagated
 from compare.oracle import Level, Oracle
 
@@ -72,7 +72,10 @@ def law_of_step(scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
 
 
 def _shape(scheduler: Scheduler) -> tuple[int, ...]:
-    """Of the large draw: larger where z is not known, as its std then says the size of sigma."""
+    """Of the large draw: larger where z is not known, as its std then says the size of sigma; of
+    a step that adds none one as small as any."""
+    if not bool(loud_noise(scheduler.subject)[0].any()):
+        return SHAPE
     return LARGE if replayed_noise(scheduler.subject, Oracle()) is not None else LARGER
 
 

@@ -39,6 +39,18 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Before:
+    """Steps of the full chain on zeros, each after a step that was given `x` and `out` (k, 8)."""
+
+    t: Tensor
+    prev: Tensor
+    before: Tensor
+    x: Tensor
+    out: Tensor
+    answers: Tensor
+
+
+@dataclass(frozen=True)
 class Single:
     """One call of `step` with the inputs given to it; values (1, 8)."""
 
@@ -163,3 +175,27 @@ def single(scheduler: Scheduler, n: int | None, t: int, x: Tensor, out: Tensor) 
         return Single(answer.prev.reshape(1, -1), x_0)
 
     return scheduler.subject.remember(key, ask)
+
+
+def of_before(scheduler: Scheduler, wanted: list[int]) -> Before:
+    """What a step that remembers the one before it makes of that: of an x_t alone at each of some
+    steps, then of a model output alone."""
+
+    def ask() -> Before:
+        visited = scheduler.visit(None)
+        following, nothing = followers(visited), torch.zeros(SHAPE)
+        ts = [t for t in visited[1:] if t in wanted]
+        t, prev = (torch.tensor(v).reshape(-1, 1) for v in (ts, [following[i] for i in ts]))
+        size = sizes(scheduler, t)
+        x, out = ((size * v.to(F64)).float() for v in (picture(), output()))
+        given = torch.cat([x, 0 * x]), torch.cat([0 * out, out])
+        answers = []
+        for i, step in enumerate(2 * ts):
+            before = given[1][i].reshape(SHAPE), given[0][i].reshape(SHAPE)
+            answer = scheduler.alone(nothing, step, nothing, SEED, before=before)
+            answers.append(answer.prev.flatten())
+        t, prev, at = (v.repeat(2, 1) for v in (t, prev, scheduler.before(t)))
+        before_x, before_out = (v.to(F64) for v in given)
+        return Before(t, prev, at, before_x, before_out, torch.stack(answers))
+
+    return scheduler.subject.remember(("of before", scheduler.key, tuple(wanted)), ask)

@@ -2,7 +2,8 @@
 
 Right: sqrt(ab_prev) beta / (1-ab) x0-hat + sqrt(alpha) (1-ab_prev) / (1-ab) x_t (Ho et al. eq. 7),
 which is (x_t - beta / sqrt(1-ab) eps) / sqrt(alpha) (eq. 11); DDIM: sqrt(ab_prev) x0-hat +
-sqrt(1 - ab_prev - sigma^2) eps (Song et al. eq. 12).
+sqrt(1 - ab_prev - sigma^2) eps (Song et al. eq. 12); DPM-Solver++(2M): as DDIM, with x0-hat +
+(x0-hat - that of the step before) / (2r), r = h before / h (Lu et al. 2022, algorithm 2).
 """
 
 from dataclasses import replace
@@ -15,6 +16,7 @@ from compare import oracle as right
 from compare.mistakes.entry import answer, entry
 from compare.mistakes.variance import beta_of_the_full_chain, full_chain
 from compare.oracle import Level, Setting
+from compare.oracle.samplers import DPMSolver
 
 mistake = partial(entry, stage="mean")
 
@@ -449,3 +451,91 @@ def direction_is_the_output(
 ) -> Tensor:
     """DDIM's direction uses the model output although the model does not predict the noise"""
     return out
+
+
+SOLVER = DPMSolver.name
+CORRECTED = "x0-hat + (x0-hat - that of the step before) / (2r)"
+OF_SOLVER = "sigma_prev/sigma_t x_t - sqrt(ab_prev) (exp(-h) - 1) x0-hat"
+
+
+@mistake(
+    "82-solver",
+    "extrapolated",
+    fix="r = h_before / h, with h = lambda_prev - lambda_t of this step",
+    effect="steps of one length look right; where they grow or shrink, x0-hat is corrected by too "
+    "little or too much: with few steps the error of DDIM comes back",
+    only=SOLVER,
+)
+def ratio_of_steps_inverted(x_0: Tensor, before: Tensor, h: Tensor, h_before: Tensor) -> Tensor:
+    """r is this step's h by that of the step before, should be that of the step before by this
+    one's (Lu et al. 2022, algorithm 2)"""
+    return x_0 + h_before / (2 * h) * (x_0 - before)
+
+
+@mistake(
+    "82-solver-half",
+    "extrapolated",
+    fix=CORRECTED,
+    effect="twice the correction: pictures too sharp with few steps",
+    only=SOLVER,
+)
+def correction_without_half(x_0: Tensor, before: Tensor, h: Tensor, h_before: Tensor) -> Tensor:
+    """the correction of x0-hat is divided by r, should be by 2r (Lu et al. 2022, algorithm 2)"""
+    return x_0 + h / h_before * (x_0 - before)
+
+
+@mistake(
+    "82-solver-sign",
+    "extrapolated",
+    fix=CORRECTED,
+    effect="worse than DDIM with as many steps: twice its error",
+    only=SOLVER,
+)
+def correction_backwards(x_0: Tensor, before: Tensor, h: Tensor, h_before: Tensor) -> Tensor:
+    """x0-hat is moved towards that of the step before, should be moved away from it (Lu et al.
+    2022, algorithm 2)"""
+    return x_0 - h / (2 * h_before) * (x_0 - before)
+
+
+@mistake(
+    "83-solver",
+    "solver_mean",
+    fix=OF_SOLVER,
+    effect="samples explode: x_t grows where it should shrink",
+    only=SOLVER,
+)
+def x_t_scaled_by_its_signal(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
+    """x_t is multiplied by sqrt(ab_prev/ab), should be by sigma_prev/sigma_t: that is the form for
+    the noise, DPM-Solver's, not for x0-hat (Lu et al. 2022, algorithm 2)"""
+    grows = (level.alpha_bar_prev / level.alpha_bar).sqrt()
+    return right.solver_mean(x_0, 0 * x_t, level) + grows * x_t
+
+
+@mistake(
+    "83-solver-signal",
+    "solver_mean",
+    fix=OF_SOLVER,
+    effect="darker pictures of less contrast, with few steps more so",
+    only=SOLVER,
+)
+def x_0_scaled_by_this_signal(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
+    """x0-hat is multiplied by the signal of this step, should be by that of the one to come,
+    sqrt(ab_prev) (Lu et al. 2022, algorithm 2)"""
+    of_this = (level.alpha_bar / level.alpha_bar_prev).sqrt()
+    return right.solver_mean(of_this * x_0, x_t, level)
+
+
+@mistake(
+    "83-solver-lambda",
+    "solver_mean",
+    fix="lambda = log(sqrt(ab) / sqrt(1-ab)), half the logarithm of the SNR",
+    effect="x0-hat weighs nearly twice as much as it should: values far outside the range",
+    only=SOLVER,
+)
+def lambda_without_half(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
+    """lambda is log(ab / (1-ab)), should be half of it, log(sqrt(ab) / sqrt(1-ab)) (Lu et al. 2022,
+    section 2)"""
+    ab, prev = level.alpha_bar, level.alpha_bar_prev
+    shrinks = ((1 - prev) / (1 - ab)).sqrt()
+    left = ab * (1 - prev) / (prev * (1 - ab))  # exp(-h), squared
+    return shrinks * x_t + prev.sqrt() * (1 - left) * x_0

@@ -9,7 +9,15 @@ from torch import Tensor
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, guarded
-from compare.measure.probe import Probe, Single, probe, single, some_of_chain, some_steps
+from compare.measure.probe import (
+    Probe,
+    Single,
+    of_before,
+    probe,
+    single,
+    some_of_chain,
+    some_steps,
+)
 from compare.measure.step import (
     chain,
     expected_mean,
@@ -40,6 +48,9 @@ def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     for spacing, n in strided(subject):
         id = f"mean/{spacing}-{n}"
         yield from guarded(id, _of_short(id, subject, oracle, spacing, n))
+    if subject.scheduler().sampler.remembers:
+        id = "mean/step-before"
+        yield from guarded(id, _of_before(id, subject.scheduler(), oracle))
     for name, scheduler in learned.learned(subject).items():
         yield from guarded(f"mean/{name}", learned.of_mean(f"mean/{name}", scheduler, oracle))
     for name, scheduler in _limited(subject).items():
@@ -100,6 +111,32 @@ def _linear(
         where=lambda at: f"{where(at)} from {X_T_ALONE if at[0] < k else OUTPUT_ALONE}",
         inputs=2,
         input=f"{len(rows.t)} steps of a chain of {rows.n}, prediction {setting.prediction_type}",
+    )
+
+
+def _of_before(id: str, scheduler: Scheduler, oracle: Oracle) -> Iterator[Check]:
+    """What a step on zeros makes of the step before it, of its x_t alone and its output alone."""
+    setting, T = scheduler.setting, scheduler.setting.num_train_timesteps
+    seen = of_before(scheduler, some_steps(T, 16))
+    k, table = len(seen.t), scheduler.alpha_bars(oracle)
+    zero = torch.zeros_like(seen.out)
+
+    def expected() -> tuple[Tensor, Tensor]:
+        prev = oracle.previous(seen.prev, seen.t, T, setting)
+        level = oracle.place(table, seen.t, prev, seen.before, setting)
+        memory = oracle.kept(seen.out, seen.x, level, setting)
+        right = oracle.step_mean(zero, zero, level, setting, memory=memory)
+        bound = mean_bound(oracle, zero, zero, None, level, setting, memory)
+        return right, bound + rounding(right)
+
+    yield values(
+        id,
+        "what a step keeps of the one before it",
+        seen.answers,
+        expected,
+        where=lambda at: f"t={int(seen.t[at[0]])} from {(X_T_ALONE, OUTPUT_ALONE)[2 * at[0] // k]}",
+        inputs=2,
+        input=f"{k // 2} steps of a chain of {T} on zeros, after a step that was not",
     )
 
 

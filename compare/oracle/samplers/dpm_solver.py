@@ -1,6 +1,7 @@
 """DPM-Solver++(2M): DDIM's step to an x0-hat that the one of the step before corrects."""
 
 from dataclasses import replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -36,6 +37,13 @@ class DPMSolver(Sampler):
 
     name = "dpm-solver++"
     remembers = True
+    right = MappingProxyType(
+        {
+            "mean": "sigma_prev/sigma_t x_t - sqrt(ab_prev) (exp(-h) - 1) (x0-hat + (x0-hat - that "
+            "of the step before) / (2r)), h = lambda_prev - lambda_t, r = h before / h (Lu et al. "
+            "2022, algorithm 2)",
+        }
+    )
 
     def words(self, setting: Setting) -> str:
         return "DPM-Solver++(2M), without noise"

@@ -63,8 +63,8 @@ class Sampler(ABC):
     looked at in it: nobody else asks which sampler a setting has.
 
     A step may carry a memory, such as the x0-hat of the step before: `mean` is given what `keep`
-    made of that, and `Level.before` says where in the chain it stood. A candidate that is asked for
-    one step comes to it by steps on zeros (`Scheduler.alone`), so then that is what `keep` is given.
+    made of that, and `Level.before` says where in the chain it stood. A candidate that is asked
+    for one step comes to it by steps on zeros (`Scheduler.alone`): then `keep` is given those.
 
     Attributes:
         name: the `sampler` of a `Setting`.
