@@ -26,10 +26,14 @@ class Step:
     pred_original_sample: Tensor
 
 
-class _Shared(dict):
-    """What a copy of a scheduler may share with it: what follows from its tables and list."""
+class _List(list):
+    """The steps that are visited, and what is known of them: a copy of a scheduler shares it."""
 
-    def __deepcopy__(self, memo: dict) -> "_Shared":
+    def __init__(self, visited: list[int]):
+        super().__init__(visited)
+        self.known: dict = {}
+
+    def __deepcopy__(self, memo: dict) -> "_List":
         return self
 
 
@@ -69,8 +73,7 @@ class Scheduler:
         self._visit(torch.arange(num_train_timesteps - 1, -1, -1))
 
     def _visit(self, visited: Tensor) -> None:
-        self.timesteps = visited
-        self._known = _Shared()
+        self.timesteps, self._listed = visited, _List(visited.tolist())
         self._kept: Any = None  # what the next step is told of this one
 
     def set_timesteps(self, num_inference_steps: int) -> None:
@@ -122,17 +125,17 @@ class Scheduler:
 
     def _at(self, t: int, setting: Setting) -> tuple[Level, Tensor, bool]:
         """The level of t in the list, the size of its noise, and whether there is any."""
-        key = (t, setting)
-        if key not in self._known:
-            listed = [-1, *self.timesteps.tolist(), -1]
+        key, known = (t, setting), self._listed.known
+        if key not in known:
+            listed = [-1, *self._listed, -1]
             i = listed.index(t)
-            at, n = torch.tensor([t]), len(self.timesteps)
+            at, n = torch.tensor([t]), len(self._listed)
             before, after = torch.tensor([listed[i - 1]]), torch.tensor([listed[i + 1]])
             prev = self.oracle.previous(after, at, n, setting)
             level = self.oracle.place(self.table, at, prev, before, setting)
             sigma = self.oracle.sigma(level, setting).float()
-            self._known[key] = level, sigma, bool(self.oracle.noisy(level))
-        return self._known[key]
+            known[key] = level, sigma, bool(self.oracle.noisy(level))
+        return known[key]
 
 
 class DDIM(Scheduler):

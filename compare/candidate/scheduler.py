@@ -34,7 +34,6 @@ NOTHING = 1e-12  # alpha-bar, of which no image is read
 CALLS = {  # how others than those of the door are called
     "set_timesteps": "set_timesteps(n)",
     "previous_timestep": "previous_timestep(t)",
-    "copy": "copy.deepcopy(scheduler)",
 }
 CLONED = {"out": "the model output", "x": "x_t", "x_0": "the images", "noise": "the noise"}
 
@@ -441,7 +440,10 @@ class Scheduler:
         return Come(self.chain.n, shape, 0, start.thing)
 
     def _copied(self, thing: Any) -> "Scheduler":
-        return replace(self, thing=self._call("copy", copy.deepcopy, thing))
+        """A copy; of what holds something that has none, one that shares what it holds."""
+        with suppress(Exception), apart(self.subject.own):
+            return replace(self, thing=copy.deepcopy(thing))
+        return replace(self, thing=copy.copy(thing))
 
 
 def numbers(method: str, value: Any) -> Tensor:

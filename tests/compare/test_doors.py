@@ -773,7 +773,7 @@ def test_no_door_hides_any_mistake(pair: tuple) -> None:
     assert_not_hidden(*pair)
 
 
-@pytest.mark.parametrize("only", ["", "ddim"])
+@pytest.mark.parametrize("only", ["", "ddim", "dpm-solver++"])
 @pytest.mark.parametrize("door", each(4, DOORS), ids=lambda door: door.__name__)
 def test_the_same_without_a_mistake_is_right(door: Callable, only: str) -> None:
     class_ = dressed(door, scheduler(Oracle(), only))
