@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -170,10 +171,24 @@ class Steps:
         calls = torch.cat([self.calls[:: 1 + len(self.calls) // most], self.calls[-4:]])
         return replace(self, calls=calls.unique())
 
+    def at(self, chosen: Setting) -> Level:
+        """(k, 1, 1, 1, 1) of the calls that are looked at, for a step of this kind."""
+        at, earlier = self.level.at(self.calls), (self.calls - 1).clamp(min=0)
+        before = torch.where(self.calls > 0, self.level.t.flatten()[earlier], -1)
+        before = before.reshape(at.t.shape)
+        return self.oracle.place(at.table, at.t, at.prev, before, chosen)
+
+    def kept(self, chosen: Setting, of: Size = lambda values: values) -> Any:
+        """What a step of this kind was told of the one before; `of` what that was given."""
+        earlier, run = (self.calls - 1).clamp(min=0), self.run
+        return self.oracle.kept(-of(-run.out[earlier]), of(run.x[earlier]), self.at(chosen), chosen)
+
     def left(self, chosen: Setting) -> tuple[Tensor, Tensor]:
         """What a step of this kind leaves after its mean, and the std that it should have."""
-        at, run = self.level.at(self.calls), self.run
-        mean = self.oracle.step_mean(run.out[self.calls], run.x[self.calls], at, chosen)
+        at, run, kept = self.at(chosen), self.run, self.kept(chosen)
+        mean = self.oracle.step_mean(
+            run.out[self.calls], run.x[self.calls], at, chosen, memory=kept
+        )
         return run.x[self.calls + 1] - mean, self.oracle.sigma(at, chosen)
 
     def ends(self, chosen: Setting) -> tuple[Tensor, Tensor]:
@@ -194,10 +209,10 @@ class Steps:
         `z` (calls, ...) is the noise that it adds, in units of sigma.
         """
         oracle, run, calls = self.oracle, self.run, self.calls
-        at = self.level.at(calls)
+        at, kept = self.at(chosen), self.kept(chosen, of)
         x, out, ends, noise = (of(v) for v in (run.x[calls], run.out[calls], run.x[calls + 1], z))
         size = oracle.sigma(at, chosen)
-        bound = mean_bound(oracle, -out, x, None, at, chosen) + rounding(ends, noise * size)
+        bound = mean_bound(oracle, -out, x, None, at, chosen, kept) + rounding(ends, noise * size)
         bound = bound + of_mix(run, oracle, out, at, chosen)
         return (bound + noise * propagated(lambda v: oracle.sigma(v, chosen), at, size)).flatten()
 

@@ -497,6 +497,11 @@ def correction_backwards(x_0: Tensor, before: Tensor, h: Tensor, h_before: Tenso
     return x_0 - h / (2 * h_before) * (x_0 - before)
 
 
+def while_finite(wrong: Tensor, x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
+    """A wrong mean where h is finite: the step to ab_prev = 1 is written apart, and is x0-hat."""
+    return torch.where(level.alpha_bar_prev < 1, wrong, right.solver_mean(x_0, x_t, level))
+
+
 @mistake(
     "83-solver",
     "solver_mean",
@@ -508,7 +513,7 @@ def x_t_scaled_by_its_signal(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
     """x_t is multiplied by sqrt(ab_prev/ab), should be by sigma_prev/sigma_t: that is the form for
     the noise, DPM-Solver's, not for x0-hat (Lu et al. 2022, algorithm 2)"""
     grows = (level.alpha_bar_prev / level.alpha_bar).sqrt()
-    return right.solver_mean(x_0, 0 * x_t, level) + grows * x_t
+    return while_finite(right.solver_mean(x_0, 0 * x_t, level) + grows * x_t, x_0, x_t, level)
 
 
 @mistake(
@@ -522,7 +527,7 @@ def x_0_scaled_by_this_signal(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
     """x0-hat is multiplied by the signal of this step, should be by that of the one to come,
     sqrt(ab_prev) (Lu et al. 2022, algorithm 2)"""
     of_this = (level.alpha_bar / level.alpha_bar_prev).sqrt()
-    return right.solver_mean(of_this * x_0, x_t, level)
+    return while_finite(right.solver_mean(of_this * x_0, x_t, level), x_0, x_t, level)
 
 
 @mistake(

@@ -13,9 +13,9 @@ from compare.verdict.report import Report
 OF_STEPS = ("steps", "pictures", "distance", "correlation", "bent", "silent")
 OF_VISITS = ("visits",)  # of a solver that asks twice at a t
 OF_MEMORY = (
-    "its steps go by the answer before as well, as those of a multistep solver do (Lu et al. 2022, "
-    "DPM-Solver++; Liu et al. 2022, PNDM), or of one that asks twice in a step (Karras et al. "
-    "2022, algorithm 1): they are not judged"
+    "its steps go by the answer before as well, and not as those of DPM-Solver++(2M) do (Lu et al. "
+    "2022, algorithm 2): those of other multistep solvers (Liu et al. 2022, PNDM), or of one that "
+    "asks twice in a step (Karras et al. 2022, algorithm 1), are not judged"
 )
 OF_HALF = (
     "it computes in half precision, whose rounding cannot be told from a coefficient that is off: "
