@@ -38,6 +38,7 @@ from compare.stages.prediction import Steps, far, kinds
 from compare.stages.stage import Stage
 
 X_T_ALONE = "x_t alone, with a model output of 0"
+BEFORE = "mean/step-before"
 OUTPUT_ALONE = "the model output alone, with an x_t of 0"
 
 
@@ -49,8 +50,7 @@ def checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
         id = f"mean/{spacing}-{n}"
         yield from guarded(id, _of_short(id, subject, oracle, spacing, n))
     if subject.scheduler().sampler.remembers:
-        id = "mean/step-before"
-        yield from guarded(id, _of_before(id, subject.scheduler(), oracle))
+        yield from guarded(BEFORE, _of_before(BEFORE, subject.scheduler(), oracle))
     for name, scheduler in learned.learned(subject).items():
         yield from guarded(f"mean/{name}", learned.of_mean(f"mean/{name}", scheduler, oracle))
     for name, scheduler in _limited(subject).items():
