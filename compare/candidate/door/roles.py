@@ -61,13 +61,24 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
         beside = _opened(getattr(inside, "__globals__", {}))
     known = {name: value for name, value in sorted(beside.items()) if is_table(value)}
     named = {id(table): table for name, table in known.items() if plain(name) in TABLES}
-    tables = [*named.values()]  # one may have two names
+    tables = _apart([*named.values()])
     betas = [table for name, table in known.items() if meant(name) == "betas"]
     if found and len(tables) == 1:
         return found | {"alpha_bar": lambda: product_of(tables[0], known.values())}
     if found and not tables and len(betas) == 1:
         table = np.asarray(betas[0]) if isinstance(betas[0], list | tuple) else betas[0]
         return found | {"alpha_bar": lambda: (1 - table).cumprod(0)}
+    return found
+
+
+def _apart(tables: list[Any]) -> list[Any]:
+    """Those of several tables that are not another, in other precision or under another name."""
+    found: list[Any] = []
+    for table in tables:
+        values = np.asarray(table, dtype=np.float64)
+        same = (np.asarray(other, dtype=np.float64) for other in found)
+        if not any(v.shape == values.shape and np.allclose(v, values, 1e-5) for v in same):
+            found.append(table)
     return found
 
 

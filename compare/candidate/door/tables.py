@@ -3,6 +3,7 @@
 Whatever the words, alpha-bar is `P` in them, alpha `A` and beta `B`; what is left says which table.
 """
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from compare.candidate.door.names import plain
-from compare.candidate.door.signature import attribute
+from compare.candidate.door.signature import asked_for, attribute
 from compare.candidate.load import Broken, raised
 
 if TYPE_CHECKING:
@@ -208,8 +209,8 @@ def _given(thing: Any) -> dict[str, Any]:
 
 def of_schedule(thing: Any, name: str, deep: int = 2) -> Any:
     """What an object has under Diffusers' name of alpha-bar or of the betas, else its table under
-    another name that says the same, else that of what it keeps, so many objects deep; None if there
-    is none."""
+    another name that says the same, which may be that of a method, else that of what it keeps, so
+    many objects deep; None if there is none."""
     usual = attribute(thing, name)
     ends = isinstance(usual, tuple | list) and len(usual) == 2
     if usual is not None and not ends:
@@ -217,6 +218,9 @@ def of_schedule(thing: Any, name: str, deep: int = 2) -> Any:
     for other in public(thing):
         if meant(other) == name:
             value = attribute(thing, other)
+            if inspect.ismethod(value) and not asked_for(value):
+                with suppress(Exception):
+                    value = value()
             if _is_table(value):
                 every = (attribute(thing, each) for each in public(thing) if meant(each))
                 return value if name == "betas" else product_of(value, every)

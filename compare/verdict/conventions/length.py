@@ -220,8 +220,19 @@ def _visited(subject: Subject) -> int:
         by = read_told(told, n)
         if by is None or (by.unit != 1 and usual is not None):  # may be t / T of some steps
             return 0
-        return n if torch.equal(by.steps(told).long() - by.base, torch.arange(n).flip(0)) else 0
+        every = torch.equal(by.steps(told).long() - by.base, torch.arange(n).flip(0))
+        one_more = every and by.base == 1 and _trains_from_0(subject, n)
+        return (n + one_more) * every
     return 0
+
+
+def _trains_from_0(subject: Subject, last: int) -> bool:
+    """True if a loss beside the loop tells its model t from 0 to this one: the loop ends at 1."""
+    with contextlib.suppress(Broken):
+        if subject.has("loss"):
+            told = loss_told(subject, Oracle().alpha_bar(subject.setting))
+            return float(told.min()) == 0 and float(told.max()) == last
+    return False
 
 
 def _trained(subject: Subject) -> int:

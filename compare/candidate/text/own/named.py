@@ -119,7 +119,8 @@ def of_tops(tops: set[str], tree: ast.Module) -> list[str]:
 
 
 def of_what_is_handed(functions: Mapping[str, Function], of_file: OfFile) -> dict[str, str]:
-    """{a class: what is called alpha-bar in a thing of it}, which functions are handed."""
+    """{a class: what is called alpha-bar in a thing of it}, which functions are handed: by what
+    they look up in it, else by what its class has."""
     found: dict[str, str] = {}
     for node in functions.values():
         kinds = of_file.kinds(node)
@@ -127,6 +128,9 @@ def of_what_is_handed(functions: Mapping[str, Function], of_file: OfFile) -> dic
             kind = kinds.get(getattr(each.value, "id", ""))
             if kind and is_alpha_bar(each.attr):
                 found.setdefault(kind, each.attr)
+        for kind in kinds.values():
+            own = filter(is_alpha_bar, attributes([of_file.classes[kind]], ast.Module([], [])))
+            found |= {kind: name for name in own if kind not in found}
     return found
 
 
