@@ -25,6 +25,7 @@ OFF = 4.0  # how wrong a model is that is wrong everywhere
 MISSED = 1e-9  # how often an end of the t that are drawn is missed by chance
 TIMES = 512  # images of a call that shows which t are drawn
 SAME = 1e-6  # of the signal of two images at one t, by rounding
+MASKS = 1024  # images by which it is seen how often their labels are dropped
 CALLS = 24  # by which x_t is taken apart
 TINY = (1, 2, 2)  # those images, if the loss takes any
 PICTURES = ((3, 8, 8), (1, 8, 8), (3, 32, 32), (1, 28, 28), (1, 32, 32), (3, 64, 64))
@@ -194,6 +195,26 @@ def loss_told(subject: Subject, table: Tensor) -> Tensor:
         return said_in(settled(subject, table), enough(len(table), MISSED)).flatten()
 
     return subject.remember(("loss told",), ask)
+
+
+def masks_told(subject: Subject, table: Tensor) -> dict[Place, float]:
+    """{place: the share of ones} of what a loss tells its model beside x_t and t as a mask of zeros
+    and ones, drawn for each image."""
+
+    def ask() -> dict[Place, float]:
+        loss, told = settled(subject, table), dict[Place, list[Tensor]]()
+        for seed in range(ceil(MASKS / loss.manner.shape[0])):
+            model = loss.model(nothing)
+            loss.of(model, images_of(loss.manner.shape), 600 + seed)
+            for place, value in model.seen[0].labels.items():
+                if isinstance(value, Tensor) and value.numel() == len(model.seen[0].x):
+                    told.setdefault(place, []).append(value.flatten().to(F64))
+        every = {place: torch.cat(values) for place, values in told.items()}
+        masks = {p: v for p, v in every.items() if bool(((v == 0) | (v == 1)).all())}
+        return {p: float(v.mean()) for p, v in masks.items() if len(v.unique()) == 2}
+
+    found: dict[Place, float] = subject.remember(("masks told",), ask)
+    return found
 
 
 def said_in(loss: Loss, calls: int) -> Tensor:

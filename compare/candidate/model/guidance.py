@@ -7,8 +7,8 @@ are a convention only as two numbers for the whole chain, switched on or off (Ho
 eq. 6); whether their sum is 1 is left to the judge of the steps.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ GUIDED = "(1 + w) out(x_t, t, label) - w out(x_t, t), one w (Ho & Salimans 2022,
 CLOSE = 1e-4  # of x: what is left of a step that is no sum of x_t and the answers
 ERRORS = 8  # standard errors: beyond them by rounding less often than 1e-14
 SMALLEST = 1e-6  # relative: weights may be float32 too
+UNSURE = 0.1  # from a half, of a share of a thousand draws: beyond it by chance once in 1e10
 DECIMALS = 4  # of a number that a person writes
 
 
@@ -96,6 +97,7 @@ class Mix:
         labelled: which answers were given with labels, if the others were without; none if it was
             not told.
         nothing: the number that those without were given for a label, if it is one for all.
+        told: what each answer was given beside x_t and t.
     """
 
     weights: Tensor
@@ -105,6 +107,19 @@ class Mix:
     readable: bool
     labelled: tuple[int, ...]
     nothing: float | None = None
+    told: tuple[Mapping[Place, Any], ...] = ()
+
+    def by_training(self, ones: Mapping[Place, float]) -> "Mix":
+        """The same where a mask tells which answers know the label: what training says more rarely
+        drops it; `ones` is how often that says 1."""
+        rare = {p: float(share < 0.5) for p, share in ones.items() if abs(share - 0.5) > UNSURE}
+        for place, drops in rare.items():
+            values = [torch.as_tensor(each.get(place, torch.nan)) for each in self.told]
+            if all(bool(((v == 0) | (v == 1)).all()) and len(v.unique()) == 1 for v in values):
+                knows = tuple(i for i, v in enumerate(values) if not bool((v == drops).any()))
+                if 0 < len(knows) < len(values):
+                    return replace(self, labelled=knows)
+        return self
 
     def of(self, asked: Sequence[Round]) -> Tensor:
         """(rounds, b, c, h, w) float64 the answers, mixed."""
@@ -181,7 +196,8 @@ def mix(one: Sequence[Round], two: Sequence[Round], ends: tuple[Tensor, Tensor])
     for i in {*several} - {*reading.at.tolist()}:  # as the nearest step before, or after
         near = int((reading.at < i).sum().clamp(min=1)) - 1
         weights[i], on[i] = weights[reading.at[near]], is_on[near]
-    return Mix(weights, main, on, varies, True, labelled, _nothing(one[several[0]], labelled))
+    told = tuple(each.labels for each in one[several[0]].asked)
+    return Mix(weights, main, on, varies, True, labelled, _nothing(one[several[0]], labelled), told)
 
 
 def _weights(

@@ -1,13 +1,16 @@
 """The role `sample`: a candidate's own loop, judged call by call as its model sees it."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from math import isfinite
 
 import torch
 from torch import Tensor
 
+from compare.candidate.load import Broken
 from compare.candidate.loop.calls import SHAPE, sized
 from compare.candidate.loop.look import Run, apart, look, replays
+from compare.candidate.loss.calls import masks_told
 from compare.candidate.model.guidance import GUIDED, Mix
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, found, note, yes_no
@@ -29,7 +32,7 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     if not run.left_training and loop.evaluates:
         yield note("sampling/loop/mode", "the model is left in eval mode")
     if run.mix is not None:
-        yield from guided(run.mix)
+        yield from guided(_as_trained(subject, table, run.mix))
     if run.relabelled is not None:
         yield _labels(run.relabelled)
     yield _start(run, oracle)
@@ -96,6 +99,14 @@ def _mode(run: Run, loop: Loop) -> Check:
         "the model is in the mode looked for",
         "the model samples in training mode",
     )
+
+
+def _as_trained(subject: Subject, table: Tensor, mix: Mix) -> Mix:
+    """The mix, and which of its answers know the label, where only a loss beside it shows that."""
+    with suppress(Broken):
+        if subject.has("loss") and not mix.labelled:
+            return mix.by_training(masks_told(subject, table))
+    return mix
 
 
 def guided(mix: Mix) -> Iterator[Check]:

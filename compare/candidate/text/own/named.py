@@ -129,8 +129,9 @@ def of_what_is_handed(functions: Mapping[str, Function], of_file: OfFile) -> dic
             if kind and is_alpha_bar(each.attr):
                 found.setdefault(kind, each.attr)
         for kind in kinds.values():
-            own = filter(is_alpha_bar, attributes([of_file.classes[kind]], ast.Module([], [])))
-            found |= {kind: name for name in own if kind not in found}
+            own = attributes([of_file.classes[kind]], ast.Module([], []))
+            for name in filter(is_alpha_bar, own):
+                found.setdefault(kind, name)
     return found
 
 
