@@ -87,10 +87,11 @@ def accounts(readings: list[Reading]) -> list[Account]:
     """Those with the fewest wrong coefficients, the likeliest first.
 
     They are several ways to say one thing. None if in some reading all is right, or none has words;
-    nor if words are near what is measured alone, and another reading has fewer wrong ones.
+    nor if words are near what is measured alone, and another reading has fewer wrong ones; nor of
+    steps where formulas cannot be told from each other.
     """
     tried = read_all(readings)
-    if not all(account.told for account in tried):
+    if not all(account.told and not account.reading.is_narrow for account in tried):
         return []
     fewest = min((len(account.told) for account in tried), default=0)
     found: list[Account] = []

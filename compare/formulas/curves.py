@@ -50,6 +50,7 @@ OF_TABLES: dict[str, tuple[tuple[Monomial, ...], str]] = {
 }
 OWN = {"alphas": "alpha_t", "alphas_cumprod_prev": "ab_prev"}  # of which others are made
 OF_VARIANCE = {"fixed_small": BETA_TILDE, "fixed_large": BETA}  # their roots
+NOTHING_LEFT = 0.01  # of alpha-bar
 CLAMPED = 1e-9  # of a sigma: a variance that should be 0 may be clamped to 1e-20
 
 
@@ -72,6 +73,12 @@ class Reading:
     t: Tensor
     strided: bool = False
     unlikely: float = 0.0
+
+    @property
+    def is_narrow(self) -> bool:
+        """True if all its steps lie where next to nothing is left of the image: 1 - ab is 1 there,
+        so that formulas are as good as each other that part everywhere else."""
+        return bool((self.atoms.values["ab_t"][~self.atoms.end] < NOTHING_LEFT).all())
 
 
 def forward(scheduler: Scheduler, oracle: Oracle) -> Iterator[Reading]:

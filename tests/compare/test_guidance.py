@@ -1,6 +1,7 @@
 """Two answers at one (x_t, t): mixed with two numbers of sum 1 they are guidance, else a fault."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from compare.candidate.model.guidance import mixed, rounds
 from compare.candidate.spy import Asked
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
+from tests.compare.written import judged_file
 from tests.often import each
 
 T, W = 50, 2.0
@@ -200,6 +202,51 @@ def test_an_update_that_is_thrown_away_leaves_no_answer_to_mix() -> None:
     adapter = Adapter(alpha_bar=lambda: ALPHA_BAR, sample=sample)
     (found,) = judge(adapter, "quick", 0, beside=False).diagnoses
     assert found.bug == "79-thrown"
+
+
+MASKED = """
+import torch
+
+
+class Guided:
+    def __init__(self, T=50):
+        self.T, self.beta = T, torch.linspace(1e-3, 0.2, T)
+        self.alpha_bar = (1 - self.beta).cumprod(0)
+
+    def loss(self, model, x, y):
+        t, e = torch.randint(0, self.T, (len(x),)), torch.randn_like(x)
+        ab = self.alpha_bar[t].view(-1, 1, 1, 1)
+        mask = torch.bernoulli(torch.full((len(x),), SHARE))
+        return ((model(ab.sqrt() * x + (1 - ab).sqrt() * e, t, y, mask) - e) ** 2).mean()
+
+    @torch.no_grad()
+    def sample(self, model, shape, y):
+        x, b = torch.randn(shape), shape[0]
+        for i in reversed(range(self.T)):
+            t = torch.full((b,), i)
+            zeros, ones = (model(x, t, y, mask) for mask in (torch.zeros(b), torch.ones(b)))
+            e = 3 * zeros - 2 * ones
+            x = (x - self.beta[i] / (1 - self.alpha_bar[i]).sqrt() * e) / (1 - self.beta[i]).sqrt()
+            x = x + self.beta[i].sqrt() * torch.randn(shape) if i else x
+        return x
+"""
+
+
+@pytest.mark.parametrize(
+    ("share", "status", "said"),
+    [
+        ("0.1", 0, "out_1 is the one with the label"),
+        ("0.9", 1, "out_2 is the one with the label: the two are exchanged"),
+        ("0.5", 0, "which of them knows the label was not told"),
+    ],
+)
+def test_training_says_which_mask_drops_the_label(
+    tmp_path: Path, share: str, status: int, said: str
+) -> None:
+    """It is the rarer one."""
+    report = judged_file(tmp_path, "Guided", MASKED.replace("SHARE", share))
+    assert report.exit_status == status
+    assert any(said in check.message for check in report.checks)
 
 
 def test_weights_that_vary_are_told_with_the_t() -> None:

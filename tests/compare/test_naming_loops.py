@@ -453,3 +453,25 @@ def sample(model, n, eta={eta}):
     assert report.exit_status == 1
     should = f"should have {eta} * sqrt(beta_t * (1 - ab_prev) / (1 - ab_t)) (Song et al. eq. 16)"
     assert f"your z {should}" in report.verdict
+
+
+def test_no_formula_is_told_where_many_fit_as_well(tmp_path: Path) -> None:
+    """Of a loop that explodes its first steps alone are seen, where 1 - ab is nearly 1."""
+    text = """
+import torch
+
+beta = torch.linspace(1e-4, 0.02, 1000)
+alpha_bar = (1 - beta).cumprod(0)
+
+
+@torch.no_grad()
+def sample(model, shape):
+    x = torch.randn(shape)
+    for t in reversed(range(1000)):
+        e = model(x, torch.full((shape[0],), t))
+        x = (x + beta[t] / (1 - alpha_bar[t]).sqrt() * e) / (1 - beta[t]).sqrt()
+        x = x + beta[t].sqrt() * torch.randn(shape) if t else x
+    return x
+"""
+    (told,) = judged_file(tmp_path, "sample", text).diagnoses
+    assert (told.bug, told.formula) == ("47-x0", None)

@@ -386,3 +386,113 @@ def run(model, x, beta_t, alpha_t, alpha_bar_t):
 """
     report = judged_file(tmp_path, "denoise", f"import torch\n\nT = 60\n{text}")
     assert report.exit_status == 0, str(report)
+
+
+HANDED = """
+class NoiseScheduler:
+    def __init__(self, T=T):
+        self.T, self.betas = T, betas
+        self.alphas_cumprod = torch.cumprod(1 - self.betas, 0)
+
+    def step(self, e, t, x):
+        b, ab = self.betas[t], self.alphas_cumprod[t]
+        x = (x - b / (1 - ab).sqrt() * e) / (1 - b).sqrt()
+        return x + b.sqrt() * torch.randn_like(x) if t > 0 else x
+
+
+@torch.no_grad()
+def sample(model, scheduler, shape):
+    x = torch.randn(shape)
+    for t in reversed(range(scheduler.T)):
+        x = scheduler.step(model(x, torch.full((shape[0],), t)), t, x)
+    return x
+"""
+TWICE = """
+_abar = (1 - betas.double()).cumprod(0).numpy()
+ABAR = torch.as_tensor(_abar, dtype=torch.float32)
+ABAR_PREV = torch.cat([torch.ones(1), ABAR[:-1]])
+
+
+@torch.no_grad()
+def sample(model, shape):
+    x = torch.randn(shape)
+    for t in range(T - 1, -1, -1):
+        e = model(x, torch.full((shape[0],), t))
+        x0 = (x - (1 - ABAR[t]).sqrt() * e) / ABAR[t].sqrt()
+        x = ABAR_PREV[t].sqrt() * x0 + (1 - ABAR_PREV[t]).sqrt() * e
+    return x
+"""
+BY_METHOD = """
+class Lazy:
+    def __init__(self, T=T):
+        self.T = T
+
+    def beta(self, t):
+        return betas[t]
+
+    def alpha_bar(self):
+        return torch.cumprod(1 - betas, 0)
+
+    @torch.no_grad()
+    def sample(self, model, shape):
+        x, ab = torch.randn(shape), self.alpha_bar()
+        for t in range(self.T - 1, -1, -1):
+            b = self.beta(t)
+            e = model(x, torch.full((shape[0],), t))
+            x = (x - b / (1 - ab[t]).sqrt() * e) / (1 - b).sqrt()
+            x = x + b.sqrt() * torch.randn(shape) if t else x
+        return x
+"""
+WITHOUT_TABLE = """
+class Diffusion:
+    def __init__(self, model, T=T):
+        self.model, self.T = model, T
+
+    def beta(self, t):
+        return 1e-4 + (0.02 - 1e-4) * t / (self.T - 1)
+
+    def level(self, t):
+        return torch.prod(1 - self.beta(torch.arange(t + 1)))
+
+    def loss(self, x):
+        t = torch.randint(0, self.T, (len(x),))
+        ab = torch.stack([self.level(int(i)) for i in t]).view(-1, 1, 1, 1)
+        e = torch.randn_like(x)
+        return ((self.model(ab.sqrt() * x + (1 - ab).sqrt() * e, t) - e) ** 2).mean()
+
+    @torch.no_grad()
+    def sample(self, n):
+        x = torch.randn(n, 3, 8, 8)
+        for i in range(self.T - 1, -1, -1):
+            e, b = self.model(x, torch.full((n,), i)), self.beta(i)
+            x = (x - b / (1 - self.level(i)).sqrt() * e) / (1 - b) ** 0.5
+            x = x + b**0.5 * torch.randn_like(x) if i else x
+        return x
+"""
+MORE = {  # {what: a right program, and a slip in it}
+    "a scheduler whose step is called": Slip(
+        HEAD + HANDED,
+        "sample",
+        "b / (1 - ab).sqrt()",
+        "b / (1 - ab)",
+        "the noise is scaled by beta / (1-ab)",
+    ),
+    "one table twice": Slip(
+        HEAD + TWICE, "sample", "(1 - ABAR_PREV[t]).sqrt()", "(1 - ABAR_PREV[t])", "your eps has"
+    ),
+    "a table behind a method": Slip(
+        HEAD + BY_METHOD,
+        "Lazy",
+        "b / (1 - ab[t]).sqrt()",
+        "b / (1 - ab[t])",
+        "the noise is scaled by",
+    ),
+    "no table, and a loop that ends early": Slip(
+        HEAD + WITHOUT_TABLE, "Diffusion", "self.T - 1, -1, -1", "self.T - 1, 0, -1", "[mistake 79:"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MORE)
+def test_more_tables_are_found_where_they_stand(tmp_path: Path, what: str) -> None:
+    MORE[what].judged(tmp_path)
