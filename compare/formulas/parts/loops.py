@@ -191,10 +191,24 @@ def other_table(scheduler: Scheduler, oracle: Oracle) -> tuple[str, str] | None:
         i = int(((here - table[t]).abs() * sharp).argmax())
         is_, should = apart_in_print(float(here[i]), float(table[t[i]]))
         one, its = ("the usual one", "that has") if subject.table_is_assumed else SHOWN
-        words = f"your loop is right by another table than {one}"
-        words = f"{words}: at t={int(t[i])} its alpha-bar is {is_}, {its} {should}"
+        noise = _has_noise_of(*(v[sharp & ~end] for v in (here, after, sigma)))
+        words = (
+            f"{'your loop is' if noise else 'the means of your loop are'} right by another table"
+        )
+        words = f"{words} than {one}: at t={int(t[i])} its alpha-bar is {is_}, {its} {should}"
         return words, "one table for all: show the loop's, or let it use this one"
     return None
+
+
+def _has_noise_of(here: Tensor, after: Tensor, sigma: Tensor) -> bool:
+    """True if the sizes of a loop's noise are one share of those of either variance between these
+    alpha-bars."""
+    beta = 1 - here / after
+    for size in (beta.sqrt(), ((1 - after) / (1 - here) * beta).sqrt()):
+        share = sigma / size
+        if bool(((share - share.median()).abs() <= 2 * SHARP).all()):
+            return True
+    return False
 
 
 def _ends(listed: list[int]) -> str:
