@@ -121,7 +121,7 @@ class Scheduler:
 
     def table(self) -> Tensor | None:
         """(T,) alpha-bar_t from t = 0: the table, else by add_noise where c0^2 + c1^2 = 1, else the
-        product of 1 - betas."""
+        product of 1 - betas, else that which a loss was seen to have."""
 
         def ask() -> Tensor | None:
             raw = self.raw_table()
@@ -134,7 +134,8 @@ class Scheduler:
             betas = self.betas()
             return None if betas is None else self._of_steps((1 - betas).cumprod(0))
 
-        return self.subject.remember((self.key, "table"), ask)
+        found = self.subject.remember((self.key, "table"), ask)
+        return self.subject.seen_table if found is None else found
 
     def _of_steps(self, raw: Tensor) -> Tensor:
         """A table of T + 1 levels, the first of no step, from where t counts from."""

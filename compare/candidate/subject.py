@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from compare.candidate.devices import OnTheCpu, names_another
 from compare.candidate.door import tables
@@ -157,6 +157,7 @@ class Subject:
         self.door: Reading = CANONICAL
         self.returned: dict[str, str] = {}  # {method: what kind of thing it returned last}
         self.table_is_assumed = assumed  # it shows none
+        self.seen_table: Tensor | None = None  # it shows none, and its loss is seen to have this
         self.own_variance = False  # its model says the size of the noise by a rule of its own
         self.steps_pass = True  # whole chains are judged only where every single step passes
         self.overwritten: set[str] = set()  # arguments that a method changed in place

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from compare.candidate.loss.table import table_of_loss
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import OTHER_NAMES, Subject
 from compare.measure.tolerances import SMALLEST, as_none, log_snr
@@ -33,9 +34,14 @@ def read_schedule(scheduler: Scheduler) -> Setting:
     base, own = scheduler.setting, scheduler.table()
     if own is None and scheduler.subject.has("step"):
         own = table_of_step(scheduler)
+    subject = scheduler.subject
+    if own is None and subject.has("loss"):
+        own = subject.seen_table = table_of_loss(subject)
     if own is None:
-        scheduler.subject.table_is_assumed = True
-        scheduler.subject.conventions["table"] = "none is shown: that of the betas below is assumed"
+        subject.table_is_assumed = True
+    if scheduler.table() is None or subject.seen_table is not None:
+        by = "that of the betas below is assumed" if own is None else "read off the x_t of its loss"
+        subject.conventions["table"] = f"none is shown: {by}"
     if own is None or len(own) != base.num_train_timesteps or not bool(own.isfinite().all()):
         return base
     fitting = families(own, base) or _mistaken(own, base)

@@ -1,0 +1,84 @@
+"""The table behind a loss that shows none: what its x_t has of the picture and of the noise."""
+
+from contextlib import suppress
+from dataclasses import replace
+from math import ceil, log
+
+import torch
+from torch import Tensor
+
+from compare.candidate.load import Broken
+from compare.candidate.loss.calls import TIMES, TINY, Loss, nothing, settled
+from compare.candidate.replay import Recorded
+from compare.candidate.subject import Subject
+from compare.oracle import F64, Oracle
+
+BIG = 2.0**20  # pixels beside which noise is less than their rounding
+CLOSE = 1e-5  # of a sum of picture and noise: what float32 may leave
+MISSED = 1e-3  # how often one of all t is not drawn, so that the table is not read
+
+
+def table_of_loss(subject: Subject) -> Tensor | None:
+    """(T,) float64 the alpha-bars at each t of a loss; None where its x_t is no sum of a picture
+    and noise whose weights' squares add up to 1, or not every t is told as a whole number."""
+    found: Tensor | None = subject.remember(("table of loss",), lambda: _table_of_loss(subject))
+    return found
+
+
+def _table_of_loss(subject: Subject) -> Tensor | None:
+    T = subject.setting.num_train_timesteps
+    with suppress(Broken):
+        loss = settled(subject, Oracle().alpha_bar(subject.setting))
+        parts = [_weights(large, seed) for large in _larger(loss) for seed in range(_calls(T))]
+        if None not in parts:
+            t, image, noise = (torch.cat(each) for each in zip(*parts, strict=True))
+            return _read(t - subject.t_base, image, noise, T)
+    return None
+
+
+def _calls(T: int) -> int:
+    """So many that a t is missed no more often than `MISSED`."""
+    return ceil(T * log(T / MISSED) / TIMES)
+
+
+def _larger(loss: Loss) -> list[Loss]:
+    """The loss of many images, small ones if it takes those."""
+    for shape in (TINY, loss.manner.shape[1:]):
+        many = replace(loss, manner=replace(loss.manner, shape=(TIMES, *shape)))
+        with suppress(Broken):
+            many.of(many.model(nothing), torch.zeros(many.manner.shape), 0)
+            return [many]
+    return []
+
+
+def _weights(loss: Loss, seed: int) -> tuple[Tensor, Tensor, Tensor] | None:
+    """(b,) the t of a call, and what each x_t has of its picture and of the noise that is drawn;
+    None if it is no such sum."""
+    dark, light = loss.model(nothing), loss.model(nothing)
+    zeros = torch.zeros(loss.manner.shape)
+    with Recorded(zeros.numel()) as recorded:
+        loss.of(dark, zeros, 700 + seed)
+    loss.of(light, zeros + BIG, 700 + seed)
+    x, large = (model.seen[0].x.flatten(1) for model in (dark, light))
+    image = (large - x) / BIG
+    for z in (each.reshape(x.shape).to(F64) for each in recorded.found):
+        noise = (x * z).sum(1, keepdim=True) / z.square().sum(1, keepdim=True)
+        if bool(((x - noise * z).abs() <= CLOSE * (1 + x.abs())).all()):
+            even = (image - image[:, :1]).abs() <= CLOSE * image[:, :1].abs() + CLOSE / BIG
+            told = dark.seen[0].said.to(F64)
+            same = torch.equal(told, light.seen[0].said.to(F64))
+            return (told, image[:, 0], noise[:, 0]) if same and bool(even.all()) else None
+    return None
+
+
+def _read(t: Tensor, image: Tensor, noise: Tensor, T: int) -> Tensor | None:
+    """(T,) the table of these weights, each at its t."""
+    whole = bool(((t == t.round()) & (t >= 0) & (t < T)).all())
+    if not whole or len(t.unique()) < T or bool((image < 0).any()):
+        return None
+    if bool(((image.square() + noise.square() - 1).abs() > CLOSE).any()):
+        return None
+    alpha_bar = torch.where(noise.square() < 0.5, 1 - noise.square(), image.square())
+    table = torch.zeros(T, dtype=F64).index_put((t.long(),), alpha_bar)
+    falls = bool((table.diff() < 0).all())
+    return table if falls and bool(((table[t.long()] - alpha_bar).abs() <= CLOSE).all()) else None
