@@ -374,7 +374,7 @@ def _best(
     # A loop that goes wrong is named as such before a step's formula that would look the same.
     ordered = sorted(mistakes, key=lambda m: m.stage not in names)
     for reading, mistake in product(readings(subject), ordered):  # its own reading before others
-        other = mistake.only in BY_SAMPLER and mistake.only != subject.setting.sampler
+        other = mistake.only in BY_SAMPLER and mistake.only != reading.setting.sampler
         if (other and subject.has("step")) or (mistake.only == "tables" and not shows_tables):
             continue
         if {*mistake.seams} == {"limit"} and BENT in trial.failing:

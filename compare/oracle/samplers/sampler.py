@@ -46,7 +46,7 @@ class Inputs:
         out, x_t: (..., b, pixels) model output and sample.
         level: where in the chain it stands.
         setting: what it is asked to be.
-        given: a candidate's own (clipped) x0-hat in place of ours.
+        given: a candidate's own (clipped) x0-hat in place of ours, of this answer alone.
         memory: what the step before kept; None before the first.
     """
 
@@ -103,7 +103,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def terms(self, f: Formulas, at: Inputs, x_0: Term) -> tuple[Term, ...]:
-        """The terms of the mean, each rounded by itself: that of x0-hat, then that of x_t."""
+        """The terms of the mean, each rounded by itself: of x0-hat, of x_t, of what was kept."""
 
     @abstractmethod
     def moved(

@@ -97,15 +97,18 @@ def _end(steps: Steps) -> Level:
 
 def _last(steps: Steps, chosen: Setting) -> tuple[Tensor, Tensor]:
     """(b, c, h, w) what the last step leaves before its noise, and how far rounding may move it."""
-    run, oracle, end = steps.run, steps.oracle, _end(steps)
-    last = run.x[-1]
+    run, oracle = steps.run, steps.oracle
+    at_end = replace(steps, calls=torch.tensor([len(run.t) - 1]))
+    end, kept, last = at_end.at(chosen), at_end.kept(chosen), run.x[-1]
     bound = torch.zeros_like(last)
     if oracle.loop.keeps_last:
-        last = oracle.step_mean(run.out[-1:], run.x[-1:], end, chosen)[0]
+        last = oracle.step_mean(run.out[-1:], run.x[-1:], end, chosen, memory=kept)[0]
         out, x = run.out[-1:].abs(), run.x[-1:].abs()
-        bound = mean_bound(oracle, -out, x, None, end, chosen)[0]
+        sizes = at_end.kept(chosen, torch.abs)
+        bound = mean_bound(oracle, -out, x, None, end, chosen, sizes)[0]
         bound = bound + of_mix(run, oracle, out, end, chosen)[0]
-        finer = oracle.step_mean(run.out[-1:], run.x[-1:] * (1 + grain(run.x)), end, chosen)[0]
+        finer = run.x[-1:] * (1 + grain(run.x))
+        finer = oracle.step_mean(run.out[-1:], finer, end, chosen, memory=kept)[0]
         bound = bound + (finer - last).abs()
     return last, bound + rounding(1 + last.abs())  # bytes, and [0, 1], are made of 1 + x
 
