@@ -183,9 +183,10 @@ class Affine:
 
 
 def _recursion(id: str, scheduler: Scheduler, oracle: Oracle, n: int | None) -> Iterator[Check]:
-    """The law of x after every step, from the measured curves and from the oracle's."""
+    """The law of x after every step, from the measured curves and from the oracle's; not of steps
+    that go by others, whose chains are walked alone."""
     setting = scheduler.setting
-    if setting.thresholding:
+    if setting.thresholding or scheduler.sampler.remembers:
         return
     rows, table = probe(scheduler, n), scheduler.alpha_bars(oracle)
     t, k = rows.t.flatten(), len(rows.t)
