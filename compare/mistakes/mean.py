@@ -473,7 +473,7 @@ def ratio_of_steps_inverted(x_0: Tensor, before: Tensor, h: Tensor, h_before: Te
 
 
 @mistake(
-    "82-solver-half",
+    "82-solver-r",
     "extrapolated",
     fix=CORRECTED,
     effect="twice the correction: pictures too sharp with few steps",
@@ -485,7 +485,7 @@ def correction_without_half(x_0: Tensor, before: Tensor, h: Tensor, h_before: Te
 
 
 @mistake(
-    "82-solver-sign",
+    "82-solver-neg",
     "extrapolated",
     fix=CORRECTED,
     effect="worse than DDIM with as many steps: twice its error",
@@ -517,7 +517,7 @@ def x_t_scaled_by_its_signal(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
 
 
 @mistake(
-    "83-solver-signal",
+    "83-solver-ab",
     "solver_mean",
     fix=OF_SOLVER,
     effect="darker pictures of less contrast, with few steps more so",
@@ -531,7 +531,7 @@ def x_0_scaled_by_this_signal(x_0: Tensor, x_t: Tensor, level: Level) -> Tensor:
 
 
 @mistake(
-    "83-solver-lambda",
+    "83-solver-snr",
     "solver_mean",
     fix="lambda = log(sqrt(ab) / sqrt(1-ab)), half the logarithm of the SNR",
     effect="x0-hat weighs nearly twice as much as it should: values far outside the range",

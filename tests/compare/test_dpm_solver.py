@@ -77,20 +77,20 @@ class Solver:
 """
 OF_CLASS = [  # (what is right, what stands there instead, what is said)
     ("(self.lam[t] - self.old[-1][1]) / h", "h / (self.lam[t] - self.old[-1][1])", "82-solver:"),
-    ("(1 + 1 / (2 * r)) * x0 - 1 / (2 * r)", "(1 + 1 / r) * x0 - 1 / r", "82-solver-half:"),
-    ("(1 + 1 / (2 * r)) * x0 - 1", "(1 - 1 / (2 * r)) * x0 + 1", "82-solver-sign:"),
+    ("(1 + 1 / (2 * r)) * x0 - 1 / (2 * r)", "(1 + 1 / r) * x0 - 1 / r", "82-solver-r:"),
+    ("(1 + 1 / (2 * r)) * x0 - 1", "(1 - 1 / (2 * r)) * x0 + 1", "82-solver-neg:"),
     ("self.s[p] / self.s[t] * x", "self.a[p] / self.a[t] * x", "83-solver:"),
-    ("self.a[p] * torch.expm1", "self.a[t] * torch.expm1", "83-solver-signal:"),
-    ("self.a.log() - self.s.log()", "2 * (self.a.log() - self.s.log())", "83-solver-lambda:"),
+    ("self.a[p] * torch.expm1", "self.a[t] * torch.expm1", "83-solver-ab:"),
+    ("self.a.log() - self.s.log()", "2 * (self.a.log() - self.s.log())", "83-solver-snr:"),
     ("append((x0, ", "append((eps, ", "step-before: what a step keeps of the one before it is"),
 ]
 OF_LOOP = [
     ("h / (2 * h_old)", "h_old / (2 * h)", "82-solver:"),
-    ("h / (2 * h_old)", "h / h_old", "82-solver-half:"),
-    ("(x0 - old)", "(old - x0)", "82-solver-sign:"),
+    ("h / (2 * h_old)", "h / h_old", "82-solver-r:"),
+    ("(x0 - old)", "(old - x0)", "82-solver-neg:"),
     ("shrinks * x", "(ab[p] / ab[t]).sqrt() * x", "83-solver:"),
-    ("ab[p].sqrt() * (1", "ab[t].sqrt() * (1", "83-solver-signal:"),
-    ("(ab / (1 - ab)).log() / 2", "(ab / (1 - ab)).log()", "83-solver-lambda:"),
+    ("ab[p].sqrt() * (1", "ab[t].sqrt() * (1", "83-solver-ab:"),
+    ("(ab / (1 - ab)).log() / 2", "(ab / (1 - ab)).log()", "83-solver-snr:"),
 ]
 
 

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import replace
-from math import ceil, log
+from math import ceil, log, prod
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from compare.oracle import F64, Oracle
 
 BIG = 2.0**20  # pixels beside which noise is less than their rounding
 CLOSE = 1e-5  # of a sum of picture and noise: what float32 may leave
+MOST = 1e8  # pixels that are asked for: larger pictures would take long
 MISSED = 1e-3  # how often one of all t is not drawn, so that the table is not read
 
 
@@ -28,11 +29,15 @@ def table_of_loss(subject: Subject) -> Tensor | None:
 def _table_of_loss(subject: Subject) -> Tensor | None:
     T = subject.setting.num_train_timesteps
     with suppress(Broken):
-        loss = settled(subject, Oracle().alpha_bar(subject.setting))
-        parts = [_weights(large, seed) for large in _larger(loss) for seed in range(_calls(T))]
-        if None not in parts:
-            t, image, noise = (torch.cat(each) for each in zip(*parts, strict=True))
-            return _read(t - subject.t_base, image, noise, T)
+        many = _larger(settled(subject, Oracle().alpha_bar(subject.setting)), T)
+        parts = []
+        for seed in range(_calls(T)):
+            part = None if many is None else _weights(many, seed)
+            if part is None:
+                return None
+            parts.append(part)
+        t, image, noise = (torch.cat(each) for each in zip(*parts, strict=True))
+        return _read(t - subject.t_base, image, noise, T)
     return None
 
 
@@ -41,14 +46,15 @@ def _calls(T: int) -> int:
     return ceil(T * log(T / MISSED) / TIMES)
 
 
-def _larger(loss: Loss) -> list[Loss]:
-    """The loss of many images, small ones if it takes those."""
-    for shape in (TINY, loss.manner.shape[1:]):
+def _larger(loss: Loss, T: int) -> Loss | None:
+    """The loss of many images, small ones if it takes those; None if it takes large ones alone."""
+    shapes = (TINY, loss.manner.shape[1:])
+    for shape in (each for each in shapes if TIMES * _calls(T) * prod(each) < MOST):
         many = replace(loss, manner=replace(loss.manner, shape=(TIMES, *shape)))
         with suppress(Broken):
             many.of(many.model(nothing), torch.zeros(many.manner.shape), 0)
-            return [many]
-    return []
+            return many
+    return None
 
 
 def _weights(loss: Loss, seed: int) -> tuple[Tensor, Tensor, Tensor] | None:
