@@ -12,7 +12,7 @@ from compare.candidate.subject import Subject
 from compare.measure.tolerances import FACTOR, UNIT
 from compare.oracle import F64, Oracle, Setting
 from compare.oracle.samplers import DPMSolver
-from tests.compare.written import Slip, judged_file
+from tests.compare.written import judged_file
 
 CLASS = """
 import torch
@@ -94,14 +94,33 @@ OF_LOOP = [
 ]
 
 
-@pytest.mark.parametrize("slip", OF_CLASS, ids=lambda slip: slip[2].partition(":")[0])
-def test_a_class_is_judged_by_its_steps(tmp_path: Path, slip: tuple[str, str, str]) -> None:
-    Slip(CLASS, "Solver", *slip).judged(tmp_path)
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (CLASS, "DPM-Solver++(2M), without noise (read off)"),
+        (LOOP, "not read, as there is no step"),
+    ],
+    ids=["class", "loop"],
+)
+def test_a_right_one_passes_and_is_told_whose_step_it_is(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    report = judged_file(tmp_path, "Solver", text)
+    assert report.exit_status == 0, str(report)
+    assert report.conventions["variance"] == said
 
 
-@pytest.mark.parametrize("slip", OF_LOOP, ids=lambda slip: slip[2].partition(":")[0])
-def test_a_loop_is_judged_too(tmp_path: Path, slip: tuple[str, str, str]) -> None:
-    Slip(LOOP, "Solver", *slip).judged(tmp_path)
+@pytest.mark.parametrize(
+    ("text", "slip"),
+    [(CLASS, slip) for slip in OF_CLASS] + [(LOOP, slip) for slip in OF_LOOP],
+    ids=lambda part: part[2].partition(":")[0] if isinstance(part, tuple) else "",
+)
+def test_a_slip_is_named(tmp_path: Path, text: str, slip: tuple[str, str, str]) -> None:
+    right, wrong, said = slip
+    assert text.count(right) == 1
+    report = judged_file(tmp_path, "Solver", text.replace(right, wrong))
+    assert report.exit_status == 1, str(report)
+    assert said in str(report)
 
 
 def test_what_is_kept_of_the_chain_before_is_found(tmp_path: Path) -> None:
@@ -112,11 +131,6 @@ def test_what_is_kept_of_the_chain_before_is_found(tmp_path: Path) -> None:
     report = judged_file(tmp_path, "Solver", text)
     assert report.exit_status != 0
     assert {c.stage for c in report.checks if not c.passed} == {"sampling"}
-
-
-def test_it_is_said_whose_step_it_is(tmp_path: Path) -> None:
-    report = judged_file(tmp_path, "Solver", CLASS)
-    assert report.conventions["variance"] == "DPM-Solver++(2M), without noise (read off)"
 
 
 def test_a_step_that_corrects_the_noise_is_left_open(tmp_path: Path) -> None:
