@@ -406,20 +406,19 @@ class Scheduler:
         t: int,
         x_t: Tensor,
         seed: int | None,
-        generator: Any = None,
-        said: Tensor | None = None,
         before: tuple[Tensor, Tensor] | None = None,
+        **more: Any,
     ) -> Answer:
         """One step by itself. One that remembers has come to it through its list by steps on zeros,
         the last of them on the output and x_t `before`, if those are given."""
         if not self.sampler.remembers:
-            return self.step(out, t, x_t, seed, generator, said)
+            return self.step(out, t, x_t, seed, **more)
         visited, shape = self.chain.visited, x_t.shape
         place = visited.index(t)
         ready = self._come(place if before is None else place - 1, shape)
         if before is not None:
             ready.step(before[0], visited[place - 1], before[1], seed)
-        return ready.step(out, t, x_t, seed, generator, said)
+        return ready.step(out, t, x_t, seed, **more)
 
     def _come(self, place: int, shape: torch.Size) -> "Scheduler":
         """One that may be changed, at this place of the list."""

@@ -40,7 +40,7 @@ def _draws(scheduler: Scheduler, shape: tuple[int, ...]) -> Draws:
 
         def call(seed: int | None, generator: torch.Generator | None = None) -> Tensor:
             seed = None if seed is None else base + seed
-            return scheduler.alone(nothing, t, nothing, seed, generator).prev.float()
+            return scheduler.alone(nothing, t, nothing, seed, generator=generator).prev.float()
 
         stream = torch.Generator().manual_seed(base + 5)
         first = call(5, stream)
@@ -157,7 +157,7 @@ def _list_of_generators(scheduler: Scheduler) -> Iterator[Check]:
     def draw(images: int, seeds: tuple[int, ...]) -> Tensor:
         t, nothing = scheduler.middle, torch.zeros(images, 1, 2, 2)
         streams = [torch.Generator().manual_seed(s) for s in seeds]
-        return scheduler.alone(nothing, t, nothing, 5, streams).prev
+        return scheduler.alone(nothing, t, nothing, 5, generator=streams).prev
 
     def ask() -> tuple[Tensor, Tensor] | None:
         scheduler.visit(None)
