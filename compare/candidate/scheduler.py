@@ -414,6 +414,8 @@ class Scheduler:
         if not self.sampler.remembers:
             return self.step(out, t, x_t, seed, **more)
         visited, shape = self.chain.visited, x_t.shape
+        if t not in visited:
+            raise Broken(f"its list of {self.length} steps has no t={t}", raised=False)
         place = visited.index(t)
         ready = self._come(place if before is None else place - 1, shape)
         if before is not None:

@@ -109,11 +109,11 @@ class DPMSolver(Sampler):
         return f.limit(raw, at.setting)
 
     def _corrected(self, f: Formulas, x_0: Tensor, before: Tensor, level: Level) -> Tensor:
-        """x0-hat of second order where there was a step before, and h is finite."""
+        """x0-hat of second order where a step before came from elsewhere, and h is finite."""
         if level.before is None:
             return x_0
         there = half_log_snr(level.alpha_bar)
         h = half_log_snr(level.alpha_bar_prev) - there
         h_before = there - half_log_snr(level.before.alpha_bar)
-        second = (level.before.t >= 0) & (level.alpha_bar_prev < 1)
+        second = (level.before.t >= 0) & (h_before != 0) & (level.alpha_bar_prev < 1)
         return torch.where(second, f.extrapolated(x_0, before, h, h_before), x_0)
