@@ -436,9 +436,10 @@ class Scheduler:
         return self._copied(come.thing)
 
     def _at_the_start(self, shape: torch.Size) -> Come:
+        if not self.subject.has("set_timesteps"):
+            return Come(self.chain.n, shape, 0, self.subject.fresh(self.setting).thing)
         start = self._copied(self.thing)
-        if self.subject.has("set_timesteps"):
-            start._call("set_timesteps", start.thing.set_timesteps, self.length)
+        start._call("set_timesteps", start.thing.set_timesteps, self.length)
         return Come(self.chain.n, shape, 0, start.thing)
 
     def _copied(self, thing: Any) -> "Scheduler":

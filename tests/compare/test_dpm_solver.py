@@ -75,6 +75,9 @@ class Solver:
         v = a.sqrt() * e - (1 - a).sqrt() * x0
         return ((model(a.sqrt() * x0 + (1 - a).sqrt() * e, t) - v) ** 2).mean()
 """
+COUNTS = CLASS.replace("self.old = []", "self.old, self.i = [], 0").replace(
+    "        i = self.timesteps.tolist().index(t)\n", "        i, self.i = self.i, self.i + 1\n"
+)
 OF_CLASS = [  # (what is right, what stands there instead, what is said)
     ("(self.lam[t] - self.old[-1][1]) / h", "h / (self.lam[t] - self.old[-1][1])", "82-solver:"),
     ("(1 + 1 / (2 * r)) * x0 - 1 / (2 * r)", "(1 + 1 / r) * x0 - 1 / r", "82-solver-r:"),
@@ -98,9 +101,10 @@ OF_LOOP = [
     ("text", "said"),
     [
         (CLASS, "DPM-Solver++(2M), without noise (read off)"),
+        (COUNTS, "DPM-Solver++(2M), without noise (read off)"),
         (LOOP, "not read, as there is no step"),
     ],
-    ids=["class", "loop"],
+    ids=["class", "one that counts its calls", "loop"],
 )
 def test_a_right_one_passes_and_is_told_whose_step_it_is(
     tmp_path: Path, text: str, said: str

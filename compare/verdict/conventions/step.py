@@ -31,8 +31,14 @@ def read_step(scheduler: Scheduler, known: set[str]) -> Setting:
     table = scheduler.alpha_bars(RIGHT)
     t, prev = scheduler.near(_some_steps(base))
     level = RIGHT.level(table, t, prev, base)
-    rows = torch.stack([_rows(scheduler, int(i), float(table[int(i)]) ** 0.5) for i in t])
-    setting = _kind(scheduler, rows, level, known)
+    try:
+        rows = torch.stack([_rows(scheduler, int(i), float(table[int(i)]) ** 0.5) for i in t])
+        setting = _kind(scheduler, rows, level, known)
+    except Broken:  # one that counts its calls may raise where they do not follow its list
+        kind = _with_memory(scheduler, level, known)
+        if kind is None:
+            raise
+        setting = kind
     if BY_NAME[setting.sampler].remembers:
         scheduler = replace(scheduler, setting=setting)
     if "variance_type" not in known:
@@ -82,9 +88,7 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
     any of the others.
     """
     base, subject = scheduler.setting, scheduler.subject
-    settings = [base]
-    if "prediction_type" not in known:
-        settings = [replace(base, prediction_type=kind) for kind in KINDS]
+    settings = _predicting(base, known)
     told = base.sampler != Setting.sampler  # by the options that its step names
     if not told and not bool(rows[:, 0].any()):
         stills = [still for setting in settings for still in silent(setting)]
@@ -101,11 +105,9 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
     for setting in settings + between:
         if _fits(rows, level, setting):
             return setting
-    remembering = [] if told else _remembering(scheduler, level, settings)
-    if remembering:
-        found = next((s for s in remembering if _fits_with_memory(scheduler, level, s)), None)
-        subject.kinds = () if found else tuple(remembering[1:])
-        return found or remembering[0]
+    kind = None if told else _with_memory(scheduler, level, known)
+    if kind is not None:
+        return kind
     first = next((s for s in settings if s.sampler != base.sampler), base)
     declared = None if told else subject.declared_eta("step")
     if shown and (declared == shown or any(_fits(rows, level, s) for s in silent(of_noise))):
@@ -116,21 +118,33 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
     return first
 
 
-def _remembering(scheduler: Scheduler, level: Level, settings: list[Setting]) -> list[Setting]:
-    """The settings of samplers with a memory, for a step without noise that goes by the one before
-    it too: on zeros it gives something else after a step on others."""
-    found = [still for setting in settings[: len(KINDS)] for still in silent(setting)]
-    found = [still for still in found if BY_NAME[still.sampler].remembers]
+def _predicting(base: Setting, known: set[str]) -> list[Setting]:
+    """The settings of each kind of prediction, where that is not known."""
+    if "prediction_type" in known:
+        return [base]
+    return [replace(base, prediction_type=kind) for kind in KINDS]
+
+
+def _with_memory(scheduler: Scheduler, level: Level, known: set[str]) -> Setting | None:
+    """Whose step it is, of samplers with a memory, and what its model predicts: the first that
+    fits, else the first, of a step without noise that goes by the one before it; None of another.
+
+    On zeros such a step gives something else after a step on others.
+    """
+    stills = [s for base in _predicting(scheduler.setting, known) for s in silent(base)]
+    found = [still for still in stills if BY_NAME[still.sampler].remembers]
     nothing, (x, out) = torch.zeros(SHAPE), (v.reshape(SHAPE) for v in (picture(), output()))
-    for still in found[:1]:
-        with suppress(Broken):
-            asked = replace(scheduler, setting=still)
-            t = int(level.t[-1])
+    with suppress(Broken):
+        for still in found[:1]:
+            asked, t = replace(scheduler, setting=still), int(level.t[-1])
             once = asked.alone(nothing, t, nothing, SEED).prev
             again = asked.alone(nothing, t, nothing, SEED, before=(out, x)).prev
-            if not bool(once.any()) and bool(again.any()):
-                return found
-    return []
+            if bool(once.any()) or not bool(again.any()):
+                return None
+        fitting = next((s for s in found if _fits_with_memory(scheduler, level, s)), None)
+        scheduler.subject.kinds = () if fitting else tuple(found[1:])
+        return fitting or next(iter(found), None)
+    return None
 
 
 def _fits_with_memory(scheduler: Scheduler, level: Level, setting: Setting) -> bool:
