@@ -158,6 +158,7 @@ class Subject:
         self.returned: dict[str, str] = {}  # {method: what kind of thing it returned last}
         self.table_is_assumed = assumed  # it shows none
         self.seen_table: Tensor | None = None  # it shows none, and its loss is seen to have this
+        self.shows_another = False  # what it shows is a table of its loop's list alone
         self.own_variance = False  # its model says the size of the noise by a rule of its own
         self.steps_pass = True  # whole chains are judged only where every single step passes
         self.overwritten: set[str] = set()  # arguments that a method changed in place
@@ -336,6 +337,8 @@ class Subject:
 
     def has(self, method: str) -> bool:
         """True if the built candidate has this method, table or role."""
+        if self.shows_another and method in ("tables", *tables.SCHEDULE):
+            return False
         if method in WHOLE:
             return method in self.whole
         if method == "tables" and self.adapter is None:
@@ -346,6 +349,8 @@ class Subject:
 
     def shows(self, thing: Any, name: str) -> Any:
         """The table of its schedule that something which it built shows; a property may be code."""
+        if self.shows_another:
+            return None
         with apart(self.own):
             found = tables.of_schedule(thing, name)
         if found is None and self.adapter is not None:

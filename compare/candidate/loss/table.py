@@ -37,7 +37,8 @@ def _table_of_loss(subject: Subject) -> Tensor | None:
                 return None
             parts.append(part)
         t, image, noise = (torch.cat(each) for each in zip(*parts, strict=True))
-        return _read(t - subject.t_base, image, noise, T)
+        from_one = int(float(t.min()) == 1 and float(t.max()) == T)
+        return _read(t - from_one, image, noise, T)
     return None
 
 

@@ -60,13 +60,16 @@ def pictures(steps: Steps, chosen: Setting, unmapped: bool) -> Iterator[Check]:
 def _to_the_first(steps: Steps, chosen: Setting) -> Steps | None:
     """The same, the last step ending at t = 0, of steps along the noise that end above it.
 
-    Only by less than a step of theirs: else the step from t = 0 is missing (mistake 79).
+    Only by less than a step of theirs: else the step from t = 0 is missing (mistake 79); of a
+    sampler with a memory also by one, as DPM-Solver ends its list at its first noise.
     """
-    end, level = _end(steps), steps.level
-    shortest = int(-level.t.flatten().diff().max())
-    along = steps.oracle.sampler(chosen).noise_in_mean(chosen) > 0 or chosen in silent(chosen)
-    above = int(end.prev) < 0 < int(end.t) < shortest
-    if not (above and along) or steps.oracle != Oracle().of_steps():
+    end, level, sampler = _end(steps), steps.level, steps.oracle.sampler(chosen)
+    lengths = -level.t.flatten().diff()
+    most = int(lengths.max()) if sampler.remembers else int(lengths.min()) - 1
+    along = sampler.noise_in_mean(chosen) > 0 or chosen in silent(chosen)
+    above = int(end.prev) < 0 < int(end.t) <= most
+    is_right = sampler.remembers or steps.oracle == Oracle().of_steps()
+    if not (above and along and is_right):
         return None
     alpha_bar_prev = torch.where(level.prev < 0, level.table[0], level.alpha_bar_prev)
     ended = replace(level, prev=level.prev.clamp(min=0), alpha_bar_prev=alpha_bar_prev)

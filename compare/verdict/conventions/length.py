@@ -33,6 +33,9 @@ def length(subject: Subject) -> tuple[int, dict[str, Fact]]:
         raw, betas = subject.scheduler().raw_table(), subject.scheduler().betas()
     if raw is None and betas is not None and not (named or subject.has("add_noise")):
         raw = (1 - betas).cumprod(0)
+    beyond = 0 if raw is None or named else _trained_beyond(subject, len(raw))
+    if beyond:  # a table of the loop's steps alone
+        subject.shows_another, raw, betas = True, None, None
     if raw is not None and not len(raw):
         raise Broken("its table of alpha-bar is empty", raised=False)
     if raw is not None:
@@ -51,11 +54,22 @@ def length(subject: Subject) -> tuple[int, dict[str, Fact]]:
     elif not named:
         said = [attribute(subject.first, name) for name in LENGTHS]
         said.append(None if betas is None else len(betas))
-        declared = next((v for v in said if isinstance(v, int) and v > 0), 0)
+        declared = beyond or next((v for v in said if isinstance(v, int) and v > 0), 0)
         T = declared or _visited(subject) or _answered(subject)
     base = _list_from_one(subject, T, raw) or _all_from_one(subject, T, raw)
     base = base or count.by_list(subject, T)
     return T, {} if base is None else {"t_base": base}
+
+
+def _trained_beyond(subject: Subject, n: int) -> int:
+    """T of a loss that tells its model whole t far beyond a table of n steps, to which those of a
+    loop are set in a list of fewer; 0 where it does not."""
+    if subject.has("loss") and subject.has("sample"):
+        with contextlib.suppress(Broken):
+            told = loss_told(subject, Oracle().alpha_bar(subject.setting))
+            whole = bool((told == told.round()).all()) and float(told.min()) == 0
+            return int(told.max()) + 1 if whole and float(told.max()) > n else 0
+    return 0
 
 
 def _list_from_one(subject: Subject, T: int, raw: Tensor | None) -> Fact | None:
