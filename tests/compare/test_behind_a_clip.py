@@ -1,6 +1,7 @@
 """A slip in x0-hat behind a clip: where the clip acts a step is no sum, and is judged as well."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from compare import Adapter
 from compare.verdict.judge import judge
 from compare.verdict.report import Report
+from tests.compare.written import Slip
 from tests.often import each
 
 T = 100
@@ -103,3 +105,27 @@ def test_another_is_read_off_the_steps_at_which_the_clip_does_not_act(x_0, formu
 def test_what_is_rounded_to_half_of_the_digits_is_not_blamed_for_it() -> None:
     report = judged(loop(half=True))
     assert "sampling/loop/steps" not in {c.id for c in report.checks}
+
+
+THRESHOLD = """
+import torch
+
+ab = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)
+
+
+@torch.no_grad()
+def sample(model, shape):
+    x = torch.randn(shape)
+    for t in range(980, -1, -20):
+        a, b = ab[t], ab[t - 20] if t else torch.tensor(1.0)
+        x0 = (x - (1 - a).sqrt() * model(x, torch.full((shape[0],), t))) / a.sqrt()
+        s = torch.quantile(x0.flatten(1).abs(), 0.995, dim=1).clamp(min=1.0).view(-1, 1, 1, 1)
+        x0 = x0.clamp(-s, s) / s
+        e = (x - a.sqrt() * x0) / (1 - a).sqrt()
+        x = b.sqrt() * x0 + (1 - b).sqrt() * e
+    return x
+"""
+
+
+def test_a_threshold_is_read_where_the_noise_is_derived_again(tmp_path: Path) -> None:
+    Slip(THRESHOLD, "sample", "(-s, s) / s", "(-s, s)", "does not divide by s").judged(tmp_path)

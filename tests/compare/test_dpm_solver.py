@@ -204,3 +204,16 @@ def test_it_comes_to_a_step_through_its_list() -> None:
         plain = right.step_mean(torch.ones(1, 4, dtype=F64), torch.zeros(1, 4).to(F64), level, ddim)
         assert torch.allclose(by_t[t].reshape(1, 4), plain, rtol=1e-5) == same
     assert (again - by_t[12]).abs().min() > 0.01
+
+
+def test_a_loop_may_end_at_the_first_noise_of_its_list(tmp_path: Path) -> None:
+    """As the solver's own list does; what is left of the noise is said."""
+    text = LOOP.replace("            if p < 0:\n                return x0\n", "").replace(
+        "zip(ts, ts[1:] + [-1])", "zip(ts, ts[1:])"
+    )
+    text = text.replace(
+        "            old, h_old = x0, h\n", "            old, h_old = x0, h\n        return x\n"
+    )
+    report = judged_file(tmp_path, "Solver", text)
+    assert report.exit_status == 0, str(report)
+    assert "sampling/loop/last-alpha" in [check.id for check in report.checks]

@@ -93,3 +93,42 @@ def test_none_is_read_of_another_law_or_time() -> None:
     assert table_of_loss(judged_by_its_loss(40, lambda t: t, (right, 1 - right))) is None
     assert table_of_loss(judged_by_its_loss(40, lambda t: t / 40, sound)) is None
     assert table_of_loss(judged_by_its_loss(40, lambda t: t, (sound[0], -sound[1]))) is not None
+
+
+RESPACED = """
+import torch
+
+
+class Respaced:
+    def __init__(self, model, n=1000, s=100):
+        self.model, self.n = model, n
+        self.train_ab = torch.cumprod(1 - torch.linspace(1e-4, 0.02, n), 0)
+        self.timestep_map = torch.linspace(0, n - 1, s).round().long()
+        self.ab = self.train_ab[self.timestep_map]
+
+    def loss(self, x):
+        t, e = torch.randint(0, self.n, (x.shape[0],)), torch.randn_like(x)
+        ab = self.train_ab[t].view(-1, 1, 1, 1)
+        return ((self.model(ab.sqrt() * x + (1 - ab).sqrt() * e, t) - e) ** 2).mean()
+
+    @torch.no_grad()
+    def sample(self, shape):
+        x = torch.randn(shape)
+        for i in range(len(self.ab) - 1, -1, -1):
+            t, ab = self.timestep_map[i], self.ab[i]
+            e = self.model(x, t.repeat(shape[0]))
+            abp = self.ab[i - 1] if i else torch.tensor(1.0)
+            a = ab / abp
+            x = (x - (1 - a) / (1 - ab).sqrt() * e) / a.sqrt()
+            if i:
+                x = x + ((1 - a) * (1 - abp) / (1 - ab)).sqrt() * torch.randn_like(x)
+        return x
+"""
+
+
+def test_a_loss_on_all_steps_beside_a_table_of_some(tmp_path: Path) -> None:
+    """The table that is shown is that of the loop's list."""
+    said = "the model is told the position in the list, not the timestep"
+    Slip(
+        RESPACED, "Respaced", "t, ab = self.timestep_map[i]", "t, ab = torch.tensor(i)", said
+    ).judged(tmp_path)

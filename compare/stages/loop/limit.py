@@ -7,6 +7,7 @@ of one picture hangs on no other.
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,20 +73,25 @@ def _ways(chosen: Setting) -> Iterator[Setting]:
         replace(plain, thresholding=True, dynamic_thresholding_ratio=q, sample_max_value=most)
         for q, most in product(QUANTILES, (NO_LIMIT, 1.5))
     ]
+    yield from (replace(way, **more) for way, more in product(limits, _derived(chosen)))
+
+
+def _derived(chosen: Setting) -> list[dict[str, Any]]:
+    """How the noise may be derived of an x0-hat that is limited: as it is, or again."""
     may_derive_again = "use_clipped_model_output" in BY_NAME[chosen.sampler].own
-    for way, again in product(limits, (False, True)):
-        if again == chosen.use_clipped_model_output or may_derive_again:
-            yield replace(way, use_clipped_model_output=again)
+    ways = (False, True) if may_derive_again else (chosen.use_clipped_model_output,)
+    return [{"use_clipped_model_output": again} for again in ways]
 
 
 def _undivided(steps: Steps, chosen: Setting, z: Tensor) -> bool:
     """True if x0-hat is clamped to the quantile by which a dynamic threshold divides it as well."""
-    i, x_0, is_, weight = _read(steps, chosen)
-    off = steps.bound(chosen.unlimited, largest, z)[i] / weight.abs().amin()
-    for q in QUANTILES:
-        s = x_0.abs().flatten(1).quantile(q, dim=1).clamp(min=1).reshape(-1, 1, 1, 1)
-        if bool(((x_0.clamp(-s, s) - is_).abs() <= off).all()):
-            return True
+    for more in _derived(chosen):
+        i, x_0, is_, weight = _read(steps, replace(chosen, **more))
+        off = steps.bound(chosen.unlimited, largest, z)[i] / weight.abs().amin()
+        for q in QUANTILES:
+            s = x_0.abs().flatten(1).quantile(q, dim=1).clamp(min=1).reshape(-1, 1, 1, 1)
+            if bool(((x_0.clamp(-s, s) - is_).abs() <= off).all()):
+                return True
     return False
 
 
@@ -108,7 +114,7 @@ def _read(steps: Steps, chosen: Setting) -> tuple[int, Tensor, Tensor, Tensor]:
     one = torch.ones_like(steps.run.x[steps.calls], dtype=F64)
     weight = steps.oracle.step_mean(0 * one, 0 * one, at, plain, one)
     end, right = steps.ends(plain)
-    i = int(weight.flatten(1).amin(dim=1).argmax())
+    i = int(weight.abs().flatten(1).amin(dim=1).argmax())
     x_0 = _x_0(steps, chosen)[i]
     return i, x_0, x_0 + ((end - right) / weight)[i], weight[i]
 
