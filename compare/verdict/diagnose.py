@@ -164,10 +164,12 @@ def _part(
 ) -> tuple[Mistake, Oracle, list[Check]] | None:
     """A mistake of a loop, loss, list or tables that explains some failing checks, spoiling none.
 
-    Such code has several duties that are looked at apart: more than one may be neglected.
+    Such code has several duties that are looked at apart: more than one may be neglected. What
+    could not be computed is explained beside something that differs, not by itself.
     """
     stage = trial.left[0]
-    wrong = {c.id for c in trial.failing.values() if c.stage == stage.name}
+    own = {c.id: c.status for c in trial.failing.values() if c.stage == stage.name}
+    wrong, differ = {*own}, {id for id, status in own.items() if status == "differs"}
     if stage.name not in ("sampling", "loss", "timesteps", "tables") or len(wrong) == 1:
         return None
     best: tuple[Mistake, Oracle, list[Check]] | None = None
@@ -176,7 +178,7 @@ def _part(
         oracle = mistake.oracle(trial.base)
         with suppress(Broken, *NOT_COMPUTABLE):
             still = _still_wrong(subject, stage, oracle, trial.failing)
-            if still <= wrong and 0 < len(still) < fewest:
+            if still <= wrong and 0 < len(still) < fewest and differ - still:
                 kept = [c for c in failing if c.stage != stage.name or c.id in still]
                 best, fewest = (mistake, oracle, kept), len(still)
     return best
@@ -276,6 +278,8 @@ def _unnamed(
         fix = "make it run, then compare again"
         if "not judged" in check.message:
             fix = "what is not judged is no fault: the page 'Write your own' says what is"
+        if "rounding hides" in check.message:
+            fix = "x_t should stay about as large as N(0, 1): look at what its parts are divided by"
         if "size of tensor" in check.message:
             fix = "coefficients (b,) meet images (b, c, h, w): reshape them to (b, 1, 1, 1)"
         if stage.name == "forward" and re.search(ONE_NUMBER, check.message):

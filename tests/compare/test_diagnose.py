@@ -1,6 +1,7 @@
 """From failing checks to names: one cause is one diagnosis, two are two, root cause first."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from compare.candidate.from_oracle import scheduler
 from compare.mistakes import BY_ID
 from compare.oracle import Oracle, Setting
 from compare.verdict.judge import judge
+from tests.compare.written import judged_file
 from tests.often import each
 
 SHORT = Setting(num_train_timesteps=30, beta_end=0.4)
@@ -161,3 +163,30 @@ def test_what_is_right_is_said_of_the_candidates_own_sampler(sampler: str, sourc
     found = next(d for d in report.diagnoses if d.stage == "mean")
     assert (found.bug, found.formula) == (None, None), str(report)
     assert source in found.fix
+
+
+HIDDEN = """
+import torch
+
+n = 400
+f = torch.cos((torch.arange(n + 1, dtype=torch.float64) / n + 0.008) / 1.008 * torch.pi / 2) ** 2
+beta = (1 - f[1:] / f[:-1]).clamp(max=0.999).float()
+abar = (1 - beta).cumprod(0)
+
+
+@torch.no_grad()
+def sample(net, shape):
+    y = torch.randn(shape)
+    for k in range(n - 1, -1, -1):
+        y = (y - beta[k] / abar[k].sqrt() * net(y, torch.full(shape[:1], k))) / (1 - beta[k]).sqrt()
+        y = y + beta[k].sqrt() * torch.randn_like(y) if k else y
+    return y
+"""
+
+
+def test_no_mistake_is_named_for_steps_that_cannot_be_seen(tmp_path: Path) -> None:
+    """They are divided by the wrong root, so that x_t grows until it hides its noise."""
+    report = judged_file(tmp_path, "sample", HIDDEN)
+    assert report.exit_status != 0
+    assert [d.bug for d in report.diagnoses if d.bug] == []
+    assert "whose rounding hides every step" in str(report)
