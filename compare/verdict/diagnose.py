@@ -8,6 +8,7 @@ from itertools import combinations, product
 
 from compare import stages
 from compare.candidate.load import Broken
+from compare.candidate.loop.look import look
 from compare.candidate.subject import Subject
 from compare.formulas.naming import NOT_COMPUTABLE, Named, in_numbers, name
 from compare.measure.check import Check
@@ -381,6 +382,8 @@ def _best(
         other = mistake.only in BY_SAMPLER and mistake.only != reading.setting.sampler
         if (other and subject.has("step")) or (mistake.only == "tables" and not shows_tables):
             continue
+        if other and BY_SAMPLER[mistake.only].remembers and not _may_remember(subject):
+            continue
         if {*mistake.seams} == {"limit"} and BENT in trial.failing:
             continue  # a limit that was read off is told as it was
         kind = reading.setting.prediction_type
@@ -394,6 +397,14 @@ def _best(
     return (
         None if best is None else _with_twin(trial, mistakes, *_with_less(trial, mistakes, *best))
     )
+
+
+def _may_remember(subject: Subject) -> bool:
+    """False for a loop each of whose steps is a sum of x_t, the output and noise alone."""
+    with suppress(Broken):
+        run = look(subject, subject.scheduler().alpha_bars(Oracle()))
+        return run.drawn is None or run.drawn.cut
+    return False
 
 
 def _with_less(
