@@ -183,7 +183,7 @@ def test_the_chain_of_the_oracle_is_that_of_diffusers() -> None:
             x = each.step(0.8 * x.tanh(), t, x).prev_sample
         ends.append(x)
     size = float(ends[1].abs().max())
-    lam = 5.0  # the largest: the difference of two is rounded by so much of its size
+    lam = 5.1  # the largest, of t = 999: the difference of two is rounded by so much of its size
     assert_close(ends[0], ends[1], rtol=0, atol=12 * FACTOR * UNIT * (1 + lam) * size)
 
 

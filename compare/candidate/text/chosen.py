@@ -29,7 +29,8 @@ from compare.candidate.text.own.condition import is_picture
 from compare.candidate.text.own.words import looks_up
 
 OF_DIFFUSION = re.compile(
-    r"diffus|ddpm|ddim|nois|[qp]_sample|p_losses|alphas?_?(bar|cum|hat)|\ba_?bars?\b|epsilon|cumprod|\bsnr\b",
+    r"diffus|ddpm|ddim|nois|[qp]_sample|p_losses|alphas?_?(bar|cum|hat)|\ba_?bars?\b"
+    r"|epsilon|cumprod|\bsnr\b",
     re.IGNORECASE,
 )
 OF_LOOPS = re.compile("ddpm|ddim|psample|reverse|diffus")  # no other model's are called so

@@ -192,10 +192,9 @@ def other_table(scheduler: Scheduler, oracle: Oracle) -> tuple[str, str] | None:
         is_, should = apart_in_print(float(here[i]), float(table[t[i]]))
         one, its = ("the usual one", "that has") if subject.table_is_assumed else SHOWN
         noise = _has_noise_of(*(v[sharp & ~end] for v in (here, after, sigma)))
-        words = (
-            f"{'your loop is' if noise else 'the means of your loop are'} right by another table"
-        )
-        words = f"{words} than {one}: at t={int(t[i])} its alpha-bar is {is_}, {its} {should}"
+        right = "your loop is" if noise else "the means of your loop are"
+        words = f"{right} right by another table than {one}"
+        words = f"{words}: at t={int(t[i])} its alpha-bar is {is_}, {its} {should}"
         return words, "one table for all: show the loop's, or let it use this one"
     return None
 

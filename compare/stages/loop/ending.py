@@ -68,8 +68,8 @@ def _to_the_first(steps: Steps, chosen: Setting) -> Steps | None:
     most = int(lengths.max()) if sampler.remembers else int(lengths.min()) - 1
     along = sampler.noise_in_mean(chosen) > 0 or chosen in silent(chosen)
     above = int(end.prev) < 0 < int(end.t) <= most
-    is_right = sampler.remembers or steps.oracle == Oracle().of_steps()
-    if not (above and along and is_right):
+    is_asked = sampler.remembers or steps.oracle == Oracle().of_steps()
+    if not (above and along and is_asked):
         return None
     alpha_bar_prev = torch.where(level.prev < 0, level.table[0], level.alpha_bar_prev)
     ended = replace(level, prev=level.prev.clamp(min=0), alpha_bar_prev=alpha_bar_prev)

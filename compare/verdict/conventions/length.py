@@ -33,9 +33,11 @@ def length(subject: Subject) -> tuple[int, dict[str, Fact]]:
         raw, betas = subject.scheduler().raw_table(), subject.scheduler().betas()
     if raw is None and betas is not None and not (named or subject.has("add_noise")):
         raw = (1 - betas).cumprod(0)
-    beyond = 0 if raw is None or named else _trained_beyond(subject, len(raw))
-    if beyond:  # a table of the loop's steps alone
-        subject.shows_another, raw, betas = True, None, None
+    whole, last = 0, -1
+    if raw is not None and not named and subject.has("sample"):
+        last = _last_trained(subject)
+    if raw is not None and last > len(raw):  # a table of the loop's steps alone
+        subject.shows_another, whole, raw, betas = True, last + 1, None, None
     if raw is not None and not len(raw):
         raise Broken("its table of alpha-bar is empty", raised=False)
     if raw is not None:
@@ -54,22 +56,22 @@ def length(subject: Subject) -> tuple[int, dict[str, Fact]]:
     elif not named:
         said = [attribute(subject.first, name) for name in LENGTHS]
         said.append(None if betas is None else len(betas))
-        declared = beyond or next((v for v in said if isinstance(v, int) and v > 0), 0)
+        declared = whole or next((v for v in said if isinstance(v, int) and v > 0), 0)
         T = declared or _visited(subject) or _answered(subject)
     base = _list_from_one(subject, T, raw) or _all_from_one(subject, T, raw)
     base = base or count.by_list(subject, T)
     return T, {} if base is None else {"t_base": base}
 
 
-def _trained_beyond(subject: Subject, n: int) -> int:
-    """T of a loss that tells its model whole t far beyond a table of n steps, to which those of a
-    loop are set in a list of fewer; 0 where it does not."""
-    if subject.has("loss") and subject.has("sample"):
-        with contextlib.suppress(Broken):
+def _last_trained(subject: Subject) -> int:
+    """The last t that a loss tells its model, whole ones from 0; -1 where there is none, or it
+    tells others."""
+    with contextlib.suppress(Broken):
+        if subject.has("loss"):
             told = loss_told(subject, Oracle().alpha_bar(subject.setting))
-            whole = bool((told == told.round()).all()) and float(told.min()) == 0
-            return int(told.max()) + 1 if whole and float(told.max()) > n else 0
-    return 0
+            from_0 = bool((told == told.round()).all()) and float(told.min()) == 0
+            return int(told.max()) if from_0 else -1
+    return -1
 
 
 def _list_from_one(subject: Subject, T: int, raw: Tensor | None) -> Fact | None:
@@ -235,18 +237,10 @@ def _visited(subject: Subject) -> int:
         if by is None or (by.unit != 1 and usual is not None):  # may be t / T of some steps
             return 0
         every = torch.equal(by.steps(told).long() - by.base, torch.arange(n).flip(0))
-        one_more = every and by.base == 1 and _trains_from_0(subject, n)
-        return (n + one_more) * every
+        if not every:
+            return 0
+        return n + (by.base == 1 and _last_trained(subject) == n)  # whose loop ends at 1
     return 0
-
-
-def _trains_from_0(subject: Subject, last: int) -> bool:
-    """True if a loss beside the loop tells its model t from 0 to this one: the loop ends at 1."""
-    with contextlib.suppress(Broken):
-        if subject.has("loss"):
-            told = loss_told(subject, Oracle().alpha_bar(subject.setting))
-            return float(told.min()) == 0 and float(told.max()) == last
-    return False
 
 
 def _trained(subject: Subject) -> int:

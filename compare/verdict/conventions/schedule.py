@@ -39,9 +39,9 @@ def read_schedule(scheduler: Scheduler) -> Setting:
         own = subject.seen_table = table_of_loss(subject)
     if own is None:
         subject.table_is_assumed = True
-    if scheduler.table() is None or subject.seen_table is not None:
-        by = "that of the betas below is assumed" if own is None else "read off the x_t of its loss"
-        subject.conventions["table"] = f"none is shown: {by}"
+        subject.conventions["table"] = "none is shown: that of the betas below is assumed"
+    elif subject.seen_table is not None:
+        subject.conventions["table"] = "none is shown: read off the x_t of its loss"
     if own is None or len(own) != base.num_train_timesteps or not bool(own.isfinite().all()):
         return base
     fitting = families(own, base) or _mistaken(own, base)

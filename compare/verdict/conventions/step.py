@@ -134,16 +134,15 @@ def _with_memory(scheduler: Scheduler, level: Level, known: set[str]) -> Setting
     stills = [s for base in _predicting(scheduler.setting, known) for s in silent(base)]
     found = [still for still in stills if BY_NAME[still.sampler].remembers]
     nothing, (x, out) = torch.zeros(SHAPE), (v.reshape(SHAPE) for v in (picture(), output()))
+    asked, t = replace(scheduler, setting=found[0]), int(level.t[-1])
     with suppress(Broken):
-        for still in found[:1]:
-            asked, t = replace(scheduler, setting=still), int(level.t[-1])
-            once = asked.alone(nothing, t, nothing, SEED).prev
-            again = asked.alone(nothing, t, nothing, SEED, before=(out, x)).prev
-            if bool(once.any()) or not bool(again.any()):
-                return None
+        once = asked.alone(nothing, t, nothing, SEED).prev
+        again = asked.alone(nothing, t, nothing, SEED, before=(out, x)).prev
+        if bool(once.any()) or not bool(again.any()):
+            return None
         fitting = next((s for s in found if _fits_with_memory(scheduler, level, s)), None)
         scheduler.subject.kinds = () if fitting else tuple(found[1:])
-        return fitting or next(iter(found), None)
+        return fitting or found[0]
     return None
 
 

@@ -35,9 +35,10 @@ def of_steps(report: Report, subject: Subject) -> None:
     """Blames no loop, unless what is wrong has a name, for steps that are sums of this answer and
     the one before, or that are computed in half precision: what ends with its few digits."""
     named = any(d.bug or d.formula for d in report.diagnoses)
-    if report.exit_status == 1 and not named:
-        _of_a_step(report, subject)
-    if report.exit_status != 1 or named or not subject.has("sample"):
+    if report.exit_status != 1 or named:
+        return
+    _of_a_step(report, subject)
+    if report.exit_status != 1 or not subject.has("sample"):
         return
     open_ = [c for c in report.checks if not c.passed and c.id.startswith("sampling/loop/")]
     with suppress(Broken):
