@@ -297,8 +297,17 @@ def _load_file(file: Path, own: Surroundings) -> ModuleType:
             _begin_in(folder)
     import torch
 
+    from compare.candidate.door.variables import watched
+
+    own.file = str(file)
     # With gradients, as a script that trains when it is run has them.
-    with apart(own), modules_kept(), _nothing_written(), torch.enable_grad():
+    with (
+        apart(own),
+        modules_kept(),
+        _nothing_written(),
+        torch.enable_grad(),
+        watched(own.imported, own.file),
+    ):
         try:
             module = _run(file)
         except ImportError as error:

@@ -10,8 +10,10 @@ import copy
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from compare.candidate.devices import OnTheCpu, names_another
@@ -31,13 +33,16 @@ from compare.candidate.door.signature import (
     written,
 )
 from compare.candidate.door.source import parsed
+from compare.candidate.door.variables import IMAGES, Seen, Variables, schedule_of, watched
 from compare.candidate.load import REFUSALS, WHOLE, Adapter, Broken, brief, roles_apart
 from compare.candidate.scheduler import Chain, Scheduler
+from compare.candidate.spy import Model
 from compare.candidate.surroundings import Surroundings, apart
 from compare.candidate.text.does import calls_with_one
 from compare.candidate.text.later import asked_by
+from compare.candidate.text.own.words import usual
 from compare.candidate.text.ready import adapter_for, how_to_build
-from compare.oracle import KINDS, Setting
+from compare.oracle import KINDS, Oracle, Setting
 from compare.oracle.samplers import ALL
 
 OTHER_NAMES = {  # tried where Diffusers' word is refused
@@ -54,6 +59,10 @@ SPELLED = {  # how else people write them
 }
 WITH_WORDS = ("beta_schedule", "prediction_type")  # keywords that have such words
 STEP_ONLY = tuple(option for sampler in ALL for option in sampler.own)
+OF_SCHEDULE = {
+    *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
+    "rescale_betas_zero_snr",
+}
 NAMES = tuple(f.name for f in fields(Setting) if f.name not in (*STEP_ONLY, "sampler"))
 
 
@@ -99,6 +108,11 @@ def _refuses(error: Exception, values: Iterable[Any]) -> bool:
     """True for an error by which values are refused; of a word, any: a constructor that goes by
     words may have no answer to others, and break where it misses it."""
     return isinstance(error, REFUSALS) or any(isinstance(value, str) for value in values)
+
+
+def _ends_here(x: Tensor, t: Tensor) -> Tensor:
+    """The answer of a model that is not to be asked: the tables of who asks it are made."""
+    raise InterruptedError(f"asked at t = {t}, of {tuple(x.shape)}")
 
 
 def _adapted(function: Callable[..., Any]) -> Adapter:
@@ -159,6 +173,7 @@ class Subject:
         self.table_is_assumed = assumed  # it shows none
         self.seen_table: Tensor | None = None  # it shows none, and its loss is seen to have this
         self.shows_another = False  # what it shows is a table of its loop's list alone
+        self.in_loop_alone: set[str] = set()  # methods that only its own loop can call
         self.own_variance = False  # its model says the size of the noise by a rule of its own
         self.steps_pass = True  # whole chains are judged only where every single step passes
         self.overwritten: set[str] = set()  # arguments that a method changed in place
@@ -339,6 +354,8 @@ class Subject:
         """True if the built candidate has this method, table or role."""
         if self.shows_another and method in ("tables", *tables.SCHEDULE):
             return False
+        if method in self.in_loop_alone:
+            return False
         if method in WHOLE:
             return method in self.whole
         if method == "tables" and self.adapter is None:
@@ -356,7 +373,36 @@ class Subject:
         if found is None and self.adapter is not None:
             shown = (tables.of_schedule(each, name) for each in self.own_objects[1:])
             found = next((each for each in shown if each is not None), None)
+        seen = self.in_variables() if found is None else None
+        return seen.table if seen is not None and seen.name == name else found
+
+    def in_variables(self) -> Seen | None:
+        """The schedule in variables of its functions, where none is shown; those of other values of
+        its keywords would have another."""
+        found: Seen | None = self.remember(("in variables",), self._in_variables)
         return found
+
+    def _in_variables(self) -> Seen | None:
+        shown = [
+            tables.of_schedule(each, name) for each in self.own_objects for name in tables.SCHEDULE
+        ]
+        if self.named & OF_SCHEDULE or any(each is not None for each in shown):
+            return None
+        calls: list[Variables] = []
+        model = Model(_ends_here, Oracle().alpha_bar(self.setting))
+        images = torch.zeros(IMAGES, 2, SIDE, SIDE)
+        asked = {"sample": tuple(images.shape), "loss": images}
+        with watched(calls, self.own.file):
+            with contextlib.suppress(Exception):
+                self._make(self._keywords(self.setting))
+            for role in (each for each in asked if each in self.whole):
+                with contextlib.suppress(Exception):
+                    self.whole[role](model, asked[role], torch.Generator())
+        names: dict[str, str] = {}
+        with contextlib.suppress(OSError, ValueError, SyntaxError):
+            usual_names = usual(Path(self.own.file).read_text(encoding="utf-8"))[1]
+            names = {own: name for name, own in usual_names.items()}
+        return schedule_of(calls, names) or schedule_of(self.own.imported, names)
 
     def offers(self, **changes: Any) -> Scheduler | None:
         """The scheduler of the base setting with some values changed, or None if not offered.

@@ -17,6 +17,7 @@ from compare.candidate.interrupts import Interrupted
 
 if TYPE_CHECKING:
     from compare.candidate.devices import OnTheCpu
+    from compare.candidate.door.variables import Variables
     from compare.candidate.shared_state import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +43,8 @@ class Surroundings:
         modules: those modules.
         settings: torch's settings as it left them; None before its first call.
         on_cpu: takes every device for the CPU; None where its code names no other.
+        imported: what its functions had in variables while its file was imported.
+        file: that; "" for what comes from none.
     """
 
     folder: str | None = None
@@ -49,6 +52,8 @@ class Surroundings:
     modules: dict[str, ModuleType] = field(default_factory=dict)
     settings: "Settings | None" = None
     on_cpu: "OnTheCpu | None" = None
+    imported: "list[Variables]" = field(default_factory=list)
+    file: str = ""
 
     def has(self, name: str) -> bool:
         """True for a module whose package is one of the namesakes: the others of our names are

@@ -85,13 +85,27 @@ def read(subject: "Subject", told: Told, length: Length) -> tuple[int, Reading]:
     found |= _visited(subject, T, found)
     for method in ("add_noise", "step", "get_velocity"):
         if method in methods:
-            found |= _structure(subject, method, found)
+            way = _structure(subject, method, found)
+            found |= way
+            if method == "step" and not way and _calls_it_in_a_loop(subject):
+                subject.in_loop_alone.add("step")
+                words = "cannot be called alone: judged in the loop that calls it"
+                subject.conventions["step"] = words
     subject.door = CANONICAL.told(found)
     if "t_base" not in found:
         by_end = count.by_end(subject, T)
         either = count.all_take(subject, T)
         found["t_base"] = by_end or (Fact(0, others=(1,)) if either else Fact(0))
     return T, CANONICAL.told(found)
+
+
+def _calls_it_in_a_loop(subject: "Subject") -> bool:
+    """True if a candidate has a loop, and calls its step itself, which may ask for more than we
+    know: the step after it, or a place in its list."""
+    if subject.adapter is not None or not subject.has("sample"):
+        return False
+    names = [*named_keywords(subject.function("step"))]
+    return any(True for _ in source.own_calls("step", subject.first, names))
 
 
 def _visited(subject: "Subject", T: int, found: dict[str, Fact]) -> dict[str, Fact]:

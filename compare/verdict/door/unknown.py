@@ -23,7 +23,8 @@ def without_table(report: Report, subject: Subject) -> None:
     What has a name or a formula by the usual one is told: by another it would hardly have. Then of
     a loop's steps nothing is blamed, if they have none.
     """
-    if not subject.table_is_assumed or report.exit_status != 1:
+    seen = subject.in_variables()
+    if not (subject.table_is_assumed or seen) or report.exit_status != 1:
         return
     wrong, named = [c for c in report.checks if not c.passed], []
     stage = next(c.stage for c in wrong if c.status == "differs")
@@ -42,10 +43,13 @@ def without_table(report: Report, subject: Subject) -> None:
         words = f"differs from the papers in sampling: {unnamed[0].explanation}"
     setting = subject.setting
     betas = f"betas {setting.beta_start:g}..{setting.beta_end:g}"
-    text = "no table is shown under a name such as alphas_cumprod, alpha_bar or ab, and by the "
-    text += f"usual one, linear {betas} with T = {setting.num_train_timesteps}, it {words}. "
-    text += "If your code goes by another alpha-bar, say it in an Adapter (`ddpm adapt` prints "
-    text += "one): alpha_bar=lambda: YOURS, (T,) numbers for t = 0..T-1"
+    assumed = f"the usual one, linear {betas} with T = {setting.num_train_timesteps}"
+    by = assumed if seen is None else f"that in a variable of {seen.where}"
+    text = "no table is shown under a name such as alphas_cumprod, alpha_bar or ab, and by "
+    text += (
+        f"{by}, it {words}. If your code goes by another alpha-bar, say it in an Adapter (`ddpm "
+    )
+    text += "adapt` prints one): alpha_bar=lambda: YOURS, (T,) numbers for t = 0..T-1"
     report.leave_open(wrong, stage, text)
     report.diagnoses = named
 

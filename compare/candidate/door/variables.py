@@ -1,0 +1,141 @@
+"""Tables that no attribute shows: those in variables of functions, seen as these return.
+
+A function that returns one table is not asked: what that is called where it goes says what it is.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compare.candidate.door.tables import NUMBERS, SCHEDULE, product_of, schedule
+
+FEWEST, MOST = 3, 100_000  # entries of a table
+IMAGES = 7  # that are asked for: as many numbers are one for each, and no table
+LIBRARIES = f"{os.sep}site-packages{os.sep}"
+
+
+@dataclass(frozen=True)
+class Variables:
+    """What a call of somebody's function had when it ended.
+
+    Attributes:
+        where: what the function is called.
+        tables: {name: numbers in a row}, its own, and those that its `self` has.
+        depth: of calls in which it lies.
+        returned: numbers in a row, if it returned such; else None.
+    """
+
+    where: str
+    tables: Mapping[str, Tensor]
+    depth: int
+    returned: Tensor | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A table in a variable.
+
+    Attributes:
+        where: what the function is called.
+        name: which table of a schedule it is.
+        table: (n,) float64.
+    """
+
+    where: str
+    name: str
+    table: Tensor
+
+
+@contextmanager
+def watched(found: list[Variables], file: str) -> Iterator[None]:
+    """Leaves in `found` what the functions of a file and of those beside it had, each as it ends;
+    nothing of no file, or where something else watches, such as a profiler."""
+    if not file or sys.getprofile() is not None:
+        yield
+        return
+    folder = f"{os.path.dirname(file)}{os.sep}"
+
+    def saw(frame: FrameType, event: str, returned: Any) -> None:
+        code = frame.f_code
+        theirs = code.co_filename.startswith(folder) and LIBRARIES not in code.co_filename
+        if event == "return" and theirs:
+            tables = dict(_tables(frame.f_locals))
+            if tables:
+                found.append(Variables(code.co_qualname, tables, _depth(frame), _numbers(returned)))
+
+    sys.setprofile(saw)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+def _depth(frame: FrameType | None) -> int:
+    depth = 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    return depth
+
+
+def _tables(variables: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """The tables among variables, and among what a `self` of them has."""
+    mine = variables.get("self")
+    with suppress(Exception):
+        every = {**getattr(mine, "__dict__", {}), **getattr(mine, "_buffers", {}), **variables}
+        for name, value in every.items():
+            numbers = _numbers(value)
+            if numbers is not None:
+                yield name, numbers
+
+
+def _numbers(value: Any) -> Tensor | None:
+    """Different numbers in a row, more than two, as float64, and a copy; None of anything else."""
+    if not isinstance(value, NUMBERS) or np.ndim(value) != 1:
+        return None
+    if not FEWEST <= len(value) <= MOST or len(value) == IMAGES:
+        return None
+    with suppress(Exception):
+        numbers = torch.as_tensor(value)
+        if numbers.is_floating_point() and not bool((numbers == numbers[0]).all()):
+            return numbers.detach().to("cpu", torch.float64, copy=True)
+    return None
+
+
+def schedule_of(calls: Iterable[Variables], own: Mapping[str, str]) -> Seen | None:
+    """The one schedule of these calls, alpha-bar before betas; of several that in the outermost
+    call, and None where that has two.
+
+    Args:
+        calls: what functions had.
+        own: {a name: the usual one} of the tables that a file calls otherwise.
+    """
+    for which in range(2):
+        found = []
+        for call in filter(_is_asked, calls):
+            known = {own.get(name, name): table for name, table in call.tables.items()}
+            both = schedule(known)
+            if both[which] is not None:
+                table = both[0] if which else product_of(both[0], known.values())
+                found.append((call, both[which] if which else table))
+        least = min((call.depth for call, _ in found), default=0)
+        outer = [(call, table) for call, table in found if call.depth == least]
+        if outer:
+            call, table = outer[-1]
+            same = all(torch.equal(table, other) for _, other in outer)
+            return Seen(call.where, SCHEDULE[which], table) if same else None
+    return None
+
+
+def _is_asked(call: Variables) -> bool:
+    """False for a call that returned one table, which is none of its variables."""
+    return call.returned is None or any(
+        torch.equal(call.returned, table) for table in call.tables.values()
+    )

@@ -1,0 +1,212 @@
+"""A table that no attribute shows, in a variable of a function; a step that only its loop calls."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from compare import run
+from compare.candidate.door.variables import Variables, schedule_of, watched
+from tests.compare.written import FILES, Slip, judged_file
+
+MEAN = "(x - betas[t] / (1 - abar[t]).sqrt() * eps) / (1 - betas[t]).sqrt()"
+LOOP = f"""
+    x = torch.randn(shape)
+    for t in reversed(range(len(betas))):
+        eps = model(x, torch.full((shape[0],), t))
+        x = {MEAN}
+        if t > 0:
+            x = x + betas[t].sqrt() * torch.randn(shape)
+    return x
+"""
+INSIDE = f"""import torch
+
+def sample(model, shape, T=50):
+    betas = torch.linspace(1e-3, 0.2, T)
+    abar = torch.cumprod(1 - betas, 0)
+{LOOP}"""
+BUILT = """import torch
+
+def tables(T):
+    betas = torch.linspace(1e-3, 0.2, T)
+    return betas, torch.cumprod(1 - betas, 0)
+
+def sampler(T):
+    betas, abar = tables(T)
+    weights = [(betas[t] / (1 - abar[t]).sqrt()).item() for t in range(T)]
+
+    def sample(model, shape):
+        x = torch.randn(shape)
+        for t in reversed(range(T)):
+            eps = model(x, torch.full((shape[0],), t))
+            x = (x - weights[t] * eps) / (1 - betas[t]).sqrt()
+            if t > 0:
+                x = x + betas[t].sqrt() * torch.randn(shape)
+        return x
+
+    return sample
+
+sample = sampler(50)
+"""
+CLIPPED = """import math
+import torch
+
+def cosine(T):
+    alphas_cumprod = torch.cos((torch.linspace(0, 1, T + 1) + 0.008) / 1.008 * math.pi / 2) ** 2
+    betas = 1 - alphas_cumprod[1:] / alphas_cumprod[:-1]
+    return torch.clip(betas, 0, 0.9)
+
+def sample(model, shape, T=50):
+    kept = cosine(T)
+    product = torch.cumprod(1 - kept, 0)
+""" + LOOP.replace("betas", "kept").replace("abar", "product")
+HIDDEN = """import torch
+
+class Hidden:
+    def __init__(self, T=50):
+        betas = torch.linspace(1e-3, 0.2, T)
+        abar = torch.cumprod(1 - betas, 0)
+        self.T, self.signal, self.noise = T, abar.sqrt(), (1 - abar).sqrt()
+
+    def step(self, eps, t, x):
+        x_0 = (x - self.noise[t] * eps) / self.signal[t]
+        return x_0 if t == 0 else self.signal[t - 1] * x_0 + self.noise[t - 1] * eps
+
+    def sample(self, model, shape):
+        x = torch.randn(shape)
+        for t in reversed(range(self.T)):
+            x = self.step(model(x, torch.full((shape[0],), t)), t, x)
+        return x
+"""
+NEXT = """import torch
+
+class WithNext:
+    def __init__(self, T=100, n=20):
+        self.abar = torch.cumprod(1 - torch.linspace(1e-3, 0.1, T), 0)
+        self.list = list(range(0, T, T // n))[::-1]
+
+    def step(self, eps, t, t_next, x):
+        ab = self.abar[t]
+        x_0 = (x - (1 - ab).sqrt() * eps) / ab.sqrt()
+        if t_next < 0:
+            return x_0
+        after = self.abar[t_next]
+        return after.sqrt() * x_0 + (1 - after).sqrt() * eps
+
+    def sample(self, model, shape):
+        x = torch.randn(shape)
+        for t, t_next in zip(self.list, self.list[1:] + [-1]):
+            x = self.step(model(x, torch.full((shape[0],), t)), t, t_next, x)
+        return x
+"""
+
+
+@pytest.mark.parametrize(
+    "slip",
+    [
+        pytest.param(
+            Slip(INSIDE, "sample", "/ (1 - abar[t]).sqrt()", "/ (1 - abar[t])", "scaled by beta / (1-ab)"),
+            id="of a loop",
+        ),
+        pytest.param(
+            Slip(BUILT, "sample", "betas[t].sqrt() *", "2 * betas[t].sqrt() *", "your z has 2 * "),
+            id="of what built a loop",
+        ),
+        pytest.param(
+            Slip(CLIPPED, "sample", "kept[t].sqrt() *", "kept[t] *", "mistake 49"),
+            id="not what a helper cuts off",
+        ),
+        pytest.param(
+            Slip(HIDDEN, "Hidden", "else self.signal[t - 1] * x_0", "else self.signal[t] * x_0",
+                 "your x0-hat has sqrt(ab_t), should have sqrt(ab_prev)"),
+            id="of a class",
+        ),
+        pytest.param(
+            Slip(NEXT, "WithNext", "+ (1 - after).sqrt()", "+ 0.9 * (1 - after).sqrt()",
+                 "your eps has 0.9 * sqrt(1 - ab_prev)"),
+            id="a step that asks for the one after it",
+        ),
+    ],
+)  # fmt: skip
+def test_it_is_right_and_its_slip_is_named(slip: Slip, tmp_path: Path) -> None:
+    slip.judged(tmp_path)
+
+
+def test_the_card_says_where_it_stands(tmp_path: Path) -> None:
+    report = judged_file(tmp_path, "sample", INSIDE)
+    assert report.conventions["table"] == "none is shown: that in a variable of sample"
+
+
+def test_what_it_cannot_name_is_left_open(tmp_path: Path) -> None:
+    """The variable may be another than that by which the program goes."""
+    wavy = "torch.linspace(1e-3, 0.2, T) + 0.02 * torch.sin(torch.arange(T) * 1.7) ** 2"
+    other = INSIDE.replace("torch.linspace(1e-3, 0.2, T)", wavy)
+    assert judged_file(tmp_path, "sample", other).exit_status == 0
+    wrong = other.replace("betas[t].sqrt() *", "(0.1 + torch.rand(())) *")
+    report = judged_file(tmp_path, "sample", wrong)
+    assert report.exit_status == 2
+    assert "by that in a variable of sample" in str(report)
+
+
+def test_nothing_is_seen_of_another_schedule(tmp_path: Path) -> None:
+    """A class that is built with its betas has a table for each of them."""
+    named = HIDDEN.replace("T=50", "beta_start=1e-3, T=50").replace("(1e-3,", "(beta_start,")
+    file = tmp_path / f"program_{next(FILES)}.py"
+    file.write_text(named)
+    assert run(f"{file}:Hidden").exit_status == 2
+
+
+def call(
+    where: str, depth: int, returned: torch.Tensor | None = None, **tables: torch.Tensor
+) -> Variables:
+    return Variables(where, tables, depth, returned)
+
+
+BETAS = torch.linspace(0.01, 0.3, 20, dtype=torch.float64)
+ABAR = (1 - BETAS).cumprod(0)
+
+
+def test_the_outermost_call_has_it() -> None:
+    inner, outer = call("inner", 3, abar=ABAR**2), call("outer", 2, abar=ABAR, betas=BETAS)
+    found = schedule_of([inner, outer], {})
+    assert found is not None
+    assert found.where == "outer"
+    assert found.table.equal(ABAR)
+    assert schedule_of([call("one", 2, abar=ABAR**2), outer], {}) is None  # which of the two?
+
+
+def test_alpha_bar_comes_before_betas_and_own_names_count() -> None:
+    assert schedule_of([call("made", 1, g=ABAR)], {}) is None
+    found = schedule_of([call("made", 1, g=ABAR)], {"g": "alphas_cumprod"})
+    assert found is not None
+    assert found.name == "alphas_cumprod"
+    found = schedule_of([call("outer", 1, betas=BETAS), call("inner", 2, abar=ABAR)], {})
+    assert found is not None
+    assert found.name == "alphas_cumprod"
+    found = schedule_of([call("made", 1, betas=BETAS)], {})
+    assert found is not None
+    assert found.name == "betas"
+
+
+def test_a_function_that_returns_one_table_is_not_asked() -> None:
+    assert schedule_of([call("cosine", 1, BETAS.clamp(max=0.2), betas=BETAS)], {}) is None
+    assert schedule_of([call("linear", 1, BETAS, betas=BETAS)], {}) is not None
+
+
+def test_another_watcher_is_left_in_peace() -> None:
+    found: list[Variables] = []
+
+    def other(*_: object) -> None:
+        pass
+
+    sys.setprofile(other)
+    try:
+        with watched(found, __file__):
+            call("x", 1)
+        assert sys.getprofile() is other
+    finally:
+        sys.setprofile(None)
+    assert not found
+    with watched(found, ""):
+        assert sys.getprofile() is None
