@@ -59,6 +59,7 @@ SPELLED = {  # how else people write them
 }
 WITH_WORDS = ("beta_schedule", "prediction_type")  # keywords that have such words
 STEP_ONLY = tuple(option for sampler in ALL for option in sampler.own)
+ENDS = {"beta_start", "beta_end", "trained_betas"}
 OF_SCHEDULE = {
     *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
     "rescale_betas_zero_snr",
@@ -108,6 +109,13 @@ def _refuses(error: Exception, values: Iterable[Any]) -> bool:
     """True for an error by which values are refused; of a word, any: a constructor that goes by
     words may have no answer to others, and break where it misses it."""
     return isinstance(error, REFUSALS) or any(isinstance(value, str) for value in values)
+
+
+def words_in(made: type) -> set[str]:
+    """The words that stand in the code of a class and its bases."""
+    trees = [parsed(each) or ast.Module([], []) for each in made.__mro__[:-1]]
+    constants = [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Constant)]
+    return {node.value for node in constants if isinstance(node.value, str)}
 
 
 def _ends_here(x: Tensor, t: Tensor) -> Tensor:
@@ -184,8 +192,17 @@ class Subject:
         self.words |= {usual: own for usual, own in OTHER_NAMES.items() if self._says(own)}
         self.words |= self._spelled()
         self.named = set(self.defaults) & set(NAMES)
-        self.setting = base or Setting()
+        self.setting = base or self._of_its_length()
         self._find_base()
+
+    def _of_its_length(self) -> Setting:
+        """The usual setting, with as many steps as it has by default, where it has ends of its
+        own."""
+        T = self.defaults.get("num_train_timesteps")
+        if self.named & ENDS or not isinstance(T, int):
+            return Setting()
+        is_own = 1 < T < Setting.num_train_timesteps
+        return replace(Setting(), num_train_timesteps=T) if is_own else Setting()
 
     def _says(self, word: str) -> bool:
         """True if this word is the default of one of its keywords."""
@@ -196,9 +213,7 @@ class Subject:
         not; of what a model predicts, two of which have a word, the third without is `unsaid`."""
         named = {*self.defaults} & {*WITH_WORDS}
         made = self._factory if inspect.isclass(self._factory) and named else type
-        trees = [parsed(each) or ast.Module([], []) for each in made.__mro__[:-1]]
-        constants = [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Constant)]
-        said = {node.value for node in constants if isinstance(node.value, str)}
+        said = words_in(made)
         own = {usual: [w for w in words if w in said] for usual, words in SPELLED.items()}
         found = {k: w[0] for k, w in own.items() if w and k not in said}
         unsaid = {k for k in KINDS if k not in said and not own[k] and k not in self.words}
@@ -248,6 +263,11 @@ class Subject:
         for sampler in ALL:
             if sampler.own and sampler.own[0] in self.step_named:
                 self.setting = replace(self.setting, sampler=sampler.name)
+
+    @property
+    def words_in_code(self) -> set[str]:
+        """Those of the class that it is built of; none of anything else."""
+        return words_in(self._factory) if inspect.isclass(self._factory) else set()
 
     def _kind_by_default(self) -> str | None:
         """What its model predicts by the default of the keyword, in Diffusers' words."""
@@ -383,11 +403,11 @@ class Subject:
         return found
 
     def _in_variables(self) -> Seen | None:
-        shown = [
-            tables.of_schedule(each, name) for each in self.own_objects for name in tables.SCHEDULE
-        ]
-        if self.named & OF_SCHEDULE or any(each is not None for each in shown):
+        if self.named & OF_SCHEDULE:
             return None
+        for thing in self.own_objects:
+            if any(tables.of_schedule(thing, name) is not None for name in tables.SCHEDULE):
+                return None
         calls: list[Variables] = []
         model = Model(_ends_here, Oracle().alpha_bar(self.setting))
         images = torch.zeros(IMAGES, 2, SIDE, SIDE)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from compare.measure.step import (
 )
 from compare.measure.tolerances import propagated
 from compare.measure.values import Expected, values
-from compare.oracle import F64, KINDS, STEP, Level, Oracle, Setting
+from compare.oracle import F64, KINDS, STEP, Inputs, Level, Oracle, Setting
 from compare.stages.stage import Stage
 
 Steps = list[int] | None  # of the full chain, or all
@@ -65,7 +66,7 @@ class Seen:
     error: Tensor
 
 
-def seen_x_0(scheduler: Scheduler, rows: Probe, steps: Steps) -> Seen | None:
+def seen_x_0(scheduler: Scheduler, oracle: Oracle, rows: Probe, steps: Steps) -> Seen | None:
     """x0-hat as returned, or taken out of the step by the mean that `sample` fixes, or None."""
     own = own_x_0(rows)
     if own is not None:
@@ -73,30 +74,41 @@ def seen_x_0(scheduler: Scheduler, rows: Probe, steps: Steps) -> Seen | None:
     plain = scheduler.subject.offers(prediction_type="sample")
     if plain is None or "prediction_type" not in scheduler.subject.named:
         return None
-    return _taken_out(rows, probe(plain, None, steps))
+    level = twice(level_of(oracle, plain.alpha_bars(oracle), rows, scheduler.setting))
+
+    def rounded(setting: Setting) -> Tensor:
+        """Of the terms of a mean, of which little may be left."""
+        asked = Inputs(*inputs(rows), level, setting)
+        kind = setting.prediction_type
+        x_0 = partial(oracle.x_0, kind, asked.out, asked.x_t)
+        return rounding(*(e(level) for e in oracle.sampler(setting).terms(oracle, asked, x_0)))
+
+    both = (rounded(scheduler.setting), rounded(plain.setting))
+    return _taken_out(rows, probe(plain, None, steps), *both)
 
 
-def _taken_out(rows: Probe, plain: Probe) -> Seen:
+def _taken_out(rows: Probe, plain: Probe, error: Tensor, of_plain: Tensor) -> Seen:
     """x0-hat in a step whose weights another shows, that of a model which returns x_0 itself."""
     assert plain.at_out is not None
     assert plain.at_x is not None
     by_out = (plain.at_out - plain.zero) / plain.out
     by_x = (plain.at_x - plain.zero) / plain.x
     c_0, c_t = by_out.mean(1, keepdim=True), by_x.mean(1, keepdim=True)
-    slack_0 = rounding(plain.zero, plain.at_out) / plain.out.abs()
-    slack_t = rounding(plain.zero, plain.at_x) / plain.x.abs()
+    by_t, by_0 = of_plain.chunk(2)  # of x_t alone, then of the output alone
+    slack_0 = (rounding(plain.zero, plain.at_out) + by_0) / plain.out.abs()
+    slack_t = (rounding(plain.zero, plain.at_x) + by_t) / plain.x.abs()
     _, x = inputs(rows)
     measured = rows_of_mean(rows)
     double = [v.repeat(2, 1) for v in (c_0, c_t, slack_0.amax(1, True), slack_t.amax(1, True))]
     x_0 = (measured - double[1] * x) / double[0]
-    noise = rounding(measured, torch.cat([rows.zero, rows.zero]), double[1] * x)
+    noise = error + rounding(measured, torch.cat([rows.zero, rows.zero]), double[1] * x)
     error = (noise + double[3] * x.abs() + double[2] * x_0.abs()) / double[0].abs()
     return Seen(x_0, error)
 
 
 def _unlimited(id: str, scheduler: Scheduler, oracle: Oracle, steps: Steps) -> Iterator[Check]:
     setting, rows = scheduler.setting, probe(scheduler, None, steps)
-    seen = seen_x_0(scheduler, rows, steps)
+    seen = seen_x_0(scheduler, oracle, rows, steps)
     if seen is None:
         yield note(id, "x0-hat is not shown (pred_original_sample), so it is judged in the mean")
         return

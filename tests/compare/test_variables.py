@@ -106,7 +106,8 @@ class WithNext:
     "slip",
     [
         pytest.param(
-            Slip(INSIDE, "sample", "/ (1 - abar[t]).sqrt()", "/ (1 - abar[t])", "scaled by beta / (1-ab)"),
+            Slip(INSIDE, "sample", "/ (1 - abar[t]).sqrt()", "/ (1 - abar[t])",
+                 "scaled by beta / (1-ab)"),
             id="of a loop",
         ),
         pytest.param(

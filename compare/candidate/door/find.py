@@ -60,6 +60,10 @@ SPREAD_ON_FOUR = re.compile(
     r"(view|reshape)\([^()]*, *1, *1, *1, *1\)|\[:, None, None, None, None\]"
 )
 SPREAD_ON_THREE = re.compile(r"(view|reshape)\([^()]*, *1, *1, *1\)|\[:, None, None, None\]")
+ONE_NUMBER = re.compile(
+    "TypeError: (only integer (tensors of a single element|scalar arrays)|list indices must be"
+    "|only (one element tensors|length-1 arrays) can be converted|int\\(\\) argument must be)"
+)
 OPTIONS = (*GENERATORS, "return_dict", "eta", "use_clipped_model_output")  # of a step, in words
 
 
@@ -322,6 +326,8 @@ def _first_way(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[
     """
     answers: dict[str, Fact] | None = None
     said = _says(subject, method)
+    if method != "step" and _asks_for_one_number(subject, method, found):
+        said |= {NUMBER}
     for ways in _ways(method, found, said):
         taken = _taken(subject, method, CANONICAL.told(found | ways))
         others = {RGB, DOUBLED, *said & {SEQUENCES, VOLUMES}}
@@ -331,6 +337,18 @@ def _first_way(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[
         if taken is not None and not ways:
             answers = _returned(method, taken[0])
     return answers
+
+
+def _asks_for_one_number(subject: "Subject", method: str, found: dict[str, Fact]) -> bool:
+    """True if a method fails as Python does where a list is asked for several entries at once, or
+    `math` for the root of several numbers."""
+    other = copy.copy(subject)
+    other.door = CANONICAL.told(found)
+    try:
+        count.answer(other.fresh(subject.setting), method, 1, count.SHAPE)
+    except Broken as broken:
+        return bool(ONE_NUMBER.search(str(broken)))
+    return False
 
 
 def _says(subject: "Subject", method: str) -> set[str]:

@@ -10,7 +10,14 @@ import numpy as np
 from compare.candidate.door.embedding import LENGTHS, ROWS, embedding_of
 from compare.candidate.door.names import plain, roles
 from compare.candidate.door.reading import CONTRACT
-from compare.candidate.door.signature import BESIDE_MODEL, TABLES, asked_for, source_of, with_model
+from compare.candidate.door.signature import (
+    BESIDE_MODEL,
+    TABLES,
+    asked_for,
+    named_keywords,
+    source_of,
+    with_model,
+)
 from compare.candidate.door.tables import meant, product_of
 from compare.candidate.text.does import loops
 
@@ -35,6 +42,10 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     >>> def forward(x, t, eps): return x
     >>> [*role_of(reverse)], [*role_of(forward)]
     (['step'], ['add_noise'])
+    >>> def q_of(x0, t, noise=None): return x0
+    >>> def its_loss(x0, t, noise=None): return x0
+    >>> [*role_of(q_of)], [*role_of(its_loss)]
+    (['add_noise'], [])
     >>> def cosine_beta_schedule(timesteps, s=0.008): return [0.1] * timesteps
     >>> [*role_of(cosine_beta_schedule)], role_of(lambda x, y: None)
     (['tables'], {})
@@ -46,6 +57,8 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
         del found["loss"]  # it is a loop, and handed what it starts from
     asked = {method: roles(method, asked_for(function)) for method in ("add_noise", "step")}
     found |= {m: function for m, a in asked.items() if {*CONTRACT[m]} <= {*a} and None not in a}
+    if may_draw(function):
+        found["add_noise"] = function
     embeds = embedding_of(function)
     found |= {} if embeds is None else {"embedding": embeds}
     made = betas_of(function)
@@ -69,6 +82,15 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
         table = np.asarray(betas[0]) if isinstance(betas[0], list | tuple) else betas[0]
         return found | {"alpha_bar": lambda: (1 - table).cumprod(0)}
     return found
+
+
+def may_draw(function: Callable[..., Any]) -> bool:
+    """True for a function of pictures and t that draws its noise where it is handed none."""
+    if "loss" in plain(getattr(function, "__name__", "")):
+        return False
+    optional = [name for name, default in named_keywords(function).items() if default is None]
+    asked = roles("add_noise", asked_for(function))
+    return {*asked} == {"x_0", "t"} and "noise" in roles("add_noise", optional)
 
 
 def _apart(tables: list[Any]) -> list[Any]:

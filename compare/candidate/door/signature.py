@@ -185,13 +185,16 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
     {'b': 'count', 'c': 'channels', 'h': 'height', 'w': 'width'}
     >>> of_loop(lambda model, n, c, w=2.0: model), of_loop(lambda model, n, c=1: model)
     ({'n': 'count'}, {'n': 'count', 'c': 'channels'})
+    >>> of_loop(lambda model, shape, b=None: model)
+    {'shape': 'shape'}
     >>> of_loop(lambda model, n, shape, w=2.0: model)
     {'n': 'count', 'shape': 'image'}
     >>> of_loop(lambda model, n, dim: model), of_loop(lambda model, n, dim=64: model)
     ({'n': 'count', 'dim': 'features'}, {'n': 'count'})
     """
     named, asked = named_keywords(function), asked_for(function)
-    words = {name: _word(name) for name in named}
+    left = {name for name, default in named.items() if len(name) == 1 and default is None}
+    words = {name: None if name in left else _word(name) for name in named}
     every, found = {*words.values()}, {}
     for name, word in words.items():
         if word is None or (word == "device" and name not in asked):

@@ -1,6 +1,6 @@
 """Tables that no attribute shows: those in variables of functions, seen as these return.
 
-A function that returns one table is not asked: what that is called where it goes says what it is.
+A function that returns numbers is not asked: what they are called where they go says what they are.
 """
 
 import os
@@ -30,7 +30,7 @@ class Variables:
         where: what the function is called.
         tables: {name: numbers in a row}, its own, and those that its `self` has.
         depth: of calls in which it lies.
-        returned: numbers in a row, if it returned such; else None.
+        returned: the numbers that it returned; None where it returned nothing, or several things.
     """
 
     where: str
@@ -69,7 +69,7 @@ def watched(found: list[Variables], file: str) -> Iterator[None]:
         if event == "return" and theirs:
             tables = dict(_tables(frame.f_locals))
             if tables:
-                found.append(Variables(code.co_qualname, tables, _depth(frame), _numbers(returned)))
+                found.append(Variables(code.co_qualname, tables, _depth(frame), _of(returned)))
 
     sys.setprofile(saw)
     try:
@@ -134,8 +134,16 @@ def schedule_of(calls: Iterable[Variables], own: Mapping[str, str]) -> Seen | No
     return None
 
 
+def _of(returned: Any) -> Tensor | None:
+    """A tensor or an array that a function returned, or a row of numbers."""
+    with suppress(Exception):
+        if isinstance(returned, Tensor | np.ndarray):
+            return torch.as_tensor(returned).detach().to("cpu", torch.float64)
+    return _numbers(returned)
+
+
 def _is_asked(call: Variables) -> bool:
-    """False for a call that returned one table, which is none of its variables."""
+    """False for a call that returned numbers which are no table among its variables."""
     return call.returned is None or any(
         torch.equal(call.returned, table) for table in call.tables.values()
     )

@@ -32,6 +32,7 @@ from compare.verdict.conventions.network import card_of_network
 from compare.verdict.conventions.pictures import read_pictures
 from compare.verdict.conventions.prediction import kind_called, read_answers, read_prediction
 from compare.verdict.conventions.schedule import (
+    leave_out_any_variance,
     leave_out_any_words,
     read_again,
     read_schedule,
@@ -76,6 +77,8 @@ def _read(subject: Subject, door: Told) -> None:
         subject.setting = replace(subject.setting, prediction_type=by_name)
     if "beta_schedule" in subject.named:
         leave_out_any_words(subject)
+    if "variance_type" in subject.named:
+        leave_out_any_variance(subject)
     known = {*subject.named, *claims}
     if "beta_schedule" not in known:
         subject.setting = read_schedule(subject.scheduler())

@@ -58,8 +58,11 @@ def length(subject: Subject) -> tuple[int, dict[str, Fact]]:
         said.append(None if betas is None else len(betas))
         declared = whole or next((v for v in said if isinstance(v, int) and v > 0), 0)
         T = declared or _visited(subject) or _answered(subject)
+        if not declared and _gives_back_at_none(subject, T):
+            words = "its add_noise gives the images back at t=0"
+            return T - 1, {"t_base": Fact(1, "structural", words)}
     base = _list_from_one(subject, T, raw) or _all_from_one(subject, T, raw)
-    base = base or count.by_list(subject, T)
+    base = base or _none_at_zero(subject, T) or count.by_list(subject, T)
     return T, {} if base is None else {"t_base": base}
 
 
@@ -223,6 +226,31 @@ def _answered(subject: Subject) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if _is_off(scheduler, middle) else (middle, high)
     return high
+
+
+def _none_at_zero(subject: Subject, T: int) -> Fact | None:
+    """Counted from 1, if an `add_noise` alone takes t = 1..T, and none at 0."""
+    if _is_alone(subject) and count.asked(subject, "add_noise", 0) is None:
+        ends = (count.asked(subject, "add_noise", t) for t in (1, T))
+        if all(each is not None for each in ends):
+            return Fact(1, "structural", f"its add_noise takes t = 1..{T}, and none at 0")
+    return None
+
+
+def _is_alone(subject: Subject) -> bool:
+    """True for an `add_noise` and nothing else that is told a t."""
+    others = ("step", "sample", "loss")
+    return subject.has("add_noise") and not any(subject.has(method) for method in others)
+
+
+def _gives_back_at_none(subject: Subject, T: int) -> bool:
+    """True if an `add_noise` alone takes t = 0..T-1, and adds none at t = 0 only: T - 1 steps."""
+    if not _is_alone(subject) or T < 3:
+        return False
+    with contextlib.suppress(Broken):
+        signal, noise = subject.scheduler().coefficients(torch.float32, 2)
+        return bool((signal[0] == 1) & (noise[0] == 0) & (noise[1] > 0))
+    return False
 
 
 def _visited(subject: Subject) -> int:

@@ -1,11 +1,13 @@
 """What the model of a loss or a loop predicts, where nothing says it."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 from compare import stages
-from compare.candidate.door.names import predicted
+from compare.candidate.door.names import plain, predicted
 from compare.candidate.door.reading import MINUS, PLAIN, SCORE, Fact
 from compare.candidate.door.signature import written
 from compare.candidate.door.source import compared, outputs_in, parsed
@@ -141,8 +143,24 @@ def kind_named(subject: Subject) -> str | None:
         found = {predicted(name) for name in outputs_in(tree)} if tree else set()
         targets = [predicted(name) for name in compared(tree)] if tree and role == "loss" else []
         found |= {*targets} & {"v_prediction"}
+        if role == "loss" and not found - {None}:
+            found = {_kind_of_loss(written(subject.function(role)))}
         return found.pop() if len(found) == 1 else None
     return None
+
+
+def _kind_of_loss(function: Callable[..., Any]) -> str | None:
+    """What a model predicts whose loss is called so.
+
+    >>> def v_loss(): ...
+    >>> def x0_loss(): ...
+    >>> def simple_loss(): ...
+    >>> [_kind_of_loss(each) for each in (v_loss, x0_loss, simple_loss)]
+    ['v_prediction', 'sample', None]
+    """
+    word = plain(function.__name__)
+    left = word.removesuffix("loss") if word != "loss" else ""
+    return predicted(left or word.removeprefix("loss"))
 
 
 def kind_shown(subject: Subject, stage: Stage) -> Subject | None:

@@ -6,12 +6,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from compare.candidate.load import Broken
 from compare.candidate.loss.table import table_of_loss
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import OTHER_NAMES, Subject
 from compare.measure.tolerances import SMALLEST, as_none, log_snr
 from compare.measure.values import deviation
-from compare.oracle import F64, Oracle, Setting
+from compare.oracle import F64, LEARNED, Oracle, Setting
+from compare.oracle.samplers.ddpm import VARIANCES
 from compare.stages.schedule import (
     CAPS,
     FAMILIES,
@@ -26,6 +28,7 @@ from compare.verdict.conventions.step import table_of_step
 RIGHT = Oracle()
 FEWEST = 6  # entries of a table by which a curve is read off all but the first: it has two ends
 ANY = "no-such-word"
+SIZES = (*VARIANCES, *LEARNED)  # of the noise of a step
 NO_CAP = "11"  # the mistake by which a cosine ends at 0
 
 
@@ -218,6 +221,22 @@ def leave_out_any_words(subject: Subject) -> None:
             subject.setting = replace(subject.setting, beta_schedule=usual)
         else:
             subject.named.discard("beta_schedule")  # its default is a schedule of its own
+
+
+def leave_out_any_variance(subject: Subject) -> None:
+    """Words of the variance that do not stand in the code of who takes any word are not judged."""
+    words = {word for word in SIZES if word not in subject.words_in_code}
+    made = subject.takes(variance_type=ANY) if words and subject.words_in_code else None
+    if made is None or not subject.has("step"):
+        return
+    one = torch.ones(1, 1, 2, 2)
+    try:
+        made.step(one, made.middle, one, 0)
+    except Broken:
+        return
+    subject.any_words |= {("variance_type", word) for word in words}
+    said = f"takes any word: {', '.join(sorted(words))}, which its code has not, are not judged"
+    subject.conventions["variance_type"] = said
 
 
 def _table_of(subject: Subject, word: str) -> Tensor | None:

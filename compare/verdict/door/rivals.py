@@ -128,9 +128,10 @@ def told(report: Report, first: Subject, others: list[tuple[Subject, Report]]) -
 
 
 def _faults(report: Report) -> tuple[float, int]:
-    """How many of its faults have no name, and how many it has; none at all is worst."""
+    """How many of its faults have no name and no formula, and how many it has; none is worst."""
     found = report.diagnoses
-    return (sum(d.bug is None for d in found) if found else float("inf"), len(found))
+    unnamed = sum(d.bug is None and (d.formula is None or d.fitted) for d in found)
+    return (unnamed if found else float("inf"), len(found))
 
 
 def _undecided(report: Report, first: Reading, doors: list[Reading]) -> str:
