@@ -8,8 +8,10 @@ import ast
 import contextlib
 import copy
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +35,22 @@ from compare.candidate.door.signature import (
     written,
 )
 from compare.candidate.door.source import parsed
-from compare.candidate.door.variables import IMAGES, Seen, Variables, schedule_of, watched
+from compare.candidate.door.variables import (
+    IMAGES,
+    MOST,
+    Seen,
+    Variables,
+    of_function,
+    schedule_of,
+    watched,
+)
 from compare.candidate.load import REFUSALS, WHOLE, Adapter, Broken, brief, roles_apart
 from compare.candidate.scheduler import Chain, Scheduler
 from compare.candidate.spy import Model
 from compare.candidate.surroundings import Surroundings, apart
 from compare.candidate.text.does import calls_with_one
 from compare.candidate.text.later import asked_by
+from compare.candidate.text.own.named import is_alpha_bar
 from compare.candidate.text.own.words import usual
 from compare.candidate.text.ready import adapter_for, how_to_build
 from compare.oracle import KINDS, Oracle, Setting
@@ -118,8 +129,10 @@ def words_in(made: type) -> set[str]:
     return {node.value for node in constants if isinstance(node.value, str)}
 
 
-def _ends_here(x: Tensor, t: Tensor) -> Tensor:
-    """The answer of a model that is not to be asked: the tables of who asks it are made."""
+def _ends_here(tops: list[int], x: Tensor, t: Tensor) -> Tensor:
+    """The answer of a model that is not to be asked: the tables of who asks it are made, and where
+    it begins is known."""
+    tops.append(int(t[0]))
     raise InterruptedError(f"asked at t = {t}, of {tuple(x.shape)}")
 
 
@@ -409,7 +422,8 @@ class Subject:
             if any(tables.of_schedule(thing, name) is not None for name in tables.SCHEDULE):
                 return None
         calls: list[Variables] = []
-        model = Model(_ends_here, Oracle().alpha_bar(self.setting))
+        tops: list[int] = []
+        model = Model(partial(_ends_here, tops), Oracle().alpha_bar(self.setting))
         images = torch.zeros(IMAGES, 2, SIDE, SIDE)
         asked = {"sample": tuple(images.shape), "loss": images}
         with watched(calls, self.own.file):
@@ -422,7 +436,21 @@ class Subject:
         with contextlib.suppress(OSError, ValueError, SyntaxError):
             usual_names = usual(Path(self.own.file).read_text(encoding="utf-8"))[1]
             names = {own: name for name, own in usual_names.items()}
-        return schedule_of(calls, names) or schedule_of(self.own.imported, names)
+        seen = schedule_of(calls, names) or schedule_of(self.own.imported, names)
+        return seen or self._by_function(tops[0] if tops else 0)
+
+    def _by_function(self, top: int) -> Seen | None:
+        """The alpha-bar of a function or method of one argument that is called so, up to a step."""
+        files = [m for m in sys.modules.values() if getattr(m, "__file__", "") == self.own.file]
+        for owner in [*files, *self.own_objects] if 2 < top < MOST else []:
+            for name in filter(is_alpha_bar, tables.public(owner)):
+                function = attribute(owner, name)
+                if inspect.isroutine(function) and len(asked_for(function)) == 1:
+                    with apart(self.own):
+                        table = of_function(function, top)
+                    if table is not None:
+                        return Seen(f"what {name} gives", tables.SCHEDULE[0], table)
+        return None
 
     def offers(self, **changes: Any) -> Scheduler | None:
         """The scheduler of the base setting with some values changed, or None if not offered.

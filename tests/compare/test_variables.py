@@ -101,6 +101,27 @@ class WithNext:
         return x
 """
 
+BY_FUNCTION = """import math
+import torch
+
+T = 200
+
+def alpha_bar(t):
+    level = lambda u: math.cos((u + 0.008) / 1.008 * math.pi / 2 * 0.97) ** 2
+    return level(t / T) / level(0)
+
+def sample(model, shape, steps=20):
+    x = torch.randn(shape)
+    ts = [round(T * (i + 1) / steps) for i in range(steps)]
+    for i in reversed(range(steps)):
+        t, s = ts[i], ts[i - 1] if i else 0
+        a, b = alpha_bar(t), alpha_bar(s)
+        eps = model(x, torch.full((shape[0],), t))
+        x0 = (x - math.sqrt(1 - a) * eps) / math.sqrt(a)
+        x = math.sqrt(b) * x0 + math.sqrt(max(1 - b, 0)) * eps
+    return x
+"""
+
 
 @pytest.mark.parametrize(
     "slip",
@@ -122,6 +143,11 @@ class WithNext:
             Slip(HIDDEN, "Hidden", "else self.signal[t - 1] * x_0", "else self.signal[t] * x_0",
                  "your x0-hat has sqrt(ab_t), should have sqrt(ab_prev)"),
             id="of a class",
+        ),
+        pytest.param(
+            Slip(BY_FUNCTION, "sample", "math.sqrt(b) * x0", "b * x0",
+                 "your x0-hat has ab_prev, should have sqrt(ab_prev)"),
+            id="of a function that is asked for each",
         ),
         pytest.param(
             Slip(NEXT, "WithNext", "+ (1 - after).sqrt()", "+ 0.9 * (1 - after).sqrt()",
@@ -172,7 +198,7 @@ def test_the_outermost_call_has_it() -> None:
     inner, outer = call("inner", 3, abar=ABAR**2), call("outer", 2, abar=ABAR, betas=BETAS)
     found = schedule_of([inner, outer], {})
     assert found is not None
-    assert found.where == "outer"
+    assert found.where == "that in a variable of outer"
     assert found.table.equal(ABAR)
     assert schedule_of([call("one", 2, abar=ABAR**2), outer], {}) is None  # which of the two?
 

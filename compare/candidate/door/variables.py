@@ -5,7 +5,7 @@ A function that returns numbers is not asked: what they are called where they go
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -41,10 +41,10 @@ class Variables:
 
 @dataclass(frozen=True)
 class Seen:
-    """A table in a variable.
+    """A table that no attribute shows.
 
     Attributes:
-        where: what the function is called.
+        where: that it is in a variable of a function, or what one gives.
         name: which table of a schedule it is.
         table: (n,) float64.
     """
@@ -130,7 +130,25 @@ def schedule_of(calls: Iterable[Variables], own: Mapping[str, str]) -> Seen | No
         if outer:
             call, table = outer[-1]
             same = all(torch.equal(table, other) for _, other in outer)
-            return Seen(call.where, SCHEDULE[which], table) if same else None
+            where = f"that in a variable of {call.where}"
+            return Seen(where, SCHEDULE[which], table) if same else None
+    return None
+
+
+def of_function(function: Callable[[int], Any], top: int) -> Tensor | None:
+    """(top + 1,) what a function gives at t = 0, 1, ..., top; None if that is no table that falls
+    from 1 or below.
+
+    >>> of_function(lambda t: 1 - t / 10, 4)
+    tensor([1.0000, 0.9000, 0.8000, 0.7000, 0.6000], dtype=torch.float64)
+    >>> of_function(lambda t: 1 - t, 4), of_function(lambda t: t[0], 4)
+    (None, None)
+    """
+    with suppress(Exception):
+        found = [float(function(t)) for t in range(top + 1)]
+        table = torch.tensor(found, dtype=torch.float64)
+        if table[0] <= 1 and table[-1] > 0 and bool((table.diff() < 0).all()):
+            return table
     return None
 
 

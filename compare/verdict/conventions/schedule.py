@@ -46,7 +46,7 @@ def read_schedule(scheduler: Scheduler) -> Setting:
     elif subject.seen_table is not None:
         subject.conventions["table"] = "none is shown: read off the x_t of its loss"
     elif (seen := subject.in_variables()) is not None:
-        subject.conventions["table"] = f"none is shown: that in a variable of {seen.where}"
+        subject.conventions["table"] = f"none is shown: {seen.where}"
     if own is None or len(own) != base.num_train_timesteps or not bool(own.isfinite().all()):
         return base
     fitting = families(own, base) or _mistaken(own, base)

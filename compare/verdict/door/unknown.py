@@ -44,7 +44,7 @@ def without_table(report: Report, subject: Subject) -> None:
     setting = subject.setting
     betas = f"betas {setting.beta_start:g}..{setting.beta_end:g}"
     assumed = f"the usual one, linear {betas} with T = {setting.num_train_timesteps}"
-    by = assumed if seen is None else f"that in a variable of {seen.where}"
+    by = assumed if seen is None else seen.where
     text = "no table is shown under a name such as alphas_cumprod, alpha_bar or ab, and by "
     text += f"{by}, it {words}. If your code goes by another alpha-bar, say it in an Adapter "
     text += "(`ddpm adapt` prints one): alpha_bar=lambda: YOURS, (T,) numbers for t = 0..T-1"
