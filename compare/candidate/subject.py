@@ -52,7 +52,7 @@ from compare.candidate.text.does import calls_with_one
 from compare.candidate.text.later import asked_by
 from compare.candidate.text.own.named import is_alpha_bar
 from compare.candidate.text.own.words import usual
-from compare.candidate.text.ready import adapter_for, how_to_build
+from compare.candidate.text.ready import adapter_for, how_to_build, is_written
 from compare.oracle import KINDS, Oracle, Setting
 from compare.oracle.samplers import ALL
 
@@ -191,6 +191,7 @@ class Subject:
         self.kinds: tuple[Setting, ...] = ()  # other readings of a step or list that fits none
         self.door: Reading = CANONICAL
         self.returned: dict[str, str] = {}  # {method: what kind of thing it returned last}
+        self.by_names = is_written(candidate)  # its adapter is none of the user's
         self.table_is_assumed = assumed  # it shows none
         self.seen_table: Tensor | None = None  # it shows none, and its loss is seen to have this
         self.shows_another = False  # what it shows is a table of its loop's list alone
@@ -236,7 +237,7 @@ class Subject:
 
     def _door(self, candidate: Any) -> Callable[..., Any]:
         if inspect.isfunction(candidate) and not {*asked_for(candidate)} <= {*NAMES}:
-            candidate = _adapted(candidate)
+            candidate, self.by_names = _adapted(candidate), True
         if inspect.isclass(candidate) and (embeds := embedding_of(candidate)) is not None:
             candidate = Adapter(embedding=embeds)
         if isinstance(candidate, Adapter):
@@ -437,7 +438,8 @@ class Subject:
             usual_names = usual(Path(self.own.file).read_text(encoding="utf-8"))[1]
             names = {own: name for name, own in usual_names.items()}
         seen = schedule_of(calls, names) or schedule_of(self.own.imported, names)
-        return seen or self._by_function(tops[0] if tops else 0)
+        tops += [call.asked for call in calls]
+        return seen or self._by_function(max(tops, default=0))
 
     def _by_function(self, top: int) -> Seen | None:
         """The alpha-bar of a function or method of one argument that is called so, up to a step."""

@@ -61,8 +61,8 @@ SPREAD_ON_FOUR = re.compile(
 )
 SPREAD_ON_THREE = re.compile(r"(view|reshape)\([^()]*, *1, *1, *1\)|\[:, None, None, None\]")
 ONE_NUMBER = re.compile(
-    "TypeError: (only integer (tensors of a single element|scalar arrays)|list indices must be"
-    "|only (one element tensors|length-1 arrays) can be converted|int\\(\\) argument must be)"
+    "(Type|Value)Error: (only integer (tensors of a single element|scalar arrays)|list indices must"
+    r"|only (one element tensors|length-1 arrays) can be converted|int\(\) argument must be)"
 )
 OPTIONS = (*GENERATORS, "return_dict", "eta", "use_clipped_model_output")  # of a step, in words
 

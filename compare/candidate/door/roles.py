@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
 from compare.candidate.door.embedding import LENGTHS, ROWS, embedding_of
-from compare.candidate.door.names import plain, roles
+from compare.candidate.door.names import MODELS, plain, role, roles
 from compare.candidate.door.reading import CONTRACT
 from compare.candidate.door.signature import (
     BESIDE_MODEL,
@@ -50,11 +51,14 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     >>> [*role_of(cosine_beta_schedule)], role_of(lambda x, y: None)
     (['tables'], {})
     """
-    whole = {role: with_model(function, role) for role in BESIDE_MODEL}
-    found = {role: called for role, called in whole.items() if called is not None}
+    whole = {each: with_model(function, each) for each in BESIDE_MODEL}
+    found = {each: called for each, called in whole.items() if called is not None}
     name, source = getattr(function, "__name__", ""), source_of(function)
     if "loss" in found and source is not None and loops(name, {name: source}):
         del found["loss"]  # it is a loop, and handed what it starts from
+    begun = _from_noise(function)
+    if begun is not None and source is not None and loops(name, {name: source}):
+        found["sample"] = begun
     asked = {method: roles(method, asked_for(function)) for method in ("add_noise", "step")}
     found |= {m: function for m, a in asked.items() if {*CONTRACT[m]} <= {*a} and None not in a}
     if may_draw(function):
@@ -66,7 +70,7 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     if OF_TARGETS.search(plain(name)):
         found.pop("add_noise", None)
     if {*found} == {*ONE_WAY}:
-        found = {role: found[role] for role in found if ONE_WAY[role].search(plain(name))}
+        found = {each: found[each] for each in found if ONE_WAY[each].search(plain(name))}
     found = {name: found[name]} if name in found else found if len(found) == 1 else {}
     inside = inspect.unwrap(function)  # below `torch.no_grad()`
     beside = _around(inside)  # the nearest
@@ -91,6 +95,20 @@ def may_draw(function: Callable[..., Any]) -> bool:
     optional = [name for name, default in named_keywords(function).items() if default is None]
     asked = roles("add_noise", asked_for(function))
     return {*asked} == {"x_0", "t"} and "noise" in roles("add_noise", optional)
+
+
+def _from_noise(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """A loop (model, shape) of a function that asks for a model and for x_T, and nothing else."""
+    asked = asked_for(function)
+    models = [name for name in asked if name in MODELS]
+    others = [name for name in asked if name not in models]
+    if len(models) != 1 or len(others) != 1 or role("step", others[0]) not in ("x", "z"):
+        return None
+
+    def called(model: Any, shape: Any) -> Any:
+        return function(**{models[0]: model, others[0]: torch.randn(shape)})
+
+    return called
 
 
 def _apart(tables: list[Any]) -> list[Any]:

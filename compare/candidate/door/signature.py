@@ -40,6 +40,7 @@ TABLES = {
     "ab",
     "acp",
     "abar",
+    "ahat",
     "alphabart",
     "alphatbar",
     "abars",

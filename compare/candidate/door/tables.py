@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LETTERS = (
     (
         "(?:alphas?(?:cum(?:ulative)?)?prod(?:uct)?s?|alphas?cum(?:ulative)?|alphas?t?bars?"
-        "|baralphas?|alphas?hats?|abars?|ab)(?!qrt)t?",
+        "|baralphas?|alphas?hats?|ahats?|abars?|ab)(?!qrt)t?",
         "P",
     ),
     ("alphas?(?!qrt)t?", "A"),

@@ -15,10 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compare.candidate.door.tables import NUMBERS, SCHEDULE, product_of, schedule
+from compare.candidate.door.names import plain
+from compare.candidate.door.tables import NUMBERS, SCHEDULE, meant, product_of, schedule
 
 FEWEST, MOST = 3, 100_000  # entries of a table
 IMAGES = 7  # that are asked for: as many numbers are one for each, and no table
+LOG_SNR = {"logsnr", "logsnrs", "lam", "lams", "lambdas"}
+PRODUCT = 1e-4  # of a product of betas: what float32 leaves of it
 LIBRARIES = f"{os.sep}site-packages{os.sep}"
 
 
@@ -30,13 +33,15 @@ class Variables:
         where: what the function is called.
         tables: {name: numbers in a row}, its own, and those that its `self` has.
         depth: of calls in which it lies.
+        asked: the whole number that it was asked for, if it is one of alpha-bar; else 0.
         returned: the numbers that it returned; None where it returned nothing, or several things.
     """
 
     where: str
     tables: Mapping[str, Tensor]
     depth: int
-    returned: Tensor | None
+    returned: Tensor | None = None
+    asked: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,15 +72,25 @@ def watched(found: list[Variables], file: str) -> Iterator[None]:
         code = frame.f_code
         theirs = code.co_filename.startswith(folder) and LIBRARIES not in code.co_filename
         if event == "return" and theirs:
-            tables = dict(_tables(frame.f_locals))
-            if tables:
-                found.append(Variables(code.co_qualname, tables, _depth(frame), _of(returned)))
+            tables, asked = dict(_tables(frame.f_locals)), _asked(frame)
+            if tables or asked:
+                depth = _depth(frame)
+                found.append(Variables(code.co_qualname, tables, depth, _of(returned), asked))
 
     sys.setprofile(saw)
     try:
         yield
     finally:
         sys.setprofile(None)
+
+
+def _asked(frame: FrameType) -> int:
+    """The step of which a function called as alpha-bar is gives it, its last argument; else 0."""
+    code = frame.f_code
+    if meant(code.co_name) != SCHEDULE[0] or not code.co_argcount:
+        return 0
+    t = frame.f_locals.get(code.co_varnames[code.co_argcount - 1])
+    return t if isinstance(t, int) else 0
 
 
 def _depth(frame: FrameType | None) -> int:
@@ -90,6 +105,9 @@ def _tables(variables: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
     mine = variables.get("self")
     with suppress(Exception):
         every = {**getattr(mine, "__dict__", {}), **getattr(mine, "_buffers", {}), **variables}
+        inner = [value for value in every.values() if isinstance(value, Mapping)]
+        for each in inner:
+            every = {str(name): value for name, value in each.items()} | every
         for name, value in every.items():
             numbers = _numbers(value)
             if numbers is not None:
@@ -121,6 +139,9 @@ def schedule_of(calls: Iterable[Variables], own: Mapping[str, str]) -> Seen | No
         found = []
         for call in filter(_is_asked, calls):
             known = {own.get(name, name): table for name, table in call.tables.items()}
+            ratios = [table for name, table in known.items() if plain(name) in LOG_SNR]
+            if len(ratios) == 1:
+                known.setdefault("alphas_cumprod", ratios[0].sigmoid())
             both = schedule(known)
             if both[which] is not None:
                 table = both[0] if which else product_of(both[0], known.values())
@@ -161,7 +182,10 @@ def _of(returned: Any) -> Tensor | None:
 
 
 def _is_asked(call: Variables) -> bool:
-    """False for a call that returned numbers which are no table among its variables."""
+    """False for a call that returned numbers which are no table among its variables, nor made of
+    its betas."""
+    made = [(1 - t).cumprod(0) for name, t in call.tables.items() if meant(name) == SCHEDULE[1]]
     return call.returned is None or any(
-        torch.equal(call.returned, table) for table in call.tables.values()
+        table.shape == call.returned.shape and torch.allclose(table, call.returned, rtol=PRODUCT)
+        for table in (*call.tables.values(), *made)
     )

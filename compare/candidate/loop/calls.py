@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compare.candidate.door.names import plain
 from compare.candidate.load import Broken, raised
 from compare.candidate.model import learned
 from compare.candidate.model.call import Manner, NoNumbers, Place
@@ -25,6 +26,7 @@ TRIED = 4  # manners in which a loop is called, one after the other
 SLIGHTLY = 0.005  # what answers at one (x_t, t) differ by, in x_0: no weight up to 10 makes a clip
 INSIDE = 0.95  # of x_0: what is beyond is folded back, as at a limit it would be no more restless
 MANNER = ("manner of sample",)  # of the answers of a subject
+PICTURES = {"x", "samples", "sample", "images", "image", "imgs", "img", "pictures", "x0"}
 COURSE = "the pictures after each of its steps"
 
 
@@ -203,8 +205,10 @@ def last_pictures(result: Any, shape: tuple[int, ...]) -> tuple[Tensor, bool]:
     """The pictures that a loop returned, first in a tuple or alone in a dict, and whether they are
     the last of a list of its course."""
     if isinstance(result, Mapping):
-        fitting = [each for each in result.values() if len(_axes(each)) >= len(shape)]
-        result = fitting[0] if len(fitting) == 1 else result
+        fitting = {k: each for k, each in result.items() if len(_axes(each)) >= len(shape)}
+        named = [each for name, each in fitting.items() if plain(str(name)) in PICTURES]
+        few = named if len(named) == 1 else [*fitting.values()]
+        result = few[0] if len(few) == 1 else result
     if isinstance(result, tuple) and result and hasattr(result[0], "__len__"):
         return last_pictures(result[0], shape)
     if isinstance(result, list) and result:

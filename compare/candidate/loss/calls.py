@@ -70,6 +70,7 @@ class Loss:
             images = handing.ranged(self.subject.door, x_0)
             value = self.subject.whole["loss"](model, images, stream)
             value = value["loss"] if isinstance(value, Mapping) and "loss" in value else value
+            value = value[0] if isinstance(value, tuple) and _is_one_number(value[:1]) else value
         except Exception as error:
             called = f"loss(model, images {tuple(x_0.shape)})"
             raise Broken(f"{called} raises {raised(error)}") from None
@@ -79,6 +80,11 @@ class Loss:
         """(b,) the t, from 0, at which a model was asked first."""
         base = 0 if self.manner.told is None else self.manner.told.base
         return (model.seen[0].t.long() - base).clamp(0, len(self.table) - 1)
+
+
+def _is_one_number(value: tuple[object, ...]) -> bool:
+    """True for a tensor of one number: a loss, before what is returned beside it."""
+    return any(isinstance(each, Tensor) and each.numel() == 1 for each in value)
 
 
 def enough(T: int, rate: float) -> int:

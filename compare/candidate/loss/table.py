@@ -69,13 +69,23 @@ def _weights(loss: Loss, seed: int) -> tuple[Tensor, Tensor, Tensor] | None:
     x, large = (model.seen[0].x.flatten(1) for model in (dark, light))
     image = (large - x) / BIG
     for z in (each.reshape(x.shape).to(F64) for each in recorded.found):
-        noise = (x * z).sum(1, keepdim=True) / z.square().sum(1, keepdim=True)
-        if bool(((x - noise * z).abs() <= CLOSE * (1 + x.abs())).all()):
+        middle, apart = x.mean(1, keepdim=True), z - z.mean(1, keepdim=True)
+        noise = (x * apart).sum(1, keepdim=True) / apart.square().sum(1, keepdim=True)
+        at_0 = middle - noise * z.mean(1, keepdim=True)  # what it makes of a picture of zeros
+        if bool(((x - noise * z - at_0).abs() <= CLOSE * (1 + x.abs())).all()):
             even = (image - image[:, :1]).abs() <= CLOSE * image[:, :1].abs() + CLOSE / BIG
             told = dark.seen[0].said.to(F64)
             same = torch.equal(told, light.seen[0].said.to(F64))
-            return (told, image[:, 0], noise[:, 0]) if same and bool(even.all()) else None
+            signal = _unmapped(image[:, 0], at_0[:, 0])
+            return (told, signal, noise[:, 0]) if same and bool(even.all()) else None
     return None
+
+
+def _unmapped(image: Tensor, at_0: Tensor) -> Tensor:
+    """(b,) what x_t has of pictures in [-1, 1], of which a loss that takes such in [0, 1] makes
+    2 y - 1 first."""
+    maps = bool(((at_0 + image / 2).abs() <= CLOSE * (1 + image.abs())).all())
+    return image / 2 if maps and bool((image > 1e-3).any()) else image
 
 
 def _read(t: Tensor, image: Tensor, noise: Tensor, T: int) -> Tensor | None:

@@ -29,6 +29,7 @@ from compare.candidate.door.signature import (
     of_loop,
     source_of,
 )
+from compare.candidate.door.source import each_assigned
 from compare.candidate.door.tables import meant
 from compare.candidate.text import sizes
 from compare.candidate.text.does import asks_itself
@@ -223,6 +224,9 @@ def call(
     for name, text in values.items():
         if name not in asked and text == "T":  # how many steps is its own
             continue
+        usual = text in (*TABLES.values(), WHOLE["seq"])
+        if usual and name not in asked and _makes(name, source_of(function)):
+            continue
         if parameters[name].kind == inspect.Parameter.KEYWORD_ONLY or name not in asked:
             drawn = name not in asked and text.startswith("torch.rand")
             words += [f"{name}={text}"] if text and not drawn else []
@@ -230,6 +234,20 @@ def call(
         else:
             words.append(text or OPEN)
     return ", ".join(words)
+
+
+def _makes(name: str, source: ast.AST | None) -> bool:
+    """True if a function makes what it may be handed itself, where it is handed none.
+
+    >>> _makes("seq", ast.parse("if seq is None:\\n    seq = range(9)"))
+    True
+    >>> _makes("seq", ast.parse("if seq is None:\\n    raise ValueError"))
+    False
+    """
+    nodes = ast.walk(source or ast.Module([], []))
+    lines = [e for e in nodes if isinstance(e, ast.If) and ast.unparse(e.test) == f"{name} is None"]
+    made = (t for line in lines for e in line.body for t, _ in each_assigned(e))
+    return any(getattr(target, "id", "") == name for target in made)
 
 
 def _apart(name: str, function: ast.AST, around: Mapping[str, ast.AST], deep: int = 2) -> str:

@@ -24,6 +24,8 @@ from compare.candidate.text.offered import METHODS, offered
 from compare.candidate.text.own.words import usual
 from compare.candidate.text.package import package_of
 
+WRITTEN = "<the adapter for "  # the file of what is made of its text
+
 
 @dataclass(frozen=True)
 class Ready:
@@ -132,6 +134,12 @@ def _file_of(thing: Any) -> str:
     return ""
 
 
+def is_written(made: Any) -> bool:
+    """True for `adapted` of an adapter that was written here."""
+    code = getattr(made, "__code__", None)
+    return code is not None and code.co_filename.startswith(WRITTEN)
+
+
 def unread(thing: Any, as_it_is: bool) -> dict[str, list[str]]:
     """`left_out` of a class, or of what is built of it; nothing where its file cannot be read."""
     kind = _kind_of(thing)
@@ -153,7 +161,7 @@ def _made(thing: Any, module: str, text: str) -> Callable[[], Any] | None:
     inside: dict[str, Any] = {"__name__": thing.__module__}
     sys.modules[module] = loaded
     try:
-        exec(compile(text, f"<the adapter for {module}>", "exec"), inside)
+        exec(compile(text, f"{WRITTEN}{module}>", "exec"), inside)
     except Exception:
         return None
     finally:

@@ -27,14 +27,17 @@ def read_pictures(subject: Subject) -> Fact:
     Pictures that one of the two maps alone are a mistake (34 to 36). A loop that clamps to [0, 1]
     without mapping may be made for data that are never mapped: that is left open, unless its loss
     maps them. So it is if the loop returns bytes, and the loss takes pictures in [0, 1], as many
-    data sets that are kept in bytes give; and if there is no loop, and the loss takes bytes.
+    data sets that are kept in bytes give; and if there is no loop, and the loss takes bytes, or,
+    where no adapter of the user's says otherwise, pictures in [0, 1].
     """
     cuts = subject.has("sample") and _cuts(subject)
     plain = Fact(SIGNED, others=(UNMAPPED,)) if cuts else Fact(SIGNED)
     if not subject.has("loss") or _takes(subject, SIGNED) is not False:
         return plain
     if not subject.has("sample"):
-        return Fact(SIGNED, others=(BYTES,)) if _takes(subject, BYTES) else plain
+        open_ = (UNIT, BYTES) if subject.by_names else (BYTES,)
+        either = next((each for each in open_ if _takes(subject, each)), None)
+        return plain if either is None else Fact(SIGNED, others=(either,))
     taken = next((each for each in (UNIT, BYTES) if _takes(subject, each)), None)
     if cuts and taken:
         return Fact(taken, "behaviour", "its loss maps such")

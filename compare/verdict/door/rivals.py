@@ -53,12 +53,14 @@ def rivals(first: Subject, again: Again) -> tuple[Subject, list[Subject]]:
     if not left_open or _holds(first, whole):
         return first, []
     found = []
-    for facts in left_open:
+    for facts in left_open:  # and what one of them leaves open in turn
         with suppress(Broken):
             other = again(facts)
             if _holds(other, whole) and _is_shared(other, first):
                 return other, []
             found.append(other)
+            more = islice(_others(other.door), max(MOST - len(left_open), 0))
+            left_open += [facts | each for each in more]
     fitting = [other for other in found if _holds(other, whole)]
     return first, fitting or found
 
