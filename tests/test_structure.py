@@ -138,6 +138,7 @@ TESTED_WITH = {
     "atoms": "naming",
     "average": "training",
     "batch": "network_role",
+    "begun": "variables",
     "beside": "judge",
     "blocks": "network",
     "call": "handed_over",

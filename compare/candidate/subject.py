@@ -8,14 +8,10 @@ import ast
 import contextlib
 import copy
 import inspect
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from compare.candidate.devices import OnTheCpu, names_another
@@ -35,25 +31,14 @@ from compare.candidate.door.signature import (
     written,
 )
 from compare.candidate.door.source import parsed
-from compare.candidate.door.variables import (
-    IMAGES,
-    MOST,
-    Seen,
-    Variables,
-    of_function,
-    schedule_of,
-    watched,
-)
+from compare.candidate.door.variables import Seen
 from compare.candidate.load import REFUSALS, WHOLE, Adapter, Broken, brief, roles_apart
 from compare.candidate.scheduler import Chain, Scheduler
-from compare.candidate.spy import Model
 from compare.candidate.surroundings import Surroundings, apart
 from compare.candidate.text.does import calls_with_one
 from compare.candidate.text.later import asked_by
-from compare.candidate.text.own.named import is_alpha_bar
-from compare.candidate.text.own.words import usual
 from compare.candidate.text.ready import adapter_for, how_to_build, is_written
-from compare.oracle import KINDS, Oracle, Setting
+from compare.oracle import KINDS, Setting
 from compare.oracle.samplers import ALL
 
 OTHER_NAMES = {  # tried where Diffusers' word is refused
@@ -71,10 +56,6 @@ SPELLED = {  # how else people write them
 WITH_WORDS = ("beta_schedule", "prediction_type")  # keywords that have such words
 STEP_ONLY = tuple(option for sampler in ALL for option in sampler.own)
 ENDS = {"beta_start", "beta_end", "trained_betas"}
-OF_SCHEDULE = {
-    *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
-    "rescale_betas_zero_snr",
-}
 NAMES = tuple(f.name for f in fields(Setting) if f.name not in (*STEP_ONLY, "sampler"))
 
 
@@ -127,13 +108,6 @@ def words_in(made: type) -> set[str]:
     trees = [parsed(each) or ast.Module([], []) for each in made.__mro__[:-1]]
     constants = [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Constant)]
     return {node.value for node in constants if isinstance(node.value, str)}
-
-
-def _ends_here(tops: list[int], x: Tensor, t: Tensor) -> Tensor:
-    """The answer of a model that is not to be asked: the tables of who asks it are made, and where
-    it begins is known."""
-    tops.append(int(t[0]))
-    raise InterruptedError(f"asked at t = {t}, of {tuple(x.shape)}")
 
 
 def _adapted(function: Callable[..., Any]) -> Adapter:
@@ -193,6 +167,7 @@ class Subject:
         self.returned: dict[str, str] = {}  # {method: what kind of thing it returned last}
         self.by_names = is_written(candidate)  # its adapter is none of the user's
         self.table_is_assumed = assumed  # it shows none
+        self.seen: Seen | None = None  # it shows none, and a variable of its functions has this
         self.seen_table: Tensor | None = None  # it shows none, and its loss is seen to have this
         self.shows_another = False  # what it shows is a table of its loop's list alone
         self.in_loop_alone: set[str] = set()  # methods that only its own loop can call
@@ -407,52 +382,9 @@ class Subject:
         if found is None and self.adapter is not None:
             shown = (tables.of_schedule(each, name) for each in self.own_objects[1:])
             found = next((each for each in shown if each is not None), None)
-        seen = self.in_variables() if found is None else None
-        return seen.table if seen is not None and seen.name == name else found
-
-    def in_variables(self) -> Seen | None:
-        """The schedule in variables of its functions, where none is shown; those of other values of
-        its keywords would have another."""
-        found: Seen | None = self.remember(("in variables",), self._in_variables)
+        if found is None and self.seen is not None and self.seen.name == name:
+            return self.seen.table
         return found
-
-    def _in_variables(self) -> Seen | None:
-        if self.named & OF_SCHEDULE:
-            return None
-        for thing in self.own_objects:
-            if any(tables.of_schedule(thing, name) is not None for name in tables.SCHEDULE):
-                return None
-        calls: list[Variables] = []
-        tops: list[int] = []
-        model = Model(partial(_ends_here, tops), Oracle().alpha_bar(self.setting))
-        images = torch.zeros(IMAGES, 2, SIDE, SIDE)
-        asked = {"sample": tuple(images.shape), "loss": images}
-        with watched(calls, self.own.file):
-            with contextlib.suppress(Exception):
-                self._make(self._keywords(self.setting))
-            for role in (each for each in asked if each in self.whole):
-                with contextlib.suppress(Exception):
-                    self.whole[role](model, asked[role], torch.Generator())
-        names: dict[str, str] = {}
-        with contextlib.suppress(OSError, ValueError, SyntaxError):
-            usual_names = usual(Path(self.own.file).read_text(encoding="utf-8"))[1]
-            names = {own: name for name, own in usual_names.items()}
-        seen = schedule_of(calls, names) or schedule_of(self.own.imported, names)
-        tops += [call.asked for call in calls]
-        return seen or self._by_function(max(tops, default=0))
-
-    def _by_function(self, top: int) -> Seen | None:
-        """The alpha-bar of a function or method of one argument that is called so, up to a step."""
-        files = [m for m in sys.modules.values() if getattr(m, "__file__", "") == self.own.file]
-        for owner in [*files, *self.own_objects] if 2 < top < MOST else []:
-            for name in filter(is_alpha_bar, tables.public(owner)):
-                function = attribute(owner, name)
-                if inspect.isroutine(function) and len(asked_for(function)) == 1:
-                    with apart(self.own):
-                        table = of_function(function, top)
-                    if table is not None:
-                        return Seen(f"what {name} gives", tables.SCHEDULE[0], table)
-        return None
 
     def offers(self, **changes: Any) -> Scheduler | None:
         """The scheduler of the base setting with some values changed, or None if not offered.

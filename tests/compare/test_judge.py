@@ -79,7 +79,7 @@ def test_a_broken_candidate_is_one_line_in_process(name: str, tmp_path: Path) ->
 METHODS = {  # {what stays of M: the stages that are judged}
     "add_noise": ["schedule", "forward"],
     "alphas_cumprod": ["schedule"],
-    "step": ["prediction", "mean", "variance", "sampling"],
+    "step": ["schedule", "prediction", "mean", "variance", "sampling"],  # by what is private
     "alphas_cumprod and step": ["schedule", "prediction", "mean", "variance", "sampling"],
 }
 

@@ -242,7 +242,7 @@ RIGHT = {  # {what it is: (text, name, what is said)}
     "words that are asked for": (
         BY_WORD.replace("MODEL", "").replace("q_sample", "add_noise").replace("x_start", "x0"),
         "Sched",
-        "checks agree with the papers.",
+        "checks agree with the papers",
     ),
     "points": (POINTS.replace("ONE", ""), "loss", "loss is right"),
     "t by a law that stays": (

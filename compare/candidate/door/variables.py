@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -22,6 +22,7 @@ FEWEST, MOST = 3, 100_000  # entries of a table
 IMAGES = 7  # that are asked for: as many numbers are one for each, and no table
 LOG_SNR = {"logsnr", "logsnrs", "lam", "lams", "lambdas"}
 PRODUCT = 1e-4  # of a product of betas: what float32 leaves of it
+MODULE = "<module>"  # what Python calls a file as it is run
 LIBRARIES = f"{os.sep}site-packages{os.sep}"
 
 
@@ -42,6 +43,12 @@ class Variables:
     depth: int
     returned: Tensor | None = None
     asked: int = 0
+
+    def without_others(self, names: set[str]) -> "Variables":
+        """Of what a whole file left at its top, the tables under these names alone."""
+        if self.where != MODULE:
+            return self
+        return replace(self, tables={k: each for k, each in self.tables.items() if k in names})
 
 
 @dataclass(frozen=True)

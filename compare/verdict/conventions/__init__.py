@@ -22,6 +22,7 @@ from typing import Any
 from compare.candidate.door import find
 from compare.candidate.door.reading import Told
 from compare.candidate.load import Broken
+from compare.candidate.loop.begun import schedule_in_variables
 from compare.candidate.subject import Subject
 from compare.oracle import LEARNED, Setting
 from compare.stages.embedding import conventions_of
@@ -69,6 +70,7 @@ def _read(subject: Subject, door: Told) -> None:
         claims["variance_type"] = kind
     told = {k: v for k, v in claims.items() if k not in subject.named and v is not None}
     subject.setting = replace(subject.setting, **told)
+    subject.seen = schedule_in_variables(subject)
     T, subject.door = find.read(subject, door, length)
     subject.setting = replace(subject.setting, num_train_timesteps=T)
     by_name = find.predicted(subject)

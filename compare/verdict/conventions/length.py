@@ -49,7 +49,8 @@ def length(subject: Subject) -> tuple[int, dict[str, Fact]]:
         if not named and _first_is_no_step(subject, raw):
             why = f"its model is told t = 1..{len(raw) - 1} alone"
             return len(raw) - 1, {"t_base": Fact(1, "declared", why)}
-        if named and len(raw) != T and _has_its_own_length(subject, raw):
+        default = subject.defaults.get("num_train_timesteps") == T
+        if named and (len(raw) != T or default) and _has_its_own_length(subject, raw):
             _forget_length(subject, len(raw))
             named = False
         T = T if named else len(raw)

@@ -45,8 +45,8 @@ def read_schedule(scheduler: Scheduler) -> Setting:
         subject.conventions["table"] = "none is shown: that of the betas below is assumed"
     elif subject.seen_table is not None:
         subject.conventions["table"] = "none is shown: read off the x_t of its loss"
-    elif (seen := subject.in_variables()) is not None:
-        subject.conventions["table"] = f"none is shown: {seen.where}"
+    elif subject.seen is not None:
+        subject.conventions["table"] = f"none is shown: {subject.seen.where}"
     if own is None or len(own) != base.num_train_timesteps or not bool(own.isfinite().all()):
         return base
     fitting = families(own, base) or _mistaken(own, base)

@@ -23,7 +23,7 @@ def without_table(report: Report, subject: Subject) -> None:
     What has a name or a formula by the usual one is told: by another it would hardly have. Then of
     a loop's steps nothing is blamed, if they have none.
     """
-    seen = subject.in_variables()
+    seen = subject.seen
     if not (subject.table_is_assumed or seen) or report.exit_status != 1:
         return
     wrong, named = [c for c in report.checks if not c.passed], []

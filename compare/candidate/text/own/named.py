@@ -118,6 +118,24 @@ def of_tops(tops: set[str], tree: ast.Module) -> list[str]:
     return list(dict.fromkeys(ast.unparse(e) for e in parts if getattr(e.value, "id", "") in tops))
 
 
+def used_of_tops(tree: ast.Module) -> set[str]:
+    """The names at the top of a file that its functions and classes use, or what they use is made
+    of.
+
+    >>> text = "a = 1; b = a; c = 2\\ndef f(): return b"
+    >>> sorted(used_of_tops(ast.parse(text)) & {"a", "b", "c"})
+    ['a', 'b']
+    """
+    inner = [node for node in tree.body if isinstance(node, ast.ClassDef | Function)]
+    used = {e.id for node in inner for e in ast.walk(node) if isinstance(e, ast.Name)}
+    others = [node for node in tree.body if node not in inner]
+    for node in reversed(others):
+        names = [e for e in ast.walk(node) if isinstance(e, ast.Name)]
+        if any(isinstance(e.ctx, ast.Store) and e.id in used for e in names):
+            used |= {e.id for e in names}
+    return used
+
+
 def of_what_is_handed(functions: Mapping[str, Function], of_file: OfFile) -> dict[str, str]:
     """{a class: what is called alpha-bar in a thing of it}, which functions are handed: by what
     they look up in it, else by what its class has."""
