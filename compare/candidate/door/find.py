@@ -156,9 +156,10 @@ class Parameters:
         """The same, where an annotation says which is t."""
         return ["t" if p.annotation in (int, "int") else p.name for p in self.all]
 
-    def leave_out_generator(self) -> None:
+    def leave_out_generator(self, method: str) -> None:
         """An adapter's step takes it fourth, whatever its name."""
-        self.all = [p for i, p in enumerate(self.all) if i < 3 or role("step", p.name) == "z"]
+        late = "z" if method == "step" else "noise"  # that may come later
+        self.all = [p for i, p in enumerate(self.all) if i < 3 or role(method, p.name) == late]
 
     def order(self, known: list[str | None]) -> Order:
         """How to hand over what each parameter stands for; None is left out."""
@@ -195,7 +196,7 @@ def _order(subject: "Subject", method: str) -> Fact:
     except (TypeError, ValueError):
         return contract
     if subject.adapter is not None:
-        parameters.leave_out_generator()
+        parameters.leave_out_generator(method)
         contract = Fact(contract.value, "declared", "the contract of an Adapter")
     if parameters.anything:
         return contract

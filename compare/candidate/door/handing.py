@@ -149,6 +149,8 @@ def noised_of(result: Any, handed: Tensor | None) -> tuple[Any, Any]:
     parts = list(result.values()) if isinstance(result, dict) else result
     if not isinstance(parts, tuple | list):
         return result, None
+    if any(isinstance(part, tuple) for part in parts):  # ((x_t, t), noise)
+        parts = [e for part in parts for e in (part if isinstance(part, tuple) else (part,))]
     tensors = [part for part in parts if isinstance(part, Tensor) and part.dim() > 1]
     if len(tensors) > 1 and handed is not None and torch.equal(tensors[0], handed):
         tensors = tensors[1:]  # the noise that it was handed comes first

@@ -1,20 +1,23 @@
 """How many steps there are, and what t counts from: by tables, lists, and what a model is told."""
 
 import contextlib
+import inspect
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from compare.candidate.door import count
+from compare.candidate.door.names import plain
 from compare.candidate.door.reading import CANONICAL, Fact
-from compare.candidate.door.signature import attribute
+from compare.candidate.door.signature import attribute, written
 from compare.candidate.load import Broken
 from compare.candidate.loop.calls import loop_told
 from compare.candidate.loss.calls import loss_told
 from compare.candidate.model.told import read_told
 from compare.candidate.scheduler import NOTHING, Scheduler
 from compare.candidate.subject import Subject
+from compare.candidate.text.handed import STEPS
 from compare.oracle import Oracle, Setting
 from compare.stages.schedule import SHORT
 from compare.verdict.conventions.schedule import families, read_schedule
@@ -58,7 +61,7 @@ def length(subject: Subject) -> tuple[int, dict[str, Fact]]:
         said = [attribute(subject.first, name) for name in LENGTHS]
         said.append(None if betas is None else len(betas))
         declared = whole or next((v for v in said if isinstance(v, int) and v > 0), 0)
-        T = declared or _visited(subject) or _answered(subject)
+        T = declared or _visited(subject) or _constant(subject) or _answered(subject)
         if not declared and _gives_back_at_none(subject, T):
             words = "its add_noise gives the images back at t=0"
             return T - 1, {"t_base": Fact(1, "structural", words)}
@@ -227,6 +230,18 @@ def _answered(subject: Subject) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if _is_off(scheduler, middle) else (middle, high)
     return high
+
+
+def _constant(subject: Subject) -> int:
+    """T as the one number that is called so at the top of the file of a function alone; else 0."""
+    roles = [each for each in ("add_noise", "sample", "loss") if subject.by_names]
+    found: set[int] = set()
+    for role in (each for each in roles if getattr(subject.adapter, each, None) is not None):
+        function = inspect.unwrap(written(subject.function(role)))
+        globals_ = getattr(function, "__globals__", {})
+        called = {name: v for name, v in globals_.items() if plain(name) in STEPS}
+        found |= {v for v in called.values() if type(v) is int and v > 1}
+    return found.pop() if len(found) == 1 else 0
 
 
 def _none_at_zero(subject: Subject, T: int) -> Fact | None:

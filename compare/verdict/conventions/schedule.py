@@ -1,6 +1,7 @@
 """Which right family a table is, with which ends, or one of the candidate's own."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -223,19 +224,27 @@ def leave_out_any_words(subject: Subject) -> None:
             subject.named.discard("beta_schedule")  # its default is a schedule of its own
 
 
+def _steps_with(subject: Subject, word: str) -> bool:
+    """True if a step whose variance is called so answers."""
+    made, one = subject.takes(variance_type=word), torch.ones(1, 1, 2, 2)
+    with suppress(Broken):
+        return made is not None and made.step(one, made.middle, one, 0) is not None
+    return False
+
+
 def leave_out_any_variance(subject: Subject) -> None:
-    """Words of the variance that do not stand in the code of who takes any word are not judged."""
-    words = {word for word in SIZES if word not in subject.words_in_code}
-    made = subject.takes(variance_type=ANY) if words and subject.words_in_code else None
-    if made is None or not subject.has("step"):
+    """Words of the variance that do not stand in the code of who takes any word, or whose step
+    refuses them, are not judged."""
+    in_code = subject.words_in_code
+    words = {word for word in SIZES if word not in in_code}
+    if not words or not in_code or not subject.has("step"):
         return
-    one = torch.ones(1, 1, 2, 2)
-    try:
-        made.step(one, made.middle, one, 0)
-    except Broken:
+    if not _steps_with(subject, ANY):  # those that its step refuses
+        words = {w for w in words if subject.takes(variance_type=w) and not _steps_with(subject, w)}
+    if not words:
         return
     subject.any_words |= {("variance_type", word) for word in words}
-    said = f"takes any word: {', '.join(sorted(words))}, which its code has not, are not judged"
+    said = f"{', '.join(sorted(words))}, which its code has not, are not judged"
     subject.conventions["variance_type"] = said
 
 
