@@ -264,8 +264,18 @@ def load(spec: str, settings: "Settings | None" = None) -> tuple[Any, Surroundin
             with apart(own):
                 if not hasattr(found, part):
                     raise Unloadable(f"{path} has no {name!r}")
-                found = getattr(found, part)
+                owner, found = found, getattr(found, part)
+                if inspect.isclass(owner) and inspect.isfunction(inspect.unwrap(found)):
+                    _refuse_method(owner, part, spec)
     return _as_function(found), own
+
+
+def _refuse_method(owner: type, name: str, spec: str) -> None:
+    """Raises `Unloadable` for a method that asks for its object."""
+    static = isinstance(inspect.getattr_static(owner, name), staticmethod | classmethod)
+    if not static:
+        of_class = spec.removesuffix(f".{name}")
+        raise Unloadable(f"{spec} is a method: judge its class, {of_class}")
 
 
 def _as_function(found: Any) -> Any:

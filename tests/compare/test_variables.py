@@ -150,6 +150,11 @@ def sample(model, shape, steps=20):
             id="of a function that is asked for each",
         ),
         pytest.param(
+            Slip(INSIDE.replace("betas", "B").replace("abar", "A"), "sample", "B[t].sqrt() *",
+                 "0.7 * B[t].sqrt() *", "your z has 0.7 * sqrt(beta_t)"),
+            id="under a letter, the product of another",
+        ),
+        pytest.param(
             Slip(NEXT, "WithNext", "+ (1 - after).sqrt()", "+ 0.9 * (1 - after).sqrt()",
                  "your eps has 0.9 * sqrt(1 - ab_prev)"),
             id="a step that asks for the one after it",

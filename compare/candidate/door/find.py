@@ -235,7 +235,8 @@ def _completed(
 def _without_optional_z(parameters: Parameters, known: list[str | None]) -> list[str | None]:
     """A step that draws its own noise where none is given is left to draw it."""
     optional = [p.default is not inspect.Parameter.empty for p in parameters.all]
-    return [None if r == "z" and o else r for r, o in zip(known, optional, strict=True)]
+    left = {"z", "out"} if None in known and bool(_open(parameters, known)) else {"z"}
+    return [None if r in left and o else r for r, o in zip(known, optional, strict=True)]
 
 
 def _open(parameters: Parameters, known: list[str | None]) -> list[int]:

@@ -188,6 +188,28 @@ def _of(returned: Any) -> Tensor | None:
     return _numbers(returned)
 
 
+def product_of_another(calls: Iterable[Variables]) -> Seen | None:
+    """The one table that is the product of 1 - another, or of another, beside it in a call."""
+    found: dict[str, Seen] = {}
+    for call in calls:
+        for name, table in call.tables.items():
+            falls = bool((table.diff() < 0).all() & (table > 0).all() & (table <= 1).all())
+            if falls and any(_is_product(table, other) for other in call.tables.values()):
+                where = f"{name}, in a variable of {call.where}, the product of another"
+                found.setdefault(str(table.tolist()), Seen(where, SCHEDULE[0], table))
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+def _is_product(table: Tensor, other: Tensor) -> bool:
+    if other is table or other.shape != table.shape:
+        return False
+    return any(
+        torch.allclose(table, factors.cumprod(0), rtol=PRODUCT, atol=0)
+        and not torch.allclose(table, factors, rtol=PRODUCT)
+        for factors in (1 - other, other)
+    )
+
+
 def _is_asked(call: Variables) -> bool:
     """False for a call that returned numbers which are no table among its variables, nor made of
     its betas."""

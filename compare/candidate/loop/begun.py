@@ -17,6 +17,7 @@ from compare.candidate.door.variables import (
     Seen,
     Variables,
     of_function,
+    product_of_another,
     schedule_of,
     watched,
 )
@@ -50,6 +51,7 @@ def schedule_in_variables(subject: Subject) -> Seen | None:
         tops = used_of_tops(ast.parse(text))
     imported = [call.without_others(tops) for call in subject.own.imported]
     seen = schedule_of(calls, names) or schedule_of(imported, names)
+    seen = seen or product_of_another([*calls, *imported])
     return seen or _by_function(subject, max((*begun, *(call.asked for call in calls)), default=0))
 
 

@@ -245,11 +245,13 @@ def _constant(subject: Subject) -> int:
 
 
 def _none_at_zero(subject: Subject, T: int) -> Fact | None:
-    """Counted from 1, if an `add_noise` alone takes t = 1..T, and none at 0."""
-    if _is_alone(subject) and count.asked(subject, "add_noise", 0) is None:
+    """Counted from 1, if an `add_noise` alone takes t = 1..T, and none at 0, or adds none there."""
+    none = _is_alone(subject) and count.asked(subject, "add_noise", 0) is None
+    if none or _gives_back_at_none(subject, T):
         ends = (count.asked(subject, "add_noise", t) for t in (1, T))
         if all(each is not None for each in ends):
-            return Fact(1, "structural", f"its add_noise takes t = 1..{T}, and none at 0")
+            words = "none at 0" if none else "gives the images back at 0"
+            return Fact(1, "structural", f"its add_noise takes t = 1..{T}, and {words}")
     return None
 
 
