@@ -202,7 +202,8 @@ def _order(subject: "Subject", method: str) -> Fact:
         return contract
     named = roles(method, parameters.words)
     draws = method == "add_noise" and sorted(map(str, named)) == ["t", "x_0"]  # its own noise
-    if subject.adapter is not None and not set(CONTRACT[method]) <= set(named) and not draws:
+    is_own = subject.adapter is not None and not subject.by_names
+    if is_own and not set(CONTRACT[method]) <= set(named) and not draws:
         return contract
     known = _completed(method, parameters, named)
     if known is not None:

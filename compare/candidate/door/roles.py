@@ -45,8 +45,8 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     (['step'], ['add_noise'])
     >>> def q_of(x0, t, noise=None): return x0
     >>> def its_loss(x0, t, noise=None): return x0
-    >>> [*role_of(q_of)], [*role_of(its_loss)]
-    (['add_noise'], [])
+    >>> [*role_of(q_of)], [*role_of(its_loss)], [*role_of(lambda depth, t, noise=None: depth)]
+    (['add_noise'], [], ['add_noise'])
     >>> def cosine_beta_schedule(timesteps, s=0.008): return [0.1] * timesteps
     >>> [*role_of(cosine_beta_schedule)], role_of(lambda x, y: None)
     (['tables'], {})
@@ -93,8 +93,10 @@ def may_draw(function: Callable[..., Any]) -> bool:
     if "loss" in plain(getattr(function, "__name__", "")):
         return False
     optional = [name for name, default in named_keywords(function).items() if default is None]
-    asked = roles("add_noise", asked_for(function))
-    return {*asked} == {"x_0", "t"} and "noise" in roles("add_noise", optional)
+    names = asked_for(function)
+    asked = roles("add_noise", names)
+    known = len(asked) == 2 and "t" in asked and {*asked} <= {"x_0", "t", None}
+    return known and not {*names} & MODELS and "noise" in roles("add_noise", optional)
 
 
 def _from_noise(function: Callable[..., Any]) -> Callable[..., Any] | None:

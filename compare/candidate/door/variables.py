@@ -134,13 +134,14 @@ def _numbers(value: Any) -> Tensor | None:
     return None
 
 
-def schedule_of(calls: Iterable[Variables], own: Mapping[str, str]) -> Seen | None:
+def schedule_of(calls: Iterable[Variables], own: Mapping[str, str], top: int = 0) -> Seen | None:
     """The one schedule of these calls, alpha-bar before betas; of several that in the outermost
     call, and None where that has two.
 
     Args:
         calls: what functions had.
         own: {a name: the usual one} of the tables that a file calls otherwise.
+        top: the step that a model was told first: a shorter table is one of some steps.
     """
     for which in range(2):
         found = []
@@ -151,8 +152,8 @@ def schedule_of(calls: Iterable[Variables], own: Mapping[str, str]) -> Seen | No
                 known.setdefault("alphas_cumprod", ratios[0].sigmoid())
             both = schedule(known)
             if both[which] is not None:
-                table = both[0] if which else product_of(both[0], known.values())
-                found.append((call, both[which] if which else table))
+                table = both[1] if which else product_of(both[0], known.values())
+                found += [(call, table)] if len(table) >= top else []
         least = min((call.depth for call, _ in found), default=0)
         outer = [(call, table) for call, table in found if call.depth == least]
         if outer:

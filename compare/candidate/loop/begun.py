@@ -50,7 +50,8 @@ def schedule_in_variables(subject: Subject) -> Seen | None:
         names = {own: name for name, own in usual(text)[1].items()}
         tops = used_of_tops(ast.parse(text))
     imported = [call.without_others(tops) for call in subject.own.imported]
-    seen = schedule_of(calls, names) or schedule_of(imported, names)
+    top = max(begun, default=0)
+    seen = schedule_of(calls, names, top) or schedule_of(imported, names, top)
     seen = seen or product_of_another([*calls, *imported])
     return seen or _by_function(subject, max((*begun, *(call.asked for call in calls)), default=0))
 

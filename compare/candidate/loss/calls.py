@@ -69,7 +69,8 @@ class Loss:
         try:
             images = handing.ranged(self.subject.door, x_0)
             value = self.subject.whole["loss"](model, images, stream)
-            value = value["loss"] if isinstance(value, Mapping) and "loss" in value else value
+            if isinstance(value, Mapping) and ("loss" in value or len(value) == 1):
+                value = value.get("loss", next(iter(value.values())))
             value = value[0] if isinstance(value, tuple) and _is_one_number(value[:1]) else value
         except Exception as error:
             called = f"loss(model, images {tuple(x_0.shape)})"

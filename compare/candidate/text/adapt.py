@@ -227,6 +227,8 @@ def _roles(found: Source) -> dict[str, str]:
     if fill and found.betas and not texts:
         betas = f"torch.as_tensor({found.owner}.{found.betas})"
         texts = {"alpha_bar": f"lambda: (1 - {betas}).cumprod(0)"}
+        if "add_noise" in fill and found.class_name:  # which shows alpha-bar as it uses it
+            texts = {"tables": f'lambda: {{"betas": {found.owner}.{found.betas}}}'}
     own: dict[str, str] = {}
     words: list[str] = []
     for what, name in fill.items():

@@ -80,6 +80,7 @@ STEPS |= {
 }
 CHANNELS = OF_LOOPS["channels"]
 ZEROS = "torch.zeros(shape)"
+BATCHES = {"batch", "data", "b", "xb", "samples", "inputs", "examples"}
 AGAIN = {"tindex", "i", "index", "idx", "step"}  # t once more, as one number
 BUILT = {"device": '"cpu"', "betas": "torch.linspace(1e-4, 0.02, T)"}  # what a class is built with
 BUILT |= {"betastart": "1e-4", "beta1": "1e-4", "betaend": "0.02", "beta2": "0.02"}
@@ -265,7 +266,9 @@ def _apart(name: str, function: ast.AST, around: Mapping[str, ast.AST], deep: in
     assigned = [
         e for e in nodes if isinstance(e, ast.Assign) and getattr(e.value, "id", "") == name
     ]
-    if 0 in keys or any(isinstance(e.targets[0], ast.Tuple) for e in assigned):
+    if (0 in keys and plain(name) in BATCHES) or any(
+        isinstance(e.targets[0], ast.Tuple) for e in assigned
+    ):
         return f"({x_0}, {labels})"
     handed_on = _handed_on(name, nodes, around) if deep else {}
     texts = (_apart(inner, node, around, deep - 1) for inner, node in handed_on.items())

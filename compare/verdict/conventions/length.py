@@ -66,7 +66,10 @@ def length(subject: Subject) -> tuple[int, dict[str, Fact]]:
             words = "its add_noise gives the images back at t=0"
             return T - 1, {"t_base": Fact(1, "structural", words)}
     base = _list_from_one(subject, T, raw) or _all_from_one(subject, T, raw)
-    base = base or _none_at_zero(subject, T) or count.by_list(subject, T)
+    base = base or _none_at_zero(subject, T)
+    if base is None and subject.by_names and _is_alone(subject) and count.wraps(subject, T):
+        base = Fact(0, others=(1,))  # entry t - 1, of t from 1, or wrongly so
+    base = base or count.by_list(subject, T)
     return T, {} if base is None else {"t_base": base}
 
 

@@ -1,5 +1,6 @@
 """What the model of a loss or a loop predicts, where nothing says it."""
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -158,9 +159,7 @@ def _kind_of_loss(function: Callable[..., Any]) -> str | None:
     >>> [_kind_of_loss(each) for each in (v_loss, x0_loss, simple_loss)]
     ['v_prediction', 'sample', None]
     """
-    word = plain(function.__name__)
-    left = word.removesuffix("loss") if word != "loss" else ""
-    return predicted(left or word.removeprefix("loss"))
+    return predicted(re.sub("loss|objective", "", plain(function.__name__)))
 
 
 def kind_shown(subject: Subject, stage: Stage) -> Subject | None:
