@@ -61,8 +61,7 @@ SPREAD_ON_FOUR = re.compile(
 )
 SPREAD_ON_THREE = re.compile(r"(view|reshape)\([^()]*, *1, *1, *1\)|\[:, None, None, None\]")
 ONE_NUMBER = re.compile(
-    "(Type|Value)Error: (only integer (tensors of a single element|scalar arrays)|list indices must"
-    r"|only (one element tensors|length-1 arrays) can be converted|int\(\) argument must be)"
+    "TypeError: (only integer (tensors of a single element|scalar arrays)|list indices must be)"
 )
 OPTIONS = (*GENERATORS, "return_dict", "eta", "use_clipped_model_output")  # of a step, in words
 
@@ -343,8 +342,7 @@ def _first_way(subject: "Subject", method: str, found: dict[str, Fact]) -> dict[
 
 
 def _asks_for_one_number(subject: "Subject", method: str, found: dict[str, Fact]) -> bool:
-    """True if a method fails as Python does where a list is asked for several entries at once, or
-    `math` for the root of several numbers."""
+    """True if a method fails as Python does where a list is asked for several entries at once."""
     other = copy.copy(subject)
     other.door = CANONICAL.told(found)
     try:

@@ -237,7 +237,9 @@ def leave_out_any_variance(subject: Subject) -> None:
     refuses them, are not judged."""
     in_code = subject.words_in_code
     words = {word for word in SIZES if word not in in_code}
-    if not words or not in_code or not subject.has("step"):
+    known = subject.setting.variance_type
+    chosen = in_code & {*SIZES} - {known}  # else it is chosen elsewhere
+    if not words or not chosen or not subject.has("step") or not _steps_with(subject, known):
         return
     if not _steps_with(subject, ANY):  # those that its step refuses
         words = {w for w in words if subject.takes(variance_type=w) and not _steps_with(subject, w)}

@@ -129,11 +129,12 @@ def told(report: Report, first: Subject, others: list[tuple[Subject, Report]]) -
         report.checks.append(note(f"{report.checks[0].stage}/reading", text))
 
 
-def _faults(report: Report) -> tuple[float, int]:
-    """How many of its faults have no name and no formula, and how many it has; none is worst."""
+def _faults(report: Report) -> tuple[float, int, int]:
+    """How many of its faults have no words at all, no name, and how many it has; none is worst."""
     found = report.diagnoses
-    unnamed = sum(d.bug is None and (d.formula is None or d.fitted) for d in found)
-    return (unnamed if found else float("inf"), len(found))
+    unnamed = [d for d in found if d.bug is None]
+    silent = sum(d.formula is None or d.fitted for d in unnamed)
+    return (silent if found else float("inf"), len(unnamed), len(found))
 
 
 def _undecided(report: Report, first: Reading, doors: list[Reading]) -> str:
