@@ -169,3 +169,20 @@ def test_a_method_is_no_function_alone(tmp_path: Path) -> None:
     report = judged_file(tmp_path, "Words.step", SCHEDULER)
     assert report.exit_status == 2
     assert "is a method: judge its class, " in str(report)
+
+
+STRETCHED = """import torch
+
+class Stretched:
+    def __init__(self, num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02):
+        k = 1000 / num_train_timesteps
+        betas = torch.linspace(k * beta_start, k * beta_end, num_train_timesteps)
+        self.alphas_cumprod = torch.cumprod(1 - betas, 0)
+"""
+
+
+def test_betas_may_be_as_many_times_larger_as_there_are_fewer_steps(tmp_path: Path) -> None:
+    """As in the code of Nichol & Dhariwal; another factor is none that is known."""
+    assert judged_file(tmp_path, "Stretched", STRETCHED).exit_status == 0
+    other = STRETCHED.replace("k = 1000 /", "k = 1400 /")
+    assert judged_file(tmp_path, "Stretched", other).exit_status == 1

@@ -71,7 +71,7 @@ def test_what_stands_in_a_file_is_told_by_names_and_never_run(
     assert lines[4].endswith(
         f"class: add_noise, step, loss; by the adapter that `ddpm adapt {file}:Built` prints"
     )
-    assert together == f"  ddpm adapt {file}  an adapter for all functions: sample, loss"
+    assert together == f"  ddpm adapt {file}  an adapter for all functions: add_noise, sample, loss"
     assert "of no role by their names: train(dataset, epochs)" in last
     assert not (tmp_path / "ran").exists()
 

@@ -226,6 +226,11 @@ def test_a_function_that_returns_one_table_is_not_asked() -> None:
     assert schedule_of([call("linear", 1, BETAS, betas=BETAS)], {}) is not None
 
 
+def test_what_is_no_row_of_numbers_is_left_alone(tmp_path: Path) -> None:
+    ragged = "    parts = [[1.0], [1.0, 2.0], [[3.0]]]\n    abar ="
+    assert judged_file(tmp_path, "sample", INSIDE.replace("    abar =", ragged)).exit_status == 0
+
+
 def test_another_watcher_is_left_in_peace() -> None:
     found: list[Variables] = []
 

@@ -123,11 +123,11 @@ def _tables(variables: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
 
 def _numbers(value: Any) -> Tensor | None:
     """Different numbers in a row, more than two, as float64, and a copy; None of anything else."""
-    if not isinstance(value, NUMBERS) or np.ndim(value) != 1:
-        return None
-    if not FEWEST <= len(value) <= MOST or len(value) == IMAGES:
-        return None
     with suppress(Exception):
+        if not isinstance(value, NUMBERS) or not FEWEST <= len(value) <= MOST:
+            return None
+        if len(value) == IMAGES or np.ndim(value) != 1:
+            return None
         numbers = torch.as_tensor(value)
         if numbers.is_floating_point() and not bool((numbers == numbers[0]).all()):
             return numbers.detach().to("cpu", torch.float64, copy=True)

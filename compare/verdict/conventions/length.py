@@ -23,6 +23,7 @@ from compare.stages.schedule import SHORT
 from compare.verdict.conventions.schedule import families, read_schedule
 
 LENGTHS = ("num_train_timesteps", "num_timesteps", "T")  # names that T may have
+USUAL = 1000  # steps for which ends of betas are said
 NEARLY = 2  # steps that a loss may leave out
 FAR_OFF = 100_000  # a t that no table has
 
@@ -212,6 +213,19 @@ def of_another_length(subject: Subject) -> None:
         made = subject.build(replace(plain, num_train_timesteps=SHORT))
         read = plain if made is None else read_schedule(made)
         subject.shorter = read if read.beta_schedule == base.beta_schedule else None
+    else:
+        subject.shorter = _stretched(subject, base)
+
+
+def _stretched(subject: Subject, base: Setting) -> Setting | None:
+    """The setting with fewer steps whose betas are as many times larger, as those of 1000 steps
+    would be (Nichol & Dhariwal's code); None where they are those that it is given."""
+    ends = (base.beta_start, base.beta_end)
+    made = subject.build(replace(base, num_train_timesteps=SHORT))
+    table = None if made is None else made.table()
+    start, end = (each * USUAL / SHORT for each in ends)
+    wide = replace(base, num_train_timesteps=SHORT, beta_start=start, beta_end=end)
+    return wide if table is not None and wide in families(table, wide) else None
 
 
 def _has_its_own_length(subject: Subject, raw: Tensor) -> bool:
