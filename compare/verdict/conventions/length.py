@@ -273,9 +273,11 @@ def _none_at_zero(subject: Subject, T: int) -> Fact | None:
 
 
 def _is_alone(subject: Subject) -> bool:
-    """True for an `add_noise` and nothing else that is told a t."""
-    others = ("step", "sample", "loss")
-    return subject.has("add_noise") and not any(subject.has(method) for method in others)
+    """True for an `add_noise` and nothing else that is told a t, and by no adapter of the user's,
+    whose contract counts from 0."""
+    others, declared = ("step", "sample", "loss"), subject.adapter and not subject.by_names
+    known = subject.has("add_noise") and not declared
+    return known and not any(subject.has(method) for method in others)
 
 
 def _gives_back_at_none(subject: Subject, T: int) -> bool:
