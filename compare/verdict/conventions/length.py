@@ -225,7 +225,9 @@ def _stretched(subject: Subject, base: Setting) -> Setting | None:
     table = None if made is None else made.table()
     start, end = (each * USUAL / SHORT for each in ends)
     wide = replace(base, num_train_timesteps=SHORT, beta_start=start, beta_end=end)
-    return wide if table is not None and wide in families(table, wide) else None
+    if table is None or len(table) != SHORT:
+        return None
+    return wide if wide in families(table, wide) else None
 
 
 def _has_its_own_length(subject: Subject, raw: Tensor) -> bool:
