@@ -13,6 +13,7 @@ from compare.candidate.door.names import MODELS, plain, role, roles
 from compare.candidate.door.reading import CONTRACT
 from compare.candidate.door.signature import (
     BESIDE_MODEL,
+    OF_SAMPLING,
     TABLES,
     asked_for,
     named_keywords,
@@ -20,8 +21,9 @@ from compare.candidate.door.signature import (
     with_model,
 )
 from compare.candidate.door.tables import meant, product_of
-from compare.candidate.text.does import loops
+from compare.candidate.text.does import asks_itself, loops
 
+TO_NOISE = re.compile("inver|encod")  # loops the other way
 OF_TARGETS = re.compile("velocity|target|^(get|predict|compute)?v$")  # no x_t, of what makes it
 BETAS = re.compile("betaschedule|^(get|make|linear|cosine)?betas$")
 ONE_WAY = {  # (x, t, eps) may be either: what a function is called says which
@@ -47,6 +49,9 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
     >>> def its_loss(x0, t, noise=None): return x0
     >>> [*role_of(q_of)], [*role_of(its_loss)], [*role_of(lambda depth, t, noise=None: depth)]
     (['add_noise'], [], ['add_noise'])
+    >>> def p_sample(x, t, noise=None): return x
+    >>> [*role_of(p_sample)], [*role_of(lambda x_t, t, noise=None: x_t)]
+    ([], [])
     >>> def cosine_beta_schedule(timesteps, s=0.008): return [0.1] * timesteps
     >>> [*role_of(cosine_beta_schedule)], role_of(lambda x, y: None)
     (['tables'], {})
@@ -90,21 +95,34 @@ def role_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 def may_draw(function: Callable[..., Any]) -> bool:
     """True for a function of pictures and t that draws its noise where it is handed none."""
-    if "loss" in plain(getattr(function, "__name__", "")):
+    word, asked = plain(getattr(function, "__name__", "")), asked_for(function)
+    is_another = "loss" in word or ONE_WAY["step"].search(word) or {*asked} & MODELS
+    others = [name for name in asked if role("add_noise", name) != "t"]
+    if is_another or len(asked) != 2 or len(others) != 1 or asks_itself(source_of(function)):
         return False
     optional = [name for name, default in named_keywords(function).items() if default is None]
-    names = asked_for(function)
-    asked = roles("add_noise", names)
-    known = len(asked) == 2 and "t" in asked and {*asked} <= {"x_0", "t", None}
-    return known and not {*names} & MODELS and "noise" in roles("add_noise", optional)
+    known = role("add_noise", others[0]) == "x_0" or role("step", others[0]) is None
+    return known and "noise" in roles("add_noise", optional)
 
 
 def _from_noise(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """A loop (model, shape) of a function that asks for a model and for x_T, and nothing else."""
+    """A loop (model, shape) of a function that asks for a model and for x_T, and nothing else; where
+    that is called x alone, the function is called as a loop is.
+
+    >>> def likelihood(model, x): ...
+    >>> def ddim_invert(model, z): ...
+    >>> def chain(model, x_T): ...
+    >>> [_from_noise(each) is None for each in (likelihood, ddim_invert, chain)]
+    [True, True, False]
+    """
     asked = asked_for(function)
     models = [name for name in asked if name in MODELS]
     others = [name for name in asked if name not in models]
-    if len(models) != 1 or len(others) != 1 or role("step", others[0]) not in ("x", "z"):
+    if len(models) != 1 or len(others) != 1:
+        return None
+    name, known = plain(getattr(function, "__name__", "")), role("step", others[0])
+    is_x_T = known == "z" or plain(others[0]) == "xt" or (known == "x" and OF_SAMPLING.search(name))
+    if not is_x_T or TO_NOISE.search(name):
         return None
 
     def called(model: Any, shape: Any) -> Any:
