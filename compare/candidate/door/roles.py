@@ -106,8 +106,8 @@ def may_draw(function: Callable[..., Any]) -> bool:
 
 
 def _from_noise(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """A loop (model, shape) of a function that asks for a model and for x_T, and nothing else; where
-    that is called x alone, the function is called as a loop is.
+    """A loop (model, shape) of a function that asks for a model and for x_T, and nothing else;
+    where that is called x alone, the function is called as a loop is.
 
     >>> def likelihood(model, x): ...
     >>> def ddim_invert(model, z): ...
