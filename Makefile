@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 tour: setup  ## Train both backends on digits, compare them, write runs/tour/index.html
 	$(BIN)/ddpm tour
 
-test: setup  ## The suite, with one in eight of the programs that compare judges
+test: setup  ## The suite, with one in twelve of the programs that compare judges
 	$(PYTEST) -m "not long and not rest" --durations=10
 
 test-rest: setup  ## The other programs that compare judges

@@ -21,13 +21,13 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
-SHARE = 8  # of the programs that `compare` judges, one in so many is for `make test`
+SHARE = 12  # of the programs that `compare` judges, one in so many is for `make test`
 IN_WHOLE = ("test_doors.py", "test_kill_table.py")  # each a share already
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of each file that judges programs the first test, the ninth and so on are for `make test`;
+    """Of each file that judges programs the first test, the thirteenth and so on are for `make test`;
     the others are marked `rest`, for `make test-rest`."""
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
