@@ -27,8 +27,8 @@ IN_WHOLE = ("test_doors.py", "test_kill_table.py")  # each a share already
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of each file that judges programs the first test, the thirteenth and so on are for `make test`;
-    the others are marked `rest`, for `make test-rest`."""
+    """Of each file that judges programs the first test, the thirteenth and so on are for
+    `make test`; the others are marked `rest`, for `make test-rest`."""
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         judges = item.path.parent == Path(__file__).parent / "compare"
