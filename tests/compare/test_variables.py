@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from compare import run
-from compare.candidate.door.variables import Variables, schedule_of, watched
+from compare.candidate.door.variables import Variables, product_of_another, schedule_of, watched
 from tests.compare.written import FILES, Slip, judged_file
 
 MEAN = "(x - betas[t] / (1 - abar[t]).sqrt() * eps) / (1 - betas[t]).sqrt()"
@@ -219,6 +219,14 @@ def test_alpha_bar_comes_before_betas_and_own_names_count() -> None:
     found = schedule_of([call("made", 1, betas=BETAS)], {})
     assert found is not None
     assert found.name == "betas"
+
+
+def test_the_product_of_betas_is_known_under_any_name_and_that_of_roots_is_none() -> None:
+    found = product_of_another([call("made", 1, b=BETAS, g=ABAR)])
+    assert found is not None
+    assert found.table.equal(ABAR)
+    roots = call("made", 1, a=(1 - BETAS).sqrt(), g=ABAR.sqrt())
+    assert product_of_another([roots]) is None
 
 
 def test_a_function_that_returns_one_table_is_not_asked() -> None:

@@ -21,7 +21,7 @@ from compare.candidate.door.tables import NUMBERS, SCHEDULE, meant, product_of, 
 FEWEST, MOST = 3, 100_000  # entries of a table
 IMAGES = 7  # that are asked for: as many numbers are one for each, and no table
 LOG_SNR = {"logsnr", "logsnrs", "lam", "lams", "lambdas"}
-PRODUCT = 1e-4  # of a product of betas: what float32 leaves of it
+PRODUCT = 1e-4  # of a product of 1000 numbers in float32, each rounded by 6e-8
 MODULE = "<module>"  # what Python calls a file as it is run
 LIBRARIES = f"{os.sep}site-packages{os.sep}"
 
@@ -190,25 +190,21 @@ def _of(returned: Any) -> Tensor | None:
 
 
 def product_of_another(calls: Iterable[Variables]) -> Seen | None:
-    """The one table that is the product of 1 - another, or of another, beside it in a call."""
+    """The one table that is the product of 1 - another beside it in a call."""
     found: dict[str, Seen] = {}
     for call in calls:
         for name, table in call.tables.items():
             falls = bool((table.diff() < 0).all() & (table > 0).all() & (table <= 1).all())
             if falls and any(_is_product(table, other) for other in call.tables.values()):
-                where = f"{name}, in a variable of {call.where}, the product of another"
+                where = f"{name}, in a variable of {call.where}, the product of 1 - another"
                 found.setdefault(str(table.tolist()), Seen(where, SCHEDULE[0], table))
     return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _is_product(table: Tensor, other: Tensor) -> bool:
-    if other is table or other.shape != table.shape:
-        return False
-    return any(
-        torch.allclose(table, factors.cumprod(0), rtol=PRODUCT, atol=0)
-        and not torch.allclose(table, factors, rtol=PRODUCT)
-        for factors in (1 - other, other)
-    )
+    """True of 1 - another; the product of another itself may be that of roots."""
+    same = other.shape == table.shape
+    return same and torch.allclose(table, (1 - other).cumprod(0), rtol=PRODUCT, atol=0)
 
 
 def _is_asked(call: Variables) -> bool:
