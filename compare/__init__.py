@@ -62,7 +62,7 @@ __all__ = [
 ]
 BROUGHT = {  # what needs torch, and where it is
     "as_loop": "compare.bring.own_loop",
-    "as_network": "compare.candidate.network",
+    "as_network": "compare.candidate.model.network",
     "as_scheduler": "compare.bring.own_scheduler",
     "as_unet": "compare.bring.own_unet",
 }

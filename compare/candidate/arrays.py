@@ -18,7 +18,6 @@ import numpy as np
 
 OTHERS = {"torch", "jax", "tensorflow", "cupy", "mlx"}  # that have arrays of their own
 METHODS = ("__init__", "__call__")  # of those with two underlines, what is called with tensors
-_generators: list[np.random.Generator] = []  # at the top of files
 _going_on: list[Callable[..., Any]] = []  # the calls from outside
 _streams: "WeakKeyDictionary[Any, np.random.Generator]" = WeakKeyDictionary()
 
@@ -36,9 +35,7 @@ def in_arrays(imported: Iterable[str]) -> bool:
 def translate(module: ModuleType) -> None:
     """Lets the functions and classes of a module be called with tensors."""
     for name, thing in [*vars(module).items()]:
-        if isinstance(thing, np.random.Generator):
-            _generators.append(thing)
-        elif inspect.isfunction(thing):
+        if inspect.isfunction(thing):
             setattr(module, name, translated(thing))
         elif inspect.isclass(thing) and thing.__module__ == module.__name__:
             for each, method in [*vars(thing).items()]:
@@ -82,12 +79,6 @@ def translated(function: Callable[..., Any]) -> Callable[..., Any]:
 
     called.in_arrays = True  # type: ignore[attr-defined]
     return called
-
-
-def seed_generators(seed: int) -> None:
-    """Seeds the generators at the top of files in NumPy."""
-    for generator in _generators:
-        generator.bit_generator.state = type(generator.bit_generator)(seed).state
 
 
 def to_arrays(value: Any, kept: list[tuple[Any, Any]] | None = None) -> Any:

@@ -325,7 +325,7 @@ def _load_file(file: Path, own: Surroundings) -> ModuleType:
                 cure = "give package.module:NAME, from the folder that holds the package"
                 raise Unloadable(f"{file} is part of a package: {cure}") from None
             raise
-    _translate_beside(file)
+    _ready_beside(file)
     return module
 
 
@@ -358,15 +358,17 @@ def _run_as(name: str, file: Path, package: Path | None = None) -> ModuleType:
     return module
 
 
-def _translate_beside(file: Path) -> None:
-    """Lets those modules in the folder of a file, itself among them, that are written in NumPy be
-    called with tensors."""
-    from compare.candidate import arrays
+def _ready_beside(file: Path) -> None:
+    """Follows the generators of the modules in the folder of a file, itself among them, and lets
+    those that are written in NumPy be called with tensors."""
+    from compare.candidate import arrays, generators
 
     for module in [*sys.modules.values()]:
         its = Path(getattr(module, "__file__", None) or "")
-        if its.parent == file.parent and its.suffix == ".py" and arrays.in_arrays(_imported(its)):
-            arrays.translate(module)
+        if its.parent == file.parent and its.suffix == ".py":
+            generators.follow_module(module)
+            if arrays.in_arrays(_imported(its)):
+                arrays.translate(module)
 
 
 @contextmanager

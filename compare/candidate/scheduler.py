@@ -1,23 +1,21 @@
 """One scheduler of a candidate: called through its door, its answers as float64, remembered."""
 
 import copy
-import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from compare.candidate import arrays
 from compare.candidate.door import handing
 from compare.candidate.door.count import own_list
 from compare.candidate.door.find import may_be_none
 from compare.candidate.door.names import GENERATORS
 from compare.candidate.door.reading import CONTRACT, LISTED, NOT_LAST, NUMBER, PLAIN, Reading
+from compare.candidate.generators import seed_everything
 from compare.candidate.load import Broken, raised
 from compare.candidate.replay import Recorded
 from compare.candidate.spy import per_image
@@ -472,11 +470,3 @@ def numbers(method: str, value: Any) -> Tensor:
     for words in (words for words, is_so in odd.items() if is_so):
         raise Broken(f"{method} returned {words}", raised=False)
     return value
-
-
-def seed_everything(seed: int) -> None:
-    """Sets every source of random numbers that a candidate may draw from."""
-    torch.default_generator.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 (a candidate may draw from it)
-    random.seed(seed)
-    arrays.seed_generators(seed)

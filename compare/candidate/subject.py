@@ -18,7 +18,7 @@ from compare.candidate.devices import OnTheCpu, names_another
 from compare.candidate.door import tables
 from compare.candidate.door.embedding import embedding_of
 from compare.candidate.door.forward import in_its_role
-from compare.candidate.door.names import GENERATORS, plain, role
+from compare.candidate.door.names import GENERATORS, plain, roles
 from compare.candidate.door.reading import CANONICAL, CONTRACT, Reading
 from compare.candidate.door.roles import role_of
 from compare.candidate.door.signature import (
@@ -78,7 +78,7 @@ def _step_of(run: Callable[..., Any]) -> Callable[..., Any]:
     """The step of an adapter, which takes a generator by place if it takes one."""
     parameters = named_keywords(run)
     fourth = [*parameters][3:4]
-    if not takes_generator(run, 3) or (fourth and role("step", fourth[0]) == "z"):
+    if not takes_generator(run, 3) or (fourth and roles("step", [*parameters])[3] == "z"):
         return run
 
     def step(*given: Any, generator: Any = None) -> Any:

@@ -70,6 +70,7 @@ def apart(own: Surroundings) -> Iterator[None]:
     """
     import torch
 
+    from compare.candidate.generators import seeded
     from compare.candidate.shared_state import Settings
 
     ours = Settings.now()
@@ -78,6 +79,7 @@ def apart(own: Surroundings) -> Iterator[None]:
     try:
         with (
             own.on_cpu or nullcontext(),
+            seeded(),
             torch.set_grad_enabled(torch.is_grad_enabled()),
             nullcontext() if own.folder is None else _namesakes_in_place(own, own.folder),
         ):

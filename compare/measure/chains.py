@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compare.candidate.scheduler import Scheduler, seed_everything
+from compare.candidate.generators import seed_everything
+from compare.candidate.scheduler import Scheduler
 from compare.candidate.spy import CENTRE, exact_denoiser
 from compare.candidate.subject import Subject
 from compare.measure.chain_end import at_the_end

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compare.candidate.generators import kept_in_torch, seed_everything
 from compare.candidate.load import Broken
 from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
@@ -62,8 +63,11 @@ def replayed_noise(subject: Subject, oracle: Oracle) -> Tensor | None:
 
 def replayed(row: Tensor, oracle: Oracle) -> Tensor | None:
     """The same where `row` (1, 8) is the noise of one step, which must be a multiple of it."""
-    for generator, dtype in product((torch.Generator(), None), (torch.float32, torch.float64)):
-        (generator or torch.default_generator).manual_seed(SEED)
+    given = torch.Generator()
+    streams = (given, None, *kept_in_torch())
+    for generator, dtype in product(streams, (torch.float32, torch.float64)):
+        seed_everything(SEED)
+        given.manual_seed(SEED)
         z = oracle.draw(SHAPE, generator, dtype).reshape(1, PIXELS).to(F64)
         if _parallel(row, z):
             return z

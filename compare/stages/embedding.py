@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compare.candidate.generators import seed_everything
 from compare.candidate.load import Broken, raised
-from compare.candidate.scheduler import seed_everything
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, guarded, note, yes_no
 from compare.measure.tolerances import FACTOR, HALF_UNIT, UNIT

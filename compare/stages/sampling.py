@@ -50,7 +50,6 @@ DUTIES = {  # of checks of a loop: what is right where they fail
     "neighbouring": NOISE,
     "pictures": "the last step as it is, at most clamped to the range of the data",
     "clamp": "values outside the range of the data clamped to it",
-    "replay": "all noise from the generator that is given, or from the global state",
     "generators": "noise of image i from generator i alone",
     "again": "a step that depends on nothing but what it is given and its list",
 }

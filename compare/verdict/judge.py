@@ -12,8 +12,8 @@ from typing import Any
 from compare import stages
 from compare.candidate import shared_state as shared
 from compare.candidate.door.reading import Told, told_by
+from compare.candidate.generators import seed_everything
 from compare.candidate.load import Adapter, Unloadable, load
-from compare.candidate.scheduler import seed_everything
 from compare.candidate.subject import NAMES, Subject
 from compare.candidate.surroundings import Surroundings
 from compare.candidate.text.ready import Ready, ready, unread

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from compare import run
-from compare.candidate.door.variables import Variables, product_of_another, schedule_of, watched
+from compare.candidate.door.variables import Variables, by_another, schedule_of, watched
 from tests.compare.written import FILES, Slip, judged_file
 
 MEAN = "(x - betas[t] / (1 - abar[t]).sqrt() * eps) / (1 - betas[t]).sqrt()"
@@ -222,11 +222,26 @@ def test_alpha_bar_comes_before_betas_and_own_names_count() -> None:
 
 
 def test_the_product_of_betas_is_known_under_any_name_and_that_of_roots_is_none() -> None:
-    found = product_of_another([call("made", 1, b=BETAS, g=ABAR)])
+    found = by_another([call("made", 1, b=BETAS, g=ABAR)])
     assert found is not None
     assert found.table.equal(ABAR)
     roots = call("made", 1, a=(1 - BETAS).sqrt(), g=ABAR.sqrt())
-    assert product_of_another([roots]) is None
+    assert by_another([roots]) is None
+
+
+def test_alpha_bar_is_known_by_its_two_roots_whatever_they_are_called() -> None:
+    found = by_another([call("made", 1, c=ABAR.sqrt().float().double(), s=(1 - ABAR).sqrt())])
+    assert found is not None
+    assert torch.allclose(found.table, ABAR, rtol=1e-6)
+    assert "a root beside that of 1 less its square" in found.where
+    assert by_another([call("made", 1, c=ABAR.sqrt(), s=(1 - ABAR).sqrt() * 0.99)]) is None
+
+
+def test_a_table_that_a_loop_goes_through_from_its_end_is_turned_round() -> None:
+    found = schedule_of([call("loop", 1, alpha_bar=ABAR.flip(0))], {})
+    assert found is not None
+    assert found.table.equal(ABAR)
+    assert "from its last entry" in found.where
 
 
 def test_a_function_that_returns_one_table_is_not_asked() -> None:

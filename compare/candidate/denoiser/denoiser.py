@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from compare.candidate.denoiser.record import prediction
 from compare.candidate.door.forward import arguments, of_dropping, of_labels, unwrapped
+from compare.candidate.generators import seed_everything
 from compare.candidate.load import Broken, raised
-from compare.candidate.scheduler import seed_everything
 from compare.candidate.surroundings import Surroundings, apart
 
 IMAGES = 5  # of a batch: seldom a number of channels, heads or pixels, so axes are not mistaken

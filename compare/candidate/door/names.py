@@ -13,8 +13,9 @@ X = """noised noisedx noisedimage noisedimages noiseddata noisydata
 PREDICTED = """pred prediction noisepred prednoise predictednoise noiseprediction
     predictednoises modeloutput modelout modelpred modelprediction output out epspred predeps
     predictedeps epstheta epsthetat epsilontheta epsilonthetat epshat noisehat epsilonhat etheta
-    nethout netout unetout modelnoise estimate noiseestimate estimatednoise epspredicted v vpred
-    predv velocity predx0 predxstart xpred x0pred xstartpred x0hat"""
+    predicted guess epsguess nethout netout unetout modelnoise estimate noiseestimate
+    estimatednoise epspredicted v vpred predv velocity predx0 predxstart xpred x0pred
+    xstartpred x0hat"""
 VELOCITY = "v vt vhat vpred predv velocity vtarget targetv velocitytarget targetvelocity"
 NOISE = "eps epsilon e et noise noises epsilont epst noiset"
 DRAWN = """z zs freshnoise newnoise randomnoise gaussian gaussiannoise rand extranoise initnoise
@@ -121,7 +122,7 @@ def roles(method: str, names: Sequence[str | None]) -> list[str | None]:
     """What the arguments of a method stand for by their names, together.
 
     A role is given once. In a step, `eps` or `noise` is the model's output, but where another is
-    named so it is the fresh noise z.
+    named so it is the fresh noise z; x with another of the names as its index is x_t, and that t.
 
     >>> roles("step", ["x", "t", "eps", "noise"])
     ['x', 't', 'out', 'z']
@@ -129,12 +130,17 @@ def roles(method: str, names: Sequence[str | None]) -> list[str | None]:
     ['z', 't', 'x', 'out']
     >>> roles("step", ["a", "t", "b"])
     [None, 't', None]
+    >>> roles("step", ["x_n", "n", "eps"])
+    ['x', 't', 'out']
     """
     found: list[str | None] = []
     words = [plain(name or "") for name in names]
+    indices = {word for word in words if word and f"x{word}" in words}
+    if method == "step" and len(indices) == 1:
+        words = ["t" if w in indices else "x" if w[1:] in indices else w for w in words]
     sure = any(word in WORDS["step"]["out"] for word in words)
     for name, word in zip(names, words, strict=True):
-        known = role(method, name) if name else None
+        known = role(method, word) if name else None
         if known == "out" and word in _of(NOISE) and (sure or "out" in found):
             known = "z"
         found.append(None if known in found else known)

@@ -21,6 +21,7 @@ from compare.candidate.door.tables import NUMBERS, SCHEDULE, meant, product_of, 
 FEWEST, MOST = 3, 100_000  # entries of a table
 IMAGES = 7  # that are asked for: as many numbers are one for each, and no table
 LOG_SNR = {"logsnr", "logsnrs", "lam", "lams", "lambdas"}
+ROUNDED = 1e-6  # a sum of two squares of float32
 PRODUCT = 1e-4  # of a product of 1000 numbers in float32, each rounded by 6e-8
 MODULE = "<module>"  # what Python calls a file as it is run
 LIBRARIES = f"{os.sep}site-packages{os.sep}"
@@ -160,6 +161,8 @@ def schedule_of(calls: Iterable[Variables], own: Mapping[str, str], top: int = 0
             call, table = outer[-1]
             same = all(torch.equal(table, other) for _, other in outer)
             where = f"that in a variable of {call.where}"
+            if not which and bool((table.diff() >= 0).all()):  # as a loop goes through it
+                where, table = f"{where}, from its last entry", table.flip(0)
             return Seen(where, SCHEDULE[which], table) if same else None
     return None
 
@@ -189,16 +192,45 @@ def _of(returned: Any) -> Tensor | None:
     return _numbers(returned)
 
 
-def product_of_another(calls: Iterable[Variables]) -> Seen | None:
-    """The one table that is the product of 1 - another beside it in a call."""
-    found: dict[str, Seen] = {}
+def by_another(calls: Iterable[Variables]) -> Seen | None:
+    """The one alpha-bar that a table is, whatever it is called, by another beside it in a call: the
+    product of 1 - that, or else the square of which 1 less is the square of that."""
+    calls = [*calls]
+    products = _of_another(calls, _is_product, "the product of 1 - another", lambda a, _: a)
+    roots = _of_another(calls, _is_beside, "a root beside that of 1 less its square", _square)
+    return _the_one(products) or _the_one(roots)
+
+
+def _of_another(
+    calls: Iterable[Variables],
+    fits: Callable[[Tensor, Tensor], bool],
+    words: str,
+    of: Callable[[Tensor, Tensor], Tensor],
+) -> Iterator[Seen]:
     for call in calls:
         for name, table in call.tables.items():
             falls = bool((table.diff() < 0).all() & (table > 0).all() & (table <= 1).all())
-            if falls and any(_is_product(table, other) for other in call.tables.values()):
-                where = f"{name}, in a variable of {call.where}, the product of 1 - another"
-                found.setdefault(str(table.tolist()), Seen(where, SCHEDULE[0], table))
-    return next(iter(found.values())) if len(found) == 1 else None
+            other = next((o for o in call.tables.values() if falls and fits(table, o)), None)
+            if other is not None:
+                where = f"{name}, in a variable of {call.where}, {words}"
+                yield Seen(where, SCHEDULE[0], of(table, other))
+
+
+def _the_one(found: Iterator[Seen]) -> Seen | None:
+    """That of several with one table."""
+    different = {str(seen.table.tolist()): seen for seen in found}
+    return next(iter(different.values())) if len(different) == 1 else None
+
+
+def _is_beside(table: Tensor, other: Tensor) -> bool:
+    """True of two roots, of a signal and of what is left beside it."""
+    same = other.shape == table.shape
+    return same and torch.allclose(table**2 + other**2, torch.ones_like(table), rtol=ROUNDED)
+
+
+def _square(table: Tensor, other: Tensor) -> Tensor:
+    """By the smaller of both, which is rounded by less."""
+    return torch.where(other < table, 1 - other**2, table**2)
 
 
 def _is_product(table: Tensor, other: Tensor) -> bool:

@@ -16,8 +16,8 @@ from compare.candidate.door.variables import (
     MOST,
     Seen,
     Variables,
+    by_another,
     of_function,
-    product_of_another,
     schedule_of,
     watched,
 )
@@ -52,7 +52,7 @@ def schedule_in_variables(subject: Subject) -> Seen | None:
     imported = [call.without_others(tops) for call in subject.own.imported]
     top = max(begun, default=0)
     seen = schedule_of(calls, names, top) or schedule_of(imported, names, top)
-    seen = seen or product_of_another([*calls, *imported])
+    seen = seen or by_another([*calls, *imported])
     return seen or _by_function(subject, max((*begun, *(call.asked for call in calls)), default=0))
 
 

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from compare.candidate.door.names import plain
+from compare.candidate.generators import seed_everything
 from compare.candidate.load import Broken, raised
 from compare.candidate.model import learned
 from compare.candidate.model.call import Manner, NoNumbers, Place
 from compare.candidate.model.output import is_of_a_pair, may_be_halved
 from compare.candidate.model.told import Told, told_by
 from compare.candidate.replay import EXPLODED, Recorded, global_seed
-from compare.candidate.scheduler import numbers, seed_everything
+from compare.candidate.scheduler import numbers
 from compare.candidate.spy import Answer, Model, affine_denoiser, output_of
 from compare.candidate.subject import Subject
 from compare.oracle import F64

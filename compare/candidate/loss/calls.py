@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from compare.candidate.door import handing
+from compare.candidate.generators import seed_everything
 from compare.candidate.load import Broken, raised
 from compare.candidate.loop.calls import place_of_time, shape_of_loop
 from compare.candidate.model import learned
 from compare.candidate.model.call import Manner, Place
 from compare.candidate.model.output import is_of_a_pair, may_be_halved
 from compare.candidate.replay import global_seed
-from compare.candidate.scheduler import numbers, seed_everything
+from compare.candidate.scheduler import numbers
 from compare.candidate.spy import Answer, Model
 from compare.candidate.subject import Subject
 from compare.oracle import F64

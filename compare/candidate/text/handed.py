@@ -113,13 +113,16 @@ SMALL = {
 def known(what: str, function: Any) -> dict[str, str | None]:
     """{parameter: what it stands for by its name}, in this role.
 
-    A step that asks a model itself is handed fresh noise, where it is handed any.
+    A step that asks a model itself is handed fresh noise, where it is handed any, and so is one
+    that may be handed none.
     """
     names = [*named_keywords(function)]
     method = "add_noise" if what in ("add_noise", "loss") else "step"
     found = dict(zip(names, roles(method, names), strict=True))
-    if what == "step" and (asks_itself(source_of(function)) or models_of(function)):
-        found = {name: "z" if part == "out" else part for name, part in found.items()}
+    if what == "step":
+        itself = asks_itself(source_of(function)) or models_of(function)
+        drawn = {k for k, v in named_keywords(function).items() if itself or v is None}
+        found = {k: "z" if part == "out" and k in drawn else part for k, part in found.items()}
     return found
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import torch
 
-from compare.candidate.scheduler import Scheduler, seed_everything
+from compare.candidate.generators import seed_everything
+from compare.candidate.scheduler import Scheduler
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, guarded, within, yes_no
 from compare.measure.noise import Statistic, statistics

@@ -25,6 +25,10 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     """What the model was asked, from call to call, and the pictures at the end."""
     loop, table = oracle.loop, subject.scheduler().alpha_bars(Oracle())
     run = look(subject, table)
+    if not replays(run):
+        words = "the same seed gives other pictures: what draws from no seed, or keeps something"
+        yield found("sampling/loop/replay", "error", f"{words} from call to call, is not judged")
+        return
     visited = visits(run, oracle, subject.setting, table)
     yield from _manners(subject, run)
     yield _visits(run, visited)
@@ -45,12 +49,6 @@ def judge_loop(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     elif len(run.t) == 1 and visited.fits:
         words = "the model is asked once: there is no step from call to call that could be judged"
         yield found("sampling/loop/steps", "error", words)
-    yield yes_no(
-        "sampling/loop/replay",
-        replays(run),
-        "the same seed gives the same pictures",
-        "the same seed gives other pictures",
-    )
     own = apart(run)
     if own is not None:
         yield yes_no(

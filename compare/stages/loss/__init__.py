@@ -92,7 +92,7 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     kept = (oracle.loss.scale, oracle.loss.shift) == (1.0, 0.0) and inside.is_range(1.0, 0.0)
     if kept and bool((off <= rounding.noise[seen.x_t]).all()):
         silent = () if weight is None else OF_EQUAL_T if weight.trains else (*OF_EQUAL_T, ADDS)
-        judged = values(shown, oracle, subject.setting)
+        judged = values(shown, oracle, subject.setting, slopes(subject, table, RATE))
         yield from (check for check in judged if check.id not in silent)
 
 

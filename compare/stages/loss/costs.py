@@ -8,6 +8,7 @@ from torch import Tensor
 
 from compare.candidate.loss.calls import HEIGHT, OFF
 from compare.candidate.loss.look import Seen
+from compare.candidate.loss.slopes import Slopes
 from compare.candidate.model.cost import HEIGHTS, Cost, read, read_beside
 from compare.measure import law as laws
 from compare.measure.check import Check, note, yes_no
@@ -23,7 +24,9 @@ SATURATED = 1e-3  # by which a cost may still grow that grows no more
 ALIKE = 0.01  # factors that hang on the batch or the size differ by half or more
 
 
-def values(shown: Shown, oracle: Oracle, setting: Setting) -> Iterator[Check]:
+def values(
+    shown: Shown, oracle: Oracle, setting: Setting, slopes: Slopes | None
+) -> Iterator[Check]:
     """What known models cost; how errors are counted, and times which number, is a convention."""
     seen, rounding = shown.seen, shown.rounding
     if not isfinite(seen.perfect):
@@ -44,7 +47,9 @@ def values(shown: Shown, oracle: Oracle, setting: Setting) -> Iterator[Check]:
     off = abs(seen.perfect - unit * perfect)
     counted = found is not None or perfect == 0  # else what a wrong target costs is not known
     redrawn = found is None and oracle.loss.redrawn and seen.redrawn
-    known = redrawn or (counted and off <= unit * allowed)
+    in_x_t = slopes is not None and slopes.target is not None  # what it is compared with
+    other = oracle.loss.redrawn and in_x_t  # which may cost as much as noise that is not
+    known = redrawn or (counted and off <= unit * allowed and not other)
     yield yes_no(
         "loss/perfect",
         known,

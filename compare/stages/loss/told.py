@@ -14,8 +14,8 @@ from compare.candidate.loss.look import Seen
 from compare.candidate.loss.slopes import slopes
 from compare.candidate.model.call import Manner, read
 from compare.candidate.model.guidance import Mix
+from compare.candidate.model.network import heard
 from compare.candidate.model.told import NEAR_LEVEL, Told
-from compare.candidate.network import heard
 from compare.candidate.subject import Subject
 from compare.measure.check import Check, note, yes_no
 from compare.measure.loop_steps import end_right, steps_of, visits

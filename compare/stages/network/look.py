@@ -9,8 +9,8 @@ from torch import nn
 from compare.candidate.denoiser.denoiser import Denoiser, find
 from compare.candidate.denoiser.lent import lent, vary
 from compare.candidate.denoiser.record import apart
+from compare.candidate.generators import seed_everything
 from compare.candidate.load import Broken, raised
-from compare.candidate.scheduler import seed_everything
 from compare.candidate.subject import Subject
 from compare.candidate.surroundings import apart as in_its_surroundings
 

@@ -224,12 +224,12 @@ def leave_out_any_words(subject: Subject) -> None:
             subject.named.discard("beta_schedule")  # its default is a schedule of its own
 
 
-def _steps_with(subject: Subject, word: str) -> bool:
-    """True if a step whose variance is called so answers."""
+def _step_with(subject: Subject, word: str) -> Tensor | None:
+    """What a step makes whose variance is called so; None if it answers nothing."""
     made, one = subject.takes(variance_type=word), torch.ones(1, 1, 2, 2)
     with suppress(Broken):
-        return made is not None and made.step(one, made.middle, one, 0) is not None
-    return False
+        return None if made is None else made.step(one, made.middle, one, 0).prev
+    return None
 
 
 def leave_out_any_variance(subject: Subject) -> None:
@@ -238,11 +238,17 @@ def leave_out_any_variance(subject: Subject) -> None:
     in_code = subject.words_in_code
     words = {word for word in SIZES if word not in in_code}
     known = subject.setting.variance_type
-    chosen = in_code & {*SIZES} - {known}  # else it is chosen elsewhere
-    if not words or not chosen or not subject.has("step") or not _steps_with(subject, known):
+    usual = _step_with(subject, known) if words and subject.has("step") else None
+    if usual is None:
         return
-    if not _steps_with(subject, ANY):  # those that its step refuses
-        words = {w for w in words if subject.takes(variance_type=w) and not _steps_with(subject, w)}
+    anything = _step_with(subject, ANY)
+    is_another = anything is not None and not torch.equal(anything, usual)
+    if not is_another and not in_code & {*SIZES} - {known}:  # it is chosen elsewhere
+        return
+    if anything is None:  # those that its step refuses
+        words = {
+            w for w in words if subject.takes(variance_type=w) and _step_with(subject, w) is None
+        }
     if not words:
         return
     subject.any_words |= {("variance_type", word) for word in words}
