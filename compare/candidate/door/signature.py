@@ -195,6 +195,7 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
     """
     named, asked = named_keywords(function), asked_for(function)
     left = {name for name, default in named.items() if len(name) == 1 and default is None}
+    left |= {name for name, default in named.items() if hasattr(default, "shape")}  # a table
     words = {name: None if name in left else _word(name) for name in named}
     every, found = {*words.values()}, {}
     for name, word in words.items():

@@ -4,6 +4,7 @@ A function that returns numbers is not asked: what they are called where they go
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +21,9 @@ from compare.candidate.door.tables import NUMBERS, SCHEDULE, meant, product_of, 
 
 FEWEST, MOST = 3, 100_000  # entries of a table
 IMAGES = 7  # that are asked for: as many numbers are one for each, and no table
+AB = SCHEDULE[0]
+OF_NOISE = re.compile(r"(?i)sig(?!nal)|sin|noise|std|minus")  # the names of a root
+OF_SIGNAL = re.compile(r"(?i)signal|cos|alpha")
 LOG_SNR = {"logsnr", "logsnrs", "lam", "lams", "lambdas"}
 ROUNDED = 1e-6  # a sum of two squares of float32
 PRODUCT = 1e-4  # of a product of 1000 numbers in float32, each rounded by 6e-8
@@ -60,11 +64,13 @@ class Seen:
         where: that it is in a variable of a function, or what one gives.
         name: which table of a schedule it is.
         table: (n,) float64.
+        sure: a table of this kind is nothing else; else what differs by it is left open.
     """
 
     where: str
     name: str
     table: Tensor
+    sure: bool = True
 
 
 @contextmanager
@@ -194,49 +200,59 @@ def _of(returned: Any) -> Tensor | None:
 
 def by_another(calls: Iterable[Variables]) -> Seen | None:
     """The one alpha-bar that a table is, whatever it is called, by another beside it in a call: the
-    product of 1 - that, or else the square of which 1 less is the square of that."""
+    product of 1 - that; or else the square of a signal beside what is left of it, or the only table
+    that falls, neither of which is sure."""
     calls = [*calls]
-    products = _of_another(calls, _is_product, "the product of 1 - another", lambda a, _: a)
-    roots = _of_another(calls, _is_beside, "a root beside that of 1 less its square", _square)
-    return _the_one(products) or _the_one(roots)
+    return (
+        _the_one(_products(calls))
+        or _the_one(replace(seen, sure=False) for seen in _squares(calls))
+        or _the_one(replace(seen, sure=False) for seen in _falling(calls))
+    )
 
 
-def _of_another(
-    calls: Iterable[Variables],
-    fits: Callable[[Tensor, Tensor], bool],
-    words: str,
-    of: Callable[[Tensor, Tensor], Tensor],
-) -> Iterator[Seen]:
+def _pairs(calls: Iterable[Variables]) -> Iterator[tuple[str, str, Tensor, str, Tensor]]:
+    """Where a table that falls from 1 or below stands, and it, beside another of its length."""
+    for call in calls:
+        falling = {name: table for name, table in call.tables.items() if _falls(table)}
+        for name, table in falling.items():
+            others = ((n, o) for n, o in call.tables.items() if o.shape == table.shape)
+            yield from ((call.where, name, table, n, other) for n, other in others)
+
+
+def _falls(table: Tensor) -> bool:
+    return bool((table.diff() < 0).all() & (table > 0).all() & (table <= 1).all())
+
+
+def _products(calls: Iterable[Variables]) -> Iterator[Seen]:
+    """Products of 1 - another; that of another itself may be that of roots."""
+    for where, name, table, _, other in _pairs(calls):
+        if torch.allclose(table, (1 - other).cumprod(0), rtol=PRODUCT, atol=0):
+            yield Seen(f"{name}, in a variable of {where}, the product of 1 - another", AB, table)
+
+
+def _squares(calls: Iterable[Variables]) -> Iterator[Seen]:
+    """Squares of a signal, where those of the noise beside it are what is left; by their names it
+    is the noise that falls where a loop goes through them from the end."""
+    for where, name, falls, beside, rises in _pairs(calls):
+        if torch.allclose(falls**2 + rises**2, torch.ones_like(falls), rtol=ROUNDED):
+            turned = bool(OF_NOISE.search(name) or OF_SIGNAL.search(beside))
+            signal, noise = (rises.flip(0), falls.flip(0)) if turned else (falls, rises)
+            table = torch.where(noise < signal, 1 - noise**2, signal**2)  # the smaller is rounded
+            words = f"of {beside if turned else name} beside {name if turned else beside}"
+            yield Seen(f"the square {words}, in variables of {where}", AB, table)
+
+
+def _falling(calls: Iterable[Variables]) -> Iterator[Seen]:
     for call in calls:
         for name, table in call.tables.items():
-            falls = bool((table.diff() < 0).all() & (table > 0).all() & (table <= 1).all())
-            other = next((o for o in call.tables.values() if falls and fits(table, o)), None)
-            if other is not None:
-                where = f"{name}, in a variable of {call.where}, {words}"
-                yield Seen(where, SCHEDULE[0], of(table, other))
+            if _falls(table):
+                yield Seen(f"{name}, in a variable of {call.where}, which falls", AB, table)
 
 
-def _the_one(found: Iterator[Seen]) -> Seen | None:
+def _the_one(found: Iterable[Seen]) -> Seen | None:
     """That of several with one table."""
     different = {str(seen.table.tolist()): seen for seen in found}
     return next(iter(different.values())) if len(different) == 1 else None
-
-
-def _is_beside(table: Tensor, other: Tensor) -> bool:
-    """True of two roots, of a signal and of what is left beside it."""
-    same = other.shape == table.shape
-    return same and torch.allclose(table**2 + other**2, torch.ones_like(table), rtol=ROUNDED)
-
-
-def _square(table: Tensor, other: Tensor) -> Tensor:
-    """By the smaller of both, which is rounded by less."""
-    return torch.where(other < table, 1 - other**2, table**2)
-
-
-def _is_product(table: Tensor, other: Tensor) -> bool:
-    """True of 1 - another; the product of another itself may be that of roots."""
-    same = other.shape == table.shape
-    return same and torch.allclose(table, (1 - other).cumprod(0), rtol=PRODUCT, atol=0)
 
 
 def _is_asked(call: Variables) -> bool:

@@ -52,8 +52,11 @@ def schedule_in_variables(subject: Subject) -> Seen | None:
     imported = [call.without_others(tops) for call in subject.own.imported]
     top = max(begun, default=0)
     seen = schedule_of(calls, names, top) or schedule_of(imported, names, top)
-    seen = seen or by_another([*calls, *imported])
-    return seen or _by_function(subject, max((*begun, *(call.asked for call in calls)), default=0))
+    other = by_another([*calls, *imported])
+    if seen is None and (other is None or not other.sure):
+        last = max((*begun, *(call.asked for call in calls)), default=0)
+        seen = _by_function(subject, last)
+    return seen or other
 
 
 def _shows(subject: Subject) -> bool:

@@ -169,9 +169,10 @@ def build(
     values = {}
     for name, default in named_keywords(function).items():
         is_side = plain(name) in SIDES and not network
-        if name in asked or name in MODELS or is_side:
-            values[name] = "model" if name in MODELS else words.get(plain(name), OPEN)
-        if name in asked and name not in MODELS:
+        is_model = name in MODELS and not isinstance(default, str)
+        if name in asked or is_model or is_side:
+            values[name] = "model" if is_model else words.get(plain(name), OPEN)
+        if name in asked and not is_model:
             values[name] = (parts or {}).get(name, values[name])
         if is_side and isinstance(default, tuple | list):
             values[name] = SMALL.get(sizes.meant(name, default, None, sizes.SIDE), OPEN)
@@ -241,17 +242,27 @@ def call(
 
 
 def _makes(name: str, source: ast.AST | None) -> bool:
-    """True if a function makes what it may be handed itself, where it is handed none.
+    """True if a function makes what it may be handed itself, where it is handed none, or leaves
+    that to one that it hands it on to.
 
     >>> _makes("seq", ast.parse("if seq is None:\\n    seq = range(9)"))
+    True
+    >>> _makes("seq", ast.parse("seq = range(9) if seq is None else seq"))
+    True
+    >>> _makes("seq", ast.parse("return steps(model, seq)"))
     True
     >>> _makes("seq", ast.parse("if seq is None:\\n    raise ValueError"))
     False
     """
-    nodes = ast.walk(source or ast.Module([], []))
-    lines = [e for e in nodes if isinstance(e, ast.If) and ast.unparse(e.test) == f"{name} is None"]
-    made = (t for line in lines for e in line.body for t, _ in each_assigned(e))
-    return any(getattr(target, "id", "") == name for target in made)
+    nodes = [*ast.walk(source or ast.Module([], []))]
+    none = f"{name} is None"
+    lines = [e for e in nodes if isinstance(e, ast.If) and ast.unparse(e.test) == none]
+    made = [t for line in lines for e in line.body for t, _ in each_assigned(e)]
+    chosen = [e for e in nodes if isinstance(e, ast.IfExp) and ast.unparse(e.test) == none]
+    used = [e for e in nodes if isinstance(e, ast.Name) and e.id == name]
+    handed = [a for e in nodes if isinstance(e, ast.Call) for a in e.args if a in used]
+    by_another = bool(used) and len(handed) == len(used)
+    return by_another or bool(chosen) or any(getattr(t, "id", "") == name for t in made)
 
 
 def _apart(name: str, function: ast.AST, around: Mapping[str, ast.AST], deep: int = 2) -> str:

@@ -1,11 +1,9 @@
 """What the model of a loss or a loop predicts, where nothing says it."""
 
 import re
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import product
-from typing import Any
 
 from compare import stages
 from compare.candidate.door.names import plain, predicted
@@ -18,6 +16,9 @@ from compare.candidate.subject import OTHER_NAMES, Subject
 from compare.measure.loop_steps import HUGE, end_right, steps_of, visits
 from compare.oracle import KINDS, Oracle
 from compare.stages.stage import Stage
+
+
+OF_LOSS = re.compile("loss|objective")
 
 
 def kind_called(word: object) -> str | None:
@@ -145,21 +146,21 @@ def kind_named(subject: Subject) -> str | None:
         targets = [predicted(name) for name in compared(tree)] if tree and role == "loss" else []
         found |= {*targets} & {"v_prediction"}
         if role == "loss" and not found - {None}:
-            found = {_kind_of_loss(written(subject.function(role)))}
+            called = written(subject.function(role)).__name__
+            alone = subject.name.rpartition(":")[2] if called == "<lambda>" else called
+            found = {_kind_of_loss(alone)}
         return found.pop() if len(found) == 1 else None
     return None
 
 
-def _kind_of_loss(function: Callable[..., Any]) -> str | None:
+def _kind_of_loss(name: str) -> str | None:
     """What a model predicts whose loss is called so.
 
-    >>> def v_loss(): ...
-    >>> def x0_loss(): ...
-    >>> def simple_loss(): ...
-    >>> [_kind_of_loss(each) for each in (v_loss, x0_loss, simple_loss)]
-    ['v_prediction', 'sample', None]
+    >>> [_kind_of_loss(name) for name in ("v_loss", "x0_objective", "simple_loss", "Noisy")]
+    ['v_prediction', 'sample', None, None]
     """
-    return predicted(re.sub("loss|objective", "", plain(function.__name__)))
+    word = plain(name)
+    return predicted(OF_LOSS.sub("", word)) if OF_LOSS.search(word) else None
 
 
 def kind_shown(subject: Subject, stage: Stage) -> Subject | None:

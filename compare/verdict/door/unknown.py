@@ -21,7 +21,7 @@ def without_table(report: Report, subject: Subject) -> None:
     """Blames nothing in what shows no table, and may be right by another than the usual one.
 
     What has a name or a formula by the usual one is told: by another it would hardly have. Then of
-    a loop's steps nothing is blamed, if they have none.
+    a loop's steps nothing is blamed, if they have none. By a table that is not sure nothing is.
     """
     seen = subject.seen
     if not (subject.table_is_assumed or seen) or report.exit_status != 1:
@@ -30,7 +30,10 @@ def without_table(report: Report, subject: Subject) -> None:
     stage = next(c.stage for c in wrong if c.status == "differs")
     if stage == "embedding":  # which no table is needed for
         return
-    unnamed = [d for d in report.diagnoses if d.bug is None and (d.formula is None or d.fitted)]
+    unsure = seen is not None and not seen.sure
+    unnamed = [
+        d for d in report.diagnoses if unsure or (d.bug is None and (d.formula is None or d.fitted))
+    ]
     message = next(c.message for c in wrong if c.status == "differs")
     fitted = f"differs from the papers in {stage}: {message}"
     words = fitted if any(d.fitted for d in unnamed) else report.said
