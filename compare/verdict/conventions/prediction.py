@@ -17,7 +17,6 @@ from compare.measure.loop_steps import HUGE, end_right, steps_of, visits
 from compare.oracle import KINDS, Oracle
 from compare.stages.stage import Stage
 
-
 OF_LOSS = re.compile("loss|objective")
 
 
