@@ -109,6 +109,77 @@ class Lists:
         "(1 - a) * noise",
         "your noise in x_t has 1 - ab_t",
     ),
+    "a step whose noise may be handed over": Slip(
+        TABLES
+        + "\ndef reverse_step(x, eps_hat, t, noise=None):\n    t, eps = int(t), eps_hat\n"
+        + "    noise = torch.randn_like(x) if noise is None else noise\n"
+        + f"    return {MEAN} + (t > 0) * betas[t].sqrt() * noise\n",
+        "reverse_step",
+        "betas[t].sqrt() * noise",
+        "0.8 * betas[t].sqrt() * noise",
+        "your z has 0.8 * sqrt(beta_t)",
+    ),
+    "x_n and its n": Slip(
+        TABLES
+        + "\ndef once(x_n, n, eps_pred):\n    t, x, eps = int(n), x_n, eps_pred\n"
+        + f"    return {MEAN} + (t > 0) * betas[t].sqrt() * torch.randn_like(x)\n",
+        "once",
+        *SLIP,
+    ),
+    "a table that has the name of a number": Slip(
+        TABLES
+        + "\ndef sample(model, shape, b=betas):\n    x = torch.randn(shape)"
+        + LOOP.replace("* torch", "* torch.ones(b.shape[0])[0] * torch")
+        + "    return x\n",
+        "sample",
+        "betas[t].sqrt() * torch",
+        "0.8 * betas[t].sqrt() * torch",
+        "your z has 0.8 * sqrt(beta_t)",
+    ),
+    "a step that is handed a guess": Slip(
+        TABLES
+        + """
+class Points:
+    def __init__(self, model):
+        self.model, self.alphas_cumprod = model, alphas_cumprod
+
+    def denoise(self, x, t, guess, noise=None):
+        a, p = alphas_cumprod[t], alphas_cumprod[t - 1] if t > 0 else torch.tensor(1.0)
+        mean = p.sqrt() * betas[t] / (1 - a) * guess
+        mean = mean + (1 - betas[t]).sqrt() * (1 - p) / (1 - a) * x
+        noise = torch.randn_like(x) if noise is None else noise
+        return mean + (betas[t] * (1 - p) / (1 - a)).sqrt() * noise
+
+    def sample(self, n):
+        x = torch.randn(n, 2)
+        for t in reversed(range(T)):
+            x = self.denoise(x, t, self.model(x, torch.full((n,), t)))
+        return x
+""",
+        "Points",
+        "mean = p.sqrt() *",
+        "mean = 0.9 * p.sqrt() *",
+        "your x0-hat has 0.9 * sqrt(ab_prev) * beta_t / (1 - ab_t)",
+    ),
+    "a word for what its model predicts": Slip(
+        TABLES
+        + """
+class Says:
+    def __init__(self, predict="epsilon"):
+        assert predict in ("epsilon", "xstart")
+        self.predict, self.alphas_cumprod = predict, alphas_cumprod
+
+    def q_sample(self, x_start, t, noise):
+        a = alphas_cumprod[t].view(-1, 1, 1, 1)
+        return a.sqrt() * x_start + (1 - a).sqrt() * noise
+
+    def p_sample_loop(self, model, shape):
+        x = torch.randn(shape)"""
+        + LOOP.replace("\n", "\n    ")
+        + "    return x\n",
+        "Says",
+        *SLIP,
+    ),
     "a loss that says v": Slip(
         TABLES
         + "\ndef v_loss(model, x0):\n    t = torch.randint(0, T, (len(x0),))\n"
@@ -153,6 +224,36 @@ def test_words_of_a_variance_that_no_code_has_are_not_judged(tmp_path: Path) -> 
     assert "learned_range" in report.conventions["variance_type"]
     wrong = SCHEDULER.replace("variance = b if", "variance = 2 * b if")  # a word that it has
     assert "sqrt(2) * sqrt(beta_t)" in str(judged_file(tmp_path, "Words", wrong))
+
+
+def test_words_that_mean_what_any_other_means_are_not_judged(tmp_path: Path) -> None:
+    """One word is asked for, and whatever else is said is the other."""
+    other = SCHEDULER.replace(
+        'b if self.variance_type == "fixed_large" else b * (1 - p) / (1 - a)',
+        'b * (1 - p) / (1 - a) if self.variance_type == "fixed_small" else b',
+    )
+    report = judged_file(tmp_path, "Words", other)
+    assert report.exit_status == 0, str(report)
+    assert "learned_range" in report.conventions["variance_type"]
+    wrong = other.replace("variance = b *", "variance = 2 * b *")
+    assert judged_file(tmp_path, "Words", wrong).exit_status == 1
+
+
+def test_a_weighted_loss_of_x_0_draws_no_noise_again(tmp_path: Path) -> None:
+    """Both cost as much: the squares of what they compare with are as large."""
+    report = judged_file(
+        tmp_path,
+        "objective",
+        TABLES
+        + "\nsnr = alphas_cumprod / (1 - alphas_cumprod)\n"
+        + "\ndef objective(model, x0):\n    t = torch.randint(0, T, (len(x0),))\n"
+        + "    noise = torch.randn_like(x0)\n    a = alphas_cumprod[t].view(-1, 1, 1, 1)\n"
+        + f"    off = (model({MIX}, t) - x0) ** 2\n"
+        + "    return (snr[t].clamp(max=5.0) * off.mean(dim=(1, 2, 3))).mean()\n",
+    )
+    assert report.exit_status == 2, str(report)
+    assert "with a model that predicts sample it is right" in str(report)
+    assert "drawn again" not in str(report)
 
 
 def test_a_loss_alone_that_maps_its_pictures_is_left_open(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A table that no attribute shows, in a variable of a function; a step that only its loop calls."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -181,6 +182,42 @@ def test_what_it_cannot_name_is_left_open(tmp_path: Path) -> None:
     assert "by that in a variable of sample" in str(report)
 
 
+ROOTS = """import torch
+
+angle = torch.arange(1, 41, dtype=torch.float64) / 41 * torch.pi / 2
+COS, SIN = torch.cos(angle).float(), torch.sin(angle).float()
+
+def sample(model, shape):
+    x = torch.randn(shape)
+    for t in reversed(range(40)):
+        eps = model(x, torch.full((shape[0],), t))
+        x0 = (x - SIN[t] * eps) / COS[t]
+        if t == 0:
+            return x0
+        x = COS[t - 1] * x0 + SIN[t - 1] * eps
+"""
+FALLS = ROOTS.replace("COS, SIN =", "LEFT =").replace(", torch.sin(angle).float()", " ** 2")
+FALLS = re.sub(r"SIN(\[.*?\])", r"(1 - LEFT\1) ** 0.5", FALLS)
+FALLS = re.sub(r"COS(\[.*?\])", r"LEFT\1 ** 0.5", FALLS)
+TURNED = (
+    ROOTS.replace("COS[", "COS[39 - ").replace("SIN[", "SIN[39 - ").replace("- t - 1", "- t + 1")
+)
+TURNED = TURNED.replace(
+    "= torch.cos(angle).float(), torch.sin(angle).float()",
+    "= torch.cos(angle.flip(0)).float(), torch.sin(angle.flip(0)).float()",
+)
+
+
+@pytest.mark.parametrize("text", [ROOTS, FALLS, TURNED], ids=["roots", "falls", "turned"])
+def test_a_table_that_may_be_another_is_never_blamed(text: str, tmp_path: Path) -> None:
+    report = judged_file(tmp_path, "sample", text)
+    assert report.exit_status == 0, str(report)
+    wrong = text.replace("* x0 +", "* 0.9 * x0 +")
+    report = judged_file(tmp_path, "sample", wrong)
+    assert report.exit_status == 2, str(report)
+    assert "no table is shown under a name" in str(report)
+
+
 def test_nothing_is_seen_of_another_schedule(tmp_path: Path) -> None:
     """A class that is built with its betas has a table for each of them."""
     named = HIDDEN.replace("T=50", "beta_start=1e-3, T=50").replace("(1e-3,", "(beta_start,")
@@ -233,7 +270,7 @@ def test_alpha_bar_is_known_by_its_two_roots_whatever_they_are_called() -> None:
     found = by_another([call("made", 1, c=ABAR.sqrt().float().double(), s=(1 - ABAR).sqrt())])
     assert found is not None
     assert torch.allclose(found.table, ABAR, rtol=1e-6)
-    assert "a root beside that of 1 less its square" in found.where
+    assert "the square of c beside s" in found.where
     assert by_another([call("made", 1, c=ABAR.sqrt(), s=(1 - ABAR).sqrt() * 0.99)]) is None
 
 

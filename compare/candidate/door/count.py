@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from compare.candidate.subject import Subject
 
 METHODS = ("add_noise", "step")
+LISTS = ("timesteps", "steps", "time_steps", "ddim_timesteps", "tau", "taus", "seq", "grid")
 SHAPE = (2, 1, 4, 5)  # no two axes are alike: what is broadcast by accident does not fit
 
 
@@ -53,16 +54,17 @@ def _listed(subject: "Subject", T: int) -> list[float]:
 
 
 def own_list(thing: Any, T: int) -> list[Any]:
-    """The `timesteps` of something that holds some of T steps and does not set them, from the
-    top; none if it has no such list."""
+    """The list of something that holds some of T steps and does not set them, from the top; none if
+    it has no such list."""
     if attribute(thing, "set_timesteps") is not None:
         return []
-    with suppress(Exception):
-        listed = sorted(attribute(thing, "timesteps"), reverse=True)
-        numbers = [float(t) for t in listed]
-        whole = all(t.is_integer() for t in numbers) and len({*numbers}) == len(numbers)
-        if whole and 1 < len(numbers) < T and numbers[-1] >= 0 and numbers[0] <= T:
-            return listed
+    for name in LISTS:
+        with suppress(Exception):
+            listed = sorted(attribute(thing, name), reverse=True)
+            numbers = [float(t) for t in listed]
+            whole = all(t.is_integer() for t in numbers) and len({*numbers}) == len(numbers)
+            if whole and 1 < len(numbers) < T and numbers[-1] >= 0 and numbers[0] <= T:
+                return listed
     return []
 
 

@@ -185,7 +185,7 @@ def of_function(function: Callable[[int], Any], top: int) -> Tensor | None:
     with suppress(Exception):
         found = [float(function(t)) for t in range(top + 1)]
         table = torch.tensor(found, dtype=torch.float64)
-        if table[0] <= 1 and table[-1] > 0 and bool((table.diff() < 0).all()):
+        if 1 >= table[0] > table[-1] > 0 and bool((table.diff() <= 0).all()):
             return table
     return None
 

@@ -242,14 +242,11 @@ def _roles(found: Source) -> dict[str, str]:
         method = "" if name == "__call__" else f".{name}"
         made = f"{_owner(found, what, function)}{method}({call}){taken}"
         texts[what] = f"lambda {handed.given(what, function, known)}: {made}"
-        kinds = {predicted(name) for name, role in known.items() if role == "out"}
-        kinds |= {predicted(name) for name in outputs_in(found.functions[name])}
-        if what == "step" and len(kinds) == 1 and None not in kinds:
-            texts["prediction_type"] = f'"{kinds.pop()}"'
-        if what == "loss" and "v_prediction" in map(predicted, compared(found.functions[name])):
-            texts.setdefault("prediction_type", '"v_prediction"')
+        kind = _kind_said(what, found.functions[name], known)
+        if kind is not None and (what == "step" or "prediction_type" not in texts):
+            texts["prediction_type"] = f'"{kind}"'
         words += _reading(found, what, name, known)
-    if UNKNOWN in texts.get("step", "") and _is_judged_in_a_loop(found, fill, texts):
+    if "step" in fill and _is_judged_in_a_loop(found, fill, texts):
         del texts["step"]
     from_one = any(map(counts_from_one, found.around.values()))
     if {"step", "add_noise"} & {*fill} and from_one:
@@ -277,10 +274,36 @@ def _roles(found: Source) -> dict[str, str]:
     return texts
 
 
+def _kind_said(what: str, node: Function, known: dict[str, str | None]) -> str | None:
+    """What a model predicts by the names of its output: of a step any, of a loop or a loss where
+    they say x_0; of a loss v by that of what it is compared with."""
+    kinds = {predicted(name) for name, role in known.items() if role == "out"}
+    kinds |= {predicted(name) for name in outputs_in(node)}
+    if what == "loss" and "v_prediction" in map(predicted, compared(node)):
+        return "v_prediction"
+    kind = kinds.pop() if len(kinds) == 1 and what != "add_noise" else None
+    return kind if what == "step" or kind == "sample" else None
+
+
 def _is_judged_in_a_loop(found: Source, fill: dict[str, str], texts: dict[str, str]) -> bool:
-    """True if a step is called by the loop, which says what no name of the step's does."""
+    """True if a step is called by the loop, which says what no name of the step's does, or which
+    place in a list it is handed for t."""
+    if UNKNOWN not in texts["step"] and not _asks_for_a_place(found.functions[fill["step"]]):
+        return False
     whole = "sample" in texts and UNKNOWN not in texts["sample"]
     return whole and fill["step"] in reached({fill["sample"]}, found)
+
+
+def _asks_for_a_place(step: ast.AST) -> bool:
+    """True if a step reads a table at an entry of a list.
+
+    >>> _asks_for_a_place(ast.parse("ab = self.abar[self.grid[i]]"))
+    True
+    >>> _asks_for_a_place(ast.parse("ab = self.abar[t - 1]"))
+    False
+    """
+    inside = [e.slice for e in ast.walk(step) if isinstance(e, ast.Subscript)]
+    return any(isinstance(inner, ast.Subscript) for e in inside for inner in ast.walk(e))
 
 
 def _taken(what: str, node: Function) -> str:

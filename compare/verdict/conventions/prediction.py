@@ -141,9 +141,10 @@ def kind_named(subject: Subject) -> str | None:
     roles = [role for role in ("sample", "loss") if subject.has(role)]
     for role in roles[:1]:
         tree = parsed(written(subject.function(role)))
-        found = {predicted(name) for name in outputs_in(tree)} if tree else set()
+        found: set[str | None] = set(map(predicted, outputs_in(tree))) if tree else set()
         targets = [predicted(name) for name in compared(tree)] if tree and role == "loss" else []
-        found |= {*targets} & {"v_prediction"}
+        if "v_prediction" in targets:  # and a name that says nothing does not say another
+            found = {"v_prediction", *found} - {None}
         if role == "loss" and not found - {None}:
             called = written(subject.function(role)).__name__
             alone = subject.name.rpartition(":")[2] if called == "<lambda>" else called

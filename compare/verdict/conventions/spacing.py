@@ -17,9 +17,10 @@ COUNTS = (4, 7, 10)  # 7 divides no usual T
 def read_spacing(subject: Subject) -> Setting:
     """The first spacing whose lists these are, or one of the candidate's own.
 
-    If it is none, a list is wrong: the usual one stays, and naming what is wrong may take any.
+    If it is none, a list is wrong: that of those whose number divides T stays, else the usual one,
+    and naming what is wrong may take any.
     """
-    base = subject.setting
+    base, T = subject.setting, subject.setting.num_train_timesteps
     known = [
         replace(base, timestep_spacing=spacing, steps_offset=offset)
         for spacing in SPACINGS
@@ -27,12 +28,14 @@ def read_spacing(subject: Subject) -> Setting:
     ]
     trials = [(setting, _is_list) for setting in known]
     trials.append((replace(base, timestep_spacing=OWN), may_be_list))
-    for setting, rule in trials:
-        scheduler = subject.build(setting)
-        assert scheduler is not None  # spacing and offset are not named: nothing else is asked
-        with contextlib.suppress(Broken):
-            if all(rule(scheduler, n) for n in COUNTS if n <= base.num_train_timesteps):
-                return setting
+    for counts in (COUNTS, tuple(n for n in COUNTS if T % n == 0)):
+        for setting, rule in trials if counts else ():
+            scheduler = subject.build(setting)
+            assert scheduler is not None  # spacing and offset are not named: nothing else is asked
+            with contextlib.suppress(Broken):
+                if all(rule(scheduler, n) for n in counts if n <= T):
+                    subject.kinds += tuple(known) if counts != COUNTS else ()
+                    return setting
     subject.kinds += tuple(setting for setting in known if setting != base)
     return base
 

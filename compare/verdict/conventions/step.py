@@ -108,6 +108,10 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
     kind = None if told else _with_memory(scheduler, level, known)
     if kind is not None:
         return kind
+    shown_kind = _kind_by_x_0(scheduler, level)
+    if shown_kind is not None and "prediction_type" not in known:
+        settings = [s for s in settings if s.prediction_type == shown_kind]
+        base = replace(base, prediction_type=shown_kind)
     first = next((s for s in settings if s.sampler != base.sampler), base)
     declared = None if told else subject.declared_eta("step")
     if shown and (declared == shown or any(_fits(rows, level, s) for s in silent(of_noise))):
@@ -116,6 +120,22 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
         first = drawing(declared)[0]
     subject.kinds = tuple(s for s in settings if s != first)
     return first
+
+
+def _kind_by_x_0(scheduler: Scheduler, level: Level) -> str | None:
+    """What the model predicts by the x0-hat that a wrong step shows; None if it shows none, or by
+    no kind's formula."""
+    at = level.map(lambda values: values[-1:])
+    x, out = (SMALL * float(at.alpha_bar.sqrt()) * v.reshape(SHAPE) for v in (picture(), output()))
+    shown = scheduler.alone(out, int(at.t), x, SEED).x_0
+    if shown is None:
+        return None
+    x_t, answer = (v.to(F64).reshape(1, -1) for v in (x, out))
+    for kind in KINDS:
+        right = RIGHT.x_0(kind, x_t, answer, at)
+        if bool(((shown.reshape(1, -1) - right).abs() <= EXACT * right.abs().amax()).all()):
+            return kind
+    return None
 
 
 def _predicting(base: Setting, known: set[str]) -> list[Setting]:
