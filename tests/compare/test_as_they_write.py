@@ -180,6 +180,79 @@ class Says:
         "Says",
         *SLIP,
     ),
+    "some of its steps, under another name": Slip(
+        TABLES
+        + """
+class Some:
+    def __init__(self, n=12):
+        self.alphas_cumprod = alphas_cumprod
+        self.steps = torch.linspace(0, T - 1, n).round().long().tolist()[::-1]
+
+    def step(self, eps, t, x):
+        s = max((s for s in self.steps if s < t), default=-1)
+        a, p = alphas_cumprod[int(t)], alphas_cumprod[s] if s >= 0 else torch.tensor(1.0)
+        x0 = (x - (1 - a).sqrt() * eps) / a.sqrt()
+        return p.sqrt() * x0 + (1 - p).sqrt() * eps
+""",
+        "Some",
+        "+ (1 - p).sqrt()",
+        "+ 0.9 * (1 - p).sqrt()",
+        "your eps has 0.9 * sqrt(1 - ab_prev)",
+    ),
+    "a step that is handed its place in a list": Slip(
+        TABLES
+        + """
+class Places:
+    def __init__(self, n=12):
+        self.alphas_cumprod, self.n = alphas_cumprod, n
+        self.grid = torch.linspace(T - 1, 0, n).round().long().tolist()
+
+    def step(self, x, eps, i):
+        a = alphas_cumprod[self.grid[i]]
+        p = alphas_cumprod[self.grid[i + 1]] if i + 1 < self.n else torch.tensor(1.0)
+        x0 = (x - (1 - a).sqrt() * eps) / a.sqrt()
+        return p.sqrt() * x0 + (1 - p).sqrt() * eps
+
+    def sample(self, net, shape):
+        x = torch.randn(shape)
+        for i, t in enumerate(self.grid):
+            x = self.step(x, net(x, torch.full((len(x),), t)), i)
+        return x
+""",
+        "Places",
+        "+ (1 - p).sqrt()",
+        "+ 0.9 * (1 - p).sqrt()",
+        "your eps has 0.9 * sqrt(1 - ab_prev)",
+    ),
+    "a loop that calls the output x0": Slip(
+        TABLES
+        + """
+def ancestral(f, shape):
+    x = torch.randn(shape)
+    for t in reversed(range(T)):
+        x0 = f(x, torch.full((len(x),), t))
+        a, p = alphas_cumprod[t], alphas_cumprod[t - 1] if t > 0 else torch.tensor(1.0)
+        x = p.sqrt() * betas[t] / (1 - a) * x0 + (1 - betas[t]).sqrt() * (1 - p) / (1 - a) * x
+        x = x + (betas[t] * (1 - p) / (1 - a)).sqrt() * torch.randn_like(x)
+    return x
+""",
+        "ancestral",
+        "x = p.sqrt() * betas",
+        "x = a.sqrt() * betas",
+        "the coefficient of x0-hat has sqrt(ab), should be sqrt(ab_prev)",
+    ),
+    "a weighted loss of v": Slip(
+        TABLES
+        + "\ndef loss(model, x0):\n    t = torch.randint(0, T, (len(x0),))\n"
+        + "    noise = torch.randn_like(x0)\n    a = alphas_cumprod[t].view(-1, 1, 1, 1)\n"
+        + f"    out = model({MIX}, t)\n    v = a.sqrt() * noise - (1 - a).sqrt() * x0\n"
+        + "    snr = (a / (1 - a)).flatten()\n    weight = snr.clamp(max=5.0) / (snr + 1)\n"
+        + "    return (weight * ((out - v) ** 2).mean(dim=(1, 2, 3))).mean()\n",
+        "loss",
+        "(snr + 1)",
+        "snr",
+        "min-SNR's weight is that for a model that predicts the noise",
+    ),
     "a loss that says v": Slip(
         TABLES
         + "\ndef v_loss(model, x0):\n    t = torch.randint(0, T, (len(x0),))\n"
@@ -237,6 +310,34 @@ def test_words_that_mean_what_any_other_means_are_not_judged(tmp_path: Path) -> 
     assert "learned_range" in report.conventions["variance_type"]
     wrong = other.replace("variance = b *", "variance = 2 * b *")
     assert judged_file(tmp_path, "Words", wrong).exit_status == 1
+
+
+OF_X_0 = """
+class Lists:
+    def __init__(self, T=60):
+        self.T, self.alphas_cumprod = T, alphas_cumprod
+        self.set_timesteps(T)
+
+    def set_timesteps(self, num_inference_steps):
+        self.stride = self.T // num_inference_steps
+        self.timesteps = torch.arange(self.T - 1, -1, -self.stride)
+
+    def step(self, model_output, timestep, sample):
+        t, out, x = int(timestep), model_output, sample
+        before = t - self.stride
+        a, p = alphas_cumprod[t], alphas_cumprod[before] if before >= 0 else torch.tensor(1.0)
+        eps = (x - a.sqrt() * out) / (1 - a).sqrt()
+        return {"prev_sample": p.sqrt() * out + (1 - p).sqrt() * eps, "pred_original_sample": out}
+"""
+
+
+def test_x_0_that_is_shown_says_what_a_wrong_step_takes_the_output_for(tmp_path: Path) -> None:
+    """And a list whose number does not divide T is told by the one that it is where it does."""
+    wrong = OF_X_0.replace("a.sqrt() * out) /", "0.9 * a.sqrt() * out) /")
+    report = judged_file(tmp_path, "Lists", TABLES + wrong)
+    assert report.conventions["prediction"].startswith("sample")
+    assert "the model output is taken for x0-hat" not in str(report)
+    assert "timesteps: trailing: wrong for" in str(report)
 
 
 def test_a_weighted_loss_of_x_0_draws_no_noise_again(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def read(subject: "Subject", told: Told, length: Length) -> tuple[int, Reading]:
         if method in methods:
             way = _structure(subject, method, found)
             found |= way
-            if method == "step" and not way and _calls_it_in_a_loop(subject):
+            if method == "step" and _is_judged_in_a_loop(subject, bool(way)):
                 subject.in_loop_alone.add("step")
                 words = "cannot be called alone: judged in the loop that calls it"
                 subject.conventions["step"] = words
@@ -102,13 +102,15 @@ def read(subject: "Subject", told: Told, length: Length) -> tuple[int, Reading]:
     return T, CANONICAL.told(found)
 
 
-def _calls_it_in_a_loop(subject: "Subject") -> bool:
-    """True if a candidate has a loop, and calls its step itself, which may ask for more than we
-    know: the step after it, or a place in its list."""
+def _is_judged_in_a_loop(subject: "Subject", is_called: bool) -> bool:
+    """True if a candidate has a loop, and calls its step itself, which cannot be called alone, as
+    it asks for the step after it, or for a place in its list."""
     if subject.adapter is not None or not subject.has("sample"):
         return False
-    names = [*named_keywords(subject.function("step"))]
-    return any(True for _ in source.own_calls("step", subject.first, names))
+    step = subject.function("step")
+    if is_called and not source.asks_for_a_place(source.parsed(step)):
+        return False
+    return any(True for _ in source.own_calls("step", subject.first, [*named_keywords(step)]))
 
 
 def _visited(subject: "Subject", T: int, found: dict[str, Fact]) -> dict[str, Fact]:

@@ -155,6 +155,18 @@ def compared(tree: ast.AST) -> list[str]:
     return found
 
 
+def asks_for_a_place(step: ast.AST | None) -> bool:
+    """True if a step reads a table at an entry of a list.
+
+    >>> asks_for_a_place(ast.parse("ab = self.abar[self.grid[i]]"))
+    True
+    >>> asks_for_a_place(ast.parse("ab = self.abar[t - 1]"))
+    False
+    """
+    inside = [e.slice for e in ast.walk(step or ast.Module([], [])) if isinstance(e, ast.Subscript)]
+    return any(isinstance(inner, ast.Subscript) for e in inside for inner in ast.walk(e))
+
+
 def assigned(inside: ast.AST) -> list[tuple[str, ast.expr]]:
     """(name, what it is given) of every `name = ...`, of `a, b = c, d` each."""
     every = each_assigned(inside)

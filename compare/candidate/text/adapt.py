@@ -13,7 +13,13 @@ from typing import Any
 from compare.candidate.door import embedding
 from compare.candidate.door.names import predicted, role
 from compare.candidate.door.roles import betas_of
-from compare.candidate.door.source import assigned, compared, may_be_nothing, outputs_in
+from compare.candidate.door.source import (
+    asks_for_a_place,
+    assigned,
+    compared,
+    may_be_nothing,
+    outputs_in,
+)
 from compare.candidate.door.tables import meant
 from compare.candidate.text import handed
 from compare.candidate.text.chosen import CALLS, chosen, reached
@@ -288,22 +294,10 @@ def _kind_said(what: str, node: Function, known: dict[str, str | None]) -> str |
 def _is_judged_in_a_loop(found: Source, fill: dict[str, str], texts: dict[str, str]) -> bool:
     """True if a step is called by the loop, which says what no name of the step's does, or which
     place in a list it is handed for t."""
-    if UNKNOWN not in texts["step"] and not _asks_for_a_place(found.functions[fill["step"]]):
+    if UNKNOWN not in texts["step"] and not asks_for_a_place(found.functions[fill["step"]]):
         return False
     whole = "sample" in texts and UNKNOWN not in texts["sample"]
     return whole and fill["step"] in reached({fill["sample"]}, found)
-
-
-def _asks_for_a_place(step: ast.AST) -> bool:
-    """True if a step reads a table at an entry of a list.
-
-    >>> _asks_for_a_place(ast.parse("ab = self.abar[self.grid[i]]"))
-    True
-    >>> _asks_for_a_place(ast.parse("ab = self.abar[t - 1]"))
-    False
-    """
-    inside = [e.slice for e in ast.walk(step) if isinstance(e, ast.Subscript)]
-    return any(isinstance(inner, ast.Subscript) for e in inside for inner in ast.walk(e))
 
 
 def _taken(what: str, node: Function) -> str:

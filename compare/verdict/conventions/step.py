@@ -130,9 +130,9 @@ def _kind_by_x_0(scheduler: Scheduler, level: Level) -> str | None:
     shown = scheduler.alone(out, int(at.t), x, SEED).x_0
     if shown is None:
         return None
-    x_t, answer = (v.to(F64).reshape(1, -1) for v in (x, out))
+    answer, x_t = (v.to(F64).reshape(1, -1) for v in (out, x))
     for kind in KINDS:
-        right = RIGHT.x_0(kind, x_t, answer, at)
+        right = RIGHT.x_0(kind, answer, x_t, at)
         if bool(((shown.reshape(1, -1) - right).abs() <= EXACT * right.abs().amax()).all()):
             return kind
     return None
