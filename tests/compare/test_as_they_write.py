@@ -253,6 +253,14 @@ def ancestral(f, shape):
         "snr",
         "min-SNR's weight is that for a model that predicts the noise",
     ),
+    "1-D signals (batch, channels, length)": Slip(
+        '"""1-D signals, z-scored per channel"""\n'
+        + TABLES
+        + "\ndef corrupt(x0, t, noise):\n    a = alphas_cumprod[t][:, None, None]\n"
+        + f"    return {MIX}\n",
+        "corrupt",
+        *LESS,
+    ),
     "a loss that says v": Slip(
         TABLES
         + "\ndef v_loss(model, x0):\n    t = torch.randint(0, T, (len(x0),))\n"
@@ -310,6 +318,15 @@ def test_words_that_mean_what_any_other_means_are_not_judged(tmp_path: Path) -> 
     assert "learned_range" in report.conventions["variance_type"]
     wrong = other.replace("variance = b *", "variance = 2 * b *")
     assert judged_file(tmp_path, "Words", wrong).exit_status == 1
+
+
+def test_a_loss_that_shows_each_picture_twice_is_left_open(tmp_path: Path) -> None:
+    loss = PROGRAMS["a loss beside what else it found"].text.replace(
+        "def loss(model, x0):\n", "def loss(model, x0):\n    x0 = torch.cat([x0, x0])\n"
+    )
+    report = judged_file(tmp_path, "loss", loss)
+    assert report.exit_status == 2, str(report)
+    assert "shows its model each image 2 times, which is not judged" in str(report)
 
 
 OF_X_0 = """
