@@ -232,23 +232,27 @@ def _step_with(subject: Subject, word: str) -> Tensor | None:
     return None
 
 
+def _alike(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is not None and other is not None and torch.equal(one, other)
+
+
 def leave_out_any_variance(subject: Subject) -> None:
     """Words of the variance that do not stand in the code of who takes any word, or whose step
-    refuses them, are not judged."""
+    refuses them, are not judged; nor are those that mean what any word means, which is another
+    size than the usual one: the larger of two."""
     in_code = subject.words_in_code
     words = {word for word in SIZES if word not in in_code}
     known = subject.setting.variance_type
     usual = _step_with(subject, known) if words and subject.has("step") else None
     if usual is None:
         return
-    anything = _step_with(subject, ANY)
-    is_another = anything is not None and not torch.equal(anything, usual)
-    if not is_another and not in_code & {*SIZES} - {known}:  # it is chosen elsewhere
-        return
-    if anything is None:  # those that its step refuses
-        words = {
-            w for w in words if subject.takes(variance_type=w) and _step_with(subject, w) is None
-        }
+    anything, chosen = _step_with(subject, ANY), in_code & {*SIZES} - {known}
+    made = {word: _step_with(subject, word) for word in words if subject.takes(variance_type=word)}
+    if chosen and anything is None:  # those that its step refuses
+        words = {word for word, step in made.items() if step is None}
+    elif not chosen:  # else than it is chosen elsewhere
+        others = {} if _alike(anything, usual) else made
+        words = {w for w, step in others.items() if _alike(step, anything)} - {"fixed_large"}
     if not words:
         return
     subject.any_words |= {("variance_type", word) for word in words}
