@@ -8,6 +8,7 @@ One that it makes and seeds while it is called is left alone: a seed that is set
 import inspect
 import random
 import re
+import sys
 import weakref
 import zlib
 from collections.abc import Callable, Iterator
@@ -59,19 +60,21 @@ def kept_in_torch() -> list[torch.Generator]:
 
 
 def follow_module(module: ModuleType) -> None:
-    """Follows a module, its functions, and what is built of those of its classes that make one."""
+    """Follows a module, its functions and objects, and what is built of those of its classes that
+    make one."""
     follow(module)
     for thing in [*vars(module).values()]:
-        if inspect.isfunction(thing):
+        if inspect.isfunction(thing) or type(thing).__module__ == module.__name__:
             follow(thing)
         elif inspect.isclass(thing) and thing.__module__ == module.__name__:
             with suppress(OSError, TypeError):
                 if MAKES.search(inspect.getsource(thing)):
-                    _follow_built(thing)
+                    _follow_built(thing, module.__file__)
 
 
-def _follow_built(made: Any) -> None:
-    """Follows what a class builds, also while it is called."""
+def _follow_built(made: Any, file: str | None) -> None:
+    """Follows what is built of a class, but by its own file, as it is called: a seed that is set
+    there is set inside."""
     build = vars(made).get("__init__")
     if not inspect.isfunction(build):
         return
@@ -79,7 +82,10 @@ def _follow_built(made: Any) -> None:
     @wraps(build)
     def built(self: Any, *given: Any, **named: Any) -> None:
         build(self, *given, **named)
-        if type(self) is made:
+        by = sys._getframe(1)
+        while by.f_back is not None and by.f_code.co_name in ("__init__", "built"):
+            by = by.f_back  # of a class that is made of this one
+        if by.f_code.co_filename != file:
             follow(self)
 
     made.__init__ = built
@@ -92,7 +98,8 @@ def _kept_by(owner: Any) -> dict[str, Any]:
         held = inspect.getclosurevars(inspect.unwrap(owner)).nonlocals
     else:
         held = getattr(owner, "__dict__", {})
-    return {name: each for name, each in held.items() if isinstance(each, KINDS)}
+    found = {name: each for name, each in held.items() if isinstance(each, KINDS)}
+    return {name: each for name, each in found.items() if each is not torch.default_generator}
 
 
 def _set_all(owner: Any, seed: int) -> None:

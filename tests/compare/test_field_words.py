@@ -24,7 +24,7 @@ RIGHT = {  # {program: the stages that are judged}
     "forward_only.py:OnlyForward": ["schedule", "forward"],
     "one_method.py:Table": ["schedule"],
     "one_method.py:Hidden": ["schedule", "forward"],
-    "one_method.py:Step": STEP,
+    "one_method.py:Step": ["schedule", *STEP],
     "one_method.py:TableAndStep": ["schedule", *STEP],
     "cosine_tables.py:Floor": ["schedule", "forward"],
     "own_schedules.py:AnyLength": ["schedule", "forward"],

@@ -59,6 +59,12 @@ PROGRAMS = {
     "an object's, of NumPy, of no seed": Slip(
         of_class("np.random.default_rng()", IN_NUMPY), "Process", *SLIP[:2], "std of z is 0.8"
     ),
+    "of a base of its class": Slip(
+        of_class("torch.Generator().manual_seed(0)", IN_TORCH).replace("Process:", "Base:")
+        + "\nclass Process(Base):\n    pass\n",
+        "Process",
+        *SLIP,
+    ),
     "of an object that its adapter builds again": Slip(
         f"""{TABLES}
 class Sampler:
@@ -109,6 +115,15 @@ def test_one_of_numpy_s_that_is_made_inside_of_no_seed_is_replayed(tmp_path: Pat
 )
 def test_a_seed_that_is_set_inside_is_found(line: str, tmp_path: Path) -> None:
     text = f"{TABLES}GEN = torch.Generator()\n\ndef sample(model, shape):\n    {line}\n    "
+    report = judged_file(tmp_path, "sample", text + loop("torch.randn(shape, generator=gen)"))
+    assert report.exit_status == 1
+    assert "a seed is set inside sample" in str(report)
+
+
+def test_a_seed_is_set_inside_too_by_what_is_built_there(tmp_path: Path) -> None:
+    text = f"{TABLES}\nclass Normal:\n    def __init__(self, seed=0):\n"
+    text += "        self.gen = torch.Generator().manual_seed(seed)\n"
+    text += "\ndef sample(model, shape):\n    gen = Normal().gen\n    "
     report = judged_file(tmp_path, "sample", text + loop("torch.randn(shape, generator=gen)"))
     assert report.exit_status == 1
     assert "a seed is set inside sample" in str(report)

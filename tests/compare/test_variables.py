@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from compare import run
-from compare.candidate.door.variables import Variables, by_another, schedule_of, watched
+from compare.candidate.door.variables import (
+    Variables,
+    by_another,
+    schedule_of,
+    that_may_be,
+    watched,
+)
 from tests.compare.written import FILES, Slip, judged_file
 
 MEAN = "(x - betas[t] / (1 - abar[t]).sqrt() * eps) / (1 - betas[t]).sqrt()"
@@ -267,11 +273,16 @@ def test_the_product_of_betas_is_known_under_any_name_and_that_of_roots_is_none(
 
 
 def test_alpha_bar_is_known_by_its_two_roots_whatever_they_are_called() -> None:
-    found = by_another([call("made", 1, c=ABAR.sqrt().float().double(), s=(1 - ABAR).sqrt())])
+    found = that_may_be([call("made", 1, c=ABAR.sqrt().float().double(), s=(1 - ABAR).sqrt())])
     assert found is not None
     assert torch.allclose(found.table, ABAR, rtol=1e-6)
     assert "the square of c beside s" in found.where
-    assert by_another([call("made", 1, c=ABAR.sqrt(), s=(1 - ABAR).sqrt() * 0.99)]) is None
+    other = that_may_be([call("made", 1, c=ABAR.sqrt(), s=(1 - ABAR).sqrt() * 0.99)])
+    assert other is not None
+    assert other.where == "c, in a variable of made, which falls"
+    assert other.table.equal(ABAR.sqrt())
+    assert not found.sure
+    assert not other.sure
 
 
 def test_a_table_that_a_loop_goes_through_from_its_end_is_turned_round() -> None:

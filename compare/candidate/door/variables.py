@@ -200,14 +200,16 @@ def _of(returned: Any) -> Tensor | None:
 
 def by_another(calls: Iterable[Variables]) -> Seen | None:
     """The one alpha-bar that a table is, whatever it is called, by another beside it in a call: the
-    product of 1 - that; or else the square of a signal beside what is left of it, or the only table
-    that falls, neither of which is sure."""
+    product of 1 - that."""
+    return _the_one(_products(calls))
+
+
+def that_may_be(calls: Iterable[Variables]) -> Seen | None:
+    """What may be alpha-bar and is not sure: the square of a signal beside what is left of it, else
+    the only table that falls."""
     calls = [*calls]
-    return (
-        _the_one(_products(calls))
-        or _the_one(replace(seen, sure=False) for seen in _squares(calls))
-        or _the_one(replace(seen, sure=False) for seen in _falling(calls))
-    )
+    found = _the_one(_squares(calls)) or _the_one(_falling(calls))
+    return None if found is None else replace(found, sure=False)
 
 
 def _pairs(calls: Iterable[Variables]) -> Iterator[tuple[str, str, Tensor, str, Tensor]]:

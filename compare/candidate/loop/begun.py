@@ -19,6 +19,7 @@ from compare.candidate.door.variables import (
     by_another,
     of_function,
     schedule_of,
+    that_may_be,
     watched,
 )
 from compare.candidate.spy import Model
@@ -32,6 +33,9 @@ OF_SCHEDULE = {  # with other values of these it would be another
     *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
     "rescale_betas_zero_snr",
 }
+
+
+SHOW = ("add_noise", "step", "loss")  # a table that they go by, whatever it is called
 
 
 class _Enough(Exception):
@@ -52,11 +56,11 @@ def schedule_in_variables(subject: Subject) -> Seen | None:
     imported = [call.without_others(tops) for call in subject.own.imported]
     top = max(begun, default=0)
     seen = schedule_of(calls, names, top) or schedule_of(imported, names, top)
-    other = by_another([*calls, *imported])
-    if seen is None and (other is None or not other.sure):
-        last = max((*begun, *(call.asked for call in calls)), default=0)
-        seen = _by_function(subject, last)
-    return seen or other
+    seen = seen or by_another([*calls, *imported])
+    last = max((*begun, *(call.asked for call in calls)), default=0)
+    seen = seen or _by_function(subject, last)
+    shows = any(map(subject.has, SHOW))
+    return seen or (None if shows else that_may_be([*calls, *imported]))
 
 
 def _shows(subject: Subject) -> bool:
