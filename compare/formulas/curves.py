@@ -94,14 +94,17 @@ def forward(scheduler: Scheduler, oracle: Oracle) -> Iterator[Reading]:
     table = scheduler.alpha_bars(oracle)
     t = torch.arange(len(table))
     level = oracle.level(table, t, t - 1, scheduler.setting)
+    noise = (1 - table).sqrt()
+    turned = torch.atan2(noise, table.sqrt()) * noise  # by a cosine whose angle is rounded
     for method, (whole, source) in formulas.items():
         if not scheduler.subject.has(method):
             continue
         with suppress(Broken):
             seen = scheduler.coefficients(torch.float32, method=method)
             found = [
-                Curve(name, c, FACTOR * UNIT * c.abs(), (formula,), source, OF_TABLE)
+                Curve(name, c, FACTOR * UNIT * (c.abs() + off), (formula,), source, OF_TABLE)
                 for name, c, formula in zip(("x_0", "noise"), seen, right[method], strict=True)
+                for off in [turned if formula == SIGNAL else 0.0]
             ]
             yield Reading(whole, tuple(found), atoms(level, scheduler.betas()), t)
 

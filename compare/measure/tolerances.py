@@ -179,9 +179,12 @@ def propagated(formula: Callable[[Level], Tensor], level: Level, terms: Tensor) 
 
 
 def propagated_table(formula: Callable[[Tensor], Tensor], table: Tensor, terms: Tensor) -> Tensor:
-    """The same for a formula of the whole alpha-bar table, or of neighbours in it."""
+    """The same for a formula of the whole alpha-bar table, or of neighbours in it; the table may be
+    the square of a cosine, whose angle is rounded."""
     moved = torch.minimum(table * (1 + 2 * UNIT), table.clamp(min=1 - 1e-16))
     every_other = torch.where(torch.arange(len(table)) % 2 == 0, moved, table)
+    turned = (torch.atan2((1 - table).sqrt(), table.sqrt()) * (1 - UNIT)).cos() ** 2
     value = formula(table)
-    change = (formula(moved) - value).abs() + (formula(every_other) - value).abs()
+    others = (formula(other) - value for other in (moved, every_other, turned))
+    change = torch.stack([other.abs() for other in others]).sum(dim=0)
     return FACTOR * (change + UNIT * terms)

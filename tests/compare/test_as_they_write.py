@@ -253,6 +253,21 @@ def ancestral(f, shape):
         "snr",
         "min-SNR's weight is that for a model that predicts the noise",
     ),
+    "an angle that float32 rounds": Slip(
+        """import torch
+
+phi = torch.linspace(0.08, 1.53, 20, dtype=torch.float64)
+alphas_cumprod = torch.cos(phi) ** 2
+
+def add_noise(x0, t, noise):
+    angle = phi[t].to(x0.dtype).view(-1, 1, 1, 1)
+    return angle.cos() * x0 + angle.sin() * noise
+""",
+        "add_noise",
+        "angle.sin() * noise",
+        "0.8 * angle.sin() * noise",
+        "your noise has 0.8 * sqrt(1 - ab",
+    ),
     "1-D signals (batch, channels, length)": Slip(
         '"""1-D signals, z-scored per channel"""\n'
         + TABLES
