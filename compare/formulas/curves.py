@@ -15,7 +15,7 @@ from compare.formulas.expressions import Monomial
 from compare.formulas.fit import Curve
 from compare.measure.probe import Probe, probe, some_steps
 from compare.measure.step import chain, level_of, replayed_noise, strided
-from compare.measure.tolerances import FACTOR, UNIT
+from compare.measure.tolerances import FACTOR, UNIT, by_angle
 from compare.oracle import LEARNED, TABLES, Level, Oracle, Setting
 from compare.oracle.samplers import BY_NAME
 
@@ -94,15 +94,14 @@ def forward(scheduler: Scheduler, oracle: Oracle) -> Iterator[Reading]:
     table = scheduler.alpha_bars(oracle)
     t = torch.arange(len(table))
     level = oracle.level(table, t, t - 1, scheduler.setting)
-    noise = (1 - table).sqrt()
-    turned = torch.atan2(noise, table.sqrt()) * noise  # by a cosine whose angle is rounded
+    turned = (by_angle(table).sqrt() - table.sqrt()).abs()
     for method, (whole, source) in formulas.items():
         if not scheduler.subject.has(method):
             continue
         with suppress(Broken):
             seen = scheduler.coefficients(torch.float32, method=method)
             found = [
-                Curve(name, c, FACTOR * UNIT * (c.abs() + off), (formula,), source, OF_TABLE)
+                Curve(name, c, FACTOR * (UNIT * c.abs() + off), (formula,), source, OF_TABLE)
                 for name, c, formula in zip(("x_0", "noise"), seen, right[method], strict=True)
                 for off in [turned if formula == SIGNAL else 0.0]
             ]

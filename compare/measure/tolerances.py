@@ -178,13 +178,19 @@ def propagated(formula: Callable[[Level], Tensor], level: Level, terms: Tensor) 
     return FACTOR * (change + UNIT * terms)
 
 
+def by_angle(table: Tensor) -> Tensor:
+    """(T,) alpha-bars that are squares of cosines, moved by the rounding of their angles: much of a
+    signal that is nearly 0, where the angle is nearly pi/2."""
+    inside = table.clamp(0, 1)
+    angle = torch.atan2((1 - inside).sqrt(), inside.sqrt())
+    return table + ((angle * (1 - UNIT)).cos() ** 2 - angle.cos() ** 2)
+
+
 def propagated_table(formula: Callable[[Tensor], Tensor], table: Tensor, terms: Tensor) -> Tensor:
-    """The same for a formula of the whole alpha-bar table, or of neighbours in it; the table may be
-    the square of a cosine, whose angle is rounded."""
+    """The same for a formula of the whole alpha-bar table, or of neighbours in it."""
     moved = torch.minimum(table * (1 + 2 * UNIT), table.clamp(min=1 - 1e-16))
     every_other = torch.where(torch.arange(len(table)) % 2 == 0, moved, table)
-    turned = (torch.atan2((1 - table).sqrt(), table.sqrt()) * (1 - UNIT)).cos() ** 2
     value = formula(table)
-    others = (formula(other) - value for other in (moved, every_other, turned))
+    others = (formula(other) - value for other in (moved, every_other, by_angle(table)))
     change = torch.stack([other.abs() for other in others]).sum(dim=0)
     return FACTOR * (change + UNIT * terms)

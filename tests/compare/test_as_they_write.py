@@ -335,15 +335,6 @@ def test_words_that_mean_what_any_other_means_are_not_judged(tmp_path: Path) -> 
     assert judged_file(tmp_path, "Words", wrong).exit_status == 1
 
 
-def test_a_loss_that_shows_each_picture_twice_is_left_open(tmp_path: Path) -> None:
-    loss = PROGRAMS["a loss beside what else it found"].text.replace(
-        "def loss(model, x0):\n", "def loss(model, x0):\n    x0 = torch.cat([x0, x0])\n"
-    )
-    report = judged_file(tmp_path, "loss", loss)
-    assert report.exit_status == 2, str(report)
-    assert "shows its model each image 2 times, which is not judged" in str(report)
-
-
 OF_X_0 = """
 class Lists:
     def __init__(self, T=60):
@@ -389,14 +380,21 @@ def test_a_weighted_loss_of_x_0_draws_no_noise_again(tmp_path: Path) -> None:
     assert "drawn again" not in str(report)
 
 
-def test_a_loss_alone_that_maps_its_pictures_is_left_open(tmp_path: Path) -> None:
-    """They may come in [0, 1], or be mapped twice (mistake 36): no loop says."""
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        pytest.param("x0 = 2 * x0 - 1", "with pictures in [0, 1] it is right", id="maps"),
+        pytest.param("x0 = torch.cat([x0, x0])", "each image 2 times, which is not", id="twice"),
+    ],
+)
+def test_a_loss_alone_that_may_be_right_is_left_open(line: str, said: str, tmp_path: Path) -> None:
+    """Its pictures may come in [0, 1], or be mapped twice (mistake 36): no loop says."""
     loss = PROGRAMS["a loss beside what else it found"].text.replace(
-        "def loss(model, x0):\n", "def loss(model, x0):\n    x0 = 2 * x0 - 1\n"
+        "def loss(model, x0):\n", f"def loss(model, x0):\n    {line}\n"
     )
     report = judged_file(tmp_path, "loss", loss)
     assert report.exit_status == 2, str(report)
-    assert "with pictures in [0, 1] it is right" in str(report)
+    assert said in str(report)
 
 
 def test_a_method_is_no_function_alone(tmp_path: Path) -> None:

@@ -33,8 +33,6 @@ OF_SCHEDULE = {  # with other values of these it would be another
     *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
     "rescale_betas_zero_snr",
 }
-
-
 SHOW = ("add_noise", "step", "loss")  # a table that they go by, whatever it is called
 
 
@@ -54,13 +52,11 @@ def schedule_in_variables(subject: Subject) -> Seen | None:
         names = {own: name for name, own in usual(text)[1].items()}
         tops = used_of_tops(ast.parse(text))
     imported = [call.without_others(tops) for call in subject.own.imported]
-    top = max(begun, default=0)
-    seen = schedule_of(calls, names, top) or schedule_of(imported, names, top)
-    seen = seen or by_another([*calls, *imported])
+    every, top = [*calls, *imported], max(begun, default=0)
+    seen = schedule_of(calls, names, top) or schedule_of(imported, names, top) or by_another(every)
     last = max((*begun, *(call.asked for call in calls)), default=0)
     seen = seen or _by_function(subject, last)
-    shows = any(map(subject.has, SHOW))
-    return seen or (None if shows else that_may_be([*calls, *imported]))
+    return seen or (None if any(map(subject.has, SHOW)) else that_may_be(every))
 
 
 def _shows(subject: Subject) -> bool:

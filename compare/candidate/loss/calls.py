@@ -59,9 +59,8 @@ class Loss:
             if len(asked) == 4 and shown == (asked[0], asked[3], *asked[1:3]):
                 text = "loss takes images (b, h, w, c), and gives its model (b, c, h, w)"
                 raise Broken(f"{text}: Adapter(loss={CHANNELS_LAST}) says so")
-            several = shown[1:] == asked[1:] and shown[0] % asked[0] == 0
-            if several:
-                times = shown[0] // asked[0]
+            times, left = divmod(shown[0], asked[0])
+            if shown[1:] == asked[1:] and times > 1 and not left:
                 raise Broken(f"loss shows its model each image {times} times, which is not judged")
             raise Broken(f"loss gives the model {shown} for images {asked}", raised=False)
         return float(value.mean())

@@ -247,12 +247,13 @@ def leave_out_any_variance(subject: Subject) -> None:
     if usual is None:
         return
     anything, chosen = _step_with(subject, ANY), in_code & {*SIZES} - {known}
-    made = {word: _step_with(subject, word) for word in words if subject.takes(variance_type=word)}
     if chosen and anything is None:  # those that its step refuses
-        words = {word for word, step in made.items() if step is None}
-    elif not chosen:  # else than it is chosen elsewhere
-        others = {} if _alike(anything, usual) else made
-        words = {w for w, step in others.items() if _alike(step, anything)} - {"fixed_large"}
+        words = {
+            w for w in words if subject.takes(variance_type=w) and _step_with(subject, w) is None
+        }
+    elif not chosen:  # it is chosen elsewhere, or each other word is the same one
+        others = set[str]() if _alike(anything, usual) else words - {"fixed_large"}
+        words = {w for w in others if _alike(_step_with(subject, w), anything)}
     if not words:
         return
     subject.any_words |= {("variance_type", word) for word in words}

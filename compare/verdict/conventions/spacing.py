@@ -34,7 +34,8 @@ def read_spacing(subject: Subject) -> Setting:
             assert scheduler is not None  # spacing and offset are not named: nothing else is asked
             with contextlib.suppress(Broken):
                 if all(rule(scheduler, n) for n in counts if n <= T):
-                    subject.kinds += tuple(known) if counts != COUNTS else ()
+                    others = (s for s in known if s != setting and counts != COUNTS)
+                    subject.kinds += tuple(others)
                     return setting
     subject.kinds += tuple(setting for setting in known if setting != base)
     return base

@@ -108,8 +108,8 @@ def _kind(scheduler: Scheduler, rows: Tensor, level: Level, known: set[str]) -> 
     kind = None if told else _with_memory(scheduler, level, known)
     if kind is not None:
         return kind
-    shown_kind = _kind_by_x_0(scheduler, level)
-    if shown_kind is not None and "prediction_type" not in known:
+    shown_kind = None if "prediction_type" in known else _kind_by_x_0(scheduler, level)
+    if shown_kind is not None:
         settings = [s for s in settings if s.prediction_type == shown_kind]
         base = replace(base, prediction_type=shown_kind)
     first = next((s for s in settings if s.sampler != base.sampler), base)
