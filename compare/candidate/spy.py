@@ -86,6 +86,7 @@ class Model(nn.Module):
         self.beside = self.manner.beside
         self.trained = self.put_in_training = False  # by who has it; and asked so
         self.owner = Owner()
+        self.halves: list[Tensor] | None = None  # the v that it gave, if asked to keep those
         self.in_arrays = False  # whether it was asked by a program in NumPy
         size = self.manner.shape or (0, 0, 0)
         about = dict.fromkeys(("in_channels", "channels", "out_channels", "out_dim"), size[1])
@@ -146,6 +147,8 @@ class Model(nn.Module):
             out = self._answered(call.x.detach(), call.t.detach(), call.more)
             learned = self.manner.learned
             v = None if learned is None else torch.full_like(call.x, learned)
+            if v is not None and self.halves is not None:
+                self.halves.append(v.requires_grad_())
             if v is not None and not self.manner.pair:
                 out = torch.cat([out, v.to(out)], dim=1)
             out = out.to(call.x.dtype) * (1 + self.weight)  # so that a gradient reaches it

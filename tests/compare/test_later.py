@@ -24,7 +24,7 @@ CALLED = {
     "ema": ["ema", "EMA", "ema_update", "update_ema_params", "ExponentialMovingAverage"],
     "invert": ["ddim_inversion", "invert", "ddim_invert"],
     "start": ["img2img", "sdedit", "image_to_image"],
-    "learned_loss": ["vlb_terms", "_vb_terms_bpd", "hybrid_loss"],
+    "vlb": ["vlb", "vlb_terms", "_vb_terms_bpd"],
 }
 
 

@@ -122,16 +122,97 @@ def test_a_wrong_loop_of_a_learned_variance_is_found(candidate: Adapter, bug: st
     assert not bug or [d.bug for d in report.diagnoses] == [bug], str(report)
 
 
-def halved_loss(model, x_0, halve: Halve):
-    t = torch.randint(0, T, (len(x_0),))
-    a, e = ALPHA_BAR[t].float().reshape(-1, 1, 1, 1), torch.randn_like(x_0)
-    out, _ = halve(model(a.sqrt() * x_0 + (1 - a).sqrt() * e, t), x_0.shape[1])
-    return (out - e).square().mean()
+Target = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_0, noise, alpha-bar)
+Bound = Callable[[Tensor, Tensor], Tensor]  # (log-variances: of the posterior, of the model)
 
 
-@pytest.mark.parametrize("halve", each(3, HALVES.values()), ids=HALVES)
-def test_the_loss_of_a_learned_variance_is_neither_blamed_nor_passed(halve: Halve) -> None:
-    own = Adapter(alpha_bar=lambda: ALPHA_BAR, loss=lambda model, x: halved_loss(model, x, halve))
-    report = run(own)
-    assert report.exit_status == 2
-    assert "that of a learned variance is not judged" in report.verdict
+def divergence(right: Tensor, own: Tensor) -> Tensor:
+    """Of two normal laws whose means are alike."""
+    return 0.5 * (own - right - 1 + (right - own).exp())
+
+
+def hybrid_loss(
+    halve: Halve,
+    target: Target = lambda x_0, e, a: e,
+    log_variance: Any = READINGS["-1 to 1"][0],
+    bound: Bound = divergence,
+    share: float = 0.1,
+    sample: Any = None,
+) -> Adapter:
+    """L_simple, and a bound of its variance that takes the output for a constant."""
+
+    def loss(model, x_0):
+        t = torch.randint(0, T, (len(x_0),))
+        a, e = ALPHA_BAR[t].float().reshape(-1, 1, 1, 1), torch.randn_like(x_0)
+        out, v = halve(model(a.sqrt() * x_0 + (1 - a).sqrt() * e, t), x_0.shape[1])
+        beta, p = BETAS[t].reshape(a.shape), BEFORE[t.clamp(min=1)].reshape(a.shape)
+        low, high = (beta * (1 - p) / (1 - a)).log(), beta.log()
+        off = (out.detach() - e).square()
+        cost = bound(low, log_variance(v, low, high)) + off * (beta / (1 - a)).square()
+        return (out - target(x_0, e, a)).square().mean() + share * cost.mean()
+
+    known = {"alpha_bar": lambda: ALPHA_BAR, "sample": sample}
+    return Adapter(**known, loss=loss, prediction_type="epsilon")
+
+
+BESIDE: dict[str, Halve] = {**HALVES, "a pair": lambda out, c: out}
+
+
+@pytest.mark.parametrize("halve", each(2, BESIDE.values()), ids=BESIDE)
+def test_the_simple_loss_beside_a_learned_variance_is_judged(halve: Halve) -> None:
+    report = run(hybrid_loss(halve))
+    assert report.passed, str(report)
+    seen = {check.id for check in report.checks}
+    assert {"loss/target/noise", "loss/target/x_0", "loss/variance"} <= seen
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (lambda x_0, e, a: x_0, "the target is x_0 although the model predicts the noise"),
+        (lambda x_0, e, a: a.sqrt() * e - (1 - a).sqrt() * x_0, "the target is the velocity"),
+        (lambda x_0, e, a: 0.8 * e, "your noise in the target has 0.8, should have 1"),
+    ],
+    ids=["x_0", "v", "less"],
+)
+def test_a_wrong_target_beside_a_learned_variance_is_found(target: Target, said: str) -> None:
+    report = run(hybrid_loss(HALVES["chunk"], target))
+    assert report.exit_status == 1, str(report)
+    assert said in str(report)
+
+
+RANGES = [name for name, (_, words) in READINGS.items() if words.startswith("a v")]
+
+
+@pytest.mark.parametrize("trained", RANGES)
+@pytest.mark.parametrize("sampled", RANGES)
+def test_loss_and_loop_are_to_take_v_alike(trained: str, sampled: str) -> None:
+    drawn = loop(READINGS[sampled][0]).sample
+    log_variance = READINGS[trained][0]
+    report = run(hybrid_loss(HALVES["chunk"], log_variance=log_variance, sample=drawn))
+    assert report.exit_status == int(trained != sampled), str(report)
+    words = f"by a v of {trained}, and the loop takes it for one of {sampled}"
+    assert (words in str(report)) == (trained != sampled)
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [lambda right, own: divergence(own, right), lambda right, own: own],
+    ids=["the other way round", "the variance itself"],
+)
+def test_a_bound_that_is_not_known_is_neither_blamed_nor_passed(bound: Bound) -> None:
+    report = run(hybrid_loss(HALVES["chunk"], bound=bound))
+    assert report.exit_status == 2, str(report)
+    assert "trains a learned variance by a rule that is not known" in report.verdict
+
+
+def test_a_variance_that_nothing_trains_is_said() -> None:
+    report = run(hybrid_loss(HALVES["chunk"], share=0.0))
+    assert report.passed, str(report)
+    assert "nothing in this loss trains it" in str(report)
+
+
+def test_a_target_that_cannot_be_read_is_neither_blamed_nor_passed() -> None:
+    report = run(hybrid_loss(HALVES["chunk"], lambda x_0, e, a: e.abs()))
+    assert report.exit_status == 2, str(report)
+    assert "cannot be read beside a learned variance" in str(report)

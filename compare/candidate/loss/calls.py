@@ -17,7 +17,7 @@ from compare.candidate.model.call import Manner, Place
 from compare.candidate.model.output import is_of_a_pair, may_be_halved
 from compare.candidate.replay import global_seed
 from compare.candidate.scheduler import numbers
-from compare.candidate.spy import Answer, Model
+from compare.candidate.spy import Answer, Model, exact_output
 from compare.candidate.subject import Subject
 from compare.oracle import F64
 
@@ -112,13 +112,14 @@ def settled(subject: Subject, table: Tensor) -> Loss:
         for pair in (False, True):
             loss = replace(loss, manner=replace(loss.manner, shape=(images, *shape), pair=pair))
             model = loss.model(nothing)
-            try:
-                loss.of(model, images_of(loss.manner.shape), 0)
-                _refuse_learned(loss, model, False)
+            broken = _refusal(loss, model)
+            halved = _halved(loss, model, broken is not None)
+            if halved is not None:
+                return _with_time(*halved)
+            if broken is None:
                 if pair or not is_of_a_pair(model.uses):
                     return _with_time(loss, model)
-            except Broken as broken:
-                _refuse_learned(loss, model, True)
+            else:
                 first = first or broken
                 if not is_of_a_pair(model.uses):
                     break
@@ -170,17 +171,22 @@ def _goes_by(signal: Tensor, value: Tensor) -> bool:
     return back + int(((steps > 0) != (falls.abs() > SAME)).sum()) <= 1
 
 
-def _refuse_learned(loss: Loss, model: Model, raised: bool) -> None:
-    """Raises `Broken` for a loss that wants outputs of twice the channels."""
-    if not may_be_halved(model.uses, raised):
-        return
-    other = replace(loss, manner=replace(loss.manner, learned=learned.SMALLEST))
+def _refusal(loss: Loss, model: Model) -> Broken | None:
+    """What a loss says that does not take its images; None if it does."""
     try:
-        other.of(other.model(nothing), images_of(loss.manner.shape), 0)
-    except Broken:
-        return
-    words = "loss halves the channels of its model's output: that of a learned variance"
-    raise Broken(f"{words} is not judged, its `step` or `sample` is")
+        loss.of(model, images_of(loss.manner.shape), 0)
+    except Broken as broken:
+        return broken
+    return None
+
+
+def _halved(loss: Loss, model: Model, raised: bool) -> tuple[Loss, Model] | None:
+    """The loss with outputs of twice the channels, if it wants those, and a model it was given."""
+    if not (may_be_halved(model.uses, raised) or (raised and loss.manner.pair)):
+        return None
+    other = replace(loss, manner=replace(loss.manner, learned=learned.SMALLEST))
+    seen = other.model(nothing)
+    return (other, seen) if _refusal(other, seen) is None else None
 
 
 def _told_by_the_loop(subject: Subject, table: Tensor) -> Place | None:
@@ -249,6 +255,17 @@ def _drawn(loss: Loss, shape: tuple[int, ...], calls: int) -> Tensor:
         strange = float(said[~said.isfinite()][0])
         raise Broken(f"the loss tells its model t = {strange}", raised=False)
     return said
+
+
+def knowing(loss: Loss, x_0: Tensor, off: Tensor | float = 0.0) -> Answer:
+    """The exact answer for images that are known, off by so much."""
+    kind = loss.subject.setting.prediction_type
+
+    def answer(x: Tensor, t: Tensor) -> Tensor:
+        wrong = off.reshape(x.shape[1:]) if isinstance(off, Tensor) else off
+        return exact_output(kind, loss.table, x, t, x_0.double().reshape(x.shape)) + wrong
+
+    return answer
 
 
 def nothing(x: Tensor, t: Tensor) -> Tensor:

@@ -16,15 +16,17 @@ from compare.candidate.loss.calls import (
     enough,
     gain,
     images_of,
+    knowing,
     nothing,
     said_in,
     settled,
 )
+from compare.candidate.loss.variance import Trained, trained
 from compare.candidate.model.call import Place
 from compare.candidate.model.cost import HEIGHTS
 from compare.candidate.model.told import Told, taken_for, told_by
 from compare.candidate.replay import Recorded
-from compare.candidate.spy import Answer, exact_output, per_image
+from compare.candidate.spy import per_image
 from compare.candidate.subject import Subject
 from compare.oracle import F64
 from compare.oracle.algorithms import TARGETS
@@ -61,6 +63,7 @@ class Seen:
     spread: bool  # whether images of one channel are compared with those of others in the batch
     gradient: str | None  # what is wrong with its gradient, "" if nothing is; NumPy has none
     pair: bool  # whether the model is taken for one that returns a pair
+    trained: Trained | None  # how a variance is, that is learned beside what is predicted
     time: Place | None  # the place of t in a call of it, where several may be that
     beside: str  # where a condition stands beside x_t in the channels, "" if none does
     nothing: float | None  # the number that some images are told now and then for their label
@@ -113,6 +116,7 @@ def _look(subject: Subject, table: Tensor, calls: int) -> Seen:
         spread=_spread(loss),
         gradient=_gradient(loss, x_0),
         pair=loss.manner.pair,
+        trained=None if loss.manner.learned is None else trained(loss),
         time=loss.manner.time,
         **_spoilt(loss, x_0),
         **_shown(loss, x_0),
@@ -125,7 +129,7 @@ def _look(subject: Subject, table: Tensor, calls: int) -> Seen:
 
 def _perfect(loss: Loss, x_0: Tensor, seed: int, off: Tensor | float = 0.0) -> tuple[float, Tensor]:
     """The loss of a model that is off by so much, (pixels,), and the t at which it was asked."""
-    model = loss.model(_knowing(loss, x_0, off))
+    model = loss.model(knowing(loss, x_0, off))
     value = loss.of(model, x_0, seed)
     return value, loss.times(model)
 
@@ -148,17 +152,6 @@ def _redrawn(loss: Loss, x_0: Tensor, perfect: float) -> bool:
         return loss.of(loss.model(answer), x_0, 0)
 
     return any(costs(z) < NOTHING * perfect for z in others)
-
-
-def _knowing(loss: Loss, x_0: Tensor, off: Tensor | float = 0.0) -> Answer:
-    """The exact answer for images that are known, off by so much."""
-    kind = loss.subject.setting.prediction_type
-
-    def answer(x: Tensor, t: Tensor) -> Tensor:
-        wrong = off.reshape(x.shape[1:]) if isinstance(off, Tensor) else off
-        return exact_output(kind, loss.table, x, t, x_0.double().reshape(x.shape)) + wrong
-
-    return answer
 
 
 def _costs(loss: Loss, x_0: Tensor) -> dict[str, Any]:
@@ -301,7 +294,7 @@ def _spoilt(loss: Loss, x_0: Tensor) -> dict[str, Any]:
 
 def _spoiled(loss: Loss, x_0: Tensor, i: int, seed: int) -> tuple[float, Tensor]:
     """The loss of a model perfect but for image i, and by how much it is off there."""
-    known, off = _knowing(loss, x_0), list[Tensor]()
+    known, off = knowing(loss, x_0), list[Tensor]()
 
     def answer(x: Tensor, t: Tensor) -> Tensor:
         out = known(x, t)

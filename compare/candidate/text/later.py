@@ -62,10 +62,10 @@ EVERY = (
         "startfrom.*|img2img.*|imagetoimage|image2image|sdedit",
     ),
     Later(
-        "learned_loss",
-        "the loss of a learned variance",
-        "such a step is judged as `step`, such a loop as `sample`, and the simple loss as `loss`",
-        "learnedloss|learnedvarianceloss|lossoflearnedvariance|vlb.*|.*vbtermsbpd|hybridloss|lvlb",
+        "vlb",
+        "the terms of the bound on the likelihood, as a function of its own",
+        "a loss that adds them to the simple one, for a learned variance, is judged as `loss`",
+        "vlb.*|.*vbtermsbpd|lvlb",
     ),
 )
 

@@ -45,7 +45,7 @@ def trains_means(scheduler: Scheduler, oracle: Oracle) -> bool:
         return False
     made = _atoms(scheduler, oracle, seen)
     curves = [
-        Curve("", part.value, _slack(part), (formula,), EQ_7, ends_at_0=formula is OF_MEANS[1])
+        Curve("", part.value, slack(part), (formula,), EQ_7, ends_at_0=formula is OF_MEANS[1])
         for part, formula in zip(seen.target, OF_MEANS, strict=True)
     ]
     return all(curve.is_right(made) for curve in curves)
@@ -82,7 +82,7 @@ def _of_kind(kind: str, seen: Slopes, made: Atoms) -> list[Reading]:
     ):
         if parts is not None:
             curves = tuple(
-                Curve(f"{name} in {what}", c.value, _slack(c), (formula,), where, OF_TABLE)
+                Curve(f"{name} in {what}", c.value, slack(c), (formula,), where, OF_TABLE)
                 for name, c, formula in zip(("x_0", "noise"), parts, formulas, strict=True)
             )
             found.append(Reading(f"{what} = {whole}", curves, made, seen.t))
@@ -95,7 +95,8 @@ def _atoms(scheduler: Scheduler, oracle: Oracle, seen: Slopes) -> Atoms:
     return atoms(level, scheduler.betas())
 
 
-def _slack(known: Known) -> Tensor:
+def slack(known: Known) -> Tensor:
+    """(k,) how far off a curve may be: by the rounding of what it was read off, and its own."""
     return 2 * known.error + FACTOR * UNIT * known.value.abs()
 
 
@@ -161,16 +162,16 @@ def _weights(scheduler: Scheduler) -> Weights | None:
     if float(known.value.max() - known.value.min()) <= ALIKE * most:
         return None
     alike = Monomial(float(known.value.median()))
-    slack = _slack(known)
-    curve = Curve("t", known.value, slack, (alike,), EQ_14, OF_TABLE)
+    allowed = slack(known)
+    curve = Curve("t", known.value, allowed, (alike,), EQ_14, OF_TABLE)
     made = _atoms(scheduler, oracle, seen)
     found = accounts([Reading("", (curve,), made, seen.t)])
     fits = found[0].told[0].fits if found else []
     if not fits or fits[0].coarse:
-        return Weights(seen.t, known.value / most, slack / most, None, nowhere)
+        return Weights(seen.t, known.value / most, allowed / most, None, nowhere)
     formula = fits[0].formula
     apart = ~(curve.off(formula, made) <= 1)
     if isinstance(formula, Monomial):  # times which number is a convention
-        values, error = known.value / formula.constant, slack / abs(formula.constant)
+        values, error = known.value / formula.constant, allowed / abs(formula.constant)
         return Weights(seen.t, values, error, Monomial(1.0, formula.powers), apart)
-    return Weights(seen.t, known.value, slack, formula, apart)
+    return Weights(seen.t, known.value, allowed, formula, apart)

@@ -1,7 +1,8 @@
 """Stage loss (the role `loss`): a perfect model has loss 0, a zero model 1, every t is trained.
 
 `given.py` judges what the model is given, `told.py` by which number it is told t, `weights.py` how
-much each t counts (`snr.py`: as which paper has it), `costs.py` what known models cost.
+much each t counts (`snr.py`: as which paper has it), `costs.py` what known models cost,
+`learned.py` what is made of an output and a learned variance beside it.
 """
 
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from compare.measure.tolerances import FACTOR, RATE
 from compare.oracle import ALPHA_BAR, Oracle
 from compare.stages.loss.costs import values
 from compare.stages.loss.given import Shown, given, is_told_nothing, offset, times
+from compare.stages.loss.learned import target, variance
 from compare.stages.loss.rounding import rounding_of
 from compare.stages.loss.snr import by_snr
 from compare.stages.loss.told import of_its_own, told
@@ -86,6 +88,10 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     known = None if weight is None else by_snr(weight, table, kind)
     yield from weighed(weight, seen, known, oracle.loss.weight, kind)
     if not alike:
+        return
+    if seen.trained is not None:
+        yield from variance(subject, table, seen.trained)
+        yield from target(slopes(subject, table, RATE), rounding, oracle, subject.setting)
         return
     # The losses below are those of right x_t of the images that were given.
     off = (inside.noise - right.noise).abs().amax(dim=1)
