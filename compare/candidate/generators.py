@@ -23,6 +23,7 @@ import torch
 KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 MAKES = re.compile(r"Generator\(|default_rng\(|RandomState\(|Random\(")
 _owners: list[Callable[[], Any]] = []  # what keeps some
+_new: list[Any] = []  # for each that was built since all were set
 _of_numpy = np.random.default_rng
 
 
@@ -32,12 +33,14 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed)  # noqa: NPY002 (a candidate may draw from it)
     random.seed(seed)
     _owners[:] = [owner for owner in _owners if owner() is not None]
+    _new.clear()
     for owner in _owners:
         _set_all(owner(), seed)
 
 
 def follow(owner: Any) -> None:
-    """Sets the generators that something keeps from now on.
+    """Sets the generators that something keeps from now on; of two that are built one after the
+    other each to another seed, as one that is kept would go on.
 
     >>> class Mine:
     ...     rng = None
@@ -50,7 +53,8 @@ def follow(owner: Any) -> None:
     with suppress(TypeError):  # it has no weak reference, or wraps what is no function
         if _kept_by(owner) and all(known() is not owner for known in _owners):
             _owners.append(weakref.ref(owner))
-            _set_all(owner, torch.initial_seed())
+            _set_all(owner, torch.initial_seed() + len(_new))
+            _new.append(None)
 
 
 def kept_in_torch() -> list[torch.Generator]:

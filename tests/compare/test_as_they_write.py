@@ -276,6 +276,16 @@ def add_noise(x0, t, noise):
         "corrupt",
         *LESS,
     ),
+    "a loss whose default word says x0": Slip(
+        TABLES
+        + '\ndef loss(net, x0, kind="x0"):\n    t = torch.randint(0, T, (len(x0),))\n'
+        + "    noise = torch.randn_like(x0)\n    a = alphas_cumprod[t].view(-1, 1, 1, 1)\n"
+        + f'    return ((net({MIX}, t) - (x0 if kind == "x0" else noise)) ** 2).mean()\n',
+        "loss",
+        "(1 - a).sqrt() * noise",
+        "(1 - a) * noise",
+        "your noise in x_t has 1 - ab_t",
+    ),
     "a loss that says v": Slip(
         TABLES
         + "\ndef v_loss(model, x0):\n    t = torch.randint(0, T, (len(x0),))\n"

@@ -20,9 +20,9 @@ VELOCITY = "v vt vhat vpred predv velocity vtarget targetv velocitytarget target
 NOISE = "eps epsilon e et noise noises epsilont epst noiset"
 DRAWN = """z zs freshnoise newnoise randomnoise gaussian gaussiannoise rand extranoise initnoise
     initialnoise startnoise"""
-CLEAN = """cleandata x x0 xs sample samples image images img imgs original originals originalsample
-    originalsamples xstart xinit clean cleanimage cleanimages cleanx data picture pictures latent
-    latents originalimage originalimages originalx batch"""
+CLEAN = """cleandata x x0 z0 xs sample samples image images img imgs original originals
+    originalsample originalsamples xstart xinit clean cleanimage cleanimages cleanx data picture
+    pictures latent latents originalimage originalimages originalx batch"""
 
 
 TIMES = {  # as keywords of a model
@@ -74,8 +74,9 @@ OF_LOOPS = {  # {what a parameter of a loop says beside its model: names}
         inputchannels channel"""),
     "side": _of("imagesize imgsize imsize resolution samplesize inputsize sidelength"),
     "shape": _of("shape imageshape sampleshape imgshape inputshape size"),
-    "length": _of("length seqlen seqlength sequencelength horizon l"),
-    "features": _of("dim features nfeatures featuredim d"),
+    "length": _of("""length seqlen seqlength sequencelength horizon l numpoints npoints
+        nnodes numnodes natoms numatoms"""),
+    "features": _of("dim features nfeatures featuredim d ndims pointdim"),
     "height": _of("h height imageheight imgheight"),
     "width": _of("w width imagewidth imgwidth"),
     "device": _of("device"),

@@ -19,11 +19,14 @@ SIDES = OF_LOOPS["side"]  # of pictures, in pixels, plainly
 SIDE = 8  # of those that are asked for: no formula hangs on it
 BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 COUNTS = OF_LOOPS["count"]
+OF_BATCH = {"b", "bs", "batch", "batchsize", "nbatch"}
+NUMBERS = "numbers"
 PLACES: dict[str, Any] = {  # {what a loop is told: where it is in (b, c, h, w)}
     sizes.COUNT: 0,
     "channels": 1,
     "length": -2,
     "features": -1,
+    NUMBERS: -1,
     "height": -2,
     "width": -1,
     sizes.SIDE: -1,
@@ -190,6 +193,8 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
     {'shape': 'shape'}
     >>> of_loop(lambda model, n, shape, w=2.0: model)
     {'n': 'count', 'shape': 'image'}
+    >>> of_loop(lambda model, n_samples, batch=1: model)
+    {'n_samples': 'numbers', 'batch': 'count'}
     >>> of_loop(lambda model, n, dim: model), of_loop(lambda model, n, dim=64: model)
     ({'n': 'count', 'dim': 'features'}, {'n': 'count'})
     """
@@ -206,6 +211,10 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
             usual = sizes.IMAGE if word == sizes.SHAPE and sizes.COUNT in every else word
             word = sizes.meant(name, default, source_of(function), usual)
         found[name] = word
+    counts = [name for name, word in found.items() if word == sizes.COUNT]
+    batch = [name for name in counts if plain(name) in OF_BATCH]
+    if len(counts) == 2 and len(batch) == 1:  # the other is how many numbers each has
+        found |= dict.fromkeys({*counts} - {*batch}, NUMBERS)
     sized = bool({"height", sizes.SIDE} & {*found.values()})  # else w may be a weight, c labels
     unsure = set() if sized else {"c", "w"}
     if type(named.get("c")) is int:  # a default that no labels have

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from compare.candidate.load import Broken
 from compare.candidate.loss.calls import TIMES, TINY, Loss, nothing, settled
+from compare.candidate.model.told import read_told
 from compare.candidate.replay import Recorded
 from compare.candidate.subject import Subject
 from compare.oracle import F64, Oracle
@@ -21,7 +22,7 @@ MISSED = 1e-3  # how often one of all t is not drawn, so that the table is not r
 
 def table_of_loss(subject: Subject) -> Tensor | None:
     """(T,) float64 the alpha-bars at each t of a loss; None where its x_t is no sum of a picture
-    and noise whose weights' squares add up to 1, or not every t is told as a whole number."""
+    and noise whose weights' squares add up to 1, or not every t is told."""
     found: Tensor | None = subject.remember(("table of loss",), lambda: _table_of_loss(subject))
     return found
 
@@ -37,8 +38,8 @@ def _table_of_loss(subject: Subject) -> Tensor | None:
                 return None
             parts.append(part)
         t, image, noise = (torch.cat(each) for each in zip(*parts, strict=True))
-        from_one = int(float(t.min()) == 1 and float(t.max()) == T)
-        return _read(t - from_one, image, noise, T)
+        said = read_told(t, T)
+        return None if said is None else _read(said.steps(t) - said.base, image, noise, T)
     return None
 
 
@@ -90,8 +91,7 @@ def _unmapped(image: Tensor, at_0: Tensor) -> Tensor:
 
 def _read(t: Tensor, image: Tensor, noise: Tensor, T: int) -> Tensor | None:
     """(T,) the table of these weights, each at its t."""
-    whole = bool(((t == t.round()) & (t >= 0) & (t < T)).all())
-    if not whole or len(t.unique()) < T or bool((image < 0).any()):
+    if len(t.unique()) < T or bool((image < 0).any()):
         return None
     if bool(((image.square() + noise.square() - 1).abs() > CLOSE).any()):
         return None

@@ -15,7 +15,6 @@ from compare.candidate.text.does import (
     adds_noise,
     asks,
     asks_alone,
-    asks_itself,
     callee,
     draws,
     loops,
@@ -290,7 +289,7 @@ def _takes(found: Source, what: str, name: str) -> bool:
     if what == "add_noise" and name in CALLS and "noise" not in known.values():  # a network's
         return False
     if what in ("add_noise", "step"):
-        one = not (is_loop or asks_alone(node)) if what == "step" else not asks_itself(node)
+        one = not (is_loop or asks_alone(node)) if what == "step" else not asks(name, found.around)
         one = one and (what == "add_noise" or _has_output(found, name))
         return one and {"x_0" if what == "add_noise" else "x", "t"} <= {*known.values()}
     if what == "sample" and not is_loop and {"x", "t"} <= {*known.values()}:  # it is one step

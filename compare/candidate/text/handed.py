@@ -88,7 +88,7 @@ BUILT |= {"betamin": "1e-4", "minbeta": "1e-4", "betamax": "0.02", "maxbeta": "0
 BUILT |= {"betat": "0.02"}
 BUILT |= dict.fromkeys(("loss", "lossfn", "criterion"), "torch.nn.functional.mse_loss")
 BUILT |= dict.fromkeys(STEPS, "T") | dict.fromkeys(CHANNELS, "2")
-BUILT |= dict.fromkeys({*SIDES, "size"}, str(SIDE))
+BUILT |= dict.fromkeys({*SIDES, "size"}, str(SIDE)) | dict.fromkeys(OF_LOOPS["features"], "32")
 NETWORK = dict.fromkeys({*CHANNELS, "outchannels", "cin", "cout", "imgchannels"}, "3")
 NETWORK |= dict.fromkeys({*SIDES, "size"}, "32") | {"device": '"cpu"', "numclasses": "10"}
 NETWORK |= dict.fromkeys({"dim", "width", "basechannels", "modelchannels", "nfeat"}, "32")
@@ -225,7 +225,9 @@ def call(
     if what == "loss":
         node = source_of(function) or ast.Module([], [])
         values |= {k: _apart(k, node, around) for k, text in values.items() if text == "x_0"}
-    words = []
+    row = [p.name for p in parameters.values() if p.kind == inspect.Parameter.VAR_POSITIONAL]
+    axes = ["*shape"] if what == "sample" and {*map(plain, row)} & OF_LOOPS["shape"] else []
+    words, said = list[str](), list[str]()
     for name, text in values.items():
         if name not in asked and text == "T":  # how many steps is its own
             continue
@@ -234,11 +236,11 @@ def call(
             continue
         if parameters[name].kind == inspect.Parameter.KEYWORD_ONLY or name not in asked:
             drawn = name not in asked and text.startswith("torch.rand")
-            words += [f"{name}={text}"] if text and not drawn else []
-            words += [f"{name}={OPEN}"] if name in asked and not text else []
+            said += [f"{name}={text}"] if text and not drawn else []
+            said += [f"{name}={OPEN}"] if name in asked and not text else []
         else:
             words.append(text or OPEN)
-    return ", ".join(words)
+    return ", ".join([*words, *axes, *said])
 
 
 def _makes(name: str, source: ast.AST | None) -> bool:

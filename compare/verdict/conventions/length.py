@@ -35,8 +35,9 @@ def length(subject: Subject) -> tuple[int, dict[str, Fact]]:
     raw = betas = None
     with contextlib.suppress(Broken):
         raw, betas = subject.scheduler().raw_table(), subject.scheduler().betas()
-    if raw is None and betas is not None and not (named or subject.has("add_noise")):
-        raw = (1 - betas).cumprod(0)
+    if raw is None and betas is not None and not named:
+        product = (1 - betas).cumprod(0)
+        raw = product if _begins_with_one(product) or not subject.has("add_noise") else None
     whole, last = 0, -1
     if raw is not None and not named and subject.has("sample"):
         last = _last_trained(subject)
@@ -301,13 +302,21 @@ def _visited(subject: Subject) -> int:
         told = loop_told(subject, Oracle().alpha_bar(subject.setting))
         n, usual = len(told), read_told(told, subject.setting.num_train_timesteps)
         by = read_told(told, n)
-        if by is None or (by.unit != 1 and usual is not None):  # may be t / T of some steps
+        if by is None:
             return 0
+        if by.unit != 1 and usual is not None and n not in _kept(subject):
+            return 0  # it may be t / T of some steps
         every = torch.equal(by.steps(told).long() - by.base, torch.arange(n).flip(0))
         if not every:
             return 0
         return n + (by.base == 1 and _last_trained(subject) == n)  # whose loop ends at 1
     return 0
+
+
+def _kept(subject: Subject) -> set[int]:
+    """What its objects have under names of T."""
+    kept = [item for each in subject.own_objects for item in getattr(each, "__dict__", {}).items()]
+    return {value for name, value in kept if type(value) is int and plain(name) in STEPS}
 
 
 def _trained(subject: Subject) -> int:

@@ -4,11 +4,12 @@ import re
 from contextlib import suppress
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 from compare import stages
 from compare.candidate.door.names import plain, predicted
 from compare.candidate.door.reading import MINUS, PLAIN, SCORE, Fact
-from compare.candidate.door.signature import written
+from compare.candidate.door.signature import named_keywords, written
 from compare.candidate.door.source import compared, outputs_in, parsed
 from compare.candidate.load import Broken
 from compare.candidate.loop.look import look
@@ -18,6 +19,9 @@ from compare.oracle import KINDS, Oracle
 from compare.stages.stage import Stage
 
 OF_LOSS = re.compile("loss|objective")
+OF_KIND = re.compile(
+    "kind|predict|objective|target|paramet(er|r)i[sz]ation"
+)  # what has words for it
 
 
 def kind_called(word: object) -> str | None:
@@ -148,9 +152,22 @@ def kind_named(subject: Subject) -> str | None:
         if role == "loss" and not found - {None}:
             called = written(subject.function(role)).__name__
             alone = subject.name.rpartition(":")[2] if called == "<lambda>" else called
-            found = {_kind_of_loss(alone)}
+            found = {_kind_of_loss(alone) or _kind_by_default(written(subject.function(role)))}
         return found.pop() if len(found) == 1 else None
     return None
+
+
+def _kind_by_default(loss: Any) -> str | None:
+    """What a model predicts by the word that is the default of a parameter for it.
+
+    >>> _kind_by_default(lambda model, x, kind="x0": None)
+    'sample'
+    """
+    words = {plain(name): value for name, value in named_keywords(loss).items()}
+    said = {
+        predicted(v) for name, v in words.items() if isinstance(v, str) and OF_KIND.search(name)
+    }
+    return said.pop() if len(said) == 1 else None
 
 
 def _kind_of_loss(name: str) -> str | None:

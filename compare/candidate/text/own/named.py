@@ -55,7 +55,9 @@ def dicts_of(node: ast.ClassDef) -> list[str]:
     apart = any(meant(e.attr) for e in stored if isinstance(e.ctx, ast.Store))
     found = []
     for method in (each for each in node.body if isinstance(each, Function)):
-        told = {each.arg for each in method.args.args} & {"name", "key", "which", "table"}
+        names = {e.id for e in ast.walk(method) if isinstance(e, ast.Name)}
+        names |= {each.arg for each in method.args.args}
+        told = names & {"name", "key", "which", "table"}
         for part in (each for each in ast.walk(method) if isinstance(each, ast.Subscript)):
             word = part.slice.value if isinstance(part.slice, ast.Constant) else ""
             by_word = isinstance(word, str) and meant(word) is not None

@@ -186,7 +186,7 @@ def _noising(tree: ast.Module) -> Iterator[tuple[str, str]]:
     for name, function in named.items():
         if not asks(name, named) or loops(name, named) or not returns_a_loss(name, named):
             continue
-        values = {_name(t): value for t, value in each_assigned(function)}
+        values = {_name(t): value for t, value in each_assigned(function) if _name(t)}
         asked = [e for e in ast.walk(function) if isinstance(e, ast.Call) and is_model(e)]
         every = [a for call in asked for a in call.args]
         every += [part for parts in joined(function) for part in parts]
@@ -249,18 +249,33 @@ def _handed(argument: ast.expr, values: Mapping[str, ast.expr], function: Functi
 
 
 def _loops(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """What a loop is told of its pictures: by where that stands in the shape of what it draws."""
+    """What a loop, or what builds its class, is told of its pictures: by where that stands in the
+    shape of what the loop draws."""
     named = {f.name: f for f in _functions(tree)}
+    built = [pair for f in _functions(tree) if f.name == "__init__" for pair in _kept(f)]
+    kept = {attribute: given for attribute, given in built if _says_nothing(attribute)}
     for name, function in named.items():
         asked = {each.arg for each in function.args.args if _says_nothing(each.arg)} - {"self"}
-        if not asked or not loops(name, named):
+        if not (asked or kept) or not loops(name, named):
             continue
         for call in (e for e in ast.walk(function) if callee(e) in NORMAL | {"rand", "zeros"}):
             assert isinstance(call, ast.Call)
             rows = [k.value for k in call.keywords if k.arg == "size"] or call.args
             if len(rows) == 1 and isinstance(rows[0], ast.Tuple | ast.List):
                 rows = rows[0].elts
-            yield from ((each, what) for each, what in _axes(rows) if each in asked)
+            axes = [*_axes(rows)]
+            yield from ((each, what) for each, what in axes if each in asked)
+            of_built = [(each, what) for each, what in axes if each in kept and what != "count"]
+            yield from of_built
+            yield from ((kept[e], what) for e, what in of_built if kept[e] != e)
+
+
+def _kept(built: Function) -> Iterator[tuple[str, str]]:
+    """(attribute, parameter) of what an `__init__` keeps as it is handed it."""
+    asked = _asked(built)
+    for target, value in each_assigned(built):
+        if of_self(target) and getattr(value, "id", "") in asked:
+            yield of_self(target), _name(value)
 
 
 def _axes(rows: list[ast.expr]) -> Iterator[tuple[str, str]]:
