@@ -79,10 +79,11 @@ def test_of_a_wrong_loss_none_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("T", [20, 300])
-def test_it_is_the_table_to_a_few_roundings(T: int) -> None:
+@pytest.mark.parametrize("share", [False, True], ids=["t", "t / T"])
+def test_it_is_the_table_to_a_few_roundings(T: int, share: bool) -> None:
     right = (1 - torch.linspace(1e-4, 0.04, T, dtype=torch.float64)).cumprod(0)
     weights = right.sqrt().float(), (1 - right).sqrt().float()
-    found = table_of_loss(judged_by_its_loss(T, lambda t: t, weights))
+    found = table_of_loss(judged_by_its_loss(T, lambda t: t / T if share else t, weights))
     assert found is not None
     assert torch.allclose(log_snr(found), log_snr(right), rtol=0, atol=2e-6)
 
@@ -91,7 +92,7 @@ def test_none_is_read_of_another_law_or_time() -> None:
     right = (1 - torch.linspace(1e-4, 0.2, 40)).cumprod(0)
     sound = right.sqrt(), (1 - right).sqrt()
     assert table_of_loss(judged_by_its_loss(40, lambda t: t, (right, 1 - right))) is None
-    assert table_of_loss(judged_by_its_loss(40, lambda t: t / 40, sound)) is None
+    assert table_of_loss(judged_by_its_loss(40, lambda t: t / 37, sound)) is None
     assert table_of_loss(judged_by_its_loss(40, lambda t: t, (sound[0], -sound[1]))) is not None
 
 
