@@ -90,7 +90,8 @@ def read(subject: "Subject", told: Told, length: Length) -> tuple[int, Reading]:
         if method in methods:
             way = _structure(subject, method, found)
             found |= way
-            if method == "step" and _is_judged_in_a_loop(subject, bool(way)):
+            called = method == "step"
+            if called and (_is_judged_in_a_loop(subject, bool(way)) or _has_fewer(subject, T)):
                 subject.in_loop_alone.add("step")
                 words = "cannot be called alone: judged in the loop that calls it"
                 subject.conventions["step"] = words
@@ -111,6 +112,15 @@ def _is_judged_in_a_loop(subject: "Subject", is_called: bool) -> bool:
     if is_called and not source.asks_for_a_place(source.parsed(step)):
         return False
     return any(True for _ in source.own_calls("step", subject.first, [*named_keywords(step)]))
+
+
+def _has_fewer(subject: "Subject", T: int) -> bool:
+    """True if a step known by names is off the end of its tables before T, as one is that is told
+    a place in the list of its loop."""
+    if not (subject.by_names and subject.has("sample")):
+        return False
+    first, last = (count.asked(subject, "step", t) for t in (0, T - 1))
+    return first is not None and last is None
 
 
 def _visited(subject: "Subject", T: int, found: dict[str, Fact]) -> dict[str, Fact]:

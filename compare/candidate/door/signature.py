@@ -195,6 +195,8 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
     {'n': 'count', 'shape': 'image'}
     >>> of_loop(lambda model, n_samples, batch=1: model)
     {'n_samples': 'numbers', 'batch': 'count'}
+    >>> of_loop(lambda model, b, channels, length: model)
+    {'b': 'count', 'channels': 'channels', 'length': 'numbers'}
     >>> of_loop(lambda model, n, dim: model), of_loop(lambda model, n, dim=64: model)
     ({'n': 'count', 'dim': 'features'}, {'n': 'count'})
     """
@@ -215,6 +217,8 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
     batch = [name for name in counts if plain(name) in OF_BATCH]
     if len(counts) == 2 and len(batch) == 1:  # the other is how many numbers each has
         found |= dict.fromkeys({*counts} - {*batch}, NUMBERS)
+    row = found if "count" in found.values() and "features" not in found.values() else {}
+    found |= {name: NUMBERS for name, word in row.items() if word == "length" and name in asked}
     sized = bool({"height", sizes.SIDE} & {*found.values()})  # else w may be a weight, c labels
     unsure = set() if sized else {"c", "w"}
     if type(named.get("c")) is int:  # a default that no labels have
@@ -223,7 +227,7 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
     points = {*found.values()} == {sizes.COUNT, "features"} and {*found} <= {*asked}
     if not points and not {"length", "features"} <= {*found.values()}:
         unsure |= OF_LOOPS["length"] | OF_LOOPS["features"]
-    return {k: word for k, word in found.items() if plain(k) not in unsure}
+    return {k: word for k, word in found.items() if word == NUMBERS or plain(k) not in unsure}
 
 
 def _word(name: str) -> str | None:

@@ -31,7 +31,7 @@ from compare.candidate.text.own.named import holds_tables, of_what_is_handed
 from compare.candidate.text.own.words import in_own_words, usual
 from compare.candidate.text.package import package_of
 
-UNKNOWN = embedding.OPEN
+UNKNOWN, AGAIN_T = embedding.OPEN, handed.T_AS_INT
 OF_BATCHES = re.compile("reshape|view|None|gather|extract|expand|unsqueeze|broadcast")
 PARTS = {"alpha_bar", "tables", "embedding", "network"}  # that a step or a loop is made with
 SHOWN = """    def shown(it):
@@ -293,8 +293,9 @@ def _kind_said(what: str, node: Function, known: dict[str, str | None]) -> str |
 
 def _is_judged_in_a_loop(found: Source, fill: dict[str, str], texts: dict[str, str]) -> bool:
     """True if a step is called by the loop, which says what no name of the step's does, or which
-    place in a list it is handed for t."""
-    if UNKNOWN not in texts["step"] and not asks_for_a_place(found.functions[fill["step"]]):
+    place in a list it is handed for t or beside it."""
+    places = texts["step"].count(AGAIN_T) > 1 or asks_for_a_place(found.functions[fill["step"]])
+    if UNKNOWN not in texts["step"] and not places:
         return False
     whole = "sample" in texts and UNKNOWN not in texts["sample"]
     return whole and fill["step"] in reached({fill["sample"]}, found)

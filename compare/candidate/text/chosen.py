@@ -53,7 +53,7 @@ def chosen(found: Source) -> dict[str, str]:
     others = _by_what_they_take(found, by_name)
     if found.class_name:
         others = _called_as_noising(found, others) | _step_that_draws(found, others)
-    others = _by_what_they_do(found) | others
+    others = _by_what_they_do(found) | _one_step(found) | others
     both = others | by_name if OF_DIFFUSION.search(found.text) else {}
     both = {what: name for what, name in both.items() if not asked_by(name)}
     if "loss" in both:
@@ -231,6 +231,18 @@ def _by_what_they_do(found: Source) -> dict[str, str]:
         if fits and is_whole and what not in roles:
             roles[what] = name
     return roles
+
+
+def _one_step(found: Source) -> dict[str, str]:
+    """The step that a function alone is which asks a model it is handed, once, and draws noise."""
+    name, *others = found.functions
+    if others or found.class_name or loops(name, found.around):
+        return {}
+    function = found.signed(name)
+    is_step = {"x", "t"} <= {*handed.known("step", function).values()}
+    is_step = is_step and bool(handed.models_of(function)) and asks(name, found.around)
+    is_step = is_step and draws(name, found.around) and not returns_a_loss(name, found.around)
+    return {"step": name} if is_step and OPEN not in found.called("step", name) else {}
 
 
 def _samples(name: str, function: Any, found: Source) -> bool:

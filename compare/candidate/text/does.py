@@ -78,6 +78,9 @@ def counts_from_one(function: ast.AST) -> bool:
     [True, True, False]
     >>> counts_from_one(ast.parse("for i in range(T, 0, -1): x = step(x, i - 1)"))
     False
+    >>> kept = "for i in range(T, 0, -1): x = step(x, i) if i - 1 in kept else 0"
+    >>> counts_from_one(ast.parse(kept))
+    True
     >>> counts_from_one(ast.parse("t = torch.randint(1, T + 1, (8,))"))
     True
     """
@@ -133,9 +136,10 @@ def _hands_on(loop: ast.For) -> bool:
 
 
 def _but_indices(node: ast.AST) -> Iterator[ast.AST]:
-    """All parts of it, but for what stands in brackets behind something."""
+    """All parts of it, but for what stands in brackets behind something, or is compared."""
     yield node
     inside = [node.value] if isinstance(node, ast.Subscript) else ast.iter_child_nodes(node)
+    inside = [] if isinstance(node, ast.Compare) else inside
     for each in inside:
         yield from _but_indices(each)
 

@@ -81,6 +81,7 @@ STEPS |= {
 CHANNELS = OF_LOOPS["channels"]
 ZEROS = "torch.zeros(shape)"
 BATCHES = {"batch", "data", "b", "xb", "samples", "inputs", "examples"}
+T_AS_INT = "int(torch.as_tensor(t).flatten()[0])"
 AGAIN = {"tindex", "i", "index", "idx", "step"}  # t once more, as one number
 BUILT = {"device": '"cpu"', "betas": "torch.linspace(1e-4, 0.02, T)"}  # what a class is built with
 BUILT |= {"betastart": "1e-4", "beta1": "1e-4", "betaend": "0.02", "beta2": "0.02"}
@@ -329,7 +330,7 @@ def value(what: str, name: str, role: str | None, own: Mapping[str, str]) -> str
     if role in HANDED[what]:
         return HANDED[what][role]
     if what == "step" and plain(name) in AGAIN:
-        return "int(torch.as_tensor(t).flatten()[0])"
+        return T_AS_INT
     table = meant(name)
     if table is not None and (table in own or table in TABLES):
         return own.get(table, TABLES.get(table, ""))

@@ -24,7 +24,7 @@ from compare.stages.loss.learned import target, variance
 from compare.stages.loss.rounding import rounding_of
 from compare.stages.loss.snr import by_snr
 from compare.stages.loss.told import of_its_own, told
-from compare.stages.loss.weights import own_weights, weighed
+from compare.stages.loss.weights import is_of_some_kind, own_weights, weighed
 from compare.stages.stage import Stage
 
 SPREAD = {  # by axes: what is compared with all others, the two shapes, and what they make
@@ -85,7 +85,8 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     if alike:
         yield from own_weights(slopes(subject, table, RATE))
     weight, kind = weights_of(subject.scheduler()), subject.setting.prediction_type
-    known = None if weight is None else by_snr(weight, table, kind)
+    sure = is_of_some_kind(slopes(subject, table, RATE), table)
+    known = by_snr(weight, table, kind) if weight is not None and sure else None
     yield from weighed(weight, seen, known, oracle.loss.weight, kind)
     if not alike:
         return

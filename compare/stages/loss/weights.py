@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from compare.candidate.loss.look import Seen
 from compare.candidate.loss.slopes import Slopes
@@ -12,8 +13,10 @@ from compare.measure import law as laws
 from compare.measure.check import Check, note, yes_no
 from compare.measure.tolerances import RATE
 from compare.oracle import F64
-from compare.oracle.algorithms import Weight
+from compare.oracle.algorithms import TARGETS, Weight
 from compare.stages.loss.snr import BySnr, form_of, some_snr
+
+ALIKE = 1e-3  # of a coefficient of a target: far above what float32 tables make of it
 
 
 def weighed(
@@ -46,6 +49,17 @@ def weighed(
     as_looked_for = wanted is not None and bool((wanted(some_snr(), kind) <= 0).any())
     more = {"formula": found.letters, "right": "weights above 0: 1 at every t (Ho et al. eq. 14)"}
     yield yes_no(id, as_looked_for, "some t have no weight", words, **more)
+
+
+def is_of_some_kind(seen: Slopes | None, table: Tensor) -> bool:
+    """False where a loss compares with what no model predicts: for which its weight is meant is not
+    known then."""
+    if seen is None or seen.target is None:
+        return True
+    parts = (seen.target.noise.value, seen.target.x_0.value)
+    curves = [tuple(curve[seen.t] for curve in of(table)) for of in TARGETS.values()]
+    off = [[(a - b).abs().max() for a, b in zip(parts, each, strict=True)] for each in curves]
+    return any(float(max(each)) <= ALIKE for each in off)
 
 
 def own_weights(found: Slopes | None) -> Iterator[Check]:

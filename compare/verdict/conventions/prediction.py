@@ -44,7 +44,7 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
     if "prediction_type" in known:
         return Fact(said, "declared", "it is said by name")
     if subject.has("step"):
-        return Fact(said, "behaviour", "its steps are those")
+        return _beside_steps(subject)
     for who, stage in (("its loss", stages.LOSS), ("its loop", stages.SAMPLING)):
         shown = kind_shown(subject, stage) if stage.is_met(subject) else None
         if shown is None:
@@ -75,6 +75,21 @@ def read_prediction(subject: Subject, known: set[str]) -> Fact:
         others = (replace(subject.setting, prediction_type=kind) for kind in KINDS if kind != said)
         subject.kinds += tuple(others)
     return Fact(said)
+
+
+def _beside_steps(subject: Subject) -> Fact:
+    """What the steps have shown; where they are those of no kind, what a loss beside them shows."""
+    said = subject.setting.prediction_type
+    shown = None
+    if subject.kinds and stages.LOSS.is_met(subject):
+        shown = kind_shown(subject, stages.LOSS)
+    if shown is None or shown.setting.prediction_type == said:
+        return Fact(said, "behaviour", "its steps are those")
+    kind, before = shown.setting.prediction_type, subject.setting
+    subject.setting = replace(before, prediction_type=kind)
+    others = (each for each in subject.kinds if each != subject.setting)
+    subject.kinds = (before, *others)
+    return Fact(kind, "behaviour", "its loss is right so, and its steps are those of none")
 
 
 def read_answers(subject: Subject, declared: bool) -> Fact:

@@ -12,7 +12,16 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from compare.candidate.door.names import CALLED, LABELS, MODELS, OF_LOOPS, plain, role
+from compare.candidate.door.names import (
+    CALLED,
+    GENERATORS,
+    LABELS,
+    MODELS,
+    OF_LOOPS,
+    SEEDS,
+    plain,
+    role,
+)
 from compare.candidate.door.signature import TABLES
 from compare.candidate.door.source import each_assigned, is_model
 from compare.candidate.door.tables import meant
@@ -95,7 +104,7 @@ def _identifiers(tree: ast.AST) -> Iterator[str]:
 
 def _tables(tree: ast.Module) -> Iterator[tuple[str, str]]:
     """What the product of a table is called, where nothing is called alpha-bar."""
-    named = {_name(t): value for t, value in each_assigned(tree)}
+    named = _values(tree)
     products = {name for name, value in named.items() if callee(_inner(value)) == "cumprod"}
     products |= {name for name, value in named.items() if _name(value) in products}
     buffers = [e for e in ast.walk(tree) if callee(e) == "register_buffer"]
@@ -186,7 +195,7 @@ def _noising(tree: ast.Module) -> Iterator[tuple[str, str]]:
     for name, function in named.items():
         if not asks(name, named) or loops(name, named) or not returns_a_loss(name, named):
             continue
-        values = {_name(t): value for t, value in each_assigned(function) if _name(t)}
+        values = _values(function)
         asked = [e for e in ast.walk(function) if isinstance(e, ast.Call) and is_model(e)]
         every = [a for call in asked for a in call.args]
         every += [part for parts in joined(function) for part in parts]
@@ -212,7 +221,7 @@ def _noised(tree: ast.Module) -> Iterator[tuple[str, str]]:
     for name, function in named.items():
         asked, looked_up = _asked(function), looks_up(function)
         drawn = {_name(each) for each in _given_to_draws(function)} & {*asked}
-        if len(asked) != 2 or {*drawn, *looked_up} != {*asked} or asks(name, named):
+        if len(asked) != 2 or not drawn or {*drawn, *looked_up} != {*asked} or asks(name, named):
             continue
         if plain(name) not in known:
             yield name, "add_noise"
@@ -321,7 +330,8 @@ def _says_nothing(name: str) -> bool:
     word = plain(name)
     known = {word for words in OF_LOOPS.values() for word in words} | {*TABLES, *STEPS}
     roles = [role(method, name) for method in ("step", "add_noise")]
-    says = name in MODELS | LABELS or word in known or any(roles) or is_picture(name)
+    says = name in MODELS | LABELS | GENERATORS | SEEDS or word in known or any(roles)
+    says = says or is_picture(name)
     return not (says or meant(name))
 
 
@@ -333,7 +343,7 @@ def _has_time(call: ast.Call, function: Function) -> bool:
     """True if one of the arguments is t by its name, or was drawn or counted; or if one behind the
     first is computed of such: `i / T * ones`."""
     counts = {_name(e.target) for e in ast.walk(function) if isinstance(e, ast.For)}
-    values = {_name(t): _inner(value) for t, value in each_assigned(function)}
+    values = {name: _inner(value) for name, value in _values(function).items()}
     computed = [part for each in call.args[1:] for part in _factors(each)]
     for argument in [*call.args, *(k.value for k in call.keywords), *computed]:
         name = _name(_inner(argument))
@@ -348,6 +358,11 @@ def _factors(node: ast.expr) -> list[ast.expr]:
     if isinstance(node, ast.BinOp):
         return [*_factors(node.left), *_factors(node.right)]
     return [node]
+
+
+def _values(node: ast.AST) -> dict[str, ast.expr]:
+    """{name: what it is given}, of what has one."""
+    return {_name(t): value for t, value in each_assigned(node) if _name(t)}
 
 
 def _inner(value: ast.expr) -> ast.expr:
