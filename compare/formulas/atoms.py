@@ -58,18 +58,26 @@ WIDER: dict[str, tuple[Term, Term]] = {
 
 
 # A number and so many times a level, or 1 less it and a number more or less.
+OF_ROOT = re.compile(r"sqrt\(((?:1 - )?(?:ab_t|ab_prev))\) ([+-]) (\S+)")
 OF_LEVEL = re.compile(r"(?!1 - ab_\w+$)(\S+) ([+-]) (?:(\S+) \* )?(ab_t|ab_prev)(?: ([+-]) (\S+))?")
 
 
 @lru_cache(maxsize=4096)
 def wide(name: str) -> tuple[Term, Term] | None:
-    """The terms of a sum that may stand as a factor; of a level with numbers of any kind too.
+    """The terms of a sum that may stand as a factor; of a level, or the root of one, with numbers
+    of any kind too.
 
     >>> wide("1 - 0.9 * ab_t"), wide("1 - ab_t")
     (((1.0, 'ab_t', 0.0), (-0.9, 'ab_t', 1.0)), None)
     >>> wide("1 - ab_t + 0.25")
     ((1.25, 'ab_t', 0.0), (-1.0, 'ab_t', 1.0))
+    >>> wide("sqrt(1 - ab_t) + 0.05")
+    ((0.05, '1 - ab_t', 0.0), (1.0, '1 - ab_t', 0.5))
     """
+    root = OF_ROOT.fullmatch(name)
+    if root is not None:
+        level, sign, number = root.groups()
+        return (float(f"{sign}{number}"), level, 0.0), (1.0, level, 0.5)
     found = OF_LEVEL.fullmatch(name)
     if name in WIDER or found is None:
         return WIDER.get(name)

@@ -5,6 +5,7 @@ only if it is the measured curve at every t, within what float32 costs that very
 """
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import combinations, islice, product
@@ -34,6 +35,7 @@ NEAR = 20.0  # times what is allowed: a proposal further off is not checked
 HUGE = 20.0  # of the logarithm of a constant
 DIGITS = 7
 LEVELS = ("ab_t", "ab_prev")
+INDEX = re.compile(r"s?\[[^]]*\]|_t\b|_prev\b")  # what says at which t a table is read
 MANY, TRIED = 6, 3  # steps by which two numbers are read off, and numbers that are tried for each
 PLAIN = (1.0, 2.0, 0.5, 3.0, 4.0, 0.25, *WORDS)
 # How the indices of a formula may be moved as a whole: {atom: the same at the other index}.
@@ -152,7 +154,8 @@ def wider_products(curve: Curve, atoms: Atoms) -> list[Fit]:
 
 
 def numbers_in_levels(curve: Curve, atoms: Atoms) -> list[Fit]:
-    """The products that fit where 1 - ab, or ab, of a right formula has other numbers in it."""
+    """The products that fit where 1 - ab, or ab, of a right formula has other numbers in it, or a
+    number is added to its root."""
     found = list[Fit]()
     for right in (each for each in curve.right if isinstance(each, Monomial)):
         for name, power in right.powers.items():
@@ -160,7 +163,30 @@ def numbers_in_levels(curve: Curve, atoms: Atoms) -> list[Fit]:
             if level in LEVELS:
                 rest = right.times(1.0, {name: -power})
                 found += _with_numbers(curve, atoms, rest, level, power)
+                if abs(power) == 0.5:
+                    found += _with_addend(curve, atoms, rest, name, 2 * power)
     return found
+
+
+def _with_addend(
+    curve: Curve, atoms: Atoms, rest: Monomial, name: str, power: float
+) -> Iterator[Fit]:
+    """The fits of `rest` times (the root of an atom + a number)^power."""
+    inner = ~atoms.end
+    part = (curve.measured / rest.value(atoms))[inner]
+    if not bool(((part > 0) & part.isfinite()).all()) or len(part) < MANY:
+        return
+    sum_ = part ** (1 / power)
+    weight = (sum_ * (curve.slack[inner] / curve.measured[inner].abs() + UNIT)) ** -2
+    more = float((weight * (sum_ - atoms.values[name][inner].sqrt())).sum() / weight.sum())
+    for number in islice(constants(more), TRIED) if more else ():
+        if is_plain(number):
+            sign = "-" if number < 0 else "+"
+            factor = f"sqrt({name}) {sign} {abs(number):.{DIGITS}g}"
+            fit = verified(curve, atoms, rest.times(1.0, {factor: power}), 3)
+            if fit is not None:
+                yield fit
+                return
 
 
 def _with_numbers(
@@ -358,7 +384,8 @@ def _explains(
 
 
 def best(fits: list[Fit], right: tuple[Expression, ...]) -> list[Fit]:
-    """The likeliest first: the shortest, then the nearest to the right formula.
+    """The likeliest first: the shortest, then the nearest to the right formula, then the same at
+    another index.
 
     What fits far worse than another is left out; where the allowance is coarse and three or more
     fit, nothing is left.
@@ -370,8 +397,27 @@ def best(fits: list[Fit], right: tuple[Expression, ...]) -> list[Fit]:
     kept = [fit for fit in each if fit.worst <= max(SHARP * sharpest, WELL)]
     if len(kept) > 2 and any(fit.coarse for fit in kept):
         return []
-    ordered = sorted(kept, key=lambda fit: (fit.formula.cost, _distance(fit.formula, right)))
+    wanted = [_tables(each) for each in right]
+    ordered = sorted(
+        kept,
+        key=lambda fit: (
+            fit.formula.cost,
+            _distance(fit.formula, right),
+            _tables(fit.formula) not in wanted,
+        ),
+    )
     return [fit for fit in ordered if fit.formula.cost <= ordered[0].formula.cost + 1]
+
+
+def _tables(formula: Expression) -> dict[str, float]:
+    """The powers of a product by the tables in it, whatever they are read at.
+
+    >>> early, right = {"1 - ab[t - 1]": 0.5}, {"1 - ab_prev": 0.5}
+    >>> _tables(Monomial(1.0, early)) == _tables(Monomial(1.0, right))
+    True
+    """
+    powers = formula.powers if isinstance(formula, Monomial) else {}
+    return {INDEX.sub("", name): power for name, power in powers.items()}
 
 
 def _distance(formula: Expression, right: tuple[Expression, ...]) -> float:

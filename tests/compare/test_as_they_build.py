@@ -187,6 +187,92 @@ class Words(nn.Module):
             z = mean + self.c(4, t) * torch.randn_like(z)
         return z
 """
+REVERSE = """
+class Forward(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("beta", betas)
+        self.register_buffer("alpha_bar", abar)
+
+    def coef(self, table, t):
+        return table[t - 1].view(-1, 1, 1, 1)
+
+class Reverse(nn.Module):
+    def __init__(self, network, forward_diffusion=None):
+        super().__init__()
+        self.network, self.fwd = network, forward_diffusion or Forward()
+
+    def step(self, xt, t):
+        b, a = self.fwd.coef(self.fwd.beta, t), self.fwd.coef(self.fwd.alpha_bar, t)
+        mean = (xt - b / (1 - a).sqrt() * self.network(xt, t)) / (1 - b).sqrt()
+        return mean + (t > 1).view(-1, 1, 1, 1) * b.sqrt() * torch.randn_like(xt)
+
+    @torch.no_grad()
+    def sample(self, shape, keep_every=None):
+        x, frames = torch.randn(shape), []
+        for step in range(T, 0, -1):
+            x = self.step(x, torch.full((shape[0],), step))
+            if keep_every is not None and (step - 1) % keep_every == 0:
+                frames.append(x)
+        return (x, frames) if keep_every is not None else x
+"""
+PLACES = """
+class Places(nn.Module):
+    def __init__(self, eps_model, n=10):
+        super().__init__()
+        self.eps_model, self.alpha_bar = eps_model, abar
+        self.time_steps = torch.arange(T - 1, -1, -T // n).flip(0)
+        self.a = abar[self.time_steps]
+        self.p = torch.cat([torch.ones(1), self.a[:-1]])
+
+    @torch.no_grad()
+    def sample(self, shape):
+        x = torch.randn(shape)
+        for index in reversed(range(len(self.time_steps))):
+            step = int(self.time_steps[index])
+            x = self.p_sample(x, torch.full((shape[0],), step), step, index)
+        return x
+
+    @torch.no_grad()
+    def p_sample(self, x, ts, step, index):
+        e, a, p = self.eps_model(x, ts), self.a[index], self.p[index]
+        return p.sqrt() * (x - (1 - a).sqrt() * e) / a.sqrt() + (1 - p).sqrt() * e
+"""
+FEWER = """
+class Fewer:
+    def __init__(self, model, keep=10):
+        self.model, self.abar = model, abar
+        self.kept = [*range(0, T, T // keep)]
+        self.a = abar[self.kept]
+        self.p = torch.cat([torch.ones(1), self.a[:-1]])
+
+    def p_sample(self, x, i):
+        a, p = self.a[i], self.p[i]
+        x0 = self.model(x, torch.full((len(x),), self.kept[i]))
+        b = 1 - a / p
+        mean = p.sqrt() * b / (1 - a) * x0 + (a / p).sqrt() * (1 - p) / (1 - a) * x
+        return mean + (b * (1 - p) / (1 - a)).sqrt() * torch.randn_like(x)
+
+    def sample(self, *shape):
+        x = torch.randn(shape)
+        for i in reversed(range(len(self.kept))):
+            x = self.p_sample(x, i)
+        return x
+"""
+ENDS = """
+class Trainer(nn.Module):
+    def __init__(self, model, beta, T: int):
+        super().__init__()
+        self.model, self.T = model, T
+        table = torch.cumprod(1 - torch.linspace(*beta, T), dim=0)
+        self.register_buffer("signal_rate", table.sqrt())
+        self.register_buffer("noise_rate", (1 - table).sqrt())
+
+    def forward(self, x_0):
+        t, eps = torch.randint(self.T, (len(x_0),)), torch.randn_like(x_0)
+        a, b = self.signal_rate[t].view(-1, 1, 1, 1), self.noise_rate[t].view(-1, 1, 1, 1)
+        return (self.model(a * x_0 + b * eps, t) - eps).square().mean()
+"""
 LESS = ("* betas[t].sqrt() *", "* 0.8 * betas[t].sqrt() *", "your z has 0.8 * sqrt(beta_t)")
 CLASSES = {
     "a loop that is told its axes": Slip(
@@ -216,6 +302,22 @@ CLASSES = {
     "how many points, and of how many numbers": Slip(HEAD + CLOUD, "Cloud", *LESS),
     "how many columns, in the constructor": Slip(HEAD + COLUMNS, "Columns", *LESS),
     "how long, and how many": Slip(HEAD + WAVES, "Waves", *LESS),
+    "a loop from T that looks at t - 1 for what it keeps": Slip(
+        HEAD + REVERSE,
+        "Reverse",
+        "* b.sqrt() *",
+        "* 0.8 * b.sqrt() *",
+        "your z has 0.8 * sqrt(beta_t)",
+    ),
+    "a step that is told t and its place": Slip(
+        HEAD + PLACES, "Places", "+ (1 - p).sqrt()", "+ 0.9 * (1 - p).sqrt()", "your eps has 0.9 *"
+    ),
+    "a step that is told its place alone": Slip(
+        HEAD + FEWER, "Fewer", "mean = p.sqrt()", "mean = 0.9 * p.sqrt()", "your x0-hat has 0.9 *"
+    ),
+    "betas of two ends": Slip(
+        HEAD + ENDS, "Trainer", "a * x_0", "a**2 * x_0", "your x_0 in x_t has ab_t"
+    ),
     "sequences of a shape that is told": Slip(
         HEAD + WORDS,
         "Words",

@@ -276,6 +276,57 @@ def add_noise(x0, t, noise):
         "corrupt",
         *LESS,
     ),
+    "a step alone that asks a model": Slip(
+        TABLES
+        + "\ndef shag_nazad(model, xt, t):\n    b = betas[t].view(-1, 1, 1, 1)\n"
+        + "    a = alphas_cumprod[t].view(-1, 1, 1, 1)\n"
+        + "    mean = (xt - b / (1 - a).sqrt() * model(xt, t)) / (1 - b).sqrt()\n"
+        + "    return mean + (t > 0).view(-1, 1, 1, 1) * b.sqrt() * torch.randn_like(xt)\n",
+        "shag_nazad",
+        "b / (1 - a).sqrt() *",
+        "b / ((1 - a).sqrt() + 0.05) *",
+        "your model output has -beta_t / (sqrt(1 - ab_t) + 0.05)",
+    ),
+    "signals of a batch and a length": Slip(
+        TABLES
+        + "\ndef generate(net, batch, length, channels=1):\n"
+        + f"    model, x = net, torch.randn(batch, channels, length){LOOP}    return x\n",
+        "generate",
+        *SLIP,
+    ),
+    "noise by a function of its own": Slip(
+        TABLES
+        + "\ndef normal(shape, rng):\n    return torch.randn(shape, generator=rng)\n"
+        + "\ndef sample_loop(model, shape, rng=None):\n"
+        + f"    x = normal(shape, rng){LOOP}    return x\n".replace(
+            "torch.randn_like(x)", "normal(x.shape, rng)"
+        ),
+        "sample_loop",
+        "betas[t].sqrt() * normal",
+        "0.8 * betas[t].sqrt() * normal",
+        "your z has 0.8 * sqrt(beta_t)",
+    ),
+    "a loop whose coefficients come in a row": Slip(
+        TABLES
+        + """
+def parts(n):
+    a, p = alphas_cumprod[n], alphas_cumprod[n - 1] if n else torch.ones(())
+    b, rest = betas[n], 1 - alphas_cumprod[n]
+    return p.sqrt() * b / rest, (1 - b).sqrt() * (1 - p) / rest, b * (1 - p) / rest
+
+def chain(f, shape):
+    x = torch.randn(*shape)
+    for n in range(T - 1, -1, -1):
+        x0 = f(x, torch.full((shape[0],), n))
+        first, second, var = parts(n)
+        x = first * x0 + second * x + var.sqrt() * torch.randn_like(x)
+    return x
+""",
+        "chain",
+        "return p.sqrt()",
+        "return 0.9 * p.sqrt()",
+        "your x0-hat has 0.9 *",
+    ),
     "a loss whose default word says x0": Slip(
         TABLES
         + '\ndef loss(net, x0, kind="x0"):\n    t = torch.randint(0, T, (len(x0),))\n'

@@ -353,3 +353,14 @@ def test_a_right_loss_whose_t_count_from_1_is_told_nothing():
     report = judged(loss=loss)
     assert report.passed
     assert weighed(report).startswith("your loss weighs t by ab_t, should")
+
+
+def test_a_weight_beside_a_target_of_no_model_is_not_blamed() -> None:
+    """It is min-SNR's for v, and what the loss compares with is nearly that."""
+    report = judged(
+        kind=None,
+        weight=lambda ab, **_: snr(ab).clamp(max=5) / (snr(ab) + 1),
+        target=lambda x_0, eps, ab: ab.sqrt() * eps - 0.9 * (1 - ab).sqrt() * x_0,
+    )
+    assert "your x_0 in the target has -0.9 * sqrt(1 - ab_t)" in str(report)
+    assert "yours predicts something else" not in str(report)

@@ -79,6 +79,20 @@ def test_the_values_of_a_step_say_what_its_model_predicts(
     assert bool(report.readings["prediction"]["words"]) == (kind != "epsilon")
 
 
+@pytest.mark.parametrize("kind", ["sample", "v_prediction"])
+def test_beside_a_step_that_is_wrong_a_right_loss_says_it(kind: str) -> None:
+    """The loss is not told to have another target than that of its model."""
+    right = program(kind, kind, "step")
+
+    def step(out, t, x, generator=None):
+        return 0.9 * right.step(out, t, x, generator)
+
+    report = judged(Adapter(alpha_bar=right.alpha_bar, loss=right.loss, step=step))
+    assert report.exit_status == 1
+    assert report.readings["prediction"]["value"] == kind
+    assert "loss" not in {d.stage for d in report.diagnoses}, str(report)
+
+
 @pytest.mark.parametrize(
     ("target", "to_image", "stage"),
     each(

@@ -5,9 +5,10 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 
-from compare.candidate.door.names import MODELS
+from compare.candidate.door.names import MODELS, plain
 from compare.candidate.door.source import assigned, is_model
 
+OF_STEPS = re.compile("^(?!.*(loss|train)).*(sampl|generat|revers)")  # no loss is called so
 LOSSES = re.compile(r"loss|mse|huber|criterion|\.mean\(|\.square\(|\*\* 2|\bpow\(")
 
 
@@ -40,7 +41,7 @@ def loops(name: str, functions: Mapping[str, ast.AST]) -> bool:
 
 def returns_a_loss(name: str, functions: Mapping[str, ast.AST]) -> bool:
     """True if what a function returns is called a loss, or made as one is; false for a step of a
-    training, which goes on to change weights.
+    training, which goes on to change weights, and for what is called as a step is.
 
     >>> tree = ast.parse("def a(x): return mse_loss(x, 0)\\ndef b(x): return model(x)")
     >>> [returns_a_loss(node.name, {node.name: node}) for node in tree.body]
@@ -48,6 +49,8 @@ def returns_a_loss(name: str, functions: Mapping[str, ast.AST]) -> bool:
     """
     nodes = [*ast.walk(functions[name])]
     if trains(functions[name]) or any(callee(node) == "item" for node in nodes):
+        return False
+    if OF_STEPS.search(plain(name)):
         return False
     returned = [e.value for e in nodes if isinstance(e, ast.Return) and e.value is not None]
     names = {e.id for value in returned for e in ast.walk(value) if isinstance(e, ast.Name)}

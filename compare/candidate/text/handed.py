@@ -86,7 +86,7 @@ AGAIN = {"tindex", "i", "index", "idx", "step"}  # t once more, as one number
 BUILT = {"device": '"cpu"', "betas": "torch.linspace(1e-4, 0.02, T)"}  # what a class is built with
 BUILT |= {"betastart": "1e-4", "beta1": "1e-4", "betaend": "0.02", "beta2": "0.02"}
 BUILT |= {"betamin": "1e-4", "minbeta": "1e-4", "betamax": "0.02", "maxbeta": "0.02"}
-BUILT |= {"betat": "0.02"}
+BUILT |= {"betat": "0.02", "usetimesteps": "range(T)"}
 BUILT |= dict.fromkeys(("loss", "lossfn", "criterion"), "torch.nn.functional.mse_loss")
 BUILT |= dict.fromkeys(STEPS, "T") | dict.fromkeys(CHANNELS, "2")
 BUILT |= dict.fromkeys({*SIDES, "size"}, str(SIDE)) | dict.fromkeys(OF_LOOPS["features"], "32")
@@ -191,8 +191,12 @@ def build(
 
 
 def _is_pair(name: str, source: ast.AST) -> bool:
-    """True if a parameter is taken for two things: `a, b = name`, or `name[0]` and `name[1]`."""
+    """True if a parameter is taken for two things: `a, b = name`, or `name[0]` and `name[1]`, or
+    the two ends of `linspace(*name, T)`."""
     nodes = [*ast.walk(source)]
+    spread = [a for e in nodes if isinstance(e, ast.Call) and len(e.args) == 2 for a in e.args[:1]]
+    if any(isinstance(a, ast.Starred) and getattr(a.value, "id", "") == name for a in spread):
+        return True
     given = [e for e in nodes if isinstance(e, ast.Assign) and getattr(e.value, "id", "") == name]
     two = [e for e in given if isinstance(e.targets[0], ast.Tuple) and len(e.targets[0].elts) == 2]
     items = [

@@ -7,6 +7,8 @@ import ast
 from collections.abc import Iterator
 from typing import Any
 
+from compare.candidate.door.names import GENERATORS
+
 SIDE, SIDES, IMAGE, SHAPE = "side", "sides", "image", "shape"  # h = w; (h, w); (c, h, w); with b
 COUNT = "count"  # b alone
 BY_LENGTH = {2: SIDES, 3: IMAGE, 4: SHAPE}
@@ -26,6 +28,8 @@ def meant(name: str, default: Any, source: ast.AST | None, usual: str) -> str:
     'image'
     >>> meant("size", None, ast.parse("torch.randn(n, 3, size, size)"), IMAGE)
     'side'
+    >>> meant("shape", None, ast.parse("normal(shape, rng)"), SHAPE)
+    'shape'
     >>> meant("size", (3, 16, 16), None, SIDE), meant("shape", None, None, SHAPE)
     ('image', 'shape')
     """
@@ -53,6 +57,7 @@ def _uses(name: str, source: ast.AST) -> Iterator[str]:
 def _in_a_row(name: str, node: ast.Call | ast.Tuple | ast.List) -> Iterator[str]:
     """Of `randn(n, *size)`, `(n, c, size, size)`, `randn(shape)`."""
     row = node.args if isinstance(node, ast.Call) else node.elts
+    row = [each for each in row if getattr(each, "id", "") not in GENERATORS]
     starred = [i for i, e in enumerate(row) if isinstance(e, ast.Starred) and _is(e.value, name)]
     plain = [i for i, each in enumerate(row) if _is(each, name)]
     if starred:
