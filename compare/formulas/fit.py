@@ -33,7 +33,7 @@ WELL = 0.15  # of what is allowed, where float32 leaves what is computed: the re
 SHARP = 5.0  # what fits less than well, and so many times worse than another, does not fit
 NEAR = 20.0  # times what is allowed: a proposal further off is not checked
 HUGE = 20.0  # of the logarithm of a constant
-DIGITS = 7
+DIGITS, SHORT = 7, 2  # of a number, and of one that is added to a root
 LEVELS = ("ab_t", "ab_prev")
 INDEX = re.compile(r"s?\[[^]]*\]|_t\b|_prev\b")  # what says at which t a table is read
 MANY, TRIED = 6, 3  # steps by which two numbers are read off, and numbers that are tried for each
@@ -180,7 +180,7 @@ def _with_addend(
     weight = (sum_ * (curve.slack[inner] / curve.measured[inner].abs() + UNIT)) ** -2
     more = float((weight * (sum_ - atoms.values[name][inner].sqrt())).sum() / weight.sum())
     for number in islice(constants(more), TRIED) if more else ():
-        if is_plain(number):
+        if number == float(f"{number:.{SHORT}g}"):
             sign = "-" if number < 0 else "+"
             factor = f"sqrt({name}) {sign} {abs(number):.{DIGITS}g}"
             fit = verified(curve, atoms, rest.times(1.0, {factor: power}), 3)

@@ -321,10 +321,17 @@ def test_what_is_no_formula_gets_none(place, wrong, T, table, dtype):
     assert told(program(T, table, dtype, **{place: wrong}), STAGE_OF.get(place, "mean")) == {}
 
 
-@pytest.mark.parametrize("more", [lambda b: 0.001, lambda b: b], ids=["0.001", "beta"])
-def test_a_sum_below_a_fraction_is_not_told_as_a_sum_that_is_near(more):
-    inside = lambda b, ab, **_: b / ((1 - ab).sqrt() + more(b))  # noqa: E731
+def test_a_sum_below_a_fraction_is_not_told_as_a_sum_that_is_near():
+    inside = lambda b, ab, **_: b / ((1 - ab).sqrt() + b)  # noqa: E731
     assert named(program(100, "linear", F32, form="eps", inside=inside), "mean") == []
+
+
+@pytest.mark.parametrize("more", [0.001, 0.05, -0.004])
+def test_a_number_beside_a_root_below_a_fraction_is_told(more):
+    inside = lambda b, ab, **_: b / ((1 - ab).sqrt() + more)  # noqa: E731
+    found = named(program(100, "linear", F32, form="eps", inside=inside), "mean")
+    factor = f"(sqrt(1 - ab_t) {'-' if more < 0 else '+'} {abs(more)})"
+    assert f"your model output has -beta_t / {factor} / sqrt(alpha_t)" in found[0].words
 
 
 @pytest.mark.parametrize(("T", "size"), [(1000, 0.98), (1000, 0.97), (25, 0.98)])

@@ -235,8 +235,8 @@ def _by_what_they_do(found: Source) -> dict[str, str]:
 
 def _one_step(found: Source) -> dict[str, str]:
     """The step that a function alone is which asks a model it is handed, once, and draws noise."""
-    name, *others = found.functions
-    if others or found.class_name or loops(name, found.around):
+    name = next(iter(found.functions), "")
+    if len(found.functions) != 1 or found.class_name or loops(name, found.around):
         return {}
     function = found.signed(name)
     is_step = {"x", "t"} <= {*handed.known("step", function).values()}
