@@ -77,6 +77,7 @@ STEPS |= {
     "totalsteps",
     "totaltimesteps",
     "maxsteps",
+    "ddpmnumtimesteps",
 }
 CHANNELS = OF_LOOPS["channels"]
 ZEROS = "torch.zeros(shape)"
@@ -342,6 +343,8 @@ def value(what: str, name: str, role: str | None, own: Mapping[str, str]) -> str
         return {"step": "torch.zeros_like(x)", "loss": "torch.zeros_like(x_0)"}.get(what, ZEROS)
     if what == "loss" and name in LABELS and "mask" not in name:
         return "torch.arange(len(x_0)) % 10"
+    if what == "sample" and name == "S":  # of how many steps, as Rombach et al. call it
+        return "T"
     text = WHOLE.get(plain(name), "") if what in ("sample", "loss") else ""
     return "" if what == "loss" and "shape" in text else text
 

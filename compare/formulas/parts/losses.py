@@ -18,6 +18,7 @@ from compare.measure.tolerances import FACTOR, RATE, UNIT
 from compare.oracle import Oracle
 
 ONE, ZERO = Monomial(1.0), Monomial(0.0)
+HIDDEN = 1e-5  # of the largest weight: of a sum over a batch less than float32 leaves
 ALIKE = 1e-4  # of the largest weight: far above what float32 makes of a constant
 # What x_0 and the noise weigh in the mean of x_prev, which is made of x_0 and x_t.
 OF_MEANS: tuple[Expression, Expression] = (
@@ -121,6 +122,11 @@ class Weights:
     def trains(self) -> bool:
         """True if every t is learnt."""
         return bool((self.values > 0).all())
+
+    @property
+    def hides(self) -> bool:
+        """True if some t weigh so little that an image of theirs is less than rounding."""
+        return bool(self.values.min() <= HIDDEN * self.values.max())
 
     @property
     def letters(self) -> str:

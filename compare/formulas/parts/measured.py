@@ -25,7 +25,11 @@ def other_kinds(scheduler: Scheduler) -> list[str]:
     subject, own = scheduler.subject, scheduler.setting.prediction_type
     if "prediction_type" in subject.named or subject.door.prediction.rank == "declared":
         return []
-    return [kind for kind in KINDS if kind != own]
+    others = [kind for kind in KINDS if kind != own]
+    if subject.kinds and subject.has("step"):  # of which a right loss may have left some
+        left = {setting.prediction_type for setting in subject.kinds}
+        return [kind for kind in others if kind in left]
+    return others
 
 
 @dataclass(frozen=True)

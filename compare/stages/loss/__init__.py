@@ -24,7 +24,7 @@ from compare.stages.loss.learned import target, variance
 from compare.stages.loss.rounding import rounding_of
 from compare.stages.loss.snr import by_snr
 from compare.stages.loss.told import of_its_own, told
-from compare.stages.loss.weights import is_of_some_kind, own_weights, weighed
+from compare.stages.loss.weights import kind_of, own_weights, weighed
 from compare.stages.stage import Stage
 
 SPREAD = {  # by axes: what is compared with all others, the two shapes, and what they make
@@ -85,8 +85,8 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     if alike:
         yield from own_weights(slopes(subject, table, RATE))
     weight, kind = weights_of(subject.scheduler()), subject.setting.prediction_type
-    sure = is_of_some_kind(slopes(subject, table, RATE), table)
-    known = by_snr(weight, table, kind) if weight is not None and sure else None
+    meant = kind_of(slopes(subject, table, RATE), table, kind)
+    known = None if weight is None or meant is None else by_snr(weight, table, meant)
     yield from weighed(weight, seen, known, oracle.loss.weight, kind)
     if not alike:
         return
@@ -98,7 +98,7 @@ def _checks(subject: Subject, oracle: Oracle) -> Iterator[Check]:
     off = (inside.noise - right.noise).abs().amax(dim=1)
     kept = (oracle.loss.scale, oracle.loss.shift) == (1.0, 0.0) and inside.is_range(1.0, 0.0)
     if kept and bool((off <= rounding.noise[seen.x_t]).all()):
-        silent = () if weight is None else OF_EQUAL_T if weight.trains else (*OF_EQUAL_T, ADDS)
+        silent = [] if weight is None else [*OF_EQUAL_T, *([ADDS] if weight.hides else [])]
         judged = values(shown, oracle, subject.setting, slopes(subject, table, RATE))
         yield from (check for check in judged if check.id not in silent)
 

@@ -51,15 +51,18 @@ def weighed(
     yield yes_no(id, as_looked_for, "some t have no weight", words, **more)
 
 
-def is_of_some_kind(seen: Slopes | None, table: Tensor) -> bool:
-    """False where a loss compares with what no model predicts: for which its weight is meant is not
-    known then."""
+def kind_of(seen: Slopes | None, table: Tensor, said: str) -> str | None:
+    """What a model predicts for which a loss is by what it compares with; what is said, where that
+    is not read; None where no model predicts it, and for which its weight is meant is not known."""
     if seen is None or seen.target is None:
-        return True
+        return said
     parts = (seen.target.noise.value, seen.target.x_0.value)
-    curves = [tuple(curve[seen.t] for curve in of(table)) for of in TARGETS.values()]
-    off = [[(a - b).abs().max() for a, b in zip(parts, each, strict=True)] for each in curves]
-    return any(float(max(each)) <= ALIKE for each in off)
+    for kind in sorted(TARGETS, key=lambda kind: kind != said):
+        right = (curve[seen.t] for curve in TARGETS[kind](table))
+        off = [float((a - b).abs().max()) for a, b in zip(parts, right, strict=True)]
+        if max(off) <= ALIKE:
+            return kind
+    return None
 
 
 def own_weights(found: Slopes | None) -> Iterator[Check]:

@@ -85,10 +85,10 @@ def _beside_steps(subject: Subject) -> Fact:
         shown = kind_shown(subject, stages.LOSS)
     if shown is None or shown.setting.prediction_type == said:
         return Fact(said, "behaviour", "its steps are those")
-    kind, before = shown.setting.prediction_type, subject.setting
-    subject.setting = replace(before, prediction_type=kind)
-    others = (each for each in subject.kinds if each != subject.setting)
-    subject.kinds = (before, *others)
+    kind = shown.setting.prediction_type
+    subject.setting = replace(subject.setting, prediction_type=kind)
+    kinds = dict.fromkeys((subject.setting, *subject.kinds))
+    subject.kinds = tuple(each for each in kinds if each.prediction_type == kind)
     return Fact(kind, "behaviour", "its loss is right so, and its steps are those of none")
 
 
