@@ -337,6 +337,24 @@ def chain(f, shape):
         "(1 - a) * noise",
         "your noise in x_t has 1 - ab_t",
     ),
+    "one-dimensional signals": Slip(
+        '"""Signals (batch, channels, length)."""\n'
+        + TABLES
+        + "\ndef contaminate(x0, t, noise):\n    a = alphas_cumprod[t][:, None, None]\n"
+        + f"    return {MIX}\n",
+        "contaminate",
+        *LESS,
+    ),
+    "an int beside noise that may be none": Slip(
+        TABLES
+        + "\nfrom typing import Optional\n"
+        + "\ndef q_sample(x0: torch.Tensor, t: int, noise: Optional[torch.Tensor] = None):\n"
+        + "    if noise is None:\n        noise = torch.randn_like(x0)\n"
+        + "    a = alphas_cumprod[t]\n"
+        + f"    return {MIX}\n",
+        "q_sample",
+        *LESS,
+    ),
     "a loss that says v": Slip(
         TABLES
         + "\ndef v_loss(model, x0):\n    t = torch.randint(0, T, (len(x0),))\n"

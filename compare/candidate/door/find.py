@@ -50,7 +50,8 @@ Length = Callable[["Subject"], tuple[int, dict[str, Fact]]]
 OF_PICTURES = re.compile(r"(img|image|picture)s?(_|\d|$)")
 OF_SEQUENCES = re.compile(
     r"(?i)\b(seq|sequence|time.?serie|serie|audio|waveform|token|action|horizon|trajectory|"
-    r"trajectorie|motion|joint|residue|protein|speech|ecg|eeg|1-?d.signal)s?(_|\b)"
+    r"trajectorie|motion|joint|residue|protein|speech|ecg|eeg|1-?d.signal|"
+    r"one.dimensional|channels?, *length)s?(_|\b)"
 )
 FOREIGN = ("torch", "numpy", "diffusers", "builtins", "compare")  # whose text says nothing of data
 SHOWS_PICTURES = re.compile(r"(?i)Conv2d|mnist|cifar|\b(img|image|picture|pixel|channel)s?(_|\b)")

@@ -32,7 +32,7 @@ from compare.candidate.text.own.words import in_own_words, usual
 from compare.candidate.text.package import package_of
 
 UNKNOWN, AGAIN_T = embedding.OPEN, handed.T_AS_INT
-OF_BATCHES = re.compile("reshape|view|None|gather|extract|expand|unsqueeze|broadcast")
+OF_BATCHES = re.compile(r"reshape|view|[\[,] ?None[,\]]|gather|extract|expand|unsqueeze|broadcast")
 PARTS = {"alpha_bar", "tables", "embedding", "network"}  # that a step or a loop is made with
 SHOWN = """    def shown(it):
         names = (
