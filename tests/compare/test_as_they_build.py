@@ -112,51 +112,42 @@ class Roots(nn.Module):
             z = z + (own * s / var) ** 0.5 * torch.randn_like(z)
         return z
 """
-CLOUD = """
+BACK = """
+        for t in reversed(range(T)):
+            eps = self.net(x, torch.full((len(x),), t))
+            x = (x - betas[t] / (1 - abar[t]).sqrt() * eps) / (1 - betas[t]).sqrt()
+            x = x + (t > 0) * betas[t].sqrt() * torch.randn_like(x)
+        return x
+"""
+CLOUD = (
+    """
 class Cloud(nn.Module):
     def __init__(self, net):
         super().__init__()
         self.net = net
 
-    @torch.no_grad()
     def sample(self, batch_size, num_points, point_dim=3):
-        x = torch.randn(batch_size, num_points, point_dim)
-        for t in reversed(range(T)):
-            eps = self.net(x, torch.full((batch_size,), t))
-            x = (x - betas[t] / (1 - abar[t]).sqrt() * eps) / (1 - betas[t]).sqrt()
-            x = x + (t > 0) * betas[t].sqrt() * torch.randn_like(x)
-        return x
-"""
+        x = torch.randn(batch_size, num_points, point_dim)"""
+    + BACK
+)
 COLUMNS = """
 class Columns(nn.Module):
     def __init__(self, num_numerical_features, denoise_fn):
         super().__init__()
         self.num_numerical_features, self.denoise_fn = num_numerical_features, denoise_fn
 
-    @torch.no_grad()
     def sample(self, num_samples):
-        x = torch.randn((num_samples, self.num_numerical_features))
-        for t in reversed(range(T)):
-            eps = self.denoise_fn(x, torch.full((num_samples,), t))
-            x = (x - betas[t] / (1 - abar[t]).sqrt() * eps) / (1 - betas[t]).sqrt()
-            x = x + (t > 0) * betas[t].sqrt() * torch.randn_like(x)
-        return x
-"""
+        x = torch.randn((num_samples, self.num_numerical_features))""" + BACK.replace(
+    "net", "denoise_fn"
+)
 WAVES = """
 class Waves(nn.Module):
     def __init__(self, network):
         super().__init__()
         self.network = network
 
-    @torch.no_grad()
     def infer(self, n_samples=None, batch=1):
-        x = torch.randn(batch, n_samples)
-        for t in reversed(range(T)):
-            eps = self.network(x, torch.full((batch,), t))
-            x = (x - betas[t] / (1 - abar[t]).sqrt() * eps) / (1 - betas[t]).sqrt()
-            x = x + (t > 0) * betas[t].sqrt() * torch.randn_like(x)
-        return x
-"""
+        x = torch.randn(batch, n_samples)""" + BACK.replace("net", "network")
 WORDS = """
 class Words(nn.Module):
     def __init__(self, denoiser):
