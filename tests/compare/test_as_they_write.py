@@ -276,6 +276,18 @@ def add_noise(x0, t, noise):
         "corrupt",
         *LESS,
     ),
+    "a loss whose noise is that of the step before": Slip(
+        TABLES
+        + "\nnoisy = (1 - torch.cat([torch.ones(1), alphas_cumprod])).sqrt()\n"
+        + "\ndef ddpm_loss(model, x0):\n    t = torch.randint(0, T, (len(x0),))\n"
+        + "    noise = torch.randn_like(x0)\n    a = alphas_cumprod[t].view(-1, 1, 1, 1)\n"
+        + "    x = a.sqrt() * x0 + noisy[t + 1].view(-1, 1, 1, 1) * noise\n"
+        + "    return ((model(x, t) - noise) ** 2).mean()\n",
+        "ddpm_loss",
+        "noisy[t + 1]",
+        "noisy[t]",
+        "differs from the papers in loss: your noise in x_t has sqrt(1 - ab[t - 1])",
+    ),
     "a step alone that asks a model": Slip(
         TABLES
         + "\ndef shag_nazad(model, xt, t):\n    b = betas[t].view(-1, 1, 1, 1)\n"
