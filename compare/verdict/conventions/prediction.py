@@ -19,9 +19,7 @@ from compare.oracle import KINDS, Oracle
 from compare.stages.stage import Stage
 
 OF_LOSS = re.compile("loss|objective")
-OF_KIND = re.compile(
-    "kind|predict|objective|target|paramet(er|r)i[sz]ation"
-)  # what has words for it
+OF_KIND = re.compile("kind|predict|objective|target|paramet(er|r)i[sz]ation")  # its words are such
 
 
 def kind_called(word: object) -> str | None:
