@@ -91,8 +91,7 @@ def read(subject: "Subject", told: Told, length: Length) -> tuple[int, Reading]:
         if method in methods:
             way = _structure(subject, method, found)
             found |= way
-            called = method == "step"
-            if called and (_is_judged_in_a_loop(subject, bool(way)) or _has_fewer(subject, T)):
+            if method == "step" and _is_judged_in_a_loop(subject, T, bool(way)):
                 subject.in_loop_alone.add("step")
                 words = "cannot be called alone: judged in the loop that calls it"
                 subject.conventions["step"] = words
@@ -104,11 +103,13 @@ def read(subject: "Subject", told: Told, length: Length) -> tuple[int, Reading]:
     return T, CANONICAL.told(found)
 
 
-def _is_judged_in_a_loop(subject: "Subject", is_called: bool) -> bool:
+def _is_judged_in_a_loop(subject: "Subject", T: int, is_called: bool) -> bool:
     """True if a candidate has a loop, and calls its step itself, which cannot be called alone, as
     it asks for the step after it, or for a place in its list."""
-    if subject.adapter is not None or not subject.has("sample"):
+    if not subject.has("sample"):
         return False
+    if subject.adapter is not None:
+        return subject.by_names and _has_fewer(subject, T)
     step = subject.function("step")
     if is_called and not source.asks_for_a_place(source.parsed(step)):
         return False
@@ -116,10 +117,8 @@ def _is_judged_in_a_loop(subject: "Subject", is_called: bool) -> bool:
 
 
 def _has_fewer(subject: "Subject", T: int) -> bool:
-    """True if a step known by names is off the end of its tables before T, as one is that is told
-    a place in the list of its loop."""
-    if not (subject.by_names and subject.has("sample")):
-        return False
+    """True if a step is off the end of its tables before T, as one is that is told a place in the
+    list of its loop."""
     first, last = (count.asked(subject, "step", t) for t in (0, T - 1))
     return first is not None and last is None
 

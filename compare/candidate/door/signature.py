@@ -217,8 +217,8 @@ def of_loop(function: Callable[..., Any]) -> dict[str, str]:
     batch = [name for name in counts if plain(name) in OF_BATCH]
     if len(counts) == 2 and len(batch) == 1:  # the other is how many numbers each has
         found |= dict.fromkeys({*counts} - {*batch}, NUMBERS)
-    row = found if "count" in found.values() and "features" not in found.values() else {}
-    found |= {name: NUMBERS for name, word in row.items() if word == "length" and name in asked}
+    if counts and "features" not in found.values():
+        found |= {k: NUMBERS for k, word in found.items() if word == "length" and k in asked}
     sized = bool({"height", sizes.SIDE} & {*found.values()})  # else w may be a weight, c labels
     unsure = set() if sized else {"c", "w"}
     if type(named.get("c")) is int:  # a default that no labels have

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from compare.candidate.loss.calls import Loss, images_of, knowing
-from compare.oracle import F64
+from compare.oracle import F64, LEARNED
 
 SEEDS = range(500, 512)
 SHARES = (0.0, 0.5, 1.0)  # of log beta in the logarithm of the variance
-LOWER = {"learned_range": -1.0, "learned_unit": 0.0}  # the v that stands for beta-tilde
+KINDS = ("learned_range", "learned_unit")
 ALIKE = 1e-3  # of a slope: far above rounding, far below another formula's
 ROUNDED = 2e-5  # of l: what float32 leaves of a difference of logarithms of about 10
 
@@ -38,13 +38,13 @@ def trained(loss: Loss) -> Trained:
     """How a loss trains the variance, at those t > 0 that some calls draw; not known of one that
     raises as it goes backward."""
     try:
-        seen = {v: _slopes(loss, v) for v in sorted({_v(k, u) for k in LOWER for u in SHARES})}
+        seen = {v: _slopes(loss, v) for v in sorted({_v(k, u) for k in KINDS for u in SHARES})}
     except RuntimeError:
         return Trained(True)
     if not any(bool(slope.any()) for _, slope in seen.values()):
         return Trained(False)
-    for kind in LOWER:
-        t = seen[1.0][0]
+    t = seen[1.0][0]
+    for kind in KINDS:
         slopes = torch.stack([seen[_v(kind, share)][1] for share in SHARES])
         if _fits(slopes[:, t > 0], loss.table, t[t > 0]):
             return Trained(True, kind)
@@ -52,7 +52,8 @@ def trained(loss: Loss) -> Trained:
 
 
 def _v(kind: str, share: float) -> float:
-    return LOWER[kind] + share * (1 - LOWER[kind])
+    """The v that stands for this share: from that of beta-tilde up to 1."""
+    return LEARNED[kind] + share * (1 - LEARNED[kind])
 
 
 def _fits(slopes: Tensor, table: Tensor, t: Tensor) -> bool:

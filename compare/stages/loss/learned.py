@@ -13,11 +13,11 @@ from torch import Tensor
 from compare.candidate.load import Broken
 from compare.candidate.loop.look import look
 from compare.candidate.loss.slopes import Slopes
-from compare.candidate.loss.variance import LOWER, Trained
+from compare.candidate.loss.variance import Trained
 from compare.candidate.subject import Subject
 from compare.formulas.parts.losses import slack
 from compare.measure.check import Check, found, note, yes_no
-from compare.oracle import Oracle, Setting
+from compare.oracle import LEARNED, Oracle, Setting
 from compare.oracle.algorithms import TARGETS
 from compare.stages.loss.rounding import Rounding
 
@@ -33,7 +33,7 @@ def variance(subject: Subject, table: Tensor, trained: Trained) -> Iterator[Chec
     if trained.kind is None:
         yield found(id, "error", UNKNOWN) if trained.at_all else note(id, NOT_AT_ALL)
         return
-    lower, sampled = LOWER[trained.kind], None
+    lower, sampled = LEARNED[trained.kind], None
     with suppress(Broken):  # what a loop raises is told of it
         seen = look(subject, table).learned if subject.has("sample") else None
         sampled = seen.lower if seen is not None and seen.used and seen.known else None
